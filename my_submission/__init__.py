@@ -1,0 +1,5 @@
+"""The published ensembles of the Sound Demixing Challenge 2023 behind the challenge's own interface."""
+
+from my_submission.separator import CinematicSeparationModel, MusicSeparationModel
+
+__all__ = ["CinematicSeparationModel", "MusicSeparationModel"]

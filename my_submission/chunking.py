@@ -1,0 +1,135 @@
+"""How a track is cut into chunks and put together again: pure, one definition for every model.
+
+A chunk contributes to `[offset, offset + length)` of the track. A model may need to read more than that: a margin
+that it cannot predict well (MDX-Net), or its full input size when the last chunk of a track is shorter (HTDemucs).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Reader = Callable[[int, int], Tensor]
+"""`read(start, length)` gives (channels, length) float32; samples outside the track are zero."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What one call of a model covers, in samples at the model's rate.
+
+    chunk_samples: what a full chunk contributes to the track.
+    margin_samples: further samples read at each side, whose estimates are discarded.
+    short_chunk: how a chunk shorter than chunk_samples is read. "as_is": at its own length;
+        "start": from its own start to full size; "centre": full size with the chunk in the middle, so that real
+        context is read on both sides before the zeros beyond the track's end.
+    """
+
+    chunk_samples: int
+    margin_samples: int = 0
+    short_chunk: Literal["as_is", "start", "centre"] = "centre"
+
+    def hop_samples(self, overlap: float) -> int:
+        """Samples between the starts of two chunks; ValueError unless 0 <= overlap < 1 leaves at least one."""
+        hop = int((1 - overlap) * self.chunk_samples)
+        if not 0 <= overlap < 1 or hop < 1:
+            raise ValueError(
+                f"overlap: expected a fraction from 0 to below 1 that leaves a hop of at least one sample "
+                f"of a chunk of {self.chunk_samples}, found {overlap}"
+            )
+        return hop
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One call of a model: it reads `read_length` samples from `read_start`, which may lie outside the track;
+    `trim` samples into its output begin the `length` samples that belong at `offset`."""
+
+    offset: int
+    length: int
+    read_start: int
+    read_length: int
+    trim: int
+
+
+def plan_chunks(track_samples: int, geometry: Geometry, overlap: float) -> list[Chunk]:
+    """The chunks of a track in order, one every hop (the grid of `demucs.apply.apply_model`, tail included)."""
+    return [
+        _chunk_at(offset, track_samples, geometry)
+        for offset in range(0, track_samples, geometry.hop_samples(overlap))
+    ]
+
+
+def _chunk_at(offset: int, track_samples: int, geometry: Geometry) -> Chunk:
+    length = min(geometry.chunk_samples, track_samples - offset)
+    missing = 0 if geometry.short_chunk == "as_is" else geometry.chunk_samples - length
+    before = missing // 2 if geometry.short_chunk == "centre" else 0
+    return Chunk(
+        offset=offset,
+        length=length,
+        read_start=offset - before - geometry.margin_samples,
+        read_length=length + missing + 2 * geometry.margin_samples,
+        trim=before + geometry.margin_samples,
+    )
+
+
+def triangular_window(length: int) -> Tensor:
+    """Weights of a chunk's samples, (length,) float32: rising to 1 in the middle, never zero.
+
+    Source: the transition window of `demucs.apply.apply_model` with transition_power 1.
+    """
+    half = length // 2
+    window = torch.cat([torch.arange(1, half + 1), torch.arange(length - half, 0, -1)])
+    return window / window.max()
+
+
+def reader(signal: Tensor) -> Reader:
+    """Read windows of a (channels, samples) signal that may begin before it or end after it."""
+    samples = signal.shape[-1]
+
+    def read(start: int, length: int) -> Tensor:
+        inside_start, inside_end = max(0, start), min(samples, start + length)
+        if inside_end <= inside_start:
+            return signal.new_zeros((*signal.shape[:-1], length))
+        before, after = inside_start - start, start + length - inside_end
+        return torch.nn.functional.pad(signal[..., inside_start:inside_end], (before, after))
+
+    return read
+
+
+def overlap_add(
+    chunks: list[Chunk], outputs: Iterable[Tensor], window: Tensor
+) -> Iterator[tuple[int, Tensor]]:
+    """Blend the chunks' outputs as they come and yield `(start, finished samples)` from left to right.
+
+    chunks: in order of offset, together covering the track.
+    outputs: one (…, read_length) tensor a chunk.
+    window: (chunk_samples,), at least as long as the longest chunk; a shorter chunk uses its beginning.
+    Holds no more than one chunk at a time; the yielded pieces follow one another without gap or overlap.
+    """
+    sums: Tensor | None = None  # windowed outputs from `start` on, not yet finished
+    weights = torch.empty(0)
+    start = 0
+    for chunk, output in zip(chunks, outputs, strict=True):
+        if sums is None:
+            window = window.to(output)
+            sums = output.new_zeros((*output.shape[:-1], window.shape[0]))
+            weights = torch.zeros_like(window)
+        finished = chunk.offset - start
+        if finished:
+            yield start, sums[..., :finished] / weights[:finished]
+            sums, weights = _advance(sums, finished), _advance(weights, finished)
+            start = chunk.offset
+        used = window[: chunk.length]
+        sums[..., : chunk.length] += used * output[..., chunk.trim : chunk.trim + chunk.length].to(sums.device)
+        weights[: chunk.length] += used
+    if sums is not None:
+        rest = max(chunk.offset + chunk.length for chunk in chunks) - start
+        yield start, sums[..., :rest] / weights[:rest]
+
+
+def _advance(buffer: Tensor, samples: int) -> Tensor:
+    moved = torch.zeros_like(buffer)
+    moved[..., : buffer.shape[-1] - samples] = buffer[..., samples:]
+    return moved

@@ -1,0 +1,159 @@
+"""One model over one track: chunks in batches, augmentations, device, precision, the models' lifetime."""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from my_submission.augment import Augmentation
+from my_submission.chunking import Chunk, Geometry, Reader, overlap_add, plan_chunks, reader, triangular_window
+from my_submission.models import demucs, mdx_net
+from my_submission.weights import Checkpoint
+
+log = logging.getLogger(__name__)
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DEVICES = "auto, cpu, cuda or cuda:N"
+
+
+class ChunkModel(Protocol):
+    """A network as the rest sees it; `geometry` says which chunks it takes."""
+
+    @property
+    def sources(self) -> tuple[str, ...]: ...
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+    def __call__(self, chunks: Tensor) -> Tensor:
+        """(batch, channels, samples) float32 -> (batch, sources, channels, samples) float32, on its device."""
+
+
+_LOADERS: dict[str, Callable[..., ChunkModel]] = {
+    "htdemucs": demucs.load,
+    "hdemucs": demucs.load,
+    "mdx_net": mdx_net.load,
+}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device of a name; "auto" is the first GPU, or the CPU, and is logged.
+
+    Raises RuntimeError for a GPU that is not there, ValueError for any other name.
+    """
+    if name == "auto":
+        device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        log.info("device auto: using %s", device)
+        return device
+    if name == "cpu":
+        return torch.device("cpu")
+    if name != "cuda" and not (name.startswith("cuda:") and name[5:].isdecimal()):
+        raise ValueError(f"device: expected {DEVICES}, found {name!r}")
+    index = int(name[5:]) if ":" in name else 0
+    if index >= torch.cuda.device_count():
+        raise RuntimeError(
+            f"device: {name!r} was asked for, but torch {torch.__version__} finds {torch.cuda.device_count()} GPUs; "
+            f"check the driver with nvidia-smi, or choose device='cpu'"
+        )
+    return torch.device("cuda", index)
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of a precision; "auto" is float32. ValueError for an unknown name."""
+    if name == "auto":
+        return torch.float32
+    if name not in PRECISIONS:
+        raise ValueError(f"precision: expected one of auto, {', '.join(PRECISIONS)}, found {name!r}")
+    if name == "fp16" and device.type == "cpu":
+        raise ValueError("precision: fp16 needs a GPU; choose bf16, fp32 or auto on the CPU")
+    return PRECISIONS[name]
+
+
+class ModelPool:
+    """The loaded models of a preset, by checkpoint name; owns their memory."""
+
+    def __init__(
+        self,
+        checkpoints: Iterable[Checkpoint],
+        paths: Mapping[str, Path],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._models = {
+            checkpoint.name: load_model(checkpoint, paths[checkpoint.name], device, dtype)
+            for checkpoint in checkpoints
+        }
+
+    def get(self, name: str) -> ChunkModel:
+        return self._models[name]
+
+
+def load_model(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> ChunkModel:
+    """Open a checkpoint's file as a callable on chunks. WeightsError where it is not what the row says."""
+    load = _LOADERS[checkpoint.architecture]
+    return load(path, checkpoint.sources, checkpoint.parameters, device, dtype)
+
+
+def estimate_track(
+    model: ChunkModel,
+    signal: Tensor,
+    augmentations: Sequence[Augmentation],
+    overlap: float,
+    batch_size: int = 1,
+    on_chunks: Callable[[int], None] = lambda chunks: None,
+) -> Iterator[tuple[int, Tensor]]:
+    """Run a model over a (channels, samples) signal under every augmentation.
+
+    Yields `(start, piece)`, piece (sources, channels, samples) float32 on the CPU; the pieces are to be *added*
+    at their starts, and then are the mean over the augmentations. No more than a chunk of them is held here, so
+    the length of a track costs no memory.
+    batch_size: chunk inputs a call of the model. It changes speed, not results.
+    on_chunks: told how many chunk inputs have just been computed (see `count_chunks`).
+    """
+    share = 1 / len(augmentations)
+    for augmentation in augmentations:
+        read = augmentation.forward(reader(signal))
+        samples = signal.shape[-1] + augmentation.delay_samples
+        chunks = plan_chunks(samples, model.geometry, overlap)
+        window = triangular_window(model.geometry.chunk_samples)
+        outputs = _run_batches(model, chunks, read, batch_size, on_chunks)
+        for start, estimates in overlap_add(chunks, outputs, window):
+            start, piece = augmentation.inverse(start, estimates)
+            if piece.shape[-1]:
+                yield start, piece.cpu() * share
+
+
+def count_chunks(
+    geometry: Geometry, track_samples: int, augmentations: Sequence[Augmentation], overlap: float
+) -> int:
+    """How many chunk inputs `estimate_track` computes."""
+    return sum(
+        len(plan_chunks(track_samples + augmentation.delay_samples, geometry, overlap))
+        for augmentation in augmentations
+    )
+
+
+def _run_batches(
+    model: ChunkModel, chunks: list[Chunk], read: Reader, batch_size: int, on_chunks: Callable[[int], None]
+) -> Iterator[Tensor]:
+    """The model's output for each chunk in order, (sources, channels, read_length) on its device.
+
+    An input of digital silence is not run: its estimates are silence.
+    """
+    for _, group in itertools.groupby(chunks, key=lambda chunk: chunk.read_length):
+        same_length = list(group)
+        for first in range(0, len(same_length), batch_size):
+            batch = same_length[first : first + batch_size]
+            inputs = [read(chunk.read_start, chunk.read_length) for chunk in batch]
+            sounding = [bool(chunk.any()) for chunk in inputs]
+            computed: Iterator[Tensor] = iter(())
+            if any(sounding):
+                computed = iter(model(torch.stack(list(itertools.compress(inputs, sounding)))))
+            for chunk, sounds in zip(inputs, sounding, strict=True):
+                yield next(computed) if sounds else chunk.new_zeros((len(model.sources), *chunk.shape))
+            on_chunks(len(batch))
+

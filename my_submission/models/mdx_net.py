@@ -1,0 +1,157 @@
+"""MDX-Net checkpoints (ONNX) as callables on chunks: STFT, network on spectrograms, inverse STFT."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from my_submission.chunking import Geometry
+from my_submission.weights import WeightsError
+
+Network = Callable[[Tensor], Tensor]
+"""(batch, 4, dim_f, dim_t) float32 -> the target's spectrogram, the same shape."""
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """The networks' view of audio (FACTS 4): centred STFT with a periodic Hann window, lowest `dim_f` bins,
+    channels left real, left imaginary, right real, right imaginary."""
+
+    n_fft: int
+    dim_f: int
+    dim_t: int
+    hop: int = 1024
+
+    @property
+    def samples(self) -> int:
+        """What `dim_t` frames cover."""
+        return self.hop * (self.dim_t - 1)
+
+    def forward(self, chunks: Tensor) -> Tensor:
+        """(batch, 2, samples) -> (batch, 4, dim_f, dim_t)."""
+        batch = chunks.shape[0]
+        spectrum = torch.stft(
+            chunks.reshape(batch * 2, self.samples),
+            self.n_fft,
+            self.hop,
+            window=torch.hann_window(self.n_fft, device=chunks.device),
+            center=True,
+            return_complex=True,
+        )
+        parts = torch.view_as_real(spectrum[:, : self.dim_f])  # (batch · 2, dim_f, dim_t, real and imaginary)
+        parts = parts.reshape(batch, 2, self.dim_f, self.dim_t, 2).permute(0, 1, 4, 2, 3)
+        return parts.reshape(batch, 4, self.dim_f, self.dim_t)
+
+    def inverse(self, spectrograms: Tensor) -> Tensor:
+        """(batch, 4, dim_f, dim_t) -> (batch, 2, samples); the bins from dim_f on are zero."""
+        batch = spectrograms.shape[0]
+        parts = spectrograms.reshape(batch, 2, 2, self.dim_f, self.dim_t).permute(0, 1, 3, 4, 2)
+        spectrum = torch.view_as_complex(parts.reshape(batch * 2, self.dim_f, self.dim_t, 2).contiguous())
+        spectrum = torch.nn.functional.pad(spectrum, (0, 0, 0, self.n_fft // 2 + 1 - self.dim_f))
+        chunks = torch.istft(
+            spectrum,
+            self.n_fft,
+            self.hop,
+            window=torch.hann_window(self.n_fft, device=spectrograms.device),
+            center=True,
+            length=self.samples,
+        )
+        return chunks.reshape(batch, 2, self.samples)
+
+
+class MdxNetModel:
+    """An MDX-Net network with its STFT.
+
+    sources: its one target.
+    geometry: n_fft/2 samples at both ends of a chunk are read and discarded; a short chunk is read from its
+        start with the zeros beyond the track (the published pad–chunk–trim–concatenate scheme).
+    """
+
+    def __init__(
+        self, network: Network, sources: tuple[str, ...], spectrogram: Spectrogram, device: torch.device
+    ) -> None:
+        self.sources = sources
+        self.geometry = Geometry(
+            chunk_samples=spectrogram.samples - spectrogram.n_fft,
+            margin_samples=spectrogram.n_fft // 2,
+            short_chunk="start",
+        )
+        self._network = network
+        self._spectrogram = spectrogram
+        self._device = device
+
+    def __call__(self, chunks: Tensor) -> Tensor:
+        """(batch, 2, samples) float32 -> (batch, 1, 2, samples) float32 on the device."""
+        with torch.inference_mode():
+            spectrograms = self._spectrogram.forward(chunks.to(self._device))
+            return self._spectrogram.inverse(self._network(spectrograms))[:, None]
+
+
+def load(
+    path: Path,
+    sources: tuple[str, ...],
+    parameters: Mapping[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> MdxNetModel:
+    """Open an ONNX checkpoint with ONNX Runtime on the device; it runs at the file's own precision (float32).
+
+    parameters: n_fft, dim_f, dim_t and hop.
+    Raises WeightsError where the file is no such network, RuntimeError where ONNX Runtime cannot use the device.
+    """
+    spectrogram = Spectrogram(**{key: int(parameters[key]) for key in ("n_fft", "dim_f", "dim_t", "hop")})
+    session = _open_session(path, device)
+    found = [(node.name, node.shape[1:]) for node in session.get_inputs()]
+    expected = [("input", [4, spectrogram.dim_f, spectrogram.dim_t])]
+    if found != expected:
+        raise WeightsError(f"{path}: expected the inputs (name, shape) {expected}, found {found}")
+    return MdxNetModel(_on_session(session, device), sources, spectrogram, device)
+
+
+def _open_session(path: Path, device: torch.device) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device.type == "cuda":
+        onnxruntime.preload_dlls()  # the CUDA libraries that torch's wheels bring
+        providers = [("CUDAExecutionProvider", {"device_id": device.index or 0})]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime raises a dozen unrelated classes for an unreadable file
+        raise WeightsError(f"{path}: ONNX Runtime cannot open it: {error}") from error
+    if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+        raise RuntimeError(
+            f"{path}: torch runs on {device} but ONNX Runtime {onnxruntime.__version__} got only "
+            f"{session.get_providers()}; uninstall `onnxruntime` if it is installed beside `onnxruntime-gpu`, "
+            f"and install `onnxruntime-gpu` with the CUDA and cuDNN versions it needs"
+        )
+    return session
+
+
+def _on_session(session: onnxruntime.InferenceSession, device: torch.device) -> Network:
+    name = session.get_outputs()[0].name
+
+    def on_host(spectrograms: Tensor) -> Tensor:
+        return torch.from_numpy(session.run([name], {"input": spectrograms.numpy()})[0])
+
+    def on_gpu(spectrograms: Tensor) -> Tensor:
+        spectrograms = spectrograms.contiguous()
+        estimates = torch.empty_like(spectrograms)
+        binding = session.io_binding()
+        index = device.index or 0
+        for bind, node, tensor in (
+            (binding.bind_input, "input", spectrograms),
+            (binding.bind_output, name, estimates),
+        ):
+            bind(node, "cuda", index, np.float32, tuple(tensor.shape), tensor.data_ptr())
+        torch.cuda.current_stream(device).synchronize()
+        session.run_with_iobinding(binding)
+        return estimates
+
+    return on_gpu if device.type == "cuda" else on_host

@@ -1,0 +1,140 @@
+"""The challenge's interface to an ensemble: (samples, channels) arrays in and out, any rate, mono or stereo."""
+
+import logging
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from my_submission.audio import (
+    MODEL_SAMPLE_RATE,
+    Stems,
+    array_from_signal,
+    check_sample_rate,
+    resample,
+    signal_from_array,
+    to_channels,
+    to_stereo,
+)
+from my_submission.ensemble import Ensemble, Progress
+from my_submission.inference import ModelPool, resolve_device, resolve_precision
+from my_submission.preset import INSTRUMENTS, PresetError, checkpoint_rows, load_preset
+from my_submission.weights import require
+
+log = logging.getLogger(__name__)
+
+
+class SeparationModel:
+    """An ensemble behind the challenge's interface; use one of the two subclasses.
+
+    preset: name or YAML file; by default the track's demo preset.
+    weights_dir: a folder searched first for weights, under the names of the manifest.
+    device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
+    precision: "auto", "fp32", "bf16" or "fp16".
+    overlap, shifts: used in every member in place of the preset's.
+    seed: of the shift trick's delays.
+    verify_weights: compare every file with the manifest's size and hash before it is opened.
+    download: fetch weights that are missing; by default only where the environment has SDX_DOWNLOAD=1.
+    progress: called with (work done, work in all) while a track is separated.
+
+    Raises PresetError, MissingWeights (with the command that fetches them), WrongContent, or RuntimeError for a
+    device that is not there, before anything is computed.
+    """
+
+    track: ClassVar[str]
+    default_preset: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        preset: str | Path | None = None,
+        weights_dir: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        overlap: float | None = None,
+        shifts: int | None = None,
+        seed: int = 0,
+        verify_weights: bool = True,
+        download: bool | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        loaded = load_preset(preset or self.default_preset).override(overlap, shifts)
+        if loaded.track != self.track:
+            raise PresetError(
+                f"preset {loaded.name}: expected one for the {self.track} track, found track: {loaded.track}"
+            )
+        torch_device = resolve_device(device)
+        dtype = resolve_precision(precision, torch_device)
+        checkpoints = checkpoint_rows(loaded)
+        paths = require(
+            checkpoints,
+            weights_dir=Path(weights_dir) if weights_dir is not None else None,
+            preset=loaded.name,
+            download=download,
+            verify=verify_weights,
+        )
+        self._ensemble = Ensemble(loaded, ModelPool(checkpoints, paths, torch_device, dtype), seed)
+        self._progress = progress
+        log.info("preset %s: %d checkpoints on %s, %s", loaded.name, len(checkpoints), torch_device, dtype)
+
+    @property
+    def instruments(self) -> list[str]:
+        """The stems, in the organisers' order."""
+        return list(INSTRUMENTS[self.track])
+
+    def raise_aicrowd_error(self, msg: str) -> NoReturn:
+        """Part of the challenge's interface: an error whose message the organisers show."""
+        raise NameError(msg)
+
+    def separate_music_file(
+        self, mixed_sound_array: npt.NDArray[Any], sample_rate: int
+    ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, int]]:
+        """Separate one mixture.
+
+        mixed_sound_array: (samples,) or (samples, channels), 1 or 2 channels, float or integer PCM.
+        Returns the stems as float32 arrays (samples, channels) with the mixture's length and channels, and the
+        mixture's sample rate for each. Raises ValueError for input that is none of this, or holds NaN or infinity.
+        """
+        check_sample_rate(sample_rate)
+        mixture = signal_from_array(mixed_sound_array)
+        stems = self._separate(mixture, int(sample_rate))
+        arrays = {stem: array_from_signal(stems[stem]) for stem in self.instruments}
+        return arrays, dict.fromkeys(self.instruments, int(sample_rate))
+
+    def _separate(self, mixture: Tensor, sample_rate: int) -> Stems:
+        if not mixture.any():
+            return {stem: torch.zeros_like(mixture) for stem in self.instruments}
+        model_input = resample(to_stereo(mixture), sample_rate, MODEL_SAMPLE_RATE)
+        estimates = self._ensemble.separate(model_input, self._progress)
+        channels, samples = mixture.shape
+        stems = {
+            stem: to_channels(resample(estimate, MODEL_SAMPLE_RATE, sample_rate, samples), channels)
+            for stem, estimate in estimates.items()
+        }
+        if sample_rate != MODEL_SAMPLE_RATE and self._ensemble.preset.mixture_consistent:
+            # What lies above the models' half rate is in no estimate; shared out equally, the sum holds.
+            share = (mixture - sum(stems.values())) / len(stems)
+            stems = {stem: estimate + share for stem, estimate in stems.items()}
+        return stems
+
+
+class MusicSeparationModel(SeparationModel):
+    """Music -> bass, drums, other, vocals (leaderboard C of the Music Demixing track)."""
+
+    track = "music"
+    default_preset = "mdx-demo"
+
+
+class CinematicSeparationModel(SeparationModel):
+    """Film sound -> dialog, effect, music (leaderboard B of the Cinematic Demixing track)."""
+
+    track = "cinematic"
+    default_preset = "cdx-demo"
+
+
+MODELS: dict[str, type[SeparationModel]] = {
+    model.track: model for model in (MusicSeparationModel, CinematicSeparationModel)
+}
