@@ -1,0 +1,25 @@
+"""Everything that can be wrong with weights; each message says what, where, and what to do."""
+
+
+class WeightsError(RuntimeError):
+    """Base of all errors of this package."""
+
+
+class ManifestError(WeightsError):
+    """A manifest file is malformed: names file, key, found and allowed."""
+
+
+class MissingWeights(WeightsError):  # noqa: N818, the name says it
+    """One or more checkpoints are not on this machine."""
+
+
+class WrongContent(WeightsError):  # noqa: N818, the name says it
+    """A file's size or hash is not the one expected."""
+
+
+class UnsafeFile(WeightsError):  # noqa: N818, the name says it
+    """A file holds, or asks for, something other than the weights of a known architecture."""
+
+
+class DownloadError(WeightsError):
+    """No origin of a checkpoint could be fetched; says which were tried and why each failed."""

@@ -1,0 +1,166 @@
+"""Finding checkpoints on this machine and verifying them. Nothing here touches the network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from huggingface_hub import try_to_load_from_cache
+
+from .errors import MissingWeights, WeightsError, WrongContent
+from .manifest import WEIGHTS_FOLDER, Checkpoint, Copy
+
+log = logging.getLogger(__name__)
+
+RECORD_FILE = "recorded_sha256.json"
+_BLOCK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A file's hash and what it was compared with.
+
+    `against` is "sha256" (published in full), "prefix" (only its beginning is published), "recorded"
+    (unpublished: the one recorded at the first download) or "nothing" (none is known).
+    """
+
+    sha256: str
+    against: str
+
+
+def find(checkpoint: Checkpoint, weights_dir: Path | None = None) -> Path:
+    """The file of a checkpoint: in weights_dir, its manifest's folder, weights/, or the hub's cache.
+
+    Looks for every name under which a copy may lie (`Checkpoint.copies`). A row with a `path` is
+    there or nowhere. Raises MissingWeights that says where was looked.
+    """
+    places = list(_places(checkpoint, weights_dir))
+    for place in places:
+        if place.is_file():
+            return place
+    cached = None if checkpoint.path else _in_hub_cache(checkpoint)
+    if cached:
+        return cached
+    folders = ", ".join(dict.fromkeys(str(place.parent) for place in places))
+    names = " or ".join(dict.fromkeys(place.name for place in places))
+    raise MissingWeights(f"{checkpoint.name}: no {names} in {folders} nor in the hub's cache")
+
+
+def _places(checkpoint: Checkpoint, weights_dir: Path | None) -> Iterator[Path]:
+    if checkpoint.path:
+        yield checkpoint.path
+        return
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise MissingWeights(f"weights_dir {weights_dir} is not a folder")
+    folders = [weights_dir, checkpoint.folder, WEIGHTS_FOLDER]
+    for folder in dict.fromkeys(folder for folder in folders if folder is not None):
+        for name in checkpoint.copies():
+            yield folder / name
+
+
+def _in_hub_cache(checkpoint: Checkpoint) -> Path | None:
+    for origin in checkpoint.origins:
+        if origin.hub:
+            cached = try_to_load_from_cache(origin.hub, origin.path, revision=origin.revision)
+            if isinstance(cached, str):
+                return Path(cached)
+    return None
+
+
+def verify(checkpoint: Checkpoint, path: Path, progress: Callable[[int], None] | None = None) -> Verification:
+    """Hash a file and compare size and hash with the manifest's row and the record of first downloads.
+
+    `progress` receives the number of bytes hashed since the last call. Raises WrongContent with path,
+    expected and found; MissingWeights if the file is not there.
+    """
+    copy = known_copy(checkpoint, path)
+    if not path.is_file():
+        raise MissingWeights(f"{checkpoint.name}: {path} is not there")
+    size = path.stat().st_size
+    if copy.bytes is not None and size != copy.bytes:
+        raise WrongContent(
+            f"{checkpoint.name}: {path} has {size:,} bytes, expected {copy.bytes:,}"
+            f"{' (cut short?)' if size < copy.bytes else ''} by {checkpoint.manifest}"
+        )
+    found = sha256_of(path, progress)
+    if copy.sha256 and not found.startswith(copy.sha256):
+        prefix = "" if len(copy.sha256) == 64 else " begins with"
+        raise WrongContent(
+            f"{checkpoint.name}: {path}: the sha256 is {found}, expected{prefix} {copy.sha256}"
+        )
+    if copy.sha256 and len(copy.sha256) == 64:
+        return Verification(found, "sha256")
+    recorded = recorded_sha256(checkpoint, copy)
+    if recorded and recorded != found:
+        raise WrongContent(
+            f"{checkpoint.name}: {path}: the sha256 is {found}, but {recorded} was recorded at its first"
+            f" download in {record_path(checkpoint)}"
+        )
+    return Verification(found, "prefix" if copy.sha256 else "recorded" if recorded else "nothing")
+
+
+def known_copy(checkpoint: Checkpoint, path: Path) -> Copy:
+    """What the manifest knows of this file, by its name; nothing, if it goes by a name of its own."""
+    return checkpoint.copies().get(path.name, Copy(path.name, None, None))
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """The file's sha256 as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            if progress:
+                progress(len(block))
+    return digest.hexdigest()
+
+
+def record_path(checkpoint: Checkpoint) -> Path:
+    """Where hashes that nobody published are kept once a file was downloaded: beside the manifest."""
+    return checkpoint.folder / RECORD_FILE
+
+
+def recorded_sha256(checkpoint: Checkpoint, copy: Copy) -> str | None:
+    """The hash recorded when this copy was first downloaded, or None."""
+    return _read_record(record_path(checkpoint)).get(f"{checkpoint.name}/{copy.file}")
+
+
+def record_sha256(checkpoint: Checkpoint, copy: Copy, sha256: str) -> None:
+    """Remember the hash of a first download; a copy whose whole hash is published needs none.
+
+    Raises WrongContent if another hash is already recorded, WeightsError if it cannot be written.
+    """
+    if copy.sha256 and len(copy.sha256) == 64:
+        return
+    path, key = record_path(checkpoint), f"{checkpoint.name}/{copy.file}"
+    try:
+        with FileLock(f"{path}.lock"):
+            record = _read_record(path)
+            if record.setdefault(key, sha256) != sha256:
+                raise WrongContent(f"{path}: {key} was recorded as {record[key]}, now it is {sha256}")
+            draft = path.with_suffix(".draft")
+            draft.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+            os.replace(draft, path)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot record the hash of {copy.file} ({error}); make the folder writable, so that"
+            " a later change of the file is noticed"
+        ) from error
+
+
+def _read_record(path: Path) -> dict[str, str]:
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read as JSON: {error}; restore or delete it") from error
+    if not isinstance(record, dict) or not all(isinstance(value, str) for value in record.values()):
+        raise WeightsError(f"{path}: expected {{'checkpoint/file': 'sha256'}}; restore or delete it")
+    return record
