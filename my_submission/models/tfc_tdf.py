@@ -84,7 +84,8 @@ class TfcTdfBlock(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(batch, channels, frames, bins) -> the same shape."""
         convolved: torch.Tensor = self.tfc(features)
-        return convolved + self.tdf(convolved)
+        filtered: torch.Tensor = self.tdf(convolved)
+        return convolved + filtered
 
 
 def _scale(kind: type[nn.Conv2d] | type[nn.ConvTranspose2d], inputs: int, outputs: int) -> nn.Sequential:

@@ -1,0 +1,82 @@
+"""`python -m training fit|validate|export`: parses, calls, prints."""
+
+import argparse
+import logging
+import math
+import sys
+from pathlib import Path
+
+from my_submission.weights import WeightsError
+from training.config import ConfigError, load_config
+
+RUNS_FOLDER = Path("training/runs")
+
+
+def main() -> int:
+    """Run one command; its exit status."""
+    arguments = _parser().parse_args()
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
+    try:
+        arguments.run(arguments)
+    except (ConfigError, WeightsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description="Train, validate and export networks."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    fit = commands.add_parser("fit", help="train a configuration, or go on with its run")
+    fit.add_argument("config", type=Path, help="a YAML file; see training/configs/")
+    fit.add_argument("--run", dest="folder", type=Path, help="the run's folder (training/runs/NAME)")
+    fit.add_argument("--minutes", type=float, default=math.inf, help="stop, resumably, after this long")
+    fit.set_defaults(run=_fit)
+
+    check = commands.add_parser(
+        "validate", help="score a run's averaged weights beside the trivial baselines"
+    )
+    check.add_argument("folder", type=Path, help="the run's folder")
+    check.set_defaults(run=_validate)
+
+    export = commands.add_parser("export", help="write a run's averaged weights as a checkpoint for presets")
+    export.add_argument("folder", type=Path, help="the run's folder")
+    export.add_argument("--to", type=Path, default=Path("weights"), help="where to write it (weights/)")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    from training.fit import fit
+
+    config = load_config(arguments.config)
+    fit(config, arguments.folder or RUNS_FOLDER / config.name, arguments.minutes)
+
+
+def _validate(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from training.export import load_run
+    from training.networks import chunk_model
+    from training.validation import load_held_out, trivial_scores, validate
+
+    config, network, step = load_run(arguments.folder)
+    tracks = load_held_out(config)
+    model = chunk_model(network, config.model, torch.device("cpu"))
+    table = trivial_scores(tracks, config.model.sources)
+    table[f"step {step}"] = validate(model, tracks, config.validation)
+    for name, scores in table.items():
+        print(f"{name:12}", *(f"{stem} {score:6.2f}" for stem, score in scores.items()))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from training.export import export_run
+
+    print(export_run(arguments.folder, arguments.to), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
