@@ -66,7 +66,8 @@ class Checkpoint:
     """One weights file: what it is, what it holds, how to verify it, where it comes from.
 
     `sources` are the model's outputs in the checkpoint's own order, in the project's terms; for
-    mdx_net that is its one target. `bytes` is exact, `about_bytes` only for people to read. `sha256` may be whole (64 digits), a prefix, or None.
+    mdx_net that is its one target. `bytes` is exact, `about_bytes` only for people to read. `sha256` may
+    be whole (64 digits), a prefix, or None.
     `manifest` is the file of this row. `path` is set when the row itself says where the weights are.
     """
 

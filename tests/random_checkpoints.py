@@ -1,0 +1,167 @@
+"""Checkpoint files with random weights, in the formats and architectures of the released ones.
+
+    save_demucs("htdemucs_6s", folder / "x.th", small=True, seed=0)         # or "x.safetensors"
+    save_mdx_net(folder / "x.onnx", small=True, seed=0)                     # any dim_f, dim_t
+    save_checkpoint(load_manifest().checkpoints["Kim_Inst"], folder, small=True, seed=0)
+    manifest = write_manifest(folder, rows)   # the rows as they are, with these files' sizes and hashes
+
+`small=False` gives the released networks' sizes (84, 55, 167 and 67 MB). `small=True` keeps the structure
+(same layers, attention, LSTM, sources, STFT of MDX-Net) with few channels: milliseconds a chunk on one core,
+and Demucs segments of SMALL_SEGMENT so that a second of audio is several chunks. Both kinds have the file
+names and sources of their manifest rows, so a folder of them can be a `weights_dir` of any preset
+(with `verify_weights=False`, or through a manifest written by `write_manifest`).
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from demucs.hdemucs import HDemucs
+from demucs.htdemucs import HTDemucs
+from safetensors.torch import save_file
+
+from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet
+from my_submission.weights import Checkpoint
+from my_submission.weights.store import sha256_of
+from training.export import export_onnx
+
+SMALL_SEGMENT = Fraction(3, 5)  # seconds
+
+MUSIC = ["drums", "bass", "other", "vocals"]
+SOURCES = {
+    "htdemucs_6s": [*MUSIC, "guitar", "piano"],
+    **{name: ["music", "sfx", "speech"] for name in ("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468")},
+}
+
+_HTDEMUCS: dict[str, Any] = {
+    "audio_channels": 2, "samplerate": 44100, "segment": Fraction(39, 5), "channels": 48, "growth": 2,
+    "nfft": 4096, "cac": True, "depth": 4, "multi_freqs": [], "multi_freqs_depth": 3, "dconv_mode": 3,
+    "dconv_comp": 8, "t_layers": 5, "t_hidden_scale": 4.0, "t_heads": 8, "t_dropout": 0.02,
+    "t_cape_glob_loc_scale": [5000.0, 1.0, 1.4], "t_sparse_attn_window": 400,
+}  # fmt: skip
+# Only the four-source music models widen the transformer to 512 channels; the others' size says they do not.
+_BOTTOM_512 = ("htdemucs", "htdemucs_ft_drums", "htdemucs_ft_bass", "htdemucs_ft_other", "htdemucs_ft_vocals")
+_HDEMUCS: dict[str, Any] = {
+    "audio_channels": 2, "samplerate": 44100, "segment": 44, "channels": 48, "growth": 2, "nfft": 4096,
+    "cac": True, "depth": 6, "hybrid": True, "multi_freqs": [], "multi_freqs_depth": 3, "dconv_mode": 1,
+    "dconv_comp": 4, "dconv_attn": 4, "dconv_lstm": 4, "dconv_init": 0.001,
+}  # fmt: skip
+
+
+def demucs_arguments(name: str, *, small: bool) -> tuple[type[torch.nn.Module], dict[str, Any]]:
+    """(class, constructor arguments) of the checkpoint of this manifest name; an unknown name is like htdemucs."""
+    sources = SOURCES.get(name, MUSIC)
+    if name == "hdemucs_mmi":
+        shrunk = {"channels": 4, "segment": SMALL_SEGMENT} if small else {}
+        return HDemucs, {"sources": sources, **_HDEMUCS, **shrunk}
+    wide = {"bottom_channels": 512} if name in _BOTTOM_512 else {}
+    shrunk = (
+        {"channels": 8, "segment": SMALL_SEGMENT, "t_layers": 3, "t_heads": 2, "t_hidden_scale": 2.0}
+        if small
+        else {}
+    )
+    if small and wide:
+        wide = {"bottom_channels": 32}
+    return HTDemucs, {"sources": sources, **_HTDEMUCS, **wide, **shrunk}
+
+
+def save_demucs(name: str, path: Path, *, small: bool, seed: int) -> Path:
+    """Write the Demucs checkpoint of this manifest name with random fp16 weights, as `.th` or `.safetensors`."""
+    network, kwargs = demucs_arguments(name, small=small)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = network(**kwargs)
+    state = {key: value.half() for key, value in module.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        save_file(state, path, metadata=safetensors_metadata(network, kwargs))
+    else:
+        torch.save(demucs_package(network, kwargs, state), path)
+    return path
+
+
+def demucs_package(
+    network: type[torch.nn.Module], kwargs: Mapping[str, Any], state: Mapping[str, torch.Tensor]
+) -> dict[str, Any]:
+    """What demucs' trainer puts into a `.th` file, numpy numbers among the metrics included."""
+    return {
+        "klass": network,
+        "args": (),
+        "kwargs": dict(kwargs),
+        "state": dict(state),
+        "training_args": {"seed": 42, "dset": {"segment": 11}, "lr": 3e-4},
+        "metrics": {"nsdr": np.float64(7.5), "best": np.float32(0.25)},
+    }
+
+
+def safetensors_metadata(network: type[torch.nn.Module], kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata of demucs 4.1's export: class by name, arguments as JSON, fractions encoded."""
+
+    def encode(value: object) -> dict[str, object]:
+        assert isinstance(value, Fraction)
+        return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
+
+    return {
+        "klass": f"{network.__module__}.{network.__qualname__}",
+        "args": json.dumps([]),
+        "kwargs": json.dumps(dict(kwargs), default=encode),
+    }
+
+
+def save_mdx_net(path: Path, *, small: bool, seed: int, dim_f: int = 3072, dim_t: int = 256) -> Path:
+    """Write an MDX-Net as ONNX with random weights, batch statistics included."""
+    config = (
+        TfcTdfConfig(dim_f, blocks=3, convolutions=1, growth=2, bottleneck=64)
+        if small
+        else TfcTdfConfig(dim_f)
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = TfcTdfNet(config)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.normal_(std=0.1)
+                module.running_var.uniform_(0.5, 1.5)
+    export_onnx(network, path, dim_t)
+    return path
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, small: bool, seed: int) -> Path:
+    """Write a random checkpoint under the file name of its manifest row."""
+    path = folder / checkpoint.file
+    if checkpoint.architecture == "mdx_net":
+        dim_f, dim_t = int(checkpoint.parameters["dim_f"]), int(checkpoint.parameters["dim_t"])
+        return save_mdx_net(path, small=small, seed=seed, dim_f=dim_f, dim_t=dim_t)
+    return save_demucs(checkpoint.name, path, small=small, seed=seed)
+
+
+def manifest_row(
+    checkpoint: Checkpoint, path: Path, origins: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """A manifest row like the given one, for this file: its name, size and hash; other origins."""
+    return {
+        "architecture": checkpoint.architecture,
+        "sources": list(checkpoint.sources),
+        "parameters": dict(checkpoint.parameters),
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+        "origins": [dict(origin) for origin in origins],
+    }
+
+
+def write_manifest(
+    folder: Path, rows: Mapping[str, Mapping[str, Any]], bags: Mapping[str, Any] | None = None
+) -> Path:
+    """Write `manifest.yaml` into the folder; read it with `read_manifests(path)`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "manifest.yaml"
+    path.write_text(yaml.safe_dump({"checkpoints": dict(rows), "bags": dict(bags or {})}, sort_keys=False))
+    return path
