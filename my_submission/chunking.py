@@ -21,7 +21,8 @@ class Geometry:
 
     chunk_samples: what a full chunk contributes to the track.
     margin_samples: further samples read at each side, whose estimates are discarded.
-    short_chunk: how a chunk shorter than chunk_samples is read. "as_is": at its own length;
+    short_chunk: how a chunk shorter than chunk_samples is read. "as_is": at its own length, or centred in
+        `least_samples` if it has not even those;
         "start": from its own start to full size; "centre": full size with the chunk in the middle, so that real
         context is read on both sides before the zeros beyond the track's end.
     """
@@ -29,6 +30,7 @@ class Geometry:
     chunk_samples: int
     margin_samples: int = 0
     short_chunk: Literal["as_is", "start", "centre"] = "centre"
+    least_samples: int = 1
 
     def hop_samples(self, overlap: float) -> int:
         """Samples between the starts of two chunks; ValueError unless 0 <= overlap < 1 leaves at least one."""
@@ -63,8 +65,9 @@ def plan_chunks(track_samples: int, geometry: Geometry, overlap: float) -> list[
 
 def _chunk_at(offset: int, track_samples: int, geometry: Geometry) -> Chunk:
     length = min(geometry.chunk_samples, track_samples - offset)
-    missing = 0 if geometry.short_chunk == "as_is" else geometry.chunk_samples - length
-    before = missing // 2 if geometry.short_chunk == "centre" else 0
+    full = geometry.least_samples if geometry.short_chunk == "as_is" else geometry.chunk_samples
+    missing = max(0, full - length)
+    before = 0 if geometry.short_chunk == "start" else missing // 2
     return Chunk(
         offset=offset,
         length=length,
@@ -122,7 +125,9 @@ def overlap_add(
             sums, weights = _advance(sums, finished), _advance(weights, finished)
             start = chunk.offset
         used = window[: chunk.length]
-        sums[..., : chunk.length] += used * output[..., chunk.trim : chunk.trim + chunk.length].to(sums.device)
+        sums[..., : chunk.length] += used * output[..., chunk.trim : chunk.trim + chunk.length].to(
+            sums.device
+        )
         weights[: chunk.length] += used
     if sums is not None:
         rest = max(chunk.offset + chunk.length for chunk in chunks) - start

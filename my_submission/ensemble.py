@@ -83,9 +83,13 @@ class Ensemble:
         for index, member in enumerate(step.members):
             for checkpoint, shares in needed_experts(member, self.preset.manifest):
                 place = zlib.crc32(f"{step.name}/{index}/{checkpoint}".encode())
-                delays = draw_delays(member.shifts, MAX_DELAY_SAMPLES, np.random.default_rng([self._seed, place]))
+                delays = draw_delays(
+                    member.shifts, MAX_DELAY_SAMPLES, np.random.default_rng([self._seed, place])
+                )
                 augmentations = tuple(
-                    Augmentation(gain * polarity, delay) for delay in delays for polarity in member.polarity.gains
+                    Augmentation(gain * polarity, delay)
+                    for delay in delays
+                    for polarity in member.polarity.gains
                 )
                 coefficients = source_coefficients(step, member, shares)
                 yield Run(checkpoint, augmentations, member.overlap, coefficients)

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from my_submission.augment import Augmentation
-from my_submission.chunking import Chunk, Geometry, Reader, overlap_add, plan_chunks, reader, triangular_window
+from my_submission.chunking import (
+    Chunk,
+    Geometry,
+    Reader,
+    overlap_add,
+    plan_chunks,
+    reader,
+    triangular_window,
+)
 from my_submission.models import demucs, mdx_net
 from my_submission.weights import Checkpoint
 
@@ -33,7 +41,7 @@ class ChunkModel(Protocol):
         """(batch, channels, samples) float32 -> (batch, sources, channels, samples) float32, on its device."""
 
 
-_LOADERS: dict[str, Callable[..., ChunkModel]] = {
+_LOADERS: dict[str, Callable[[Checkpoint, Path, torch.device, torch.dtype], ChunkModel]] = {
     "htdemucs": demucs.load,
     "hdemucs": demucs.load,
     "mdx_net": mdx_net.load,
@@ -94,8 +102,7 @@ class ModelPool:
 
 def load_model(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> ChunkModel:
     """Open a checkpoint's file as a callable on chunks. WeightsError where it is not what the row says."""
-    load = _LOADERS[checkpoint.architecture]
-    return load(path, checkpoint.sources, checkpoint.parameters, device, dtype)
+    return _LOADERS[checkpoint.architecture](checkpoint, path, device, dtype)
 
 
 def estimate_track(
@@ -156,4 +163,3 @@ def _run_batches(
             for chunk, sounds in zip(inputs, sounding, strict=True):
                 yield next(computed) if sounds else chunk.new_zeros((len(model.sources), *chunk.shape))
             on_chunks(len(batch))
-

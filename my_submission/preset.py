@@ -129,7 +129,7 @@ def needed_experts(member: Member, manifest: Manifest) -> list[tuple[str, Mappin
     used = {source for stem in member.weights for source in member.sources[stem]} - {STEP_INPUT}
     bag = as_bag(member.model, manifest)
     totals = {source: sum(weights.get(source, 0.0) for _, weights in bag.members) for source in used}
-    experts = []
+    experts: list[tuple[str, Mapping[str, float]]] = []
     for name, weights in bag.members:
         shares = {source: weights[source] / totals[source] for source in used if weights.get(source)}
         if shares:
@@ -247,16 +247,16 @@ def _read_step(node: _Node, earlier: list[Step], manifest: Manifest) -> Step:
     signals = [MIXTURE, *(signal for step in earlier for signal in step.makes)]
     source = node.text("input")
     if source not in signals:
-        node.fail(
-            "input", f"found {source!r}, which no earlier step makes; {_allowed(str(source), signals)}"
-        )
+        node.fail("input", f"found {source!r}, which no earlier step makes; {_allowed(str(source), signals)}")
     stems = _names(node, "stems")
     consistency = node.value.get("consistency", False)
     if not isinstance(consistency, bool):
         node.fail("consistency", f"expected true or false, found {consistency!r}")
     residual = node.text("residual")
     if residual and consistency:
-        node.fail("residual", "with consistency the stems leave nothing of the input; drop one of the two keys")
+        node.fail(
+            "residual", "with consistency the stems leave nothing of the input; drop one of the two keys"
+        )
     made = [*stems, residual] if residual else list(stems)
     for signal in made:
         if signal in signals or signal == STEP_INPUT or made.count(signal) > 1:
@@ -342,11 +342,15 @@ def _read_weights(
         node.fail("weights", f"expected a mapping of stems to numbers, found {weights!r}")
     for stem, weight in weights.items():
         if stem not in stems:
-            node.fail("weights", f"found {stem!r}, which the step does not make; {_allowed(str(stem), stems)}")
+            node.fail(
+                "weights", f"found {stem!r}, which the step does not make; {_allowed(str(stem), stems)}"
+            )
         if not _is_number(weight) or weight < 0:
             node.fail(f"weights.{stem}", f"expected a number from 0 on, found {weight!r}")
         if stem not in sources:
-            node.fail(f"weights.{stem}", f"{model} has no source {stem!r}; say in `sources` how to read it off")
+            node.fail(
+                f"weights.{stem}", f"{model} has no source {stem!r}; say in `sources` how to read it off"
+            )
     used = {stem: float(weight) for stem, weight in weights.items() if weight > 0}
     if not used:
         node.fail("weights", "the weights sum to zero; remove the member or give it a weight")
@@ -373,7 +377,9 @@ def _check_outputs(root: _Node, track: str, steps: list[Step]) -> None:
     made = [signal for step in steps for signal in step.makes]
     for stem in INSTRUMENTS[track]:
         if stem not in made:
-            root.fail("steps", f"no step makes {stem!r}; a {track} preset makes {', '.join(INSTRUMENTS[track])}")
+            root.fail(
+                "steps", f"no step makes {stem!r}; a {track} preset makes {', '.join(INSTRUMENTS[track])}"
+            )
     wanted = {*INSTRUMENTS[track], *(step.input for step in steps)}
     for index, step in enumerate(steps):
         if not wanted & set(step.makes):

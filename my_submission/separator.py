@@ -23,6 +23,7 @@ from my_submission.ensemble import Ensemble, Progress
 from my_submission.inference import ModelPool, resolve_device, resolve_precision
 from my_submission.preset import INSTRUMENTS, PresetError, checkpoint_rows, load_preset
 from my_submission.weights import require
+from my_submission.weights.store import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ class SeparationModel:
             verify=verify_weights,
         )
         self._ensemble = Ensemble(loaded, ModelPool(checkpoints, paths, torch_device, dtype), seed)
+        self._paths = paths
+        self._device, self._precision = torch_device, dtype
         self._progress = progress
         log.info("preset %s: %d checkpoints on %s, %s", loaded.name, len(checkpoints), torch_device, dtype)
 
@@ -84,6 +87,19 @@ class SeparationModel:
     def instruments(self) -> list[str]:
         """The stems, in the organisers' order."""
         return list(INSTRUMENTS[self.track])
+
+    def provenance(self) -> dict[str, Any]:
+        """What this model is made of, for the record of an evaluation: JSON types only; hashes every file."""
+        return {
+            "preset": self._ensemble.preset.name,
+            "weights": [
+                {"name": name, "file": path.name, "sha256": sha256_of(path)}
+                for name, path in sorted(self._paths.items())
+            ],
+            "device": str(self._device),
+            "precision": str(self._precision).removeprefix("torch."),
+            "economies": [],
+        }
 
     def raise_aicrowd_error(self, msg: str) -> NoReturn:
         """Part of the challenge's interface: an error whose message the organisers show."""

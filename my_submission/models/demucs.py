@@ -1,9 +1,8 @@
 """HTDemucs and HDemucs checkpoints as callables on chunks."""
 
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from demucs.htdemucs import HTDemucs
@@ -11,7 +10,10 @@ from torch import Tensor
 
 from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.chunking import Geometry
-from my_submission.weights import WeightsError, load_torch
+from my_submission.weights import Checkpoint, load_torch
+
+LEAST_SAMPLES = 5
+"""Fewer leave one value a channel after the first strided layers, which HDemucs cannot normalise."""
 
 
 class DemucsModel:
@@ -26,15 +28,15 @@ class DemucsModel:
         self,
         network: torch.nn.Module,
         sources: tuple[str, ...],
-        segment_seconds: Fraction | float,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         self.sources = sources
         fixed = isinstance(network, HTDemucs) and network.use_train_segment
         self.geometry = Geometry(
-            chunk_samples=int(MODEL_SAMPLE_RATE * segment_seconds),
+            chunk_samples=int(MODEL_SAMPLE_RATE * _segment_seconds(network)),
             short_chunk="centre" if fixed else "as_is",
+            least_samples=LEAST_SAMPLES,
         )
         self._network = network.to(device).eval()
         self._device = device
@@ -54,22 +56,11 @@ class DemucsModel:
         return estimates.float()
 
 
-def load(
-    path: Path,
-    sources: tuple[str, ...],
-    parameters: Mapping[str, Any],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> DemucsModel:
-    """Open a `.th` or `.safetensors` checkpoint.
+def load(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> DemucsModel:
+    """Open a `.th` or `.safetensors` checkpoint; WeightsError where it is not what its row says."""
+    network = load_torch(path, checkpoint)
+    return DemucsModel(network, checkpoint.sources, device, dtype)
 
-    parameters: `segment_seconds` where it is not the one stored in the checkpoint (hdemucs_mmi).
-    Raises WeightsError where the file does not hold a 44.1 kHz stereo network.
-    """
-    network = load_torch(path)
-    found = (network.samplerate, network.audio_channels)
-    if found != (MODEL_SAMPLE_RATE, 2):
-        raise WeightsError(
-            f"{path}: expected a network for {MODEL_SAMPLE_RATE} Hz stereo, found {found[0]} Hz, {found[1]} channels"
-        )
-    return DemucsModel(network, sources, parameters.get("segment_seconds", network.segment), device, dtype)
+
+def _segment_seconds(network: torch.nn.Module) -> Fraction | float:
+    return cast("Fraction | float", network.segment)

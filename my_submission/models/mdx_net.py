@@ -1,6 +1,6 @@
 """MDX-Net checkpoints (ONNX) as callables on chunks: STFT, network on spectrograms, inverse STFT."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from my_submission.chunking import Geometry
-from my_submission.weights import WeightsError
+from my_submission.weights import Checkpoint, WeightsError
 
 Network = Callable[[Tensor], Tensor]
 """(batch, 4, dim_f, dim_t) float32 -> the target's spectrogram, the same shape."""
@@ -92,25 +92,21 @@ class MdxNetModel:
             return self._spectrogram.inverse(self._network(spectrograms))[:, None]
 
 
-def load(
-    path: Path,
-    sources: tuple[str, ...],
-    parameters: Mapping[str, Any],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> MdxNetModel:
+def load(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> MdxNetModel:
     """Open an ONNX checkpoint with ONNX Runtime on the device; it runs at the file's own precision (float32).
 
-    parameters: n_fft, dim_f, dim_t and hop.
-    Raises WeightsError where the file is no such network, RuntimeError where ONNX Runtime cannot use the device.
+    Raises WeightsError where the file is not the network its row describes, RuntimeError where ONNX Runtime cannot
+    use the device.
     """
-    spectrogram = Spectrogram(**{key: int(parameters[key]) for key in ("n_fft", "dim_f", "dim_t", "hop")})
+    spectrogram = Spectrogram(
+        **{key: int(checkpoint.parameters[key]) for key in ("n_fft", "dim_f", "dim_t", "hop")}
+    )
     session = _open_session(path, device)
     found = [(node.name, node.shape[1:]) for node in session.get_inputs()]
     expected = [("input", [4, spectrogram.dim_f, spectrogram.dim_t])]
     if found != expected:
         raise WeightsError(f"{path}: expected the inputs (name, shape) {expected}, found {found}")
-    return MdxNetModel(_on_session(session, device), sources, spectrogram, device)
+    return MdxNetModel(_on_session(session, device), checkpoint.sources, spectrogram, device)
 
 
 def _open_session(path: Path, device: torch.device) -> onnxruntime.InferenceSession:

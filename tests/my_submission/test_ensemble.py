@@ -1,0 +1,214 @@
+"""Cascades follow FACTS 3, with stub networks whose outputs are known, and nothing runs that nobody needs."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from my_submission.chunking import Geometry
+from my_submission.ensemble import Ensemble
+from my_submission.inference import ChunkModel, ModelPool
+from my_submission.preset import load_preset
+
+
+class Gains:
+    """A 'network' that gives a fixed fraction of its input for each source, plus a constant bias."""
+
+    geometry = Geometry(1_000)
+
+    def __init__(self, gains: dict[str, float], bias: float = 0.0) -> None:
+        self.sources = tuple(gains)
+        self.gains = torch.tensor(list(gains.values()))[:, None, None]
+        self.bias = bias
+        self.inputs: list[Tensor] = []
+
+    def __call__(self, chunks: Tensor) -> Tensor:
+        self.inputs.extend(chunks)
+        return chunks[:, None] * self.gains + self.bias
+
+
+class Pool:
+    """Stands for a ModelPool; counts which checkpoint is asked for."""
+
+    def __init__(self, models: dict[str, ChunkModel]) -> None:
+        self.models = models
+        self.calls: Counter[str] = Counter()
+
+    def get(self, name: str) -> ChunkModel:
+        self.calls[name] += 1
+        return self.models[name]
+
+
+def ensemble(preset: str | Path, models: dict[str, ChunkModel], seed: int = 0) -> Ensemble:
+    return Ensemble(load_preset(preset), cast(ModelPool, Pool(models)), seed)
+
+
+SOURCES = ("drums", "bass", "other", "vocals")
+
+
+def experts(**gains: dict[str, float]) -> dict[str, ChunkModel]:
+    """The models of mdx-c, each with these gains of its sources."""
+    return {
+        "Kim_Vocal_1": Gains({"vocals": 0.5}),
+        "Kim_Inst": Gains({"instrumental": 0.7}),
+        "htdemucs_ft_vocals": Gains(dict.fromkeys(SOURCES, 0.2)),
+        **{f"htdemucs_ft_{stem}": Gains(dict.fromkeys(SOURCES, 0.3)) for stem in SOURCES[:3]},
+        "htdemucs": Gains(dict.fromkeys(SOURCES, 0.1)),
+        "htdemucs_6s": Gains({**dict.fromkeys(SOURCES, 0.1), "guitar": 0.05, "piano": 0.02}),
+        "hdemucs_mmi": Gains(dict.fromkeys(SOURCES, 0.4)),
+        **{name: Gains(sources) for name, sources in gains.items()},
+    }
+
+
+def test_mdx_c_is_facts_3_to_the_letter(noise: Tensor) -> None:
+    stems = ensemble("mdx-c", experts()).separate(noise)
+    vocals = (12 * 0.5 + 8 * (1 - 0.7) + 3 * 0.2) / 23 * noise
+    torch.testing.assert_close(stems["vocals"], vocals, rtol=1e-4, atol=1e-6)
+    instrumental = noise - vocals
+    bass = (19 * 0.3 + 4 * 0.1 + 5 * 0.1 + 8 * 0.4) / 36 * instrumental
+    drums = (18 * 0.3 + 2 * 0.1 + 4 * 0.1 + 9 * 0.4) / 33 * instrumental
+    other = (14 * 0.3 + 2 * 0.1 + 5 * (0.1 + 0.05 + 0.02) + 10 * 0.4) / 31 * instrumental
+    expected = {
+        "bass": (instrumental - other - drums + 2 * bass) / 3,
+        "drums": (instrumental - other - bass + 2 * drums) / 3,
+        "other": (instrumental - bass - drums + 2 * other) / 3,
+    }
+    for stem, signal in expected.items():
+        torch.testing.assert_close(stems[stem], signal, rtol=1e-4, atol=1e-6)
+
+
+def test_cdx_b_is_facts_3_to_the_letter(noise: Tensor) -> None:
+    names = ("music", "effect", "dialog")
+    models: dict[str, ChunkModel] = {
+        "Kim_Vocal_1": Gains({"vocals": 0.5}),
+        "UVR-MDX-NET-Inst_HQ_2": Gains({"instrumental": 0.7}),
+        "htdemucs_ft_vocals": Gains(dict.fromkeys(SOURCES, 0.2)),
+        "dnr_a778de4a": Gains(dict(zip(names, (0.3, 0.2, 9.0), strict=True))),
+        "dnr_dbb4db15": Gains(dict(zip(names, (0.6, 0.2, 9.0), strict=True))),
+        "dnr_e41a5468": Gains(dict(zip(names, (0.9, 0.5, 9.0), strict=True))),
+    }
+    stems = ensemble("cdx-b", models).separate(noise)
+    dialog = (10 * 0.5 + 4 * (1 - 0.7) + 2 * 0.2) / 16 * noise
+    torch.testing.assert_close(stems["dialog"], dialog, rtol=1e-4, atol=1e-6)
+    instrumental = noise - dialog
+    effect, music = 0.3 * instrumental, 0.6 * instrumental
+    expected = {"effect": (effect + instrumental - music) / 2, "music": (music + instrumental - effect) / 2}
+    for stem, signal in expected.items():
+        torch.testing.assert_close(stems[stem], signal, rtol=1e-4, atol=1e-6)
+
+
+def test_polarity_cancels_a_bias_and_inverted_negates_it(noise: Tensor) -> None:
+    """½·f(x) − ½·f(−x) of `g·x + b` is g·x; −f(−x) is g·x − b; f(x) is g·x + b."""
+    models = experts()
+    models["htdemucs_ft_vocals"] = Gains(dict.fromkeys(SOURCES, 0.2), bias=1.0)  # polarity: both
+    models["Kim_Inst"] = Gains({"instrumental": 0.7}, bias=2.0)  # polarity: inverted
+    models["Kim_Vocal_1"] = Gains({"vocals": 0.5}, bias=4.0)  # plain
+    vocals = ensemble("mdx-c", models).separate(noise)["vocals"]
+    bias = (12 * 4.0 + 8 * 2.0) / 23
+    expected = (12 * 0.5 + 8 * (1 - 0.7) + 3 * 0.2) / 23 * noise + bias
+    torch.testing.assert_close(vocals, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("preset", ["mdx-c", "cdx-b"])
+def test_estimates_add_up_to_the_mixture(preset: str, noise: Tensor) -> None:
+    generator = torch.Generator().manual_seed(3)
+    loaded = load_preset(preset)
+    models: dict[str, ChunkModel] = {
+        name: Gains({source: float(torch.rand(1, generator=generator)) for source in row.sources}, bias=0.01)
+        for name, row in loaded.manifest.checkpoints.items()
+    }
+    stems = ensemble(preset, models).separate(noise)
+    assert list(stems) == list(loaded.instruments)
+    assert (sum(stems.values()) - noise).abs().max() < 1e-6
+
+
+def test_only_what_is_needed_runs(noise: Tensor) -> None:
+    """Calls of each network: htdemucs_ft's vocals expert on the mixture alone, its others on the instrumental."""
+    models = experts()
+    preset = load_preset("mdx-c").override(overlap=0.5, shifts=0)
+    Ensemble(preset, cast(ModelPool, Pool(models))).separate(noise)
+    chunks = -(-noise.shape[-1] // 500)
+    both = 2 * chunks
+    assert {name: len(cast(Gains, model).inputs) for name, model in models.items()} == {
+        "Kim_Vocal_1": chunks,
+        "Kim_Inst": chunks,
+        "htdemucs_ft_vocals": both,
+        "htdemucs_ft_drums": both,
+        "htdemucs_ft_bass": both,
+        "htdemucs_ft_other": both,
+        "htdemucs": both,
+        "htdemucs_6s": both,
+        "hdemucs_mmi": both,
+    }
+
+
+def test_unneeded_experts_are_not_loaded_for_a_preset(tmp_path: Path, noise: Tensor) -> None:
+    document = {
+        "track": "music",
+        "steps": [
+            {
+                "name": "all",
+                "input": "mixture",
+                "stems": ["bass", "drums", "other", "vocals"],
+                "members": [
+                    {"model": "htdemucs", "weight": 1},
+                    {"model": "htdemucs_ft", "weights": {"bass": 1}},
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump(document))
+    models = experts()
+    pool = Pool(models)
+    Ensemble(load_preset(path), cast(ModelPool, pool)).separate(noise)
+    assert set(pool.calls) == {"htdemucs", "htdemucs_ft_bass"}
+
+
+def test_loudness_of_the_input_is_normalised_and_undone(tmp_path: Path, noise: Tensor) -> None:
+    step: dict[str, Any] = {
+        "name": "all",
+        "input": "mixture",
+        "stems": ["dialog", "effect", "music"],
+        "loudness_lufs": -27,
+        "members": [{"model": "dnr_a778de4a"}],
+    }
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump({"track": "cinematic", "steps": [step]}))
+    seen = []
+    for level in (0.01, 1.0):
+        model = Gains({"music": 0.5, "effect": 0.25, "dialog": 0.125})
+        stems = ensemble(path, {"dnr_a778de4a": model}).separate(level * noise)
+        torch.testing.assert_close(stems["music"], 0.5 * level * noise)
+        seen.append(max(float(chunk.abs().max()) for chunk in model.inputs))
+    assert seen[0] == pytest.approx(seen[1], rel=1e-3)
+
+
+def test_delays_depend_on_the_seed_alone(noise: Tensor) -> None:
+    """A bias that a window does not cancel shows where chunks lay; the same seed gives the same bits."""
+
+    class Position(Gains):
+        def __call__(self, chunks: Tensor) -> Tensor:
+            return super().__call__(chunks) * torch.linspace(0, 1, chunks.shape[-1])
+
+    def run(seed: int, times: int) -> Tensor:
+        models = experts()
+        models["htdemucs"] = Position(dict.fromkeys(SOURCES, 0.5))
+        separate = ensemble("mdx-c", models, seed)
+        return [separate.separate(noise)["bass"] for _ in range(times)][-1]
+
+    assert torch.equal(run(0, 1), run(0, 2))
+    assert not torch.allclose(run(0, 1), run(1, 1), rtol=0, atol=1e-6)
+
+
+def test_progress_reaches_the_total_and_never_falls(noise: Tensor) -> None:
+    reports: list[tuple[float, float]] = []
+    ensemble("mdx-c", experts()).separate(noise, lambda done, total: reports.append((done, total)))
+    done = [d for d, _ in reports]
+    assert done == sorted(done)
+    assert len({total for _, total in reports}) == 1
+    assert reports[-1][0] == pytest.approx(reports[-1][1])

@@ -1,0 +1,225 @@
+"""Our path over a track equals the public packages': `demucs.apply` and the published MDX-Net scheme."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from demucs.apply import BagOfModels, apply_model
+from torch import Tensor
+
+from my_submission.augment import Augmentation
+from my_submission.inference import ChunkModel, estimate_track, load_model
+from my_submission.models.mdx_net import Spectrogram
+from my_submission.weights import WeightsError, load_manifest, load_torch
+from tests.random_checkpoints import demucs_arguments, save_demucs, save_mdx_net
+
+CPU = torch.device("cpu")
+PLAIN = (Augmentation(),)
+MANIFEST = load_manifest()
+
+
+def estimates(
+    model: ChunkModel,
+    signal: Tensor,
+    augmentations: tuple[Augmentation, ...],
+    overlap: float,
+    batch_size: int = 1,
+) -> Tensor:
+    """The whole track's estimates, (sources, channels, samples)."""
+    total = torch.zeros(len(model.sources), *signal.shape)
+    for start, piece in estimate_track(model, signal, augmentations, overlap, batch_size):
+        total[..., start : start + piece.shape[-1]] += piece
+    return total
+
+
+def assert_equal_to(estimate: Tensor, expected: Tensor) -> None:
+    """Within 1e-5 of the largest sample."""
+    assert estimate.shape == expected.shape
+    assert (estimate - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def opened(name: str, folder: Path, seed: int = 0) -> tuple[ChunkModel, torch.nn.Module]:
+    """Our model and demucs' own of one small random checkpoint."""
+    checkpoint = MANIFEST.checkpoints[name]
+    path = save_demucs(name, folder / checkpoint.file, small=True, seed=seed)
+    return load_model(checkpoint, path, CPU, torch.float32), load_torch(path, checkpoint)
+
+
+def lengths(name: str) -> list[int]:
+    if name == "hdemucs_mmi":
+        return [5, 100, 40_000]  # apply_model itself fails on fewer than 5
+    return [1, 26_460, 70_001]  # chunks of 0.6 s are 26,460 samples
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.6])
+@pytest.mark.parametrize("name", ["htdemucs", "htdemucs_6s", "hdemucs_mmi"])
+def test_demucs_equals_apply_model(name: str, overlap: float, tmp_path: Path, noise: Tensor) -> None:
+    ours, theirs = opened(name, tmp_path)
+    if name == "hdemucs_mmi":
+        # 44 s chunks would make one chunk of any test signal: a shorter segment for both sides.
+        theirs.segment = 0.5  # type: ignore[assignment]
+        ours = type(ours)(theirs, ours.sources, CPU, torch.float32)  # type: ignore[call-arg]
+    for length in lengths(name):
+        signal = noise[:, :length]
+        expected = apply_model(theirs, signal[None], shifts=0, overlap=overlap)[0]
+        assert_equal_to(estimates(ours, signal, PLAIN, overlap), expected)
+
+
+def test_hdemucs_takes_the_shortest_tracks(tmp_path: Path, noise: Tensor) -> None:
+    ours, _ = opened("hdemucs_mmi", tmp_path)
+    for samples in range(1, 7):
+        result = estimates(ours, noise[:, :samples], PLAIN, 0.25)
+        assert result.shape == (4, 2, samples)
+        assert result.isfinite().all()
+
+
+@pytest.mark.parametrize("offsets", [(0,), (22_050, 1), (12_345, 22_049)])
+def test_shift_trick_equals_apply_model(
+    offsets: tuple[int, ...], tmp_path: Path, noise: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its offset is what remains of half a second after our delay."""
+    ours, theirs = opened("htdemucs", tmp_path)
+    drawn = iter(offsets)
+    monkeypatch.setattr(random, "randint", lambda low, high: next(drawn))
+    expected = apply_model(theirs, noise[None], shifts=len(offsets), overlap=0.25)[0]
+    augmentations = tuple(Augmentation(1.0, 22_050 - offset) for offset in offsets)
+    assert_equal_to(estimates(ours, noise, augmentations, 0.25), expected)
+
+
+def test_polarity_is_the_half_difference(tmp_path: Path, noise: Tensor) -> None:
+    ours, theirs = opened("htdemucs", tmp_path)
+    plain = apply_model(theirs, noise[None], shifts=0)[0]
+    negated = apply_model(theirs, -noise[None], shifts=0)[0]
+    assert (plain + negated).abs().max() > 1e-4 * plain.abs().max(), "a network is no odd function"
+    both = estimates(ours, noise, (Augmentation(1.0), Augmentation(-1.0)), 0.25)
+    assert_equal_to(both, 0.5 * plain - 0.5 * negated)
+    assert_equal_to(estimates(ours, noise, (Augmentation(-1.0),), 0.25), -negated)
+
+
+@pytest.mark.parametrize("name", ["htdemucs", "hdemucs_mmi"])
+@pytest.mark.parametrize("suffix", [".th", ".safetensors"])
+def test_both_file_formats_hold_the_same_network(
+    name: str, suffix: str, tmp_path: Path, noise: Tensor
+) -> None:
+    checkpoint = MANIFEST.checkpoints[name]
+    path = save_demucs(name, tmp_path / f"x{suffix}", small=True, seed=3)
+    klass, kwargs = demucs_arguments(name, small=True)
+    torch.manual_seed(3)
+    network = klass(**kwargs)
+    network.load_state_dict({key: value.half().float() for key, value in network.state_dict().items()})
+    model = load_model(checkpoint, path, CPU, torch.float32)
+    chunk = noise[None, :, : model.geometry.chunk_samples]
+    with torch.no_grad():
+        torch.testing.assert_close(model(chunk), network.eval()(chunk))
+
+
+def test_bag_of_models_is_the_weighted_mean(tmp_path: Path, noise: Tensor) -> None:
+    """Shares that needed_experts computes, against demucs' BagOfModels with the same weights."""
+    weights = [[1.0, 0.0, 2.0, 0.0], [0.0, 3.0, 1.0, 1.0]]
+    one, two = (opened("htdemucs", tmp_path / str(seed), seed) for seed in (1, 2))
+    bag = BagOfModels([one[1], two[1]], weights)
+    expected = apply_model(bag, noise[None], shifts=0)[0]
+    total = torch.tensor(weights).sum(dim=0)
+    ours = sum(
+        (torch.tensor(row) / total)[:, None, None] * estimates(model, noise, PLAIN, 0.25)
+        for row, (model, _) in zip(weights, (one, two), strict=True)
+    )
+    assert isinstance(ours, Tensor)
+    assert_equal_to(ours, expected)
+
+
+def mdx_net(folder: Path) -> ChunkModel:
+    path = save_mdx_net(folder / "x.onnx", small=True, seed=0)
+    return load_model(MANIFEST.checkpoints["Kim_Vocal_1"], path, CPU, torch.float32)
+
+
+def published_mdx_scheme(model: ChunkModel, signal: Tensor) -> Tensor:
+    """FACTS 4: pad n_fft/2 at both ends, chunks of 261,120 samples, trim n_fft/2 at both ends, concatenate."""
+    trim, chunk_samples = 3840, 261_120
+    kept = chunk_samples - 2 * trim
+    missing = -signal.shape[-1] % kept
+    padded = torch.nn.functional.pad(signal, (trim, trim + missing))
+    parts = [
+        model(padded[None, :, start : start + chunk_samples])[0, ..., trim:-trim]
+        for start in range(0, signal.shape[-1], kept)
+    ]
+    return torch.cat(parts, dim=-1)[..., : signal.shape[-1]]
+
+
+@pytest.mark.parametrize("samples", [1, 253_440, 253_441, 600_000])
+def test_mdx_net_at_overlap_0_equals_the_published_scheme(samples: int, tmp_path: Path) -> None:
+    model = mdx_net(tmp_path)
+    signal = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(samples))
+    assert_equal_to(estimates(model, signal, PLAIN, 0.0), published_mdx_scheme(model, signal))
+
+
+def test_mdx_net_with_overlap_has_no_clicks(tmp_path: Path) -> None:
+    """Where chunks that disagree meet, the blend moves over the whole overlap instead of jumping."""
+
+    class Alternating:
+        """Answers 0 and 1 in turn: any hard seam is a step of 1."""
+
+        sources = ("vocals",)
+
+        def __init__(self) -> None:
+            self.geometry = mdx_net(tmp_path).geometry
+            self.calls = 0
+
+        def __call__(self, chunks: Tensor) -> Tensor:
+            self.calls += 1
+            return torch.full((len(chunks), 1, *chunks.shape[1:]), float(self.calls % 2))
+
+    signal = torch.ones(2, 700_000)
+    jump = estimates(Alternating(), signal, PLAIN, 0.6).diff(dim=-1).abs().max()
+    assert jump < 1e-4
+
+
+def test_spectrogram_convention() -> None:
+    """Channels are left real, left imaginary, right real, right imaginary; bins from dim_f on are dropped."""
+    spectrogram = Spectrogram(n_fft=64, dim_f=16, dim_t=9, hop=16)
+    time = torch.arange(spectrogram.samples)
+    low = torch.cos(2 * torch.pi * 8 * time / 64)  # bin 8: kept
+    high = torch.cos(2 * torch.pi * 20 * time / 64)  # bin 20: dropped
+    parts = spectrogram.forward(torch.stack([low + high, torch.zeros_like(low)])[None])[0]
+    assert parts.shape == (4, 16, 9)
+    assert parts[0, :, 4].argmax() == 8
+    assert parts[0, 8, 4] == pytest.approx(16, abs=1e-3)  # half the periodic Hann window's sum of 32
+    assert parts[2:].abs().max() == 0
+    back = spectrogram.inverse(parts[None])[0]
+    torch.testing.assert_close(back[0, 48:-48], low[48:-48], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["htdemucs", "hdemucs_mmi", "Kim_Vocal_1"])
+def test_batch_size_changes_nothing(name: str, tmp_path: Path) -> None:
+    model = mdx_net(tmp_path) if name == "Kim_Vocal_1" else opened(name, tmp_path)[0]
+    samples = 3 * model.geometry.chunk_samples // 2 if name != "hdemucs_mmi" else 40_000
+    signal = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(5))
+    one = estimates(model, signal, PLAIN, 0.5, batch_size=1)
+    for batch_size in (2, 3, 64):
+        assert_equal_to(estimates(model, signal, PLAIN, 0.5, batch_size), one)
+
+
+def test_silent_chunks_are_not_run(tmp_path: Path) -> None:
+    """MDX-Net answers silence with noise from its biases; digital silence must stay silence."""
+    model = mdx_net(tmp_path)
+    assert model(torch.zeros(1, 2, 261_120)).abs().max() > 0
+    signal = torch.zeros(2, 800_000)
+    assert estimates(model, signal, PLAIN, 0.25).abs().max() == 0
+    signal[:, 700_000:] = 0.1
+    result = estimates(model, signal, PLAIN, 0.25, batch_size=2)
+    assert result[..., :400_000].abs().max() == 0
+    assert result[..., 700_000:].abs().max() > 0
+
+
+def test_an_onnx_file_that_is_another_network(tmp_path: Path) -> None:
+    path = save_mdx_net(tmp_path / "x.onnx", small=True, seed=0, dim_f=1024)
+    with pytest.raises(WeightsError, match=r"x.onnx: expected the inputs .*3072.*found .*1024"):
+        load_model(MANIFEST.checkpoints["Kim_Vocal_1"], path, CPU, torch.float32)
+
+
+def test_a_file_that_is_no_onnx(tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"<html>not found</html>")
+    with pytest.raises(WeightsError, match=r"x.onnx: ONNX Runtime cannot open it"):
+        load_model(MANIFEST.checkpoints["Kim_Vocal_1"], path, CPU, torch.float32)

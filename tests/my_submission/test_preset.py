@@ -1,0 +1,240 @@
+"""Presets: the published ensembles are what FACTS 3 says, and every mistake has one clear sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from my_submission.augment import Polarity
+from my_submission.preset import Preset, PresetError, load_preset, needed_experts, preset_names
+
+
+def member(preset: Preset, step: int, index: int) -> Any:
+    return preset.steps[step].members[index]
+
+
+@pytest.mark.parametrize("name", ["mdx-c", "mdx-c-kim2", "cdx-b"])
+def test_published_ensembles_are_mixture_consistent(name: str) -> None:
+    assert load_preset(name).mixture_consistent
+
+
+def test_dnr_alone_promises_no_consistency() -> None:
+    assert not load_preset("cdx-dnr").mixture_consistent
+
+
+def test_mdx_c_is_the_published_ensemble() -> None:
+    preset = load_preset("mdx-c")
+    assert preset.track == "music"
+    vocals, instruments = preset.steps
+    assert [(m.model, m.weights, m.polarity, m.overlap, m.shifts) for m in vocals.members] == [
+        ("Kim_Vocal_1", {"vocals": 12}, Polarity.PLAIN, 0.6, 0),
+        ("Kim_Inst", {"vocals": 8}, Polarity.INVERTED, 0.6, 0),
+        ("htdemucs_ft", {"vocals": 3}, Polarity.BOTH, 0.6, 1),
+    ]
+    assert vocals.members[1].sources == {"vocals": {"input": 1, "instrumental": -1}}
+    assert (vocals.input, vocals.residual) == ("mixture", "instrumental")
+    assert [(m.model, m.weights, m.polarity, m.overlap, m.shifts) for m in instruments.members] == [
+        ("htdemucs_ft", {"bass": 19, "drums": 18, "other": 14}, Polarity.BOTH, 0.5, 1),
+        ("htdemucs", {"bass": 4, "drums": 2, "other": 2}, Polarity.BOTH, 0.6, 1),
+        ("htdemucs_6s", {"bass": 5, "drums": 4, "other": 5}, Polarity.BOTH, 0.6, 1),
+        ("hdemucs_mmi", {"bass": 8, "drums": 9, "other": 10}, Polarity.BOTH, 0.6, 1),
+    ]
+    assert instruments.members[2].sources["other"] == {"other": 1, "guitar": 1, "piano": 1}
+    assert (instruments.input, instruments.consistency) == ("instrumental", True)
+
+
+def test_mdx_c_needs_nine_files_and_each_expert_only_where_it_is_used() -> None:
+    preset = load_preset("mdx-c")
+    assert len(preset.checkpoints) == 9
+    on_mixture = needed_experts(member(preset, 0, 2), preset.manifest)
+    on_instrumental = needed_experts(member(preset, 1, 0), preset.manifest)
+    assert on_mixture == [("htdemucs_ft_vocals", {"vocals": 1.0})]
+    assert [name for name, _ in on_instrumental] == [
+        "htdemucs_ft_drums",
+        "htdemucs_ft_bass",
+        "htdemucs_ft_other",
+    ]
+
+
+def test_mdx_c_kim2_differs_from_mdx_c_in_one_model() -> None:
+    one, two = load_preset("mdx-c"), load_preset("mdx-c-kim2")
+    assert set(one.checkpoints) ^ set(two.checkpoints) == {"Kim_Vocal_1", "Kim_Vocal_2"}
+    assert one.steps[1] == two.steps[1]
+
+
+def test_cdx_b_is_the_published_ensemble() -> None:
+    preset = load_preset("cdx-b")
+    assert preset.checkpoints == (
+        "Kim_Vocal_1",
+        "UVR-MDX-NET-Inst_HQ_2",
+        "htdemucs_ft_vocals",
+        "dnr_a778de4a",
+        "dnr_dbb4db15",
+        "dnr_e41a5468",
+    )
+    dialog, background = preset.steps
+    assert [m.weights for m in dialog.members] == [{"dialog": 10}, {"dialog": 4}, {"dialog": 2}]
+    assert {m.polarity for m in dialog.members} == {Polarity.PLAIN}
+    assert {m.overlap for m in dialog.members} == {0.6}
+    assert background.stems == ("effect", "music")
+    assert background.consistency
+
+
+def test_every_preset_of_the_submission_loads() -> None:
+    for name in preset_names():
+        assert load_preset(name).instruments
+
+
+def test_overrides_hold_everywhere() -> None:
+    preset = load_preset("mdx-c").override(overlap=0.1, shifts=3)
+    assert {(m.overlap, m.shifts) for step in preset.steps for m in step.members} == {(0.1, 3)}
+    assert load_preset("mdx-c").override(None, None) == load_preset("mdx-c")
+
+
+GOOD = {
+    "track": "cinematic",
+    "steps": [
+        {
+            "name": "dialog",
+            "input": "mixture",
+            "stems": ["dialog"],
+            "residual": "rest",
+            "members": [{"model": "dnr_a778de4a", "weight": 2}],
+        },
+        {
+            "name": "background",
+            "input": "rest",
+            "stems": ["effect", "music"],
+            "consistency": True,
+            "members": [{"model": "dnr_a778de4a"}, {"model": "dnr_dbb4db15", "weights": {"effect": 1}}],
+        },
+    ],
+}
+
+
+def write(tmp_path: Path, document: Any) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def changed(*keys: Any, value: Any) -> Any:
+    """GOOD with one value replaced, or removed where the value is `...`."""
+    document = yaml.safe_load(yaml.safe_dump(GOOD))
+    *way, last = keys
+    place = document
+    for key in way:
+        place = place[key]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return document
+
+
+def test_a_preset_of_ones_own(tmp_path: Path) -> None:
+    preset = load_preset(write(tmp_path, GOOD))
+    assert preset.name == "mine"
+    assert preset.mixture_consistent
+    assert member(preset, 1, 0).weights == {"effect": 1, "music": 1}
+    assert member(preset, 1, 1).weights == {"effect": 1}
+
+
+def test_a_checkpoint_of_ones_own(tmp_path: Path) -> None:
+    """A row in a second manifest file beside the preset, with a path, is enough."""
+    row = {"architecture": "htdemucs", "sources": ["effect", "dialog", "music"], "path": "mine.th"}
+    (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": {"mine": row}}))
+    document = changed("steps", 0, "members", 0, "model", value="mine")
+    preset = load_preset(write(tmp_path, {**document, "manifest": "rows.yaml"}))
+    assert preset.manifest.checkpoints["mine"].path == tmp_path / "mine.th"
+    assert preset.checkpoints[0] == "mine"
+
+
+FIRST = ("steps", 0)
+MEMBER = ("steps", 0, "members", 0)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (changed("trakc", value="music"), r"unknown key 'trakc'; allowed: .* \(did you mean 'track'\?\)"),
+        (changed("track", value="film"), "track: found 'film'; allowed: cinematic, music"),
+        (changed("steps", value=...), "the key 'steps' is missing"),
+        (changed("steps", value=[]), "steps: expected a list with at least one entry"),
+        (
+            changed(*FIRST, "overlaps", value=0.5),
+            r"steps\[0\]: unknown key 'overlaps'.*did you mean 'overlap'",
+        ),
+        (
+            changed(*FIRST, "input", value="mix"),
+            r"steps\[0\].input: found 'mix', which no earlier step makes",
+        ),
+        (changed("steps", 1, "name", value="dialog"), r"steps\[1\].name: 'dialog' is the name of an earlier"),
+        (changed("steps", 0, "input", value="rest"), "which no earlier step makes"),
+        (changed(*FIRST, "stems", value="dialog"), "stems: expected a list of names, found 'dialog'"),
+        (changed(*FIRST, "residual", value="dialog"), "makes 'dialog', which is already taken"),
+        (changed(*FIRST, "residual", value="mixture"), "makes 'mixture', which is already taken"),
+        (changed(*FIRST, "consistency", value=True), "drop one of the two keys"),
+        (changed(*FIRST, "consistency", value="yes"), "consistency: expected true or false, found 'yes'"),
+        (changed(*FIRST, "loudness_lufs", value=27), "loudness_lufs: expected a loudness from -70 to 0"),
+        (changed(*MEMBER, "model", value="htdemux"), r"members\[0\].model: found 'htdemux'.*mean 'htdemucs'"),
+        (changed(*MEMBER, "weight", value=-1), r"weights.dialog: expected a number from 0 on, found -1"),
+        (changed(*MEMBER, "weight", value=0), "the weights sum to zero"),
+        (changed(*MEMBER, "weight", value="a"), "expected a number from 0 on, found 'a'"),
+        (changed(*MEMBER, "weights", value={"dialog": 1}), "give either one weight"),
+        (changed("steps", 1, "members", 1, "weights", value={"dialog": 1}), "which the step does not make"),
+        (changed(*MEMBER, "polarity", value="twice"), r"members\[0\].polarity: found 'twice'; allowed: both"),
+        (
+            changed(*FIRST, "overlap", value=1),
+            r"steps\[0\].overlap: expected a fraction from 0 to 0.99, found 1",
+        ),
+        (changed(*MEMBER, "shifts", value=1.5), "shifts: expected a whole number from 0 to 100, found 1.5"),
+        (
+            changed(*MEMBER, "sources", value={"dialog": "speech"}),
+            "sources.dialog: found 'speech' in 'speech'",
+        ),
+        (changed(*MEMBER, "sources", value={"dialog": "input"}), "uses nothing of the model"),
+        (changed(*MEMBER, "sources", value={"dialog": "dialog music"}), "expected a sum such as"),
+        (changed(*MEMBER, "sources", value={"dialog": "dialog + dialog"}), "each once"),
+        (changed(*MEMBER, "sources", value={"voice": "dialog"}), "sources: found 'voice'; allowed: dialog"),
+        (changed("steps", 1, "stems", value=["effect", "wind"]), "'wind' has no member with a weight"),
+        (changed("steps", 1, "stems", value=["effect"]), "no step makes 'music'"),
+        (["steps"], "expected a mapping, found"),
+    ],
+)
+def test_mistakes_name_file_and_key(tmp_path: Path, document: Any, message: str) -> None:
+    path = write(tmp_path, document)
+    with pytest.raises(PresetError, match=message) as error:
+        load_preset(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_step_that_nobody_uses_is_an_error(tmp_path: Path) -> None:
+    document = changed(*FIRST, "residual", value="rest")
+    unused: dict[str, Any] = {"name": "x", "input": "mixture", "stems": ["a"], "members": []}
+    unused["members"] = [{"model": "dnr_a778de4a", "sources": {"a": "music"}}]
+    document["steps"].append(unused)
+    with pytest.raises(PresetError, match=r"steps\[2\]: nothing uses what it makes: a"):
+        load_preset(write(tmp_path, document))
+
+
+def test_a_model_without_the_stem_says_how_to_read_it_off(tmp_path: Path) -> None:
+    document = changed(*MEMBER, value={"model": "Kim_Vocal_1", "weights": {"dialog": 1}})
+    with pytest.raises(PresetError, match="Kim_Vocal_1 has no source 'dialog'; say in `sources`"):
+        load_preset(write(tmp_path, document))
+
+
+@pytest.mark.parametrize("name", ["mdx-d", "nowhere.yaml", ""])
+def test_unknown_presets_list_the_known_ones(name: str) -> None:
+    with pytest.raises(PresetError, match="no such preset file" if "." in name else "one of cdx-b, cdx-dnr"):
+        load_preset(name)
+
+
+@pytest.mark.parametrize("text", ["a: [", "steps: 1\nsteps: 2", "a: !!python/object:os.system x"])
+def test_files_that_are_no_plain_yaml(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(PresetError, match="cannot be read as YAML"):
+        load_preset(path)

@@ -1,0 +1,171 @@
+"""The challenge's interface: any acceptable input comes back with its own length, channels and rate."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from my_submission import CinematicSeparationModel, MusicSeparationModel
+from my_submission.preset import PresetError
+from my_submission.weights import MissingWeights
+
+Array = Any
+
+
+@pytest.fixture(scope="module")
+def music(small_weights: Path) -> MusicSeparationModel:
+    return MusicSeparationModel(
+        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", overlap=0.0, shifts=0
+    )
+
+
+@pytest.fixture(scope="module")
+def cinematic(small_weights: Path) -> CinematicSeparationModel:
+    return CinematicSeparationModel(
+        preset="cdx-b", weights_dir=small_weights, verify_weights=False, device="cpu", overlap=0.0, shifts=0
+    )
+
+
+def noise(samples: int, channels: int = 2, seed: int = 0) -> Array:
+    return 0.1 * np.random.default_rng(seed).standard_normal((samples, channels))
+
+
+def total(arrays: dict[str, Array]) -> Array:
+    return np.sum([array.astype(np.float64) for array in arrays.values()], axis=0)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5_000])
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_stems_have_the_mixtures_form_and_add_up(
+    music: MusicSeparationModel, samples: int, rate: int, channels: int
+) -> None:
+    mixture = noise(samples, channels)
+    arrays, rates = music.separate_music_file(mixture, rate)
+    assert list(arrays) == music.instruments == ["bass", "drums", "other", "vocals"]
+    assert rates == dict.fromkeys(music.instruments, rate)
+    for array in arrays.values():
+        assert array.shape == (samples, channels)
+        assert array.dtype == np.float32
+    assert np.abs(total(arrays) - mixture).max() < 1e-6
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 96_000, 192_000])
+def test_other_rates(music: MusicSeparationModel, rate: int) -> None:
+    mixture = noise(3_001, seed=rate)
+    arrays, _ = music.separate_music_file(mixture, rate)
+    assert {array.shape for array in arrays.values()} == {(3_001, 2)}
+    assert np.abs(total(arrays) - mixture).max() < 1e-6
+
+
+def test_one_axis_is_mono(music: MusicSeparationModel) -> None:
+    mixture = noise(2_000, 1)
+    flat, _ = music.separate_music_file(mixture[:, 0], 44_100)
+    column, _ = music.separate_music_file(mixture, 44_100)
+    for stem, array in flat.items():
+        assert array.shape == (2_000, 1)
+        assert np.array_equal(array, column[stem])
+
+
+def test_pcm_gives_what_float_gives(music: MusicSeparationModel) -> None:
+    pcm = (noise(2_000) * 32768).astype(np.int16)
+    as_pcm, _ = music.separate_music_file(pcm, 44_100)
+    as_float, _ = music.separate_music_file(pcm / 32768, 44_100)
+    assert all(np.array_equal(as_pcm[stem], as_float[stem]) for stem in as_pcm)
+
+
+def test_silence_gives_silence(music: MusicSeparationModel, cinematic: CinematicSeparationModel) -> None:
+    for model in (music, cinematic):
+        arrays, _ = model.separate_music_file(np.zeros((1_000, 2)), 44_100)
+        assert all(not array.any() for array in arrays.values())
+
+
+def test_cinematic_adds_up(cinematic: CinematicSeparationModel) -> None:
+    mixture = noise(4_000)
+    arrays, _ = cinematic.separate_music_file(mixture, 44_100)
+    assert list(arrays) == cinematic.instruments == ["dialog", "effect", "music"]
+    assert np.abs(total(arrays) - mixture).max() < 1e-6
+
+
+def test_the_same_bits_again_whatever_ran_before(small_weights: Path) -> None:
+    def fresh() -> CinematicSeparationModel:
+        return CinematicSeparationModel(
+            preset="cdx-b", weights_dir=small_weights, verify_weights=False, device="cpu", overlap=0.25
+        )
+
+    mixture = noise(10_000)
+    first, _ = fresh().separate_music_file(mixture, 44_100)
+    model = fresh()
+    model.separate_music_file(noise(7_000, seed=9), 44_100)
+    second, _ = model.separate_music_file(mixture, 44_100)
+    assert all(np.array_equal(first[stem], second[stem]) for stem in first)
+
+
+@pytest.mark.parametrize(
+    ("array", "rate", "message"),
+    [
+        (np.zeros((0, 2)), 44_100, "empty array"),
+        (np.full((10, 2), np.nan), 44_100, "found nan"),
+        (np.zeros((2, 44_100)), 44_100, "transposed"),
+        (np.zeros((10, 6)), 44_100, "6 channels"),
+        (np.zeros((10, 2)), 4_000, "sample_rate"),
+    ],
+)
+def test_unusable_input(music: MusicSeparationModel, array: Array, rate: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        music.separate_music_file(array, rate)
+
+
+def test_raise_aicrowd_error(music: MusicSeparationModel) -> None:
+    with pytest.raises(NameError, match="a message"):
+        music.raise_aicrowd_error("a message")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"preset": "cdx-b"}, PresetError, "expected one for the music track, found track: cinematic"),
+        ({"device": "cuda:7"}, RuntimeError, "'cuda:7' was asked for, but torch .* finds 0 GPUs"),
+        ({"device": "gpu"}, ValueError, "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+        ({"precision": "int8"}, ValueError, "precision: expected one of auto, fp32, bf16, fp16"),
+        ({"device": "cpu", "precision": "fp16"}, ValueError, "fp16 needs a GPU"),
+        ({"overlap": 1.0}, PresetError, "overlap: expected a fraction"),
+        ({"shifts": -1}, PresetError, "shifts: expected a whole number"),
+    ],
+)
+def test_unusable_arguments(
+    small_weights: Path, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        MusicSeparationModel(
+            **{"preset": "mdx-c", "weights_dir": small_weights, "verify_weights": False, **arguments}
+        )
+
+
+def test_missing_weights_are_listed_with_the_command_that_fetches_them(tmp_path: Path) -> None:
+    with pytest.raises(MissingWeights, match=r"(?s)Kim_Vocal_1.onnx.*weights fetch mdx-c"):
+        MusicSeparationModel(preset="mdx-c", weights_dir=tmp_path)
+
+
+def test_provenance_is_json_and_names_every_file(music: MusicSeparationModel) -> None:
+    record = json.loads(json.dumps(music.provenance()))
+    assert record["preset"] == "mdx-c"
+    assert len(record["weights"]) == 9
+    assert all(len(row["sha256"]) == 64 for row in record["weights"])
+    assert (record["device"], record["precision"]) == ("cpu", "float32")
+
+
+def test_precision_bf16_agrees_with_fp32(music: MusicSeparationModel, small_weights: Path) -> None:
+    lower = MusicSeparationModel(
+        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", overlap=0, shifts=0,
+        precision="bf16",
+    )  # fmt: skip
+    mixture = noise(20_000)
+    expected, _ = music.separate_music_file(mixture, 44_100)
+    found, _ = lower.separate_music_file(mixture, 44_100)
+    for stem, array in expected.items():
+        error = float(np.square(array - found[stem]).sum())
+        assert error > 0
+        assert 10 * np.log10(float(np.square(array).sum()) / error) > 30

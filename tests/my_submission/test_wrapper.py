@@ -1,0 +1,106 @@
+"""A copy of my_submission/ in a folder of the starter kit's layout, under a loop like the organisers'."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from my_submission.preset import load_preset
+
+ROOT = Path(__file__).parents[2]
+
+LOOP = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from my_submission.aicrowd_wrapper import AIcrowdWrapper
+wrapper = AIcrowdWrapper(predictions_dir="predictions", dataset_dir="data")
+for folder in sorted(os.listdir(wrapper.dataset_dir)):
+    assert wrapper.separate_music_file(folder) is True
+print(*wrapper.instruments)
+"""
+
+
+def starter_kit(folder: Path, weights: Path, preset: str) -> Path:
+    """The layout of the public kit: my_submission/ with our code, weights/ beside it."""
+    kit = folder / "kit"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "my_submission", kit / "my_submission", ignore=ignore)
+    (kit / "weights").mkdir()
+    manifest = yaml.safe_load((ROOT / "weights" / "manifest.yaml").read_text())
+    for row in manifest["checkpoints"].values():  # random files have other sizes and hashes
+        row.pop("sha256", None)
+        row.pop("bytes", None)
+    (kit / "weights" / "manifest.yaml").write_text(yaml.safe_dump(manifest))
+    loaded = load_preset(preset)
+    for name in loaded.checkpoints:
+        file = loaded.manifest.checkpoints[name].file
+        shutil.copy(weights / file, kit / "weights" / file)
+    config = kit / "my_submission" / "user_config.py"
+    config.write_text(config.read_text().replace('"mdx-demo"', f'"{preset}"'))
+    return kit
+
+
+def run_loop(kit: Path, work: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("AICROWD", "SDX"))}
+    return subprocess.run(
+        [sys.executable, "-c", LOOP, str(kit)],
+        cwd=work,
+        env={**variables, **environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def write(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, array, 44_100)
+
+
+def test_music_kit(tmp_path: Path, small_weights: Path) -> None:
+    kit = starter_kit(tmp_path, small_weights, "mdx-c")
+    work = tmp_path / "elsewhere"
+    (work / "predictions").mkdir(parents=True)
+    mixture = 0.1 * np.random.default_rng(0).standard_normal((3_000, 2))
+    write(work / "data" / "song" / "mixture.wav", mixture)
+    done = run_loop(kit, work)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["bass", "drums", "other", "vocals"]
+    stems = {path.name: soundfile.read(path)[0] for path in (work / "predictions" / "song").iterdir()}
+    assert set(stems) == {"bass.wav", "drums.wav", "other.wav", "vocals.wav"}
+    assert np.abs(sum(stems.values()) - mixture).max() < 5 / 32768  # four files and the mixture are 16 bit
+
+
+@pytest.mark.parametrize("two_files", [True, False])
+def test_cinematic_kit(tmp_path: Path, small_weights: Path, two_files: bool) -> None:
+    kit = starter_kit(tmp_path, small_weights, "cdx-b")
+    work, shared = tmp_path / "elsewhere", tmp_path / "shared"
+    (shared / "predictions").mkdir(parents=True)
+    work.mkdir()
+    rng = np.random.default_rng(0)
+    left, right = 0.1 * rng.standard_normal((2, 3_000))
+    dataset = tmp_path / "hidden"
+    if two_files:
+        write(dataset / "f1" / "f1_mixture_Lt.wav", left)
+        write(dataset / "f1" / "f1_mixture_Rt.wav", right)
+    else:
+        right = left
+        write(dataset / "f1" / "mix.wav", left)
+    done = run_loop(kit, work, AICROWD_DATASET_DIR=str(dataset), AICROWD_PUBLIC_SHARED_DIR=str(shared))
+    assert done.returncode == 0, done.stderr
+    stems = {path.name: soundfile.read(path)[0] for path in (shared / "predictions" / "f1").iterdir()}
+    assert set(stems) == {"f1_dialog.wav", "f1_effect.wav", "f1_music.wav"}
+    assert np.abs(sum(stems.values()) - np.stack([left, right], axis=1)).max() < 4 / 32768
+
+
+def test_missing_directories_are_refused(tmp_path: Path, small_weights: Path) -> None:
+    kit = starter_kit(tmp_path, small_weights, "cdx-b")
+    done = run_loop(kit, tmp_path)
+    assert done.returncode != 0
+    assert "predictions - No such directory" in done.stderr
