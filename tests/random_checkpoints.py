@@ -44,7 +44,7 @@ _HTDEMUCS: dict[str, Any] = {
     "dconv_comp": 8, "t_layers": 5, "t_hidden_scale": 4.0, "t_heads": 8, "t_dropout": 0.02,
     "t_cape_glob_loc_scale": [5000.0, 1.0, 1.4], "t_sparse_attn_window": 400,
 }  # fmt: skip
-# Only the four-source music models widen the transformer to 512 channels; the others' size says they do not.
+# The size of a released file tells what varies: only the four-source music models widen the transformer.
 _BOTTOM_512 = ("htdemucs", "htdemucs_ft_drums", "htdemucs_ft_bass", "htdemucs_ft_other", "htdemucs_ft_vocals")
 _HDEMUCS: dict[str, Any] = {
     "audio_channels": 2, "samplerate": 44100, "segment": 44, "channels": 48, "growth": 2, "nfft": 4096,
@@ -59,13 +59,15 @@ def demucs_arguments(name: str, *, small: bool) -> tuple[type[torch.nn.Module], 
     if name == "hdemucs_mmi":
         shrunk = {"channels": 4, "segment": SMALL_SEGMENT} if small else {}
         return HDemucs, {"sources": sources, **_HDEMUCS, **shrunk}
-    wide = {"bottom_channels": 512} if name in _BOTTOM_512 else {}
+    wide: dict[str, Any] = {"bottom_channels": 512} if name in _BOTTOM_512 else {}
+    if name.startswith("dnr_"):
+        wide = {"dconv_mode": 1}  # no residual branches in the decoder
     shrunk = (
         {"channels": 8, "segment": SMALL_SEGMENT, "t_layers": 3, "t_heads": 2, "t_hidden_scale": 2.0}
         if small
         else {}
     )
-    if small and wide:
+    if small and name in _BOTTOM_512:
         wide = {"bottom_channels": 32}
     return HTDemucs, {"sources": sources, **_HTDEMUCS, **wide, **shrunk}
 

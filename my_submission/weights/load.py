@@ -22,7 +22,7 @@ import torch
 from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from .errors import UnsafeFile, WeightsError, WrongContent
 from .manifest import Checkpoint
@@ -30,7 +30,7 @@ from .manifest import Checkpoint
 SAMPLE_RATE = 44100
 CHANNELS = 2
 
-CLASSES: Mapping[str, tuple[str, type[nn.Module]]] = {
+CLASSES: Mapping[str, tuple[str, type[HTDemucs | HDemucs]]] = {
     "demucs.htdemucs.HTDemucs": ("htdemucs", HTDemucs),
     "demucs.hdemucs.HDemucs": ("hdemucs", HDemucs),
 }
@@ -82,26 +82,25 @@ class _Package:
     state: dict[str, Tensor]
 
 
-def load_torch(path: Path, checkpoint: Checkpoint | None = None) -> nn.Module:
+def load_torch(path: Path, checkpoint: Checkpoint) -> HTDemucs | HDemucs:
     """Load a Demucs checkpoint (`.th` or `.safetensors`) as a module: CPU, float32, eval mode.
 
-    With a manifest row, architecture and sources must be the row's, and its segment_seconds, if it has
+    Architecture and sources must be those of its manifest row, and the row's segment_seconds, if it has
     one, becomes the module's `segment`. Does not verify hashes: see `verify`.
     Raises UnsafeFile (not a checkpoint, or one that asks for more than a known network) and
     WrongContent (a checkpoint, but not the row's); each names file, expected and found.
     """
-    package = _READERS[path.suffix](path) if path.suffix in _READERS else None
-    if package is None:
+    if path.suffix not in _READERS:
         raise WeightsError(f"{path}: expected a file that ends in {' or '.join(_READERS)}")
+    package = _READERS[path.suffix](path)
     if package.class_name not in CLASSES:
         raise UnsafeFile(f"{path}: found the class {package.class_name!r}, allowed: {', '.join(CLASSES)}")
     architecture, network = CLASSES[package.class_name]
     sources = _check_arguments(path, network, package)
-    if checkpoint is not None:
-        _check_row(path, checkpoint, architecture, sources)
+    _check_row(path, checkpoint, architecture, sources)
     module = _build(path, network, package)
-    if checkpoint is not None and "segment_seconds" in checkpoint.parameters:
-        setattr(module, "segment", checkpoint.parameters["segment_seconds"])  # noqa: B010, no declared field
+    if "segment_seconds" in checkpoint.parameters:
+        module.segment = checkpoint.parameters["segment_seconds"]
     return module
 
 
@@ -175,7 +174,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str | Fraction)
 
 
-def _check_arguments(path: Path, network: type[nn.Module], package: _Package) -> tuple[str, ...]:
+def _check_arguments(path: Path, network: type[HTDemucs | HDemucs], package: _Package) -> tuple[str, ...]:
     """Check a package's arguments against the constructor; returns its sources in our terms."""
     try:
         bound = inspect.signature(network).bind(*package.args, **package.kwargs)
@@ -209,7 +208,7 @@ def _check_row(path: Path, checkpoint: Checkpoint, architecture: str, sources: t
         )
 
 
-def _build(path: Path, network: type[nn.Module], package: _Package) -> nn.Module:
+def _build(path: Path, network: type[HTDemucs | HDemucs], package: _Package) -> HTDemucs | HDemucs:
     """The network with the package's tensors, after checking their shapes without allocating it.
 
     Built on torch's meta device first: that allocates nothing, draws no random numbers, and is quick.

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from . import store
-from .errors import MissingWeights
+from .errors import MissingWeights, WeightsError
+from .fetch import fetch
 from .manifest import Checkpoint
-from .store import find
+
+log = logging.getLogger(__name__)
+
+DOWNLOAD_VARIABLE = "SDX_DOWNLOAD"
+ORGANISERS_VARIABLE = "AICROWD_DATASET_DIR"  # set on the organisers' machine
 
 
 def require(
@@ -21,46 +28,62 @@ def require(
 ) -> dict[str, Path]:
     """The file of every checkpoint by name.
 
-    preset: named in the advice of an error. verify: compare sizes and hashes first.
-    Raises MissingWeights listing all missing files, their sizes and the command that fetches them.
+    weights_dir: a folder searched first. preset: named in the advice of an error.
+    download: fetch what is missing; None asks the environment (`download_allowed`).
+    verify: compare sizes and hashes first.
+    Raises MissingWeights listing all missing files, their sizes and the command that fetches them;
+    DownloadError; WrongContent.
     """
     rows = tuple(checkpoints)
     found, missing = locate(rows, weights_dir)
-    if missing:
+    if missing and (download_allowed() if download is None else download):
+        found |= fetch(missing, weights_dir=weights_dir)
+    elif missing:
         raise MissingWeights(_advice(missing, preset))
     if verify:
         for row in rows:
-            store.verify(row, found[row.name])
+            if store.verify(row, found[row.name]).against == "nothing":
+                log.warning("%s: no hash of %s is known; it is used unverified", row.name, found[row.name])
     return found
+
+
+def download_allowed() -> bool:
+    """Whether the environment lets a construction download: SDX_DOWNLOAD=1, but never at the organisers'."""
+    value = os.environ.get(DOWNLOAD_VARIABLE, "")
+    if value not in ("", "0", "1"):
+        raise WeightsError(f"{DOWNLOAD_VARIABLE}: found {value!r}, allowed: 1 (download what is missing), 0")
+    return value == "1" and ORGANISERS_VARIABLE not in os.environ
 
 
 def locate(
     checkpoints: Iterable[Checkpoint], weights_dir: Path | None
 ) -> tuple[dict[str, Path], tuple[Checkpoint, ...]]:
-    """(the files that are here, the checkpoints whose file is not)."""
+    """(the files that are here by name, the checkpoints whose file is not)."""
     found: dict[str, Path] = {}
     missing = []
     for checkpoint in checkpoints:
         try:
-            found[checkpoint.name] = find(checkpoint, weights_dir)
+            found[checkpoint.name] = store.find(checkpoint, weights_dir)
         except MissingWeights:
             missing.append(checkpoint)
     return found, tuple(missing)
 
 
 def _advice(missing: tuple[Checkpoint, ...], preset: str | None) -> str:
-    lines = [f"  {row.file}  {size_text(row.about_bytes)}  ({row.name})" for row in missing]
-    wanted = preset or " ".join(row.name for row in missing)
+    width = max(len(row.file) for row in missing)
+    lines = [f"  {row.file:{width}}  {size_text(row.about_bytes):>12}  ({row.name})" for row in missing]
     title = f"preset {preset}: " if preset else ""
+    files = "weights files are" if len(missing) > 1 else "weights file is"
+    wanted = preset or " ".join(row.name for row in missing)
     return "\n".join(
         [
-            f"{title}{len(missing)} weights file{'s are' if len(missing) > 1 else ' is'} missing:",
+            f"{title}{len(missing)} {files} missing:",
             *lines,
-            f"fetch them with: python -m my_submission weights fetch {wanted}",
+            f"fetch with: python -m my_submission weights fetch {wanted}",
         ]
     )
 
 
 def size_text(size: int | None) -> str:
     """A size in MB (10⁶ bytes), as people read it."""
-    return "size unknown" if size is None else f"{size / 1e6:.1f} MB"
+    return "unknown size" if size is None else f"{size / 1e6:.1f} MB"

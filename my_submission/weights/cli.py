@@ -1,0 +1,221 @@
+"""`python -m my_submission weights fetch|list|verify|pack`: parses and prints; the package does the work."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ..preset import PresetError, checkpoint_rows, load_preset, preset_names
+from .errors import WeightsError, WrongContent
+from .fetch import fetch, set_aside
+from .manifest import Checkpoint, load_manifest
+from .pack import pack
+from .required import locate, size_text
+from .store import Verification, verify
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_AGAINST = {
+    "sha256": "verified (published sha256)",
+    "recorded": "verified (sha256 as first downloaded)",
+    "prefix": "verified (published start of sha256)",
+    "nothing": "here, no sha256 known",
+}
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What one name on the command line stands for."""
+
+    name: str
+    is_preset: bool
+    rows: tuple[Checkpoint, ...]
+
+
+def add_command(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `weights` and its four actions."""
+    parser = commands.add_parser("weights", help="fetch, list, verify and pack checkpoints")
+    actions = parser.add_subparsers(required=True, metavar="fetch|list|verify|pack")
+    names = "presets (by name or YAML file), bags or checkpoints; default: "
+    for action, run, default, text in (
+        ("fetch", _fetch, "the submitted preset", "download and verify what is missing"),
+        ("list", _list, "all presets", "what is here, its size, source, and whether it is verified"),
+        ("verify", _verify, "all presets", "hash what is here again; wrong files are moved aside"),
+    ):
+        action_parser = actions.add_parser(action, help=text, description=text)
+        action_parser.add_argument("names", nargs="*", metavar="NAME", help=f"{names}{default}")
+        action_parser.set_defaults(run=_reporting(run))
+        _add_weights_dir(action_parser)
+    text = "copy what a preset needs into DIR/weights, for a submission without internet"
+    pack_parser = actions.add_parser("pack", help=text, description=text)
+    pack_parser.add_argument("dir", type=Path, metavar="DIR", help="the submission's repository")
+    pack_parser.add_argument("--preset", metavar="NAME", help="default: the submitted preset")
+    pack_parser.set_defaults(run=_reporting(_pack))
+    _add_weights_dir(pack_parser)
+
+
+def _add_weights_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights-dir", type=Path, metavar="DIR", help="a folder to search first")
+
+
+def _reporting(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Print log messages and expected errors as sentences on stderr."""
+
+    def reporting(options: argparse.Namespace) -> int:
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        logging.getLogger("my_submission").setLevel(logging.INFO)
+        try:
+            with logging_redirect_tqdm():
+                return run(options)
+        except (WeightsError, PresetError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+
+    return reporting
+
+
+def _submitted_preset() -> str:
+    """Imported only where it is needed: the import fails with PresetError if the name in it is wrong."""
+    from ..user_config import PRESET
+
+    return PRESET
+
+
+def _wanted(names: Iterable[str]) -> list[_Wanted]:
+    return [_one_wanted(name) for name in names]
+
+
+def _one_wanted(name: str) -> _Wanted:
+    if name in preset_names() or name.endswith((".yaml", ".yml")):
+        return _Wanted(name, True, tuple(checkpoint_rows(load_preset(name))))
+    manifest = load_manifest()
+    if name in manifest.bags:
+        members = manifest.bags[name].members
+        return _Wanted(name, False, tuple(manifest.checkpoints[member] for member, _ in members))
+    if name in manifest.checkpoints:
+        return _Wanted(name, False, (manifest.checkpoints[name],))
+    raise WeightsError(
+        f"{name!r} is no preset ({', '.join(preset_names())}), bag ({', '.join(manifest.bags)}) or checkpoint"
+        f" ({', '.join(manifest.checkpoints)}); a preset of your own is given as its YAML file"
+    )
+
+
+def _unique_rows(wanted: Iterable[_Wanted]) -> list[Checkpoint]:
+    return list({row.name: row for item in wanted for row in item.rows}.values())
+
+
+def _total(rows: Iterable[Checkpoint]) -> int:
+    return sum(row.about_bytes or 0 for row in rows)
+
+
+def _bar(total: int, doing: str) -> tqdm[NoReturn]:
+    return tqdm(total=total, desc=doing, unit="B", unit_scale=True, disable=None, leave=False)
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    wanted = _wanted(options.names or [_submitted_preset()])
+    rows = _unique_rows(wanted)
+    _, missing = locate(rows, options.weights_dir)
+    with _bar(_total(missing), "fetching") as bar:
+        paths = fetch(rows, weights_dir=options.weights_dir, progress=bar.update)
+    for row in rows:
+        print(f"{row.name}: {paths[row.name]}")
+    size = sum(path.stat().st_size for path in paths.values())
+    print(f"{len(rows)} checkpoints, {size_text(size)}: here and verified")
+    for item in wanted:
+        if item.is_preset and item.name != _submitted_preset():
+            print(f'to submit it, write PRESET = "{item.name}" in my_submission/user_config.py;')
+            print(f"to try it first: SDX_PRESET={item.name} python run_eval.py")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    wanted = _wanted(options.names or preset_names())
+    found, missing = locate(_unique_rows(wanted), options.weights_dir)
+    states = _states(_unique_rows(wanted), found)
+    for item in wanted:
+        absent = [row for row in item.rows if row in missing]
+        print(f"{item.name}: {_count(item.rows)}{f'; missing: {_count(absent)}' if absent else ''}")
+        for row in item.rows:
+            state = _state_text(states.get(row.name))
+            place = found.get(row.name) or _origins_text(row)
+            print(f"  {row.name:22} {size_text(row.about_bytes):>12}  {state:38} {place}")
+        if absent:
+            print(f"  fetch with: python -m my_submission weights fetch {item.name}")
+    return 0
+
+
+def _count(rows: Iterable[Checkpoint]) -> str:
+    rows = list(rows)
+    return f"{len(rows)} file{'' if len(rows) == 1 else 's'}, {size_text(_total(rows))}"
+
+
+def _states(rows: Iterable[Checkpoint], found: dict[str, Path]) -> dict[str, Verification | WrongContent]:
+    """Hash what is here: a row's verification, or what is wrong with its file."""
+    present = [row for row in rows if row.name in found]
+    states: dict[str, Verification | WrongContent] = {}
+    with _bar(sum(found[row.name].stat().st_size for row in present), "hashing") as bar:
+        for row in present:
+            try:
+                states[row.name] = verify(row, found[row.name], bar.update)
+            except WrongContent as error:
+                states[row.name] = error
+    return states
+
+
+def _state_text(state: Verification | WrongContent | None) -> str:
+    if state is None:
+        return "missing"
+    return "WRONG, see verify" if isinstance(state, WrongContent) else _AGAINST[state.against]
+
+
+def _origins_text(row: Checkpoint) -> str:
+    if not row.origins:
+        return f"expected at {row.path or row.folder / row.file}"
+    more = f" (or {len(row.origins) - 1} more)" if len(row.origins) > 1 else ""
+    return f"from {row.origins[0]}{more}"
+
+
+def _verify(options: argparse.Namespace) -> int:
+    rows = _unique_rows(_wanted(options.names or preset_names()))
+    found, missing = locate(rows, options.weights_dir)
+    states = _states(rows, found)
+    wrong = 0
+    for name, state in states.items():
+        if isinstance(state, WrongContent):
+            wrong += 1
+            print(f"{name}: WRONG: {state}; it was moved to {set_aside(found[name])}")
+        else:
+            print(f"{name}: {_AGAINST[state.against]}: {state.sha256}  {found[name]}")
+    if missing:
+        print(f"not here, so not verified: {', '.join(row.name for row in missing)}")
+    print(f"{len(states) - wrong} right, {wrong} wrong, {len(missing)} missing")
+    return 1 if wrong else 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    item = _one_wanted(options.preset or _submitted_preset())
+    found, missing = locate(item.rows, options.weights_dir)
+    if missing:
+        raise WeightsError(
+            f"not here: {', '.join(row.name for row in missing)}; first: python -m my_submission weights fetch"
+            f" {item.name}"
+        )
+    packed = pack(item.rows, found, options.dir)
+    for path in packed.files:
+        print(f"{path}  {size_text(path.stat().st_size)}{'  (git-lfs)' if path in packed.lfs_files else ''}")
+    print(f"{len(packed.files)} files for {item.name} are in {packed.folder}, verified")
+    if packed.lfs_files:
+        print(
+            f"next, in {options.dir}: git lfs install && git add weights && git commit -m 'Add the weights'"
+        )
+    return 0

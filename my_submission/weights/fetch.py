@@ -1,0 +1,242 @@
+"""Bringing checkpoints onto this machine: origins in order, each file verified before anything opens it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import httpx2
+from filelock import FileLock
+from huggingface_hub import constants as hub_constants
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import XetDownloadError
+from tqdm import tqdm
+
+from .download import Patience, Progress, download
+from .errors import DownloadError, MissingWeights, WeightsError, WrongContent
+from .manifest import Checkpoint, Copy, Origin
+from .store import Verification, find, known_copy, record_sha256, verify_copy
+
+log = logging.getLogger(__name__)
+
+_HTML_STARTS = (b"<!doctype html", b"<html")
+# What huggingface_hub raises: HTTP and file errors are OSErrors, a refused connection is none.
+_HUB_ERRORS = (OSError, ValueError, RuntimeError, httpx2.HTTPError, XetDownloadError)
+
+
+def fetch(
+    checkpoints: Iterable[Checkpoint],
+    *,
+    weights_dir: Path | None = None,
+    progress: Progress = lambda _: None,
+    patience: Patience | None = None,
+) -> dict[str, Path]:
+    """Verify the checkpoints that are here, download and verify the others; returns the files by name.
+
+    A file from the hub stays in the hub's cache; one from a plain URL goes beside its manifest. A file that
+    is here but wrong is set aside and fetched anew. Hashes that nobody published are recorded.
+    `progress` receives downloaded bytes. Raises DownloadError that lists, for each checkpoint that could not
+    be had, the origins tried and why each failed; the others are kept.
+    """
+    paths: dict[str, Path] = {}
+    failed: dict[str, str] = {}
+    unreachable: set[str] = set()
+    for checkpoint in checkpoints:
+        try:
+            paths[checkpoint.name] = _present(checkpoint, weights_dir) or _from_origins(
+                checkpoint, progress, patience or Patience(), unreachable
+            )
+        except WeightsError as error:
+            failed[checkpoint.name] = f"  {checkpoint.name}: {error}"
+    if failed:
+        kept = f"; the other {len(paths)} are here and verified" if paths else ""
+        reasons = "\n".join(failed.values())
+        raise DownloadError(
+            f"{len(failed)} of {len(failed) + len(paths)} could not be fetched{kept}:\n{reasons}"
+        )
+    return paths
+
+
+def _present(checkpoint: Checkpoint, weights_dir: Path | None) -> Path | None:
+    """The verified file of a checkpoint that is already here; wrong ones are set aside until none is left."""
+    while True:
+        try:
+            path = find(checkpoint, weights_dir)
+        except MissingWeights:
+            return None
+        try:
+            _accept(checkpoint, path, known_copy(checkpoint, path))
+        except WrongContent as error:
+            if checkpoint.path:
+                raise  # the user's own file at the user's own place
+            log.warning("%s; it was moved to %s", error, set_aside(path))
+        else:
+            return path
+
+
+def _accept(checkpoint: Checkpoint, path: Path, copy: Copy) -> Verification:
+    _refuse_html(path)
+    verification = verify_copy(checkpoint, copy, path)
+    record_sha256(checkpoint, copy, verification.sha256)
+    return verification
+
+
+def _refuse_html(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(256).lstrip().lower()
+    if start.startswith(_HTML_STARTS):
+        raise WrongContent(f"{path} is an HTML page (a login or error page?), not weights")
+
+
+def _from_origins(
+    checkpoint: Checkpoint, progress: Progress, patience: Patience, unreachable: set[str]
+) -> Path:
+    """The file from the first origin that gives a right one. `unreachable` collects hosts not to try again."""
+    if not checkpoint.origins:
+        where = checkpoint.path or checkpoint.folder / checkpoint.file
+        raise DownloadError(f"its row names no origins; put the file at {where}")
+    if hub_constants.is_offline_mode():
+        raise DownloadError(
+            f"not here, and HF_HUB_OFFLINE forbids to download it; unset HF_HUB_OFFLINE,"
+            f" or put {checkpoint.file} into {checkpoint.folder}"
+        )
+    reasons = []
+    for origin in checkpoint.origins:
+        host = urlsplit(hub_constants.ENDPOINT if origin.hub else origin.path).netloc
+        if host in unreachable:
+            reasons.append(f"    {origin}: {host} could not be reached a moment ago")
+            continue
+        log.info("%s: fetching %s", checkpoint.name, origin)
+        counter = _Counter(progress)
+        try:
+            if origin.hub:
+                return _from_hub(checkpoint, origin, counter.add)
+            return _from_url(checkpoint, origin, counter.add, patience)
+        except WeightsError as error:
+            if _no_connection(error):
+                unreachable.add(host)
+            reasons.append(f"    {origin}: {error}")
+            log.warning("%s: %s: %s", checkpoint.name, origin, error)
+            counter.take_back()
+    raise DownloadError("\n".join(["none of its origins gave the right file", *reasons]))
+
+
+def _no_connection(error: BaseException | None) -> bool:
+    """Whether a connection could not even be made, which a further file of this host would not change."""
+    while error is not None and not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+        error = error.__cause__
+    return error is not None
+
+
+class _Counter:
+    """Passes progress on and can take it back, so that a failed origin does not count."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._total = 0
+
+    def add(self, count: int) -> None:
+        self._total += count
+        self._progress(count)
+
+    def take_back(self) -> None:
+        self.add(-self._total)
+
+
+def _from_hub(checkpoint: Checkpoint, origin: Origin, progress: Progress) -> Path:
+    """From the hub, into the hub's cache; its endpoint, token, cache and offline settings hold."""
+    assert origin.hub
+    try:
+        path = Path(
+            hf_hub_download(
+                origin.hub, origin.path, revision=origin.revision, tqdm_class=_reporting_bar(progress)
+            )
+        )
+    except _HUB_ERRORS as error:
+        advice = _hub_advice(error)
+        raise DownloadError(f"{_one_line(error)}{advice}") from error
+    return _accepted_or_set_aside(checkpoint, path, origin.copy)
+
+
+def _hub_advice(error: Exception) -> str:
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == 30):
+        return f"; the hub's cache {hub_constants.HF_HUB_CACHE} cannot be written: set HF_HOME to a folder that can"
+    if isinstance(error, OSError) and error.errno == 28:
+        return f"; the disk of the hub's cache {hub_constants.HF_HUB_CACHE} is full: make room or set HF_HOME"
+    return ""
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _reporting_bar(progress: Progress) -> type[tqdm[NoReturn]]:
+    """A tqdm class that shows nothing and passes what it is told on."""
+
+    class ReportingBar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__(disable=True)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            progress(int(n or 0))
+            return None
+
+    return ReportingBar
+
+
+def _from_url(checkpoint: Checkpoint, origin: Origin, progress: Progress, patience: Patience) -> Path:
+    """From a plain URL, to the manifest's folder. Two processes take turns, and the second finds the file."""
+    copy = origin.copy
+    target = checkpoint.folder / copy.file
+    part = target.with_name(f"{target.name}.part")
+    try:
+        (checkpoint.folder / ".locks").mkdir(exist_ok=True)
+        with FileLock(checkpoint.folder / ".locks" / f"{copy.file}.lock"):
+            if not target.exists():
+                download(
+                    origin.path,
+                    part,
+                    expected_bytes=copy.bytes,
+                    resume=copy.sha256 is not None and len(copy.sha256) == 64,
+                    progress=progress,
+                    patience=patience,
+                )
+                _accepted_or_set_aside(checkpoint, part, copy)
+                part.rename(target)
+                return target
+    except OSError as error:
+        raise DownloadError(f"cannot write to {checkpoint.folder}: {error}; make it writable") from error
+    return _accepted_or_set_aside(checkpoint, target, copy)
+
+
+def _accepted_or_set_aside(checkpoint: Checkpoint, path: Path, copy: Copy) -> Path:
+    try:
+        _accept(checkpoint, path, copy)
+    except WrongContent as error:
+        raise WrongContent(f"{error}; it was moved to {set_aside(path)}") from error
+    return path
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that must not be trusted, so that nothing finds it any more; returns where it is now.
+
+    In the hub's cache the name is a link to the file: the file is renamed and the links to it removed.
+    """
+    links = []
+    while path.is_symlink():
+        links.append(path)
+        path = path.parent / path.readlink()
+    number = 1
+    while (aside := path.with_name(f"{path.name}.rejected{number}")).exists():
+        number += 1
+    try:
+        path.rename(aside)
+        for link in links:
+            link.unlink()
+    except OSError as error:
+        raise WeightsError(f"{path} must not be used, but cannot be moved ({error}); move it away") from error
+    return aside
