@@ -12,9 +12,9 @@ from training.config import ConfigError, load_config
 RUNS_FOLDER = Path("training/runs")
 
 
-def main() -> int:
-    """Run one command; its exit status."""
-    arguments = _parser().parse_args()
+def main(words: list[str] | None = None) -> int:
+    """Run one command, by default the process' own; its exit status."""
+    arguments = _parser().parse_args(words)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     try:
         arguments.run(arguments)
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
 
     fit = commands.add_parser("fit", help="train a configuration, or go on with its run")
     fit.add_argument("config", type=Path, help="a YAML file; see training/configs/")
-    fit.add_argument("--run", dest="folder", type=Path, help="the run's folder (training/runs/NAME)")
+    fit.add_argument("--folder", type=Path, help="the run's folder (training/runs/NAME)")
     fit.add_argument("--minutes", type=float, default=math.inf, help="stop, resumably, after this long")
     fit.set_defaults(run=_fit)
 

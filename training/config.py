@@ -164,7 +164,11 @@ class ValidationSettings:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One run. `start`: weights to begin from, a Demucs file or another run's folder; nothing of its progress."""
+    """One run.
+
+    start_run, start_checkpoint: whose weights to begin from, another run's folder or the name of a Demucs
+    checkpoint of the manifest; nothing of their progress.
+    """
 
     name: str
     seed: int
@@ -174,10 +178,14 @@ class TrainingConfig:
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     checkpoint_every: int = 100
-    start: Path | None = None
+    start_run: Path | None = None
+    start_checkpoint: str | None = None
 
     def __post_init__(self) -> None:
         _check(bool(self.data), "data", "at least one data set", self.data)
+        if self.start_checkpoint is not None:
+            _check(self.start_run is None, "start_run", "nothing beside start_checkpoint", self.start_run)
+            _check(isinstance(self.model, HTDemucsSettings), "start_checkpoint", "an htdemucs", "mdx_net")
         for data in self.data:
             missing = set(self.model.sources) - set(data.stems)
             _check(

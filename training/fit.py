@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from my_submission.inference import ChunkModel
-from my_submission.weights import load_torch
+from my_submission.weights import load_manifest, load_torch, require
 from training import curves
-from training.config import ConfigError, HTDemucsSettings, OptimisationSettings, TrainingConfig, as_document
+from training.config import ConfigError, OptimisationSettings, TrainingConfig, as_document
 from training.data import Examples, find_tracks
 from training.networks import build_network, chunk_model, training_samples
-from training.state import Average, RunState, load_state, save_state
+from training.state import Average, RunState, Weights, load_state, save_state
 from training.validation import Scores, load_held_out, trivial_scores, validate
 
 log = logging.getLogger(__name__)
@@ -85,32 +85,42 @@ def waveform_loss(kind: str, references: Tensor, estimates: Tensor) -> Tensor:
 
 
 def initial_network(config: TrainingConfig) -> torch.nn.Module:
-    """The network before step 0: fresh from the seed, or with the weights that `start` names.
+    """The network before step 0: fresh from the seed, or with the weights that the configuration names.
 
-    Where `start` has other sources, what depends on their number keeps its fresh weights.
-    Raises ConfigError where its architecture is another.
+    Where those are for other sources, what depends on their number keeps its fresh weights.
+    Raises ConfigError where they are of another architecture, WeightsError where the file is missing or wrong.
     """
     torch.manual_seed(config.seed)
     network = build_network(config.model)
-    if config.start is None:
+    weights = _start_weights(config)
+    if weights is None:
         return network
-    if config.start.is_dir():
-        state = load_state(config.start)
-        if state is None:
-            raise ConfigError(f"start: {config.start}: no saved state; expected a run's folder or a file")
-        weights = state.average
-    elif isinstance(config.model, HTDemucsSettings):
-        weights = load_torch(config.start).state_dict()
-    else:
-        raise ConfigError(f"start: {config.start}: an MDX-Net starts from another run's folder")
     own = network.state_dict()
     if set(weights) != set(own):
         odd = sorted(set(weights) ^ set(own))[0]
-        raise ConfigError(f"start: {config.start}: another architecture; {odd} is not in both networks")
+        raise ConfigError(f"{config.name}: the weights to start from fit another architecture: {odd}")
     fitting = {key: value for key, value in weights.items() if value.shape == own[key].shape}
-    log.info("start: %d of %d tensors from %s", len(fitting), len(own), config.start)
+    log.info("%d of %d tensors come from the weights to start from", len(fitting), len(own))
     network.load_state_dict({**own, **fitting})
     return network
+
+
+def _start_weights(config: TrainingConfig) -> Weights | None:
+    if config.start_run is not None:
+        state = load_state(config.start_run)
+        if state is None:
+            raise ConfigError(f"start_run: {config.start_run} holds no saved run; give the folder of one")
+        return state.average
+    if config.start_checkpoint is None:
+        return None
+    checkpoints = load_manifest().checkpoints
+    if config.start_checkpoint not in checkpoints:
+        allowed = ", ".join(sorted(checkpoints))
+        raise ConfigError(f"start_checkpoint: found {config.start_checkpoint!r}, allowed: {allowed}")
+    checkpoint = checkpoints[config.start_checkpoint]
+    path = require([checkpoint])[checkpoint.name]
+    weights: Weights = load_torch(path, checkpoint).state_dict()
+    return weights
 
 
 class Trainer:

@@ -6,17 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from evaluator.metrics import sdr
 from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.augment import Augmentation
+from my_submission.chunking import reader
 from my_submission.inference import ChunkModel, estimate_track
 from training.config import TrainingConfig, ValidationSettings
 from training.data import Audio, find_tracks
-
-
-def sdr(reference: Audio, estimate: Audio) -> float:
-    delta = 1e-7
-    return float(10 * np.log10((np.sum(reference**2) + delta) / (np.sum((reference - estimate) ** 2) + delta)))
-
 
 Scores = dict[str, float]
 """SDR in dB by "data set/stem"."""
@@ -48,9 +44,9 @@ def _cut(name: str, stems: dict[str, Audio]) -> HeldOutTrack:
 def separate(model: ChunkModel, mixture: Audio, overlap: float) -> dict[str, Audio]:
     """Estimates (2, samples) of the model's sources."""
     estimates = np.zeros((len(model.sources), *mixture.shape), np.float32)
-    signal = torch.from_numpy(mixture)
-    for start, piece in estimate_track(model, signal, [Augmentation()], overlap, batch_size=4):
-        estimates[..., start : start + piece.shape[-1]] += piece.numpy()
+    read = reader(torch.from_numpy(mixture))
+    for start, piece in estimate_track(model, read, mixture.shape[1], Augmentation(), overlap, batch_size=4):
+        estimates[..., start : start + piece.shape[-1]] = piece.numpy()
     return dict(zip(model.sources, estimates, strict=True))
 
 

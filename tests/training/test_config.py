@@ -1,0 +1,58 @@
+"""Configurations: what is accepted comes back the same, what is not is named."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.config import ConfigError, as_document, load_config, parse_config
+
+CONFIGS = sorted(Path("training/configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid_and_named_after_their_file(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+@pytest.mark.parametrize("architecture", ["htdemucs", "mdx_net"])
+def test_a_configuration_survives_being_written_down(
+    architecture: str, documents: dict[str, dict[str, Any]]
+) -> None:
+    config = parse_config(documents[architecture])
+    assert parse_config(as_document(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "complaint"),
+    [
+        ("optimisation", "lr", 1, "optimisation: unknown key 'lr'; allowed: .*learning_rate"),
+        ("optimisation", "steps", "many", "optimisation.steps: expected int, found 'many'"),
+        ("optimisation", "steps", 0, "optimisation.steps: expected 1 or more, found 0"),
+        ("optimisation", "loss", "sdr", "optimisation.loss: expected one of"),
+        ("augmentation", "gain_db", [3, -3], "augmentation.gain_db"),
+        ("augmentation", "gain_db", [3], "augmentation.gain_db: expected 2 entries"),
+        ("model", "architecture", "wavenet", "model.architecture: expected one of .*found 'wavenet'"),
+        ("model", "arguments", {"chanels": 4}, "model.arguments: unknown key 'chanels'"),
+        ("model", "sources", ["drums", "piano"], "stems: expected the model's .*piano"),
+    ],
+)
+def test_errors_name_the_key(
+    section: str, key: str, value: Any, complaint: str, documents: dict[str, dict[str, Any]]
+) -> None:
+    document = documents["htdemucs"]
+    with pytest.raises(ConfigError, match=complaint):
+        parse_config({**document, section: {**document[section], key: value}})
+
+
+def test_a_missing_key_is_named(documents: dict[str, dict[str, Any]]) -> None:
+    del documents["mdx_net"]["seed"]
+    with pytest.raises(ConfigError, match="seed: missing"):
+        parse_config(documents["mdx_net"])
+
+
+def test_the_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: x\nname: y\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: .*appears twice"):
+        load_config(path)

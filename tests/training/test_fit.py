@@ -1,0 +1,224 @@
+"""Training: a few steps of each kind in the true layouts, resumed, exported, loaded, and used to separate."""
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from my_submission.augment import Augmentation
+from my_submission.chunking import reader
+from my_submission.inference import estimate_track, load_model
+from my_submission.weights.manifest import read_manifests
+from training import curves
+from training.__main__ import main
+from training.config import ConfigError, OptimisationSettings, parse_config
+from training.data import find_tracks
+from training.export import export_run, load_run
+from training.fit import fit, initial_network, learning_rate
+from training.networks import build_network, chunk_model
+from training.state import Average, load_state
+from training.validation import HeldOutTrack, separate, trivial_scores
+
+KINDS = ["htdemucs", "mdx_net"]
+
+
+def with_steps(document: dict[str, Any], steps: int, **further: Any) -> dict[str, Any]:
+    return {**document, "optimisation": {**document["optimisation"], "steps": steps, **further}}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_run_ends_where_an_unbroken_one_does(
+    kind: str, documents: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    config = parse_config(documents[kind])
+    fit(config, tmp_path / "unbroken")
+    fit(config, tmp_path / "broken", minutes=0)  # one step
+    first = load_state(tmp_path / "broken")
+    assert first is not None
+    assert first.step == 1
+    fit(config, tmp_path / "broken")
+    one, two = load_state(tmp_path / "unbroken"), load_state(tmp_path / "broken")
+    assert one is not None
+    assert two is not None
+    assert one.step == two.step == 6
+    for key, value in one.weights.items():
+        assert torch.equal(value, two.weights[key]), key
+    for key, value in one.average.items():
+        assert torch.equal(value, two.average[key]), key
+    rows = [curves.read_rows(tmp_path / name / curves.VALIDATION_FILE) for name in ("unbroken", "broken")]
+    assert [row["step"] for row in rows[0]] == [3, 6]
+    for row, other in zip(*rows, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
+    assert (tmp_path / "unbroken" / curves.PICTURE_FILE).stat().st_size > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exported_run_separates_as_the_network_itself(
+    kind: str, documents: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    config = parse_config(with_steps(documents[kind], 2))
+    fit(config, tmp_path / "run")
+    row = export_run(tmp_path / "run", tmp_path / "weights")
+    manifest = tmp_path / "weights" / "manifest.yaml"
+    manifest.write_text(yaml.safe_dump({"checkpoints": yaml.safe_load(row)}))
+    checkpoint = read_manifests(manifest).checkpoints[config.name]
+    assert checkpoint.sources == config.model.sources
+    device = torch.device("cpu")
+    loaded = load_model(checkpoint, tmp_path / "weights" / checkpoint.file, device, torch.float32)
+    _, network, step = load_run(tmp_path / "run")
+    assert step == 2
+    track = find_tracks(config.data[0], config.data[0].valid)[0]
+    mixture = track.read("vocals", 0, 15_000)
+    expected = separate(chunk_model(network, config.model, device), mixture, overlap=0.25)
+    pieces = estimate_track(loaded, reader(torch.from_numpy(mixture)), 15_000, Augmentation(), overlap=0.25)
+    estimates = torch.cat([piece for _, piece in pieces], dim=-1).numpy()
+    assert estimates.shape == (len(checkpoint.sources), 2, 15_000)
+    for source, estimate in zip(checkpoint.sources, estimates, strict=True):
+        np.testing.assert_allclose(estimate, expected[source], atol=2e-3 * np.abs(mixture).max())
+
+
+def test_training_lowers_the_loss(documents: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """A lone tone is to come out as it went in, which the network can learn in a few steps."""
+    folder = tmp_path / "music" / "train" / "001"
+    folder.mkdir(parents=True)
+    tone = 0.2 * np.sin(2 * np.pi * 300 * np.arange(22_050) / 44_100)
+    soundfile.write(folder / "vocals.wav", tone, 44_100)
+    document = with_steps(documents["htdemucs"], 60)
+    document["model"] = {**document["model"], "sources": ["vocals"]}
+    only = {
+        "root": str(tmp_path / "music"),
+        "train": "train",
+        "valid": "train",
+        "stems": {"vocals": "vocals"},
+    }
+    document |= {"data": [only], "augmentation": {"drop_share": 0.0}}
+    document |= {"validation": {"every": 60}, "checkpoint_every": 60}
+    fit(parse_config(document), tmp_path / "run")
+    losses = [row["loss"] for row in curves.read_rows(tmp_path / "run" / curves.TRAINING_FILE)]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_bfloat16_and_another_loss_train_as_well(
+    documents: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    for kind in KINDS:
+        further = {"precision": "bf16", "loss": "mse", "channels_last": kind == "mdx_net"}
+        fit(parse_config(with_steps(documents[kind], 2, **further)), tmp_path / kind)
+        state = load_state(tmp_path / kind)
+        assert state is not None
+        assert all(value.dtype != torch.bfloat16 for value in state.weights.values())
+
+
+def test_a_terminated_run_saves_its_state(documents: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    config = parse_config(with_steps(documents["mdx_net"], 100_000))
+    timer = threading.Timer(1.5, signal.raise_signal, [signal.SIGTERM])
+    timer.start()
+    fit(config, tmp_path)
+    timer.join()
+    state = load_state(tmp_path)
+    assert state is not None
+    assert 0 < state.step < 100_000
+
+
+def test_a_run_of_another_model_is_not_continued(
+    documents: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    fit(parse_config(with_steps(documents["mdx_net"], 1)), tmp_path)
+    with pytest.raises(ConfigError, match="holds a run of another model"):
+        fit(parse_config(documents["htdemucs"]), tmp_path)
+
+
+def test_a_run_starts_from_another_ones_weights(documents: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """With other sources, the output layers alone are fresh."""
+    document = with_steps(documents["htdemucs"], 1)
+    fit(parse_config(document), tmp_path / "run")
+    _, trained, _ = load_run(tmp_path / "run")
+    document["start_run"] = str(tmp_path / "run")
+    torch.testing.assert_close(initial_network(parse_config(document)).state_dict(), trained.state_dict())
+    fewer = initial_network(
+        parse_config({**document, "model": {**document["model"], "sources": ["bass", "drums"]}})
+    )
+    same = [
+        key
+        for key, value in fewer.state_dict().items()
+        if torch.equal(value, trained.state_dict()[key][: len(value)])
+    ]
+    assert len(fewer.state_dict()) - 4 <= len(same) < len(fewer.state_dict())
+    arguments = {**document["model"]["arguments"], "rewrite": False}
+    with pytest.raises(ConfigError, match="another architecture"):
+        initial_network(parse_config({**document, "model": {**document["model"], "arguments": arguments}}))
+
+
+def test_a_run_starts_from_a_checkpoint_of_the_manifest(
+    documents: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = with_steps(documents["htdemucs"], 1)
+    fit(parse_config(document), tmp_path / "run")
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(
+        yaml.safe_dump({"checkpoints": yaml.safe_load(export_run(tmp_path / "run", tmp_path))})
+    )
+    monkeypatch.setattr("training.fit.load_manifest", lambda: read_manifests(manifest))
+    network = initial_network(parse_config({**document, "start_checkpoint": document["name"]}))
+    _, trained, _ = load_run(tmp_path / "run")
+    torch.testing.assert_close(network.state_dict(), trained.state_dict(), atol=1e-3, rtol=1e-3)
+    with pytest.raises(ConfigError, match="start_checkpoint: found 'other', allowed: tiny-htdemucs"):
+        initial_network(parse_config({**document, "start_checkpoint": "other"}))
+
+
+def test_learning_rate_rises_then_follows_a_cosine() -> None:
+    settings = OptimisationSettings(steps=110, batch=1, learning_rate=1.0, warmup_steps=10, final_share=0.1)
+    assert learning_rate(settings, 0) == pytest.approx(0.1)
+    assert learning_rate(settings, 10) == pytest.approx(1.0)
+    assert learning_rate(settings, 60) == pytest.approx(0.55)
+    assert learning_rate(settings, 110) == pytest.approx(0.1)
+    assert learning_rate(settings, 200) == pytest.approx(0.1)
+
+
+def test_the_average_follows_the_weights(documents: dict[str, dict[str, Any]]) -> None:
+    network = build_network(parse_config(documents["mdx_net"]).model)
+    average = Average(network, decay=0.9)
+    before = {key: value.clone() for key, value in average.weights.items()}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    average.update(network, step=1000)
+    for key, _ in network.named_parameters():
+        torch.testing.assert_close(average.weights[key], before[key] + 0.1)
+
+
+def test_trivial_scores_of_equal_independent_stems() -> None:
+    """n independent stems of equal power: mixture as estimate −10 log₁₀(n − 1) dB, mixture/n 10 log₁₀(n/(n − 1))."""
+    random = np.random.default_rng(0)
+    stems = {name: random.standard_normal((2, 200_000)).astype(np.float32) for name in ("a", "b", "c", "d")}
+    scores = trivial_scores([HeldOutTrack("x", np.sum(list(stems.values()), axis=0), stems)], ["a", "c"])
+    assert scores["mixture"]["x/a"] == pytest.approx(-4.77, abs=0.1)
+    assert scores["mixture/n"]["x/c"] == pytest.approx(1.25, abs=0.1)
+
+
+def test_the_command_line_reports_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml: cannot be read" in capsys.readouterr().err
+    assert main(["export", str(tmp_path)]) == 2
+    assert "holds no saved run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(documents: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """Under torchrun both processes end, and one of them writes the run."""
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(documents["mdx_net"]))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "training", "fit", str(path), "--folder", str(tmp_path / "run")]
+    subprocess.run(command, check=True, timeout=300)
+    state = load_state(tmp_path / "run")
+    assert state is not None
+    assert state.step == 6
