@@ -1,0 +1,76 @@
+"""The descendants of a process and the memory they hold, from /proc or, where there is none, from `ps`."""
+
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def descendants(root: int) -> set[int]:
+    """Process ids of all living descendants of `root`, zombies left out."""
+    children: dict[int, list[int]] = defaultdict(list)
+    for pid, parent in _parents():
+        children[parent].append(pid)
+    found: set[int] = set()
+    waiting = list(children[root])
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting += children[pid]
+    return found
+
+
+def _parents() -> Iterable[tuple[int, int]]:
+    """(process, parent) of every living process."""
+    if sys.platform.startswith("linux"):
+        for entry in PROC.iterdir():
+            if entry.name.isdigit() and (stat := _read(entry / "stat")):
+                state, parent = stat.rpartition(")")[2].split()[:2]
+                if state not in "ZX":
+                    yield int(entry.name), int(parent)
+    elif sys.platform != "win32":
+        listing = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=False)
+        for line in listing.stdout.splitlines():
+            pid, parent = line.split()
+            yield int(pid), int(parent)
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Sum of resident memory; pages that processes share count once for each of them."""
+    if sys.platform.startswith("linux"):
+        return 1024 * sum(_status_kilobytes(pid) for pid in pids)
+    if sys.platform == "win32":
+        return 0
+    listing = subprocess.run(
+        ["ps", "-o", "rss=", "-p", ",".join(map(str, pids))], capture_output=True, text=True, check=False
+    )
+    return 1024 * sum(int(line) for line in listing.stdout.split())
+
+
+def proportional_bytes(pids: Iterable[int]) -> int:
+    """Like resident_bytes with shared pages divided among those who share them; slow for large processes."""
+    if not sys.platform.startswith("linux"):
+        return resident_bytes(pids)
+    return 1024 * sum(_keyed_kilobytes(_read(PROC / str(pid) / "smaps_rollup"), "Pss:") for pid in pids)
+
+
+def _status_kilobytes(pid: int) -> int:
+    status = _read(PROC / str(pid) / "status")
+    return _keyed_kilobytes(status, "RssAnon:") + _keyed_kilobytes(status, "RssShmem:")
+
+
+def _keyed_kilobytes(text: str, key: str) -> int:
+    _, found, rest = text.partition(f"\n{key}")
+    return int(rest.split(None, 1)[0]) if found else 0
+
+
+def _read(path: Path) -> str:
+    """The file's text, or nothing where the process has gone meanwhile."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,112 @@
+"""The folder that is evaluated: is it one, for which challenge, and exactly which version of it."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.challenge import CHALLENGES
+
+USER_CONFIG = Path("my_submission") / "user_config.py"
+PROBE_SECONDS = 120
+PROBE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from my_submission.user_config import MySeparationModel
+with open(sys.argv[2], "w") as answer:
+    answer.write(str(getattr(MySeparationModel, "track", "")))
+"""
+
+
+class SubmissionError(Exception):
+    """The folder cannot be evaluated; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which code exactly; two runs of equal identity run the same code with the same settings."""
+
+    path: str
+    commit: str | None
+    dirty: bool | None
+    files_sha256: str
+    requested_preset: str | None  # None leaves the choice to the submission
+
+
+def check_folder(path: Path) -> Path:
+    """The absolute folder of a submission in the starter kit's layout; SubmissionError for anything else."""
+    if not (path / USER_CONFIG).is_file():
+        raise SubmissionError(
+            f"{path / USER_CONFIG}: not found; --submission takes the folder above my_submission/"
+        )
+    return path.resolve()
+
+
+def configured_challenge(path: Path, environment: Mapping[str, str]) -> str | None:
+    """The challenge that the submission says it is made for, by its class (not constructed); None if it does not.
+
+    Imports the submission in a child process.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer"
+        try:
+            subprocess.run(
+                [sys.executable, "-P", "-c", PROBE, str(path), str(answer)],
+                cwd=path,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=PROBE_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return None
+        track = answer.read_text() if answer.exists() else ""
+    return track if track in CHALLENGES else None
+
+
+def challenge_of_manifest(path: Path) -> str | None:
+    """The challenge that the submission's aicrowd.json names, or None."""
+    try:
+        identifier = json.loads((path / "aicrowd.json").read_text())["challenge_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    for challenge in CHALLENGES.values():
+        if challenge.challenge_id == identifier:
+            return challenge.name
+    return None
+
+
+def identify(path: Path, preset: str | None) -> Identity:
+    """Commit and content of the submission at `path`; the commit is None outside a git repository."""
+    commit = _git(path, "rev-parse", "HEAD")
+    status = None if commit is None else _git(path, "status", "--porcelain", "--", ".")
+    digest = hashlib.sha256()
+    files = [file for file in (path / "my_submission").rglob("*") if _is_code(file)]
+    if preset is not None and Path(preset).is_file():
+        files.append(Path(preset))
+    for file in sorted(files):
+        name = file.relative_to(path).as_posix() if file.is_relative_to(path) else file.name
+        digest.update(f"{name}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return Identity(str(path), commit, None if status is None else bool(status), digest.hexdigest(), preset)
+
+
+def _is_code(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts and path.stat().st_size < 5_000_000
+
+
+def _git(path: Path, *arguments: str) -> str | None:
+    """Output of a git command in `path`, or None where git or the repository is not there."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(path), *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

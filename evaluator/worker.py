@@ -1,0 +1,163 @@
+"""The child's main: import the submission, construct it once, then separate a track for each request.
+
+Run as a script with the submission's folder as the current one. It must not import anything of `evaluator`,
+and this repository must not be on its path, so that another submission's `my_submission` is the only one.
+
+Arguments: the submission's folder, the folder of mixtures, the folder for predictions, our aicrowd_wrapper.py
+(for submissions without one). Requests come as JSON lines on standard input, events go as JSON lines to what
+was standard output; both are kept from the submission, whose own output all goes to standard error.
+"""
+
+import faulthandler
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TextIO
+
+WRAPPER = "my_submission.aicrowd_wrapper"
+PEAK_RESET = "5"  # clear_refs: forget the peak resident size
+
+
+def main(submission: str, mixtures: str, predictions: str, own_wrapper: str) -> int:
+    """Serve requests until standard input closes; 1 where the submission cannot be constructed."""
+    requests, events = _take_streams()
+    faulthandler.enable()
+    sys.path.insert(0, submission)
+    nonfinite: list[str] = []
+    try:
+        model_class = importlib.import_module("my_submission.user_config").MySeparationModel
+        _watch_results(model_class, nonfinite)
+        wrapper_class = _wrapper_module(Path(submission), Path(own_wrapper)).AIcrowdWrapper
+        wrapper = wrapper_class(dataset_dir=mixtures, predictions_dir=predictions)
+    except BaseException as error:
+        _send(events, _failure("setup", error))
+        return 1
+    _send(events, {"event": "ready", "provenance": _provenance(wrapper)})
+    for line in requests:
+        folder = json.loads(line)["folder"]
+        nonfinite.clear()
+        _reset_peak()
+        try:
+            wrapper.separate_music_file(folder)
+        except BaseException as error:
+            _send(events, _failure("track", error))
+            continue
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        _send(
+            events,
+            {
+                "event": "done",
+                "folder": folder,
+                "nonfinite": sorted(set(nonfinite)),
+                "peak_memory_bytes": _peak_bytes(),
+                "provenance": _provenance(wrapper),
+            },
+        )
+    return 0
+
+
+def _take_streams() -> tuple[Iterator[str], TextIO]:
+    """Move requests and events to descriptors of their own; output of the submission goes to standard error."""
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    return iter(requests.readline, ""), events
+
+
+def _send(events: TextIO, event: Mapping[str, Any]) -> None:
+    events.write(json.dumps(event) + "\n")
+    events.flush()
+
+
+def _failure(where: str, error: BaseException) -> dict[str, Any]:
+    """The event for an exception of the submission; its traceback goes to the log."""
+    traceback.print_exception(error)
+    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
+    first_line = (str(error).splitlines() or [""])[0]
+    return {
+        "event": "failed",
+        "where": where,
+        "error": f"{type(error).__name__}: {first_line}"[:500],
+        "out_of_memory": memory,
+    }
+
+
+def _wrapper_module(submission: Path, own_wrapper: Path) -> ModuleType:
+    """The submission's own wrapper module, or ours loaded under that name over the submission's package."""
+    if (submission / "my_submission" / "aicrowd_wrapper.py").exists():
+        return importlib.import_module(WRAPPER)
+    spec = importlib.util.spec_from_file_location(WRAPPER, own_wrapper)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[WRAPPER] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _watch_results(model_class: type, nonfinite: list[str]) -> None:
+    """Note stems that hold NaN or infinity before the wrapper rounds them to 16 bits, where none can show."""
+    separate: Callable[..., Any] = model_class.separate_music_file  # type: ignore[attr-defined]
+
+    def watched(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        result = separate(self, *arguments, **keywords)
+        if isinstance(result, tuple) and result and isinstance(result[0], Mapping):
+            nonfinite.extend(str(stem) for stem, array in result[0].items() if not _all_finite(array))
+        return result
+
+    model_class.separate_music_file = watched  # type: ignore[attr-defined]
+
+
+def _all_finite(array: Any) -> bool:
+    import numpy as np  # the submission has paid for it by now
+
+    values = np.asarray(array)
+    if not np.issubdtype(values.dtype, np.floating):
+        return True
+    return bool(np.isfinite(values.sum(dtype=np.float64))) or bool(np.isfinite(values).all())
+
+
+def _provenance(wrapper: Any) -> Any:
+    """What the submission says about itself (preset, weights, economies), or None where it says nothing."""
+    provenance = getattr(getattr(wrapper, "model", None), "provenance", None)
+    if provenance is None:
+        return None
+    try:
+        return json.loads(json.dumps(provenance()))
+    except Exception:
+        traceback.print_exc()
+        return None
+
+
+def _reset_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text(PEAK_RESET)
+    except OSError:
+        return  # no such file on this system; the keeper's samples remain
+
+
+def _peak_bytes() -> int:
+    """Peak resident memory of this process since the last reset, mapped files left out; 0 where not known."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    kilobytes = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.endswith(" kB")}
+    return 1024 * max(int(kilobytes.get("VmHWM", 0)) - int(kilobytes.get("RssFile", 0)), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

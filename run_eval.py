@@ -1,0 +1,187 @@
+"""Evaluate a submission on local data, as the organisers would: `python run_eval.py --help`."""
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parent
+SETUP_HINT = "set up the environment with `make setup`, then run `.venv/bin/python run_eval.py`"
+
+if sys.version_info < (3, 11):  # noqa: UP036 (it may well be started by an older one)
+    print(f"run_eval.py: Python 3.11 or later is needed; {SETUP_HINT}", file=sys.stderr)
+    raise SystemExit(2)
+try:
+    from evaluator import display, evaluation, results
+    from evaluator.challenge import CHALLENGES
+    from evaluator.dataset import DataError
+    from evaluator.preparation import RUNNERS, Options, UsageError, prepare
+    from evaluator.sandbox import Limits, SandboxError
+    from evaluator.submission import SubmissionError
+except ModuleNotFoundError as missing:
+    print(f"run_eval.py: the package {missing.name} is missing; {SETUP_HINT}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+METRICS = {"sdr": "sdr", "si_sdr": "si_sdr", "bss_eval": "bss_eval_sdr"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, evaluate, print; the exit code is 0 (all tracks scored), 1 (not all) or 2 (unusable input)."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    options, json_file = parse(arguments)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _interrupt)
+    try:
+        return run(options, json_file)
+    except DataError as error:
+        print("run_eval.py: the data cannot be used:", *error.problems, sep="\n  ", file=sys.stderr)
+    except (UsageError, SubmissionError, results.ResultError, SandboxError) as error:
+        print(f"run_eval.py: {error}", file=sys.stderr)
+    return UNUSABLE
+
+
+def run(options: Options, json_file: Path | None) -> int:
+    """Evaluate and print; the exit code."""
+    with display.CheckBar() as checked:
+        job = prepare(options, checked)
+    for note in job.dataset.notes:
+        print(note, file=sys.stderr)
+    bar = display.ProgressBar(job.dataset)
+    try:
+        result = evaluation.evaluate(job, bar, options.resume)
+    except KeyboardInterrupt:
+        bar.close()
+        print(
+            f"interrupted; finished tracks are kept in {job.out}; the same command with --resume goes on",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    finally:
+        bar.close()
+    if json_file is not None:
+        results.write(json_file, result.to_json())
+    print(f"Logs and result: {job.out}\n", file=sys.stderr)
+    print(display.table(result))
+    return OK if result.status == "ok" else FAILED
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def parse(arguments: list[str] | None) -> tuple[Options, Path | None]:
+    """Options, and the file for the JSON."""
+    parser = argparse.ArgumentParser(
+        prog="run_eval.py",
+        description="Run a submission under the organisers' limits on local data and score it as they do.",
+        epilog="Exit codes: 0 every track scored; 1 some track failed; 2 wrong usage or unusable data.",
+    )
+    limits = Limits()
+    add = parser.add_argument
+    add("--data", type=Path, metavar="DIR", help="tracks with references (default: the demo tracks)")
+    add(
+        "--submission",
+        type=Path,
+        metavar="DIR",
+        default=ROOT,
+        help="folder above my_submission/ (default: here)",
+    )
+    add("--preset", metavar="NAME-OR-FILE", help="ensemble to use (default: the one in user_config.py)")
+    add("--track", choices=CHALLENGES, help="default: that of the data, else of the submission")
+    add("--only", metavar="GLOB", help="evaluate the tracks whose name matches")
+    add(
+        "--time-factor",
+        type=_positive,
+        default=limits.time_factor,
+        metavar="X",
+        help="seconds allowed per second of audio (default: %(default)s)",
+    )
+    add(
+        "--setup-timeout",
+        type=_positive,
+        default=limits.setup_seconds,
+        metavar="SECONDS",
+        help="seconds allowed for loading (default: %(default)s)",
+    )
+    add("--cpus", type=_count, default=limits.cpus, metavar="N", help="cores (default: %(default)s)")
+    add(
+        "--memory",
+        type=_bytes,
+        default="16g",
+        metavar="SIZE",
+        help="as in 512m or 16g (default: %(default)s)",
+    )
+    add("--no-limits", action="store_true", help="no limit on time, cores and memory")
+    add("--runner", choices=RUNNERS, default="process", help="default: %(default)s")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="keep estimates, logs and the result here (default: runs/…, without estimates)",
+    )
+    add("--json", type=Path, metavar="FILE", help="write the result here, too")
+    add(
+        "--metrics",
+        type=_metrics,
+        default=("sdr",),
+        metavar="LIST",
+        help=f"of {','.join(METRICS)}, separated by commas (default: sdr)",
+    )
+    add("--resume", action="store_true", help="go on with an interrupted run")
+    given = parser.parse_args(arguments)
+    none = Limits(time_factor=None, setup_seconds=None, cpus=None, memory_bytes=None)
+    return Options(
+        submission=given.submission,
+        data=given.data,
+        preset=given.preset,
+        track=given.track,
+        only=given.only,
+        limits=none
+        if given.no_limits
+        else Limits(given.time_factor, given.setup_timeout, given.cpus, given.memory),
+        runner=given.runner,
+        out=given.out,
+        metrics=given.metrics,
+        resume=given.resume,
+    ), given.json
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1")
+    return value
+
+
+def _bytes(text: str) -> int:
+    units = {"k": 10, "m": 20, "g": 30, "t": 40}
+    number, shift = (text[:-1], units[text[-1:].lower()]) if text[-1:].lower() in units else (text, 0)
+    try:
+        value = int(float(number) * (1 << shift))
+    except (ValueError, OverflowError):
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a size such as 512m or 16g")
+    return value
+
+
+def _metrics(text: str) -> tuple[str, ...]:
+    unknown = [name for name in text.split(",") if name not in METRICS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: unknown; there are {', '.join(METRICS)}")
+    asked = {METRICS[name] for name in text.split(",")} | {"sdr"}
+    return tuple(name for name in METRICS.values() if name in asked)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
