@@ -1,4 +1,4 @@
-"""Runs a preset's steps over one mixture."""
+"""Runs a preset's steps over one mixture, block by block, so that a track's length costs no memory."""
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -10,119 +10,63 @@ from torch import Tensor
 
 from my_submission.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.augment import Augmentation, draw_delays, loudness_gain
-from my_submission.inference import ChunkModel, ModelPool, count_chunks, estimate_track
+from my_submission.chunking import Reader, reader
+from my_submission.inference import ChunkModel, ModelPool, count_chunks, estimate_track, lookahead_samples
 from my_submission.preset import MIXTURE, STEP_INPUT, Member, Preset, Step, needed_experts
+from my_submission.sliding import SlidingSignal
 
 MAX_DELAY_SAMPLES = MODEL_SAMPLE_RATE // 2
 """The shift trick's delays go up to half a second."""
+
+BLOCK_SAMPLES = 2**22
+"""About 95 s: how much of a track goes through all steps at a time. It changes memory, not results."""
 
 Progress = Callable[[float, float], None]
 """Told (work done, work in all); only their ratio has a meaning."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """One checkpoint over one signal: what it contributes to which stem.
+class Pass:
+    """One checkpoint over one signal under one augmentation, and what that contributes to which stem.
 
-    coefficients: stem -> {source: factor}, the member's weight, the bag's share and the sum's sign in one number.
+    factors: stem -> {source: factor}: the member's weight, the bag's share, the sum's sign and the mean over the
+        augmentations in one number.
     """
 
     checkpoint: str
-    augmentations: tuple[Augmentation, ...]
+    augmentation: Augmentation
     overlap: float
-    coefficients: Mapping[str, Mapping[str, float]]
+    factors: Mapping[str, Mapping[str, float]]
 
 
-class Ensemble:
-    """A preset with its models loaded.
+def step_passes(step: Step, preset: Preset, seed: int, gain: float = 1.0) -> Iterator[Pass]:
+    """What a step of a preset runs, in order.
 
-    seed: of the random delays. They depend on it and on the place of a run in the preset alone, so that a track's
-        estimates do not depend on what was separated before.
-    batch_size: chunks a call of a model.
+    seed: of the random delays, which depend on it and on the place in the preset alone, so that a track's estimates
+        do not depend on what was separated before.
+    gain: of the step's input, undone on the estimates.
     """
-
-    def __init__(self, preset: Preset, models: ModelPool, seed: int = 0, batch_size: int = 1) -> None:
-        self.preset = preset
-        self._models = models
-        self._seed = seed
-        self._batch_size = batch_size
-
-    def separate(self, mixture: Tensor, progress: Progress | None = None) -> Stems:
-        """(channels, samples) float32 at the models' rate -> the track's stems, each of that shape."""
-        meter = _Meter(self._work(mixture.shape[-1]), progress)
-        signals = {MIXTURE: mixture}
-        for index, step in enumerate(self.preset.steps):
-            signals.update(self._run_step(step, signals[step.input], meter))
-            _forget(signals, self._still_needed(index + 1))
-        return {stem: signals[stem] for stem in self.preset.instruments}
-
-    def _still_needed(self, next_step: int) -> set[str]:
-        return {*self.preset.instruments, *(step.input for step in self.preset.steps[next_step:])}
-
-    def _run_step(self, step: Step, signal: Tensor, meter: "_Meter") -> Stems:
-        stems = {stem: torch.zeros_like(signal) for stem in step.stems}
-        gain = 1.0
-        if step.loudness_lufs is not None:
-            gain = loudness_gain(signal, MODEL_SAMPLE_RATE, step.loudness_lufs)
-        for stem, factor in input_coefficients(step).items():
-            stems[stem] += factor * signal
-        for run in self._runs(step, gain):
-            model = self._models.get(run.checkpoint)
-            pieces = estimate_track(
-                model, signal, run.augmentations, run.overlap, self._batch_size, meter.counter(model)
-            )
-            for start, piece in pieces:
-                _add_piece(stems, run.coefficients, model.sources, start, piece)
-        residual = signal - sum(stems.values())
-        if step.consistency:
-            share = residual / len(stems)
-            return {stem: estimate + share for stem, estimate in stems.items()}
-        return stems if step.residual is None else {**stems, step.residual: residual}
-
-    def _runs(self, step: Step, gain: float) -> Iterator[Run]:
-        for index, member in enumerate(step.members):
-            for checkpoint, shares in needed_experts(member, self.preset.manifest):
-                place = zlib.crc32(f"{step.name}/{index}/{checkpoint}".encode())
-                delays = draw_delays(
-                    member.shifts, MAX_DELAY_SAMPLES, np.random.default_rng([self._seed, place])
-                )
-                augmentations = tuple(
-                    Augmentation(gain * polarity, delay)
-                    for delay in delays
-                    for polarity in member.polarity.gains
-                )
-                coefficients = source_coefficients(step, member, shares)
-                yield Run(checkpoint, augmentations, member.overlap, coefficients)
-
-    def _work(self, samples: int) -> float:
-        """Samples that go through networks in all."""
-        return sum(
-            count_chunks(model.geometry, samples, run.augmentations, run.overlap) * chunk_work(model)
-            for step in self.preset.steps
-            for run in self._runs(step, 1.0)
-            for model in [self._models.get(run.checkpoint)]
-        )
+    for index, member in enumerate(step.members):
+        for checkpoint, shares in needed_experts(member, preset.manifest):
+            place = zlib.crc32(f"{step.name}/{index}/{checkpoint}".encode())
+            delays = draw_delays(member.shifts, MAX_DELAY_SAMPLES, np.random.default_rng([seed, place]))
+            gains = member.polarity.gains
+            factors = source_factors(step, member, shares, 1 / (len(delays) * len(gains)))
+            for delay in delays:
+                for polarity in gains:
+                    yield Pass(checkpoint, Augmentation(gain * polarity, delay), member.overlap, factors)
 
 
-def chunk_work(model: ChunkModel) -> float:
-    """The work of one chunk, in samples read."""
-    return model.geometry.chunk_samples + 2 * model.geometry.margin_samples
-
-
-def _total_weight(step: Step, stem: str) -> float:
-    return sum(member.weights.get(stem, 0.0) for member in step.members)
-
-
-def source_coefficients(
-    step: Step, member: Member, shares: Mapping[str, float]
+def source_factors(
+    step: Step, member: Member, shares: Mapping[str, float], scale: float
 ) -> dict[str, dict[str, float]]:
-    """stem -> {source: factor} by which an expert's estimates enter the step's weighted means.
+    """stem -> {source: factor} by which an expert's estimates, times `scale`, enter the step's weighted means.
 
     shares: the expert's share of each source in its bag.
     """
     return {
         stem: {
-            source: weight / _total_weight(step, stem) * sign * shares[source]
+            source: scale * sign * shares[source] * weight / _total_weight(step, stem)
             for source, sign in member.sources[stem].items()
             if source in shares
         }
@@ -131,7 +75,7 @@ def source_coefficients(
     }
 
 
-def input_coefficients(step: Step) -> dict[str, float]:
+def input_factors(step: Step) -> dict[str, float]:
     """stem -> factor by which the step's own input enters it, from members read as `input - …`."""
     return {
         stem: sum(
@@ -143,22 +87,185 @@ def input_coefficients(step: Step) -> dict[str, float]:
     }
 
 
-def _add_piece(
-    stems: Stems,
-    coefficients: Mapping[str, Mapping[str, float]],
-    sources: tuple[str, ...],
-    start: int,
-    piece: Tensor,
-) -> None:
-    for stem, factors in coefficients.items():
-        there = stems[stem][:, start : start + piece.shape[-1]]
-        for source, factor in factors.items():
-            there.add_(piece[sources.index(source)], alpha=factor)
+def _total_weight(step: Step, stem: str) -> float:
+    return sum(member.weights.get(stem, 0.0) for member in step.members)
 
 
-def _forget(signals: Stems, needed: set[str]) -> None:
-    for name in set(signals) - needed:
-        del signals[name]
+class Ensemble:
+    """A preset with its models loaded.
+
+    seed: of the random delays. batch_size: chunks a call of a model.
+    """
+
+    def __init__(self, preset: Preset, models: ModelPool, seed: int = 0, batch_size: int = 1) -> None:
+        self.preset = preset
+        self._models = models
+        self._seed = seed
+        self._batch_size = batch_size
+
+    def separate(self, mixture: Tensor, progress: Progress | None = None) -> Stems:
+        """(channels, samples) float32 at the models' rate -> the track's stems, each of that shape."""
+        channels, samples = mixture.shape
+        stems = {stem: torch.empty_like(mixture) for stem in self.preset.instruments}
+        for start, block in self.stream(reader(mixture), channels, samples, progress):
+            for stem, piece in block.items():
+                stems[stem][:, start : start + piece.shape[-1]] = piece
+        return stems
+
+    def stream(
+        self,
+        read: Reader,
+        channels: int,
+        samples: int,
+        progress: Progress | None = None,
+        block_samples: int = BLOCK_SAMPLES,
+    ) -> Iterator[tuple[int, Stems]]:
+        """Separate a track of any length in bounded memory.
+
+        read: gives (channels, length) float32 of the mixture at the models' rate, windows from left to right but
+            for a step back of some chunks.
+        Yields `(start, stems)`, blocks that follow one another. Every chunk is computed once, on one grid for the
+        whole track, so the size of the blocks changes nothing but the order of sums. A step with loudness_lufs reads
+        its whole input first; behind another step this takes the whole track as one block.
+        """
+        steps = self.preset.steps
+        if any(step.loudness_lufs is not None and step.input != MIXTURE for step in steps):
+            block_samples = samples
+        meter = _Meter(self._work(samples), progress)
+        stages: list[_Stage] = []
+        signals: dict[str, Reader] = {MIXTURE: read}
+        for step in steps:
+            passes = _Passes(step, self.preset, self._models, self._seed, self._batch_size, meter)
+            stages.append(_Stage(step, passes, signals[step.input], channels, samples))
+            signals |= {name: signal.read for name, signal in stages[-1].made.items()}
+        for start in range(0, samples, block_samples):
+            end = min(start + block_samples, samples)
+            self._advance(stages, end, samples)
+            yield start, {stem: signals[stem](start, end - start) for stem in self.preset.instruments}
+            self._forget(stages, end)
+
+    def _advance(self, stages: "list[_Stage]", end: int, samples: int) -> None:
+        """Bring every stage so far that all of the track's stems are finished up to `end`."""
+        goals = dict.fromkeys(self.preset.instruments, end)
+        for stage in reversed(stages):
+            stage.goal = max(goals.get(signal, 0) for signal in stage.made)
+            needed = min(samples, stage.goal + stage.passes.lookahead)
+            goals[stage.step.input] = max(goals.get(stage.step.input, 0), needed)
+        for stage in stages:
+            stage.advance()
+
+    def _forget(self, stages: "list[_Stage]", end: int) -> None:
+        """Drop what neither the output nor any stage will read again."""
+        kept_from = dict.fromkeys(self.preset.instruments, end)
+        for stage in stages:
+            first = stage.goal - stage.passes.lookback
+            kept_from[stage.step.input] = min(kept_from.get(stage.step.input, first), first)
+        for stage in stages:
+            for name, signal in stage.made.items():
+                signal.forget(min(kept_from.get(name, signal.end), signal.end))
+
+    def _work(self, samples: int) -> float:
+        return sum(
+            count_chunks(model.geometry, samples, one.augmentation, one.overlap) * chunk_work(model)
+            for step in self.preset.steps
+            for one in step_passes(step, self.preset, self._seed)
+            for model in [self._models.get(one.checkpoint)]
+        )
+
+
+def chunk_work(model: ChunkModel) -> float:
+    """The work of one chunk, in samples read."""
+    return model.geometry.chunk_samples + 2 * model.geometry.margin_samples
+
+
+class _Passes:
+    """A step's passes under way, each a stream of pieces drawn as far as it is needed."""
+
+    def __init__(
+        self, step: Step, preset: Preset, models: ModelPool, seed: int, batch_size: int, meter: "_Meter"
+    ) -> None:
+        self._step = step
+        self._preset = preset
+        self._seed = seed
+        self._models = models
+        self._batch_size = batch_size
+        self._meter = meter
+        geometries = [(models.get(one.checkpoint).geometry, one.overlap) for one in self._passes(1.0)]
+        self.lookahead = max(lookahead_samples(g, overlap, batch_size) for g, overlap in geometries)
+        self.lookback = max(g.chunk_samples + g.margin_samples for g, _ in geometries)
+
+    def _passes(self, gain: float) -> Iterator[Pass]:
+        return step_passes(self._step, self._preset, self._seed, gain)
+
+    def open(self, read: Reader, samples: int) -> "list[_OpenPass]":
+        """Begin all passes over a signal, at the loudness that the step asks for."""
+        gain = 1.0
+        if self._step.loudness_lufs is not None:
+            gain = loudness_gain(read(0, samples), MODEL_SAMPLE_RATE, self._step.loudness_lufs)
+        return [self._open(one, read, samples) for one in self._passes(gain)]
+
+    def _open(self, one: Pass, read: Reader, samples: int) -> "_OpenPass":
+        model = self._models.get(one.checkpoint)
+        pieces = estimate_track(
+            model, read, samples, one.augmentation, one.overlap, self._batch_size, self._meter.counter(model)
+        )
+        return _OpenPass(one, model.sources, pieces)
+
+
+class _OpenPass:
+    """One pass and how far its pieces have come."""
+
+    def __init__(self, one: Pass, sources: tuple[str, ...], pieces: Iterator[tuple[int, Tensor]]) -> None:
+        self._factors = one.factors
+        self._sources = sources
+        self._pieces = pieces
+        self._finished = 0
+
+    def add_to(self, sums: Mapping[str, SlidingSignal], end: int) -> None:
+        """Add what this pass says of every sample before `end`, and perhaps some further ones."""
+        while self._finished < end:
+            start, piece = next(self._pieces)
+            for stem, factors in self._factors.items():
+                for source, factor in factors.items():
+                    sums[stem].add(start, piece[self._sources.index(source)], factor)
+            self._finished = start + piece.shape[-1]
+
+
+class _Stage:
+    """A step under way: what it has made so far, up to `goal`."""
+
+    def __init__(self, step: Step, passes: _Passes, read: Reader, channels: int, samples: int) -> None:
+        self.step = step
+        self.passes = passes
+        self.made = {signal: SlidingSignal(channels, samples) for signal in step.makes}
+        self.goal = 0
+        self._sums = {stem: SlidingSignal(channels, samples) for stem in step.stems}
+        self._open: list[_OpenPass] | None = None
+        self._read = read
+        self._samples = samples
+        self._done = 0
+
+    def advance(self) -> None:
+        """Make all samples before `goal`."""
+        if self._open is None:
+            self._open = self.passes.open(self._read, self._samples)
+        for one in self._open:
+            one.add_to(self._sums, self.goal)
+        if self.goal > self._done:
+            self._finish(self._read(self._done, self.goal - self._done))
+            self._done = self.goal
+
+    def _finish(self, signal: Tensor) -> None:
+        stems = {stem: total.take(self.goal) for stem, total in self._sums.items()}
+        for stem, factor in input_factors(self.step).items():
+            stems[stem] = stems[stem] + factor * signal
+        residual = signal - sum(stems.values())
+        if self.step.consistency:
+            stems = {stem: estimate + residual / len(stems) for stem, estimate in stems.items()}
+        if self.step.residual is not None:
+            stems[self.step.residual] = residual
+        for name, piece in stems.items():
+            self.made[name].add(self._done, piece)
 
 
 class _Meter:

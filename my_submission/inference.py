@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,6 @@ from my_submission.chunking import (
     Reader,
     overlap_add,
     plan_chunks,
-    reader,
     triangular_window,
 )
 from my_submission.models import demucs, mdx_net
@@ -107,41 +106,37 @@ def load_model(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: 
 
 def estimate_track(
     model: ChunkModel,
-    signal: Tensor,
-    augmentations: Sequence[Augmentation],
+    read: Reader,
+    track_samples: int,
+    augmentation: Augmentation,
     overlap: float,
     batch_size: int = 1,
     on_chunks: Callable[[int], None] = lambda chunks: None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Run a model over a (channels, samples) signal under every augmentation.
+    """Run a model over a track under one augmentation, as far as the caller asks for pieces.
 
-    Yields `(start, piece)`, piece (sources, channels, samples) float32 on the CPU; the pieces are to be *added*
-    at their starts, and then are the mean over the augmentations. No more than a chunk of them is held here, so
-    the length of a track costs no memory.
-    batch_size: chunk inputs a call of the model. It changes speed, not results.
-    on_chunks: told how many chunk inputs have just been computed (see `count_chunks`).
+    Yields `(start, piece)` from left to right, piece (sources, channels, samples) float32 on the CPU, the
+    augmentation undone. Holds no more than a batch of chunks, and reads the track no further than
+    `lookahead_samples` beyond the end of the piece.
+    batch_size: chunks a call of the model. It changes speed, not results.
+    on_chunks: told how many chunks have just been computed.
     """
-    share = 1 / len(augmentations)
-    for augmentation in augmentations:
-        read = augmentation.forward(reader(signal))
-        samples = signal.shape[-1] + augmentation.delay_samples
-        chunks = plan_chunks(samples, model.geometry, overlap)
-        window = triangular_window(model.geometry.chunk_samples)
-        outputs = _run_batches(model, chunks, read, batch_size, on_chunks)
-        for start, estimates in overlap_add(chunks, outputs, window):
-            start, piece = augmentation.inverse(start, estimates)
-            if piece.shape[-1]:
-                yield start, piece.cpu() * share
+    chunks = plan_chunks(track_samples + augmentation.delay_samples, model.geometry, overlap)
+    outputs = _run_batches(model, chunks, augmentation.forward(read), batch_size, on_chunks)
+    for start, estimates in overlap_add(chunks, outputs, triangular_window(model.geometry.chunk_samples)):
+        start, piece = augmentation.inverse(start, estimates)
+        if piece.shape[-1]:
+            yield start, piece.cpu()
 
 
-def count_chunks(
-    geometry: Geometry, track_samples: int, augmentations: Sequence[Augmentation], overlap: float
-) -> int:
-    """How many chunk inputs `estimate_track` computes."""
-    return sum(
-        len(plan_chunks(track_samples + augmentation.delay_samples, geometry, overlap))
-        for augmentation in augmentations
-    )
+def lookahead_samples(geometry: Geometry, overlap: float, batch_size: int) -> int:
+    """How far beyond a sample `estimate_track` may read the track before that sample's piece is out."""
+    return geometry.hop_samples(overlap) * batch_size + geometry.chunk_samples + geometry.margin_samples
+
+
+def count_chunks(geometry: Geometry, track_samples: int, augmentation: Augmentation, overlap: float) -> int:
+    """How many chunks `estimate_track` computes."""
+    return len(plan_chunks(track_samples + augmentation.delay_samples, geometry, overlap))
 
 
 def _run_batches(

@@ -9,10 +9,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from my_submission.chunking import Geometry
+from my_submission.chunking import Geometry, reader
 from my_submission.ensemble import Ensemble
 from my_submission.inference import ChunkModel, ModelPool
-from my_submission.preset import load_preset
+from my_submission.preset import PRESETS_FOLDER, load_preset
 
 
 class Gains:
@@ -212,3 +212,52 @@ def test_progress_reaches_the_total_and_never_falls(noise: Tensor) -> None:
     assert done == sorted(done)
     assert len({total for _, total in reports}) == 1
     assert reports[-1][0] == pytest.approx(reports[-1][1])
+
+
+@pytest.mark.parametrize("block_samples", [1, 999, 30_000, 88_200])
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_blocks_change_nothing_but_rounding(noise: Tensor, block_samples: int, batch_size: int) -> None:
+    if block_samples == 1:
+        noise = noise[:, :2_000]
+    separate = Ensemble(load_preset("mdx-c"), cast(ModelPool, Pool(experts())), batch_size=batch_size)
+    expected = separate.separate(noise)
+    position = 0
+    for start, block in separate.stream(reader(noise), 2, noise.shape[-1], block_samples=block_samples):
+        assert start == position
+        for stem, piece in block.items():
+            whole = expected[stem][:, start : start + piece.shape[-1]]
+            torch.testing.assert_close(piece, whole, rtol=1e-5, atol=1e-7)
+        position += piece.shape[-1]
+    assert position == noise.shape[-1]
+
+
+def test_a_long_track_is_held_in_stretches_only(noise: Tensor) -> None:
+    """The mixture is read in windows near the block under way, never far ahead or behind."""
+    samples, block = 400_000, 20_000
+    under_way = [0]
+
+    def read(start: int, length: int) -> Tensor:
+        assert start > under_way[0] - 30_000
+        assert start + length < under_way[0] + block + 30_000
+        return torch.ones(2, length)
+
+    for start, _ in Ensemble(load_preset("mdx-c"), cast(ModelPool, Pool(experts()))).stream(
+        read, 2, samples, block_samples=block
+    ):
+        under_way[0] = start + block
+
+
+def test_loudness_behind_another_step_sees_the_whole_signal(tmp_path: Path, noise: Tensor) -> None:
+    document = yaml.safe_load((PRESETS_FOLDER / "cdx-b.yaml").read_text())
+    document["steps"][1]["loudness_lufs"] = -27
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump(document))
+    rows = load_preset("cdx-b").manifest.checkpoints
+    models: dict[str, ChunkModel] = {
+        name: Gains(dict.fromkeys(row.sources, 0.25)) for name, row in rows.items()
+    }
+    noise[:, :40_000] *= 0.01
+    blocks = list(ensemble(path, models).stream(reader(noise), 2, noise.shape[-1], block_samples=10_000))
+    assert len(blocks) == 1
+    plain = ensemble("cdx-b", models).separate(noise)
+    torch.testing.assert_close(blocks[0][1]["music"], plain["music"], rtol=1e-4, atol=1e-6)

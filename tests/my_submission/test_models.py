@@ -9,6 +9,7 @@ from demucs.apply import BagOfModels, apply_model
 from torch import Tensor
 
 from my_submission.augment import Augmentation
+from my_submission.chunking import reader
 from my_submission.inference import ChunkModel, estimate_track, load_model
 from my_submission.models.mdx_net import Spectrogram
 from my_submission.weights import WeightsError, load_manifest, load_torch
@@ -26,10 +27,12 @@ def estimates(
     overlap: float,
     batch_size: int = 1,
 ) -> Tensor:
-    """The whole track's estimates, (sources, channels, samples)."""
+    """The mean over augmentations of a whole track's estimates, (sources, channels, samples)."""
     total = torch.zeros(len(model.sources), *signal.shape)
-    for start, piece in estimate_track(model, signal, augmentations, overlap, batch_size):
-        total[..., start : start + piece.shape[-1]] += piece
+    for augmentation in augmentations:
+        pieces = estimate_track(model, reader(signal), signal.shape[-1], augmentation, overlap, batch_size)
+        for start, piece in pieces:
+            total[..., start : start + piece.shape[-1]] += piece / len(augmentations)
     return total
 
 
