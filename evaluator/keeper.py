@@ -170,12 +170,13 @@ class Keeper:
                 self._worker.kill()
             return
         self._sample()
-        if self._cap is None or self._peak_bytes <= self._cap:
+        if self._exceeded or self._cap is None or self._peak_bytes <= self._cap:
             return
-        self._peak_bytes = process_tree.proportional_bytes(self._tree)  # pages shared after a fork count once
-        if self._peak_bytes > self._cap:
-            self._exceeded = True
+        shared_once = process_tree.proportional_bytes(self._tree)  # a fork's pages count for each of the two above
+        self._exceeded = shared_once > self._cap
+        if self._exceeded:
             self._worker.kill()
+        self._peak_bytes = shared_once
 
     def _sample(self) -> None:
         if self._group is not None:
