@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -37,8 +38,12 @@ class _Wanted:
     """What one name on the command line stands for."""
 
     name: str
-    is_preset: bool
+    track: str | None  # of a preset; None for a bag or a checkpoint
     rows: tuple[Checkpoint, ...]
+
+    @property
+    def is_preset(self) -> bool:
+        return self.track is not None
 
 
 def add_command(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,6 +60,9 @@ def add_command(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
         action_parser.add_argument("names", nargs="*", metavar="NAME", help=f"{names}{default}")
         action_parser.set_defaults(run=_reporting(run))
         _add_weights_dir(action_parser)
+        if action == "list":
+            action_parser.add_argument("--submitted", action="store_true", help="the submitted preset only")
+            action_parser.add_argument("--json", action="store_true", help="for programs")
     text = "copy what a preset needs into DIR/weights, for a submission without internet"
     pack_parser = actions.add_parser("pack", help=text, description=text)
     pack_parser.add_argument("dir", type=Path, metavar="DIR", help="the submission's repository")
@@ -96,13 +104,14 @@ def _wanted(names: Iterable[str]) -> list[_Wanted]:
 
 def _one_wanted(name: str) -> _Wanted:
     if name in preset_names() or name.endswith((".yaml", ".yml")):
-        return _Wanted(name, True, tuple(checkpoint_rows(load_preset(name))))
+        preset = load_preset(name)
+        return _Wanted(name, preset.track, tuple(checkpoint_rows(preset)))
     manifest = load_manifest()
     if name in manifest.bags:
         members = manifest.bags[name].members
-        return _Wanted(name, False, tuple(manifest.checkpoints[member] for member, _ in members))
+        return _Wanted(name, None, tuple(manifest.checkpoints[member] for member, _ in members))
     if name in manifest.checkpoints:
-        return _Wanted(name, False, (manifest.checkpoints[name],))
+        return _Wanted(name, None, (manifest.checkpoints[name],))
     raise WeightsError(
         f"{name!r} is no preset ({', '.join(preset_names())}), bag ({', '.join(manifest.bags)}) or checkpoint"
         f" ({', '.join(manifest.checkpoints)}); a preset of your own is given as its YAML file"
@@ -139,9 +148,13 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    wanted = _wanted(options.names or preset_names())
+    default = [_submitted_preset()] if options.submitted else preset_names()
+    wanted = _wanted(options.names or default)
     found, missing = locate(_unique_rows(wanted), options.weights_dir)
     states = _states(_unique_rows(wanted), found)
+    if options.json:
+        print(json.dumps([_as_json(item, found, states) for item in wanted], indent=2))
+        return 0
     for item in wanted:
         absent = [row for row in item.rows if row in missing]
         print(f"{item.name}: {_count(item.rows)}{f'; missing: {_count(absent)}' if absent else ''}")
@@ -152,6 +165,27 @@ def _list(options: argparse.Namespace) -> int:
         if absent:
             print(f"  fetch with: python -m my_submission weights fetch {item.name}")
     return 0
+
+
+def _as_json(
+    item: _Wanted, found: dict[str, Path], states: dict[str, Verification | WrongContent]
+) -> dict[str, Any]:
+    """One name of `list --json`; a checkpoint's state is missing, wrong, or what its hash was compared with."""
+
+    def described(row: Checkpoint) -> dict[str, Any]:
+        state = states.get(row.name)
+        path = found.get(row.name)
+        return {
+            "name": row.name,
+            "file": row.file,
+            "path": None if path is None else str(path),
+            "bytes": row.about_bytes if path is None else path.stat().st_size,
+            "state": state.against if isinstance(state, Verification) else "wrong" if state else "missing",
+            "sha256": state.sha256 if isinstance(state, Verification) else None,
+            "problem": str(state) if isinstance(state, WrongContent) else None,
+        }
+
+    return {"name": item.name, "track": item.track, "checkpoints": [described(row) for row in item.rows]}
 
 
 def _count(rows: Iterable[Checkpoint]) -> str:
