@@ -77,8 +77,7 @@ def evaluate(job: Job, observer: Observer, resume: bool) -> Result:
         run.add_bss_eval()
     if not job.keep_estimates:
         shutil.rmtree(job.out / "estimates", ignore_errors=True)
-    run.save()
-    return run.result()
+    return run.save()
 
 
 def _previous(job: Job) -> dict[str, Any] | None:
@@ -149,9 +148,11 @@ class _Run:
             tracks=tuple(done),
         )
 
-    def save(self) -> None:
-        """Keep the result as it stands."""
-        results.write(self._job.out / RESULT_FILE, self.result().to_json())
+    def save(self) -> Result:
+        """Keep the result as it stands, and return it."""
+        result = self.result()
+        results.write(self._job.out / RESULT_FILE, result.to_json())
+        return result
 
     def separate_all(self, tracks: Sequence[Track], runner: Runner, workplace: Workplace) -> None:
         """Have the submission separate these tracks; it is started again after one that failed."""

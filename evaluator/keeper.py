@@ -172,7 +172,9 @@ class Keeper:
         self._sample()
         if self._exceeded or self._cap is None or self._peak_bytes <= self._cap:
             return
-        shared_once = process_tree.proportional_bytes(self._tree)  # a fork's pages count for each of the two above
+        shared_once = process_tree.proportional_bytes(
+            self._tree
+        )  # a fork's pages count for each of the two above
         self._exceeded = shared_once > self._cap
         if self._exceeded:
             self._worker.kill()

@@ -13,6 +13,7 @@ from evaluator.dataset import Dataset, Track
 from evaluator.evaluation import RESULT_FILE, Job
 from evaluator.results import DataInfo, Plan
 from evaluator.sandbox import REPOSITORY, Limits, ProcessRunner, Runner, Workplace
+from evaluator.submission import PRESET_VARIABLE
 
 DEMO = REPOSITORY / "local_data" / "demo"
 RUNS = REPOSITORY / "runs"
@@ -60,23 +61,24 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
         runner=options.runner,
     )
     out = _out_folder(options, plan).resolve()
-    environment = {} if preset is None else {"SDX_PRESET": preset}
     return Job(
         plan=plan,
         dataset=data,
         out=out,
         keep_estimates=options.out is not None,
-        make_runner=_process_runner(path, options.limits, environment, data, out),
+        make_runner=_process_runner(path, options.limits, _environment(preset), data, out),
     )
 
 
 def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) -> tuple[str, str | None]:
     """The challenge (from --track, the data's layout, or the submission) and the preset to ask for, if any."""
-    preset = _absolute_if_file(options.preset or os.environ.get("SDX_PRESET"))
+    preset = _absolute_if_file(options.preset or os.environ.get(PRESET_VARIABLE))
     wanted = options.track or (data.challenge.name if data is not None else None)
     if data is not None and data.challenge.name != wanted:
         raise UsageError(f"--track {wanted}, but {data.path} holds {data.challenge.name} tracks")
-    configured = submission.configured_challenge(path, {} if preset is None else {"SDX_PRESET": preset})
+    if wanted is not None and not submission.takes_presets(path):
+        return wanted, preset
+    configured = submission.configured_challenge(path, _environment(preset))
     if wanted is None:
         wanted = configured or submission.challenge_of_manifest(path)
         if wanted is None:
@@ -88,6 +90,10 @@ def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) ->
             raise UsageError(f"--preset {options.preset} is for the {configured} track, not for {wanted}")
         preset = CHALLENGES[wanted].default_preset
     return wanted, preset
+
+
+def _environment(preset: str | None) -> dict[str, str]:
+    return {} if preset is None else {PRESET_VARIABLE: preset}
 
 
 def _absolute_if_file(preset: str | None) -> str | None:

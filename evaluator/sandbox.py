@@ -27,6 +27,7 @@ WORKER = REPOSITORY / "evaluator" / "worker.py"
 OWN_WRAPPER = REPOSITORY / "my_submission" / "aicrowd_wrapper.py"
 
 GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
+CLOSE_GRACE_SECONDS = 1.0  # the same where nothing is being computed, or nobody waits for it any more
 ANSWER_SECONDS = 10.0  # for the keeper, which has nothing else to do
 END_SECONDS = 20.0  # beyond the grace period, for the kernel to end everything
 MAX_PROCESSES = 4096
@@ -204,7 +205,7 @@ class ProcessRunner:
     def close(self) -> None:
         """End the submission and everything it started."""
         if self._session is not None:
-            self._session.end(self._limits.grace_seconds)
+            self._session.end(min(self._limits.grace_seconds, CLOSE_GRACE_SECONDS))
             self._session = None
 
     def _await(self, awaited: str, limit_seconds: float | None, what: str) -> Outcome:

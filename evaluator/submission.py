@@ -13,6 +13,7 @@ from pathlib import Path
 from evaluator.challenge import CHALLENGES
 
 USER_CONFIG = Path("my_submission") / "user_config.py"
+PRESET_VARIABLE = "SDX_PRESET"
 PROBE_SECONDS = 120
 PROBE = """
 import sys
@@ -45,6 +46,12 @@ def check_folder(path: Path) -> Path:
             f"{path / USER_CONFIG}: not found; --submission takes the folder above my_submission/"
         )
     return path.resolve()
+
+
+def takes_presets(path: Path) -> bool:
+    """Whether any module of the submission mentions the variable through which a preset is asked for."""
+    modules = (path / "my_submission").rglob("*.py")
+    return any(PRESET_VARIABLE in module.read_text(errors="replace") for module in modules)
 
 
 def configured_challenge(path: Path, environment: Mapping[str, str]) -> str | None:

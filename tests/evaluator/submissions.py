@@ -112,7 +112,7 @@ CONSTRUCT = {
 }
 
 # A wrapper of the submission's own that writes the estimates elsewhere and leaves links to them.
-WRITES_ELSEWHERE = '''\
+WRITES_ELSEWHERE = """\
 import os
 
 import soundfile
@@ -134,7 +134,7 @@ class AIcrowdWrapper:
                 os.symlink(f"{os.environ['TMPDIR']}/{stem}.wav", path)
             else:
                 soundfile.write(path, array, rate)
-'''
+"""
 
 
 def write_submission(folder: Path, name: str) -> Path:

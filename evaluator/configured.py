@@ -1,0 +1,119 @@
+"""What a repository of our layout would submit: preset, track and weights, asked of its own code in a child process.
+
+The environment is that of a server: none of our variables, and no cache of weights.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+QUESTION = ("-m", "my_submission", "weights", "list", "--submitted", "--json")
+ANSWER_SECONDS = 300.0
+OWN_PREFIX = "SDX_"
+CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "XDG_CACHE_HOME")
+VERIFIED = ("sha256", "recorded", "prefix")  # what a hash was compared with; see `weights list --json`
+
+
+class ConfigurationError(Exception):
+    """The submission cannot say what it would submit; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One checkpoint of the configured preset; `state` as in `weights list --json`."""
+
+    name: str
+    file: str
+    path: Path | None
+    bytes: int | None
+    state: str
+    problem: str | None
+
+    @property
+    def verified(self) -> bool:
+        """Whether its hash is what the manifest says."""
+        return self.state in VERIFIED
+
+
+@dataclass(frozen=True)
+class Configured:
+    """The preset in user_config.py and what it needs."""
+
+    preset: str
+    track: str
+    weights: tuple[Weights, ...]
+
+
+def server_like(environment: Mapping[str, str], empty_cache: Path) -> dict[str, str]:
+    """`environment` as far as a server would have it: our variables gone, caches pointing to an empty folder."""
+    dropped = ("PYTHONPATH", *CACHES)
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(OWN_PREFIX) and name not in dropped
+    }
+    return kept | {"HF_HOME": str(empty_cache), "TORCH_HOME": str(empty_cache)}
+
+
+@contextmanager
+def as_on_a_server(empty_cache: Path) -> Iterator[None]:
+    """Have the processes started meanwhile see the environment of `server_like`."""
+    before = dict(os.environ)
+    changed = server_like(before, empty_cache)
+    os.environ.clear()
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def ask(root: Path, empty_cache: Path) -> Configured:
+    """What the submission in `root` would submit; hashes its weights.
+
+    Raises ConfigurationError with what the submission printed where it has no valid answer.
+    """
+    try:
+        result = subprocess.run(
+            [sys.executable, *QUESTION],
+            cwd=root,
+            env=server_like(os.environ, empty_cache),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=ANSWER_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigurationError(f"no answer within {ANSWER_SECONDS:.0f} s") from None
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+        raise ConfigurationError(lines[-1].removeprefix("error: "))
+    try:
+        return _read(json.loads(result.stdout))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ConfigurationError(f"its answer cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _read(answer: list[dict[str, object]]) -> Configured:
+    (preset,) = answer
+    rows = preset["checkpoints"]
+    assert isinstance(rows, list)
+    weights = tuple(
+        Weights(
+            name=row["name"],
+            file=row["file"],
+            path=None if row["path"] is None else Path(row["path"]),
+            bytes=row["bytes"],
+            state=row["state"],
+            problem=row["problem"],
+        )
+        for row in rows
+    )
+    return Configured(str(preset["name"]), str(preset["track"]), weights)
