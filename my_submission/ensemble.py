@@ -1,6 +1,7 @@
 """Runs a preset's steps over one mixture, block by block, so that a track's length costs no memory."""
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -42,13 +43,16 @@ class Pass:
 def step_passes(step: Step, preset: Preset, seed: int, gain: float = 1.0) -> Iterator[Pass]:
     """What a step of a preset runs, in order.
 
-    seed: of the random delays, which depend on it and on the place in the preset alone, so that a track's estimates
-        do not depend on what was separated before.
+    seed: of the random delays, which depend on it, the step's name and the model alone: a track's estimates depend
+        neither on what was separated before nor on which other members the step has.
     gain: of the step's input, undone on the estimates.
     """
-    for index, member in enumerate(step.members):
+    runs_of: Counter[str] = Counter()
+    for member in step.members:
+        repetition = runs_of[member.model]
+        runs_of[member.model] += 1
         for checkpoint, shares in needed_experts(member, preset.manifest):
-            place = zlib.crc32(f"{step.name}/{index}/{checkpoint}".encode())
+            place = zlib.crc32(f"{step.name}/{repetition}/{checkpoint}".encode())
             delays = draw_delays(member.shifts, MAX_DELAY_SAMPLES, np.random.default_rng([seed, place]))
             gains = member.polarity.gains
             factors = source_factors(step, member, shares, 1 / (len(delays) * len(gains)))
@@ -85,6 +89,17 @@ def input_factors(step: Step) -> dict[str, float]:
         / _total_weight(step, stem)
         for stem in step.stems
     }
+
+
+def finish_step(step: Step, sums: Stems, signal: Tensor) -> Stems:
+    """What a step makes of its input and its passes' weighted sums, all (…, samples): the last, linear part of it."""
+    stems = {stem: sums[stem] + factor * signal for stem, factor in input_factors(step).items()}
+    residual = signal - sum(stems.values())
+    if step.consistency:
+        stems = {stem: estimate + residual / len(stems) for stem, estimate in stems.items()}
+    if step.residual is not None:
+        stems[step.residual] = residual
+    return stems
 
 
 def _total_weight(step: Step, stem: str) -> float:
@@ -257,14 +272,7 @@ class _Stage:
 
     def _finish(self, signal: Tensor) -> None:
         stems = {stem: total.take(self.goal) for stem, total in self._sums.items()}
-        for stem, factor in input_factors(self.step).items():
-            stems[stem] = stems[stem] + factor * signal
-        residual = signal - sum(stems.values())
-        if self.step.consistency:
-            stems = {stem: estimate + residual / len(stems) for stem, estimate in stems.items()}
-        if self.step.residual is not None:
-            stems[self.step.residual] = residual
-        for name, piece in stems.items():
+        for name, piece in finish_step(self.step, stems, signal).items():
             self.made[name].add(self._done, piece)
 
 
