@@ -226,8 +226,6 @@ class ProcessRunner:
                 return self._finished(event, seconds, peak, log)
         ended = session.end(self._limits.grace_seconds)
         self._session = None
-        if event is not None and event["event"] == "exited":
-            ended = event
         status, reason = _verdict(event, ended, awaited, in_time, what, self._limits)
         if status == "timeout" and limit_seconds is not None:
             reason = f"{what} took longer than {limit_seconds:.1f} s"
@@ -279,6 +277,7 @@ class _Session:
         assert self._keeper.stdout is not None
         assert self._keeper.stderr is not None
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._exited: dict[str, Any] | None = None
         self.log = OutputLog(os.dup(self._keeper.stderr.fileno()))
         self._keeper.stderr.close()
         threading.Thread(target=self._read_events, daemon=True).start()
@@ -310,7 +309,10 @@ class _Session:
             except queue.Empty:
                 return None
             if event is None:
+                self._events.put(None)  # so that this shows whenever an event is waited for
                 raise SandboxError(f"the keeper process ended unexpectedly: {self.log.take()[-2000:]}")
+            if event["event"] == "exited":
+                self._exited = event
             if event["event"] in names:
                 return event
 
@@ -329,13 +331,11 @@ class _Session:
         return event if event is not None and event["event"] == "usage" else None
 
     def end(self, grace_seconds: float) -> dict[str, Any]:
-        """End the worker and its descendants; returns the "exited" event, or its like if that got lost."""
-        unknown = {"code": None, "signal": "SIGKILL", "peak_memory_bytes": 0, "out_of_memory": False}
-        self.send({"op": "end", "grace_seconds": grace_seconds})
-        try:
-            event = self.next_event({"exited"}, grace_seconds + END_SECONDS)
-        except SandboxError:  # it had ended before and its event has been consumed
-            event = None
+        """End the worker and its descendants, and the keeper; returns the "exited" event, or what is like it."""
+        if self._exited is None:
+            self.send({"op": "end", "grace_seconds": grace_seconds})
+            with suppress(SandboxError):  # the keeper has gone, and its worker with it
+                self.next_event({"exited"}, grace_seconds + END_SECONDS)
         assert self._keeper.stdin is not None
         with suppress(BrokenPipeError):
             self._keeper.stdin.close()
@@ -345,7 +345,8 @@ class _Session:
             self._keeper.kill()
             self._keeper.wait()
         self.log.close()
-        return event or unknown
+        lost = {"code": None, "signal": "SIGKILL", "peak_memory_bytes": 0, "out_of_memory": False}
+        return self._exited or lost
 
 
 def _cores(count: int | None) -> list[int] | None:

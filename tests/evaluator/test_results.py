@@ -1,0 +1,118 @@
+"""The JSON: complete, strict, atomic, and read back as it was."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evaluator import display, results
+from evaluator.results import DataInfo, Plan, Result, ResultError, SetupResult, TrackResult
+from evaluator.sandbox import Isolation, Limits
+from evaluator.submission import Identity
+
+STEMS = ("bass", "drums", "other", "vocals")
+PLAN = Plan(
+    track="music",
+    submission=Identity("/here", "abc", False, "0123", None),
+    data=DataInfo("/data", 2, "4567"),
+    limits=Limits(),
+    metrics=("sdr", "bss_eval_sdr"),
+    runner="process",
+)
+GOOD = TrackResult(
+    name="a",
+    status="ok",
+    reason=None,
+    seconds=1.5,
+    limit_seconds=15.7,
+    audio_seconds=10.0,
+    peak_memory_bytes=1000,
+    economies=[],
+    scores={"sdr": dict.fromkeys(STEMS, 6.0), "bss_eval_sdr": {**dict.fromkeys(STEMS, 5.0), "bass": None}},
+)
+BAD = replace(GOOD, name="b", status="timeout", reason="too slow", scores={})
+RESULT = Result(
+    plan=PLAN,
+    start="2026-01-01T00:00:00+00:00",
+    duration_seconds=3.0,
+    setup=SetupResult("ok", None, 2.0, 900.0, "submission"),
+    provenance={"preset": "mdx-c", "weights": [{"name": "x", "sha256": "ff"}]},
+    isolation=Isolation("process", True, True, True, True, "cgroup v2", 4, 100),
+    machine={},
+    versions={},
+    tracks=(GOOD, replace(GOOD, name="b", scores={"sdr": dict.fromkeys(STEMS, 8.0)})),
+)
+
+
+def test_the_score_is_there_only_if_every_track_is_ok() -> None:
+    assert RESULT.score() == {"mean": 7.0, **dict.fromkeys(STEMS, 7.0)}
+    failed = replace(RESULT, tracks=(GOOD, BAD))
+    assert (failed.status, failed.score(), failed.totals("sdr")["mean"]) == ("failed", None, 6.0)
+    partial = replace(RESULT, tracks=(GOOD,))
+    assert (partial.status, partial.score()) == ("incomplete", None)
+
+
+def test_json_has_all_that_is_needed_to_repeat_the_run() -> None:
+    item = RESULT.to_json()
+    assert item["submission"]["preset"] == "mdx-c"
+    assert item["submission"]["requested_preset"] is None
+    assert item["submission"]["weights"] == [{"name": "x", "sha256": "ff"}]
+    assert item["data"] == {"path": "/data", "number": 2, "hash": "4567"}
+    assert item["limits"]["time_factor"] == 1.57
+    assert item["isolation"]["memory"] == "cgroup v2"
+    assert item["tracks"][0]["bss_eval_sdr"]["bass"] is None
+    assert item["extra_metrics"]["bss_eval_sdr"] == {"mean": 5.0, **dict.fromkeys(STEMS, 5.0), "bass": None}
+
+
+def test_tracks_and_isolation_are_read_back(tmp_path: Path) -> None:
+    failed = replace(RESULT, tracks=(GOOD, BAD))
+    results.write(tmp_path / "result.json", failed.to_json())
+    item = results.read(tmp_path / "result.json")
+    assert [results.track_from_json(track, PLAN.metrics) for track in item["tracks"]] == [GOOD, BAD]
+    assert results.isolation_from_json(item["isolation"]) == RESULT.isolation
+
+
+def test_differences_between_plans_are_named(tmp_path: Path) -> None:
+    item = json.loads(json.dumps(RESULT.to_json()))
+    assert results.differences(item, PLAN) == []
+    other = replace(PLAN, limits=Limits(time_factor=2.0), metrics=("sdr",))
+    assert results.differences(item, other) == [
+        "limits.time_factor: 1.57, now 2.0",
+        "metrics: ['sdr', 'bss_eval_sdr'], now ['sdr']",
+    ]
+    asked = replace(PLAN, submission=replace(PLAN.submission, requested_preset="mdx-c"))
+    assert results.differences(item, asked) == ["submission.requested_preset: None, now mdx-c"]
+
+
+def test_files_that_are_no_results(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="not a readable result"):
+        results.read(tmp_path / "nothing.json")
+    (tmp_path / "other.json").write_text('{"schema_version": 99}')
+    with pytest.raises(ResultError, match="schema_version 99, expected 1"):
+        results.read(tmp_path / "other.json")
+
+
+def test_a_file_is_never_half_written(tmp_path: Path) -> None:
+    results.write(tmp_path / "a.json", {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        results.write(tmp_path / "a.json", {"a": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+
+
+def test_verdicts() -> None:
+    assert display.verdict(RESULT) == "This submission would have passed, with a score of 7.000 dB."
+    failed = replace(RESULT, tracks=(GOOD, BAD))
+    assert display.verdict(failed) == (
+        "This submission would NOT have passed: 1 of 2 tracks failed: b (timeout)."
+    )
+    assert display.verdict(replace(RESULT, tracks=(GOOD,))) == "Incomplete: 1 of 2 tracks are done."
+    unlimited = replace(RESULT, plan=replace(PLAN, limits=Limits(time_factor=None)))
+    assert "without limits, so this says nothing of passing: 7.000 dB" in display.verdict(unlimited)
+
+
+def test_the_footer_says_which_limits_were_not_in_force() -> None:
+    nothing = Isolation("process", False, False, False, False, None, None, None)
+    text = display.table(replace(RESULT, isolation=nothing))
+    for gap in ("the network could not be cut off", "memory is not capped", "references could not be hidden"):
+        assert gap in text
