@@ -1,0 +1,80 @@
+"""`python -m training.synthesis training|demo|sums`: render training audio or the demo tracks."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from .dataset import CINEMATIC, KINDS, MUSIC, audio_checksums, render_demo, render_training
+from .tools import MissingToolError, require_tools
+
+DEMO_SECONDS, DEMO_COUNT = 12.0, 6
+SUMS = "SHA256SUMS"
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m training.synthesis", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    training = commands.add_parser("training", help="songs or scenes for training, at training/data/")
+    training.add_argument("kind", choices=sorted(KINDS))
+    training.add_argument("--root", type=Path, default=None, help="default: training/data/KIND")
+    training.add_argument("--first", type=int, default=0, help="index of the first one (default 0)")
+    training.add_argument("--count", type=int, default=300, help="how many (default 300)")
+    training.add_argument(
+        "--step",
+        type=int,
+        default=1,
+        help="distance of indices: N processes share a set with --first i --step N",
+    )
+    training.add_argument("--seconds", type=float, default=30.0, help="length of each (default 30)")
+    training.add_argument(
+        "--valid-every", type=int, default=25, help="one of so many goes to validation (default 25)"
+    )
+    demo = commands.add_parser("demo", help="render the demo tracks anew")
+    demo.add_argument("--root", type=Path, default=Path("local_data/demo"))
+    sums = commands.add_parser("sums", help="compare the demo tracks with their list of checksums")
+    sums.add_argument("--root", type=Path, default=Path("local_data/demo"))
+    return top
+
+
+def write_sums(root: Path) -> None:
+    lines = [f"{digest}  {name}\n" for name, digest in audio_checksums(root).items()]
+    (root / SUMS).write_text("".join(lines))
+
+
+def differing_sums(root: Path) -> list[str]:
+    """Names in the list of checksums or on disk whose audio is missing, new or different."""
+    listed = dict(reversed(line.split("  ", 1)) for line in (root / SUMS).read_text().splitlines())
+    found = audio_checksums(root)
+    return sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        if options.command == "training":
+            require_tools(held_out=False)
+            kind = KINDS[options.kind]
+            root = options.root or Path("training/data") / kind.name
+            indices = range(options.first, options.first + options.count * options.step, options.step)
+            render_training(kind, root, indices, options.seconds, options.valid_every)
+        elif options.command == "demo":
+            require_tools(held_out=True)
+            for kind in (MUSIC, CINEMATIC):
+                render_demo(kind, options.root / kind.name, DEMO_COUNT, DEMO_SECONDS)
+            write_sums(options.root)
+        else:
+            differing = differing_sums(options.root)
+            print(
+                "\n".join(f"{name}: not the audio listed in {SUMS}" for name in differing) or "all as listed"
+            )
+            return 1 if differing else 0
+    except MissingToolError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
