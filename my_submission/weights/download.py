@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int], object]
 """Receives the bytes that came since the last call; negative where a download starts over."""
 
-_BLOCK_BYTES = 1 << 18
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -51,33 +50,31 @@ def download(
     part: Path,
     *,
     expected_bytes: int | None,
-    resume: bool,
+    hash_known: bool,
     progress: Progress,
     patience: Patience,
 ) -> None:
     """Fetch `url` into `part`, the caller's file for unfinished downloads, in a folder that exists.
 
-    resume: go on from what an earlier run left in `part`. Only for a file whose hash is known: a `part` of
-    other contents would not be noticed otherwise. Within this call interrupted transfers always go on.
+    hash_known: the caller will compare the whole hash. Only then is what an earlier run left in `part` gone
+    on with: a `part` of another file would not be noticed otherwise.
     Raises DownloadError with the reason; what came so far stays in `part` unless the disk is full.
     """
-    if not resume:
+    if not hash_known:
         part.unlink(missing_ok=True)
     _check_room(part, expected_bytes)
-    received = part.stat().st_size if part.exists() else 0
-    progress(received)
     timeout = httpx2.Timeout(patience.read_seconds, connect=patience.connect_seconds)
-    etag: str | None = None
-    failures = 0
     with httpx2.Client(timeout=timeout, follow_redirects=True) as client:
+        transfer = _Transfer(client, url, part, expected_bytes, hash_known, progress)
+        progress(transfer.received)
+        failures, before = 0, transfer.received
         while True:
             try:
-                etag = _transfer(client, url, part, etag, expected_bytes, progress)
+                transfer.attempt()
                 return
             except (_Retry, httpx2.TransportError) as error:
-                now = part.stat().st_size if part.exists() else 0
-                failures = 1 if now > received else failures + 1
-                received = now
+                failures = 1 if transfer.received > before else failures + 1
+                before = transfer.received
                 reason = str(error) or type(error).__name__
                 if failures >= patience.attempts:
                     raise DownloadError(f"{reason} (tried {failures} times)") from error
@@ -85,55 +82,88 @@ def download(
                 log.warning("%s: %s; trying again in %.0f s", url, reason, pause)
                 time.sleep(pause)
             except httpx2.HTTPError as error:
-                raise DownloadError(f"{error}") from error
+                raise DownloadError(str(error)) from error
             except OSError as error:
                 raise _disk_error(error, part) from error
 
 
-def _transfer(
-    client: httpx2.Client,
-    url: str,
-    part: Path,
-    etag: str | None,
-    expected_bytes: int | None,
-    progress: Progress,
-) -> str | None:
-    """One request: append to `part` if the server agrees to go on where it ends. Returns the etag."""
-    have = part.stat().st_size if part.exists() else 0
-    if expected_bytes is not None and have == expected_bytes:
-        return etag
-    headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-        if etag:
-            headers["If-Range"] = etag
-    with client.stream("GET", url, headers=headers) as response:
-        if response.status_code == 416:
-            if response.headers.get("content-range") == f"bytes */{have}":
-                return etag  # all of it was here
-            _start_over(part, have, progress)
-            raise _Retry("the server has no such range; starting over", pause_seconds=0)
-        _check_status(response)
-        goes_on = response.status_code == 206 and response.headers.get("content-range", "").startswith(
-            f"bytes {have}-"
-        )
-        if have and not goes_on:
-            _start_over(part, have, progress)
-            have = 0
-        if response.status_code == 206 and not goes_on:
+class _Transfer:
+    """A file that grows by one or more requests."""
+
+    def __init__(
+        self,
+        client: httpx2.Client,
+        url: str,
+        part: Path,
+        expected_bytes: int | None,
+        hash_known: bool,
+        progress: Progress,
+    ) -> None:
+        self._client, self._url, self._part = client, url, part
+        self._expected_bytes, self._hash_known, self._progress = expected_bytes, hash_known, progress
+        self._etag: str | None = None
+
+    @property
+    def received(self) -> int:
+        """Bytes that have come so far, earlier runs included."""
+        return self._part.stat().st_size if self._part.exists() else 0
+
+    def attempt(self) -> None:
+        """One request: ask for what is missing and append it, or start over if the server wants to.
+
+        Raises _Retry where another attempt may help, DownloadError where none will.
+        """
+        if self.received and not (self._hash_known or self._etag):
+            self._start_over()  # another version of the file could not be told from this one
+        have = self.received
+        if self._expected_bytes is not None and have == self._expected_bytes:
+            return
+        with self._client.stream("GET", self._url, headers=self._headers(have)) as response:
+            if response.status_code == 416:
+                if response.headers.get("content-range") == f"bytes */{have}":
+                    return  # all of it was here
+                self._start_over()
+                raise _Retry("the server has no such range; starting over", pause_seconds=0)
+            _check_status(response)
+            have = self._agree_on_start(response, have)
+            self._etag = response.headers.get("etag")
+            length = response.headers.get("content-length", "")
+            total = have + int(length) if length.isdigit() else None
+            if total is not None and self._expected_bytes not in (None, total):
+                raise DownloadError(f"the server offers {total:,} bytes, expected {self._expected_bytes:,}")
+            self._append(response)
+        if total is not None and self.received < total:
+            raise _Retry(f"the connection ended after {self.received:,} of {total:,} bytes")
+
+    def _headers(self, have: int) -> dict[str, str]:
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+            if self._etag:
+                headers["If-Range"] = self._etag
+        return headers
+
+    def _agree_on_start(self, response: httpx2.Response, have: int) -> int:
+        """Where the server's bytes begin: at `have`, or at 0 with an empty file."""
+        partial = response.status_code == 206
+        if partial and response.headers.get("content-range", "").startswith(f"bytes {have}-"):
+            return have
+        if have:
+            self._start_over()
+        if partial:
             raise _Retry("the server sent another range than asked for; starting over", pause_seconds=0)
-        length = response.headers.get("content-length", "")
-        total = have + int(length) if length.isdigit() else None
-        if expected_bytes is not None and total is not None and total != expected_bytes:
-            raise DownloadError(f"the server offers {total:,} bytes, expected {expected_bytes:,}")
-        with part.open("ab") as file:
-            for block in response.iter_raw(_BLOCK_BYTES):
+        return 0
+
+    def _append(self, response: httpx2.Response) -> None:
+        """Write blocks as they come: a fixed block size would lose what came before a connection breaks."""
+        with self._part.open("ab") as file:
+            for block in response.iter_raw():
                 file.write(block)
-                progress(len(block))
-        received = part.stat().st_size
-        if total is not None and received < total:
-            raise _Retry(f"the connection ended after {received:,} of {total:,} bytes")
-        return response.headers.get("etag", etag)
+                self._progress(len(block))
+
+    def _start_over(self) -> None:
+        self._progress(-self.received)
+        self._part.unlink(missing_ok=True)
 
 
 def _check_status(response: httpx2.Response) -> None:
@@ -146,11 +176,6 @@ def _check_status(response: httpx2.Response) -> None:
     kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml"):
         raise DownloadError("the server sent an HTML page instead of the file (a login or error page?)")
-
-
-def _start_over(part: Path, have: int, progress: Progress) -> None:
-    part.unlink(missing_ok=True)
-    progress(-have)
 
 
 def _pause(patience: Patience, failures: int, error: Exception) -> float:

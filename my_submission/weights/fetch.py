@@ -156,8 +156,7 @@ def _from_hub(checkpoint: Checkpoint, origin: Origin, progress: Progress) -> Pat
             )
         )
     except _HUB_ERRORS as error:
-        advice = _hub_advice(error)
-        raise DownloadError(f"{_one_line(error)}{advice}") from error
+        raise DownloadError(f"{_reason(error)}{_hub_advice(error)}") from error
     return _accepted_or_set_aside(checkpoint, path, origin.copy)
 
 
@@ -169,9 +168,11 @@ def _hub_advice(error: Exception) -> str:
     return ""
 
 
-def _one_line(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    """The first line of an error and of what caused it: the client hides a 500 behind "cannot locate the file"."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    reason = lines[0] if lines else type(error).__name__
+    return f"{reason} ({_reason(error.__cause__)})" if error.__cause__ else reason
 
 
 def _reporting_bar(progress: Progress) -> type[tqdm[NoReturn]]:
@@ -201,7 +202,7 @@ def _from_url(checkpoint: Checkpoint, origin: Origin, progress: Progress, patien
                     origin.path,
                     part,
                     expected_bytes=copy.bytes,
-                    resume=copy.sha256 is not None and len(copy.sha256) == 64,
+                    hash_known=copy.sha256 is not None and len(copy.sha256) == 64,
                     progress=progress,
                     patience=patience,
                 )

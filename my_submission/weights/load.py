@@ -153,11 +153,10 @@ def _from_json(value: Any) -> Any:
 
 
 def _first_sentence(error: BaseException) -> str:
-    """torch's message is a screenful of advice, some of it to switch the protection off; keep the reason."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    for marker in ("WeightsUnpickler error: ", "Unpickler error: "):
-        text = text.split(marker, 1)[-1]
-    return text.split(". Please use", 1)[0].split(" Please use", 1)[0][:300]
+    """The reason, without the screenful of advice that torch wraps it in (to switch the protection off)."""
+    inner = error.__context__
+    text = " ".join(str(inner if isinstance(inner, pickle.UnpicklingError) else error).split())
+    return text.split(" Please use", 1)[0][:300] or type(error).__name__
 
 
 def _package(path: Path, class_name: str, args: Any, kwargs: Any, state: Any) -> _Package:

@@ -1,0 +1,186 @@
+"""The manifest: what ships is what FACTS 5 says, and whatever is wrong in one is named."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from my_submission.weights import Manifest, ManifestError, load_manifest
+from my_submission.weights.manifest import SUFFIXES, WEIGHTS_FOLDER, read_manifests
+from my_submission.yaml_file import read_yaml
+
+EXPERTS = ("drums", "bass", "other", "vocals")
+
+SPECTROGRAM = {"n_fft": 7680, "dim_f": 3072, "dim_t": 256, "hop": 1024}
+
+ROW = {
+    "architecture": "mdx_net",
+    "sources": ["vocals"],
+    "parameters": SPECTROGRAM,
+    "file": "mine.onnx",
+    "bytes": 10,
+    "sha256": "a" * 64,
+    "origins": [{"hub": "owner/name", "path": "folder/mine.onnx"}, {"url": "https://host/mine.onnx?x=1"}],
+    "licence": "MIT",
+}
+
+
+def read(folder: Path, document: object) -> Manifest:
+    path = folder / "own.yaml"
+    path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
+    return read_manifests(path)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Manifest:
+    return read_manifests(WEIGHTS_FOLDER / "manifest.yaml")
+
+
+def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
+    assert set(shipped.checkpoints) == {
+        *("Kim_Vocal_1", "Kim_Vocal_2", "Kim_Inst", "UVR-MDX-NET-Inst_HQ_2"),
+        *(f"htdemucs_ft_{stem}" for stem in EXPERTS),
+        *("htdemucs", "htdemucs_6s", "hdemucs_mmi"),
+        *("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468"),
+    }
+    assert shipped.bags["htdemucs_ft"].members == tuple(
+        (f"htdemucs_ft_{stem}", {stem: 1}) for stem in EXPERTS
+    )
+
+
+def test_demucs_file_names_end_in_the_beginning_of_their_hash(shipped: Manifest) -> None:
+    for row in shipped.checkpoints.values():
+        if row.file.endswith(".th"):
+            assert row.sha256
+            assert row.file.removesuffix(".th").split("-")[1] == row.sha256[:8], row.name
+
+
+def test_only_one_published_hash_is_a_prefix(shipped: Manifest) -> None:
+    short = [row.name for row in shipped.checkpoints.values() if len(row.sha256 or "") != 64]
+    assert short == ["hdemucs_mmi"]
+
+
+def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> None:
+    row = shipped.checkpoints["htdemucs"]
+    own, copy = row.copies().values()
+    assert (own.file, own.sha256) == ("955717e8-8726e21a.th", row.sha256)
+    assert (copy.file, copy.sha256, copy.bytes) == ("955717e8.safetensors", None, None)
+
+
+def test_every_checkpoint_has_a_size_and_an_origin(shipped: Manifest) -> None:
+    for row in shipped.checkpoints.values():
+        assert row.about_bytes
+        assert row.about_bytes > 5e7
+        assert row.origins
+        assert all(origin.copy.file.endswith(SUFFIXES[row.architecture]) for origin in row.origins)
+
+
+def test_a_users_file_adds_rows_with_paths_relative_to_it(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "checkpoints: {mine: {architecture: htdemucs, sources: [vocals, other], path: nets/mine.th}}"
+    )
+    row = load_manifest(own).checkpoints["mine"]
+    assert row.path == tmp_path / "nets" / "mine.th"
+    assert (row.file, row.sha256, row.origins, row.licence) == ("mine.th", None, (), None)
+    assert "htdemucs" in load_manifest(own).checkpoints
+
+
+def test_a_name_defined_twice_names_both_files(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("checkpoints: {htdemucs: {architecture: htdemucs, sources: [vocals], path: x.th}}")
+    with pytest.raises(ManifestError, match=r"own\.yaml: 'htdemucs' is already defined in .*manifest\.yaml"):
+        load_manifest(own)
+
+
+def test_a_key_that_appears_twice_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"own\.yaml.*'x' appears twice"):
+        read(tmp_path, "checkpoints:\n  x: {}\n  x: {}\n")
+
+
+def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("!!python/object/apply:os.getcwd []")
+    with pytest.raises(yaml.YAMLError, match="could not determine a constructor"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"architecture": "roformer"}, r"mine\.architecture: found 'roformer', allowed: htdemucs, hdemucs"),
+        ({"colour": "red"}, r"unknown key 'colour'; allowed: about_bytes, architecture, bytes"),
+        ({"sources": None}, r"mine\.sources: expected a list"),
+        ({"sources": ["vocals", "vocals"]}, r"mine\.sources: expected a list of different stems"),
+        ({"sources": ["voice"]}, r"mine\.sources: found 'voice', allowed: bass, drums"),
+        ({"sources": ["bass", "drums"]}, r"exactly one target"),
+        ({"parameters": {"n_fft": 7680}}, r"mine\.parameters: the key 'dim_f' is missing"),
+        (
+            {"parameters": {**SPECTROGRAM, "hop": 0}},
+            r"parameters\.hop: expected a whole number above 0",
+        ),
+        ({"parameters": {**SPECTROGRAM, "hop": "1"}}, r"parameters\.hop: expected .*found '1'"),
+        ({"file": "../mine.onnx"}, r"mine\.file: expected a file name without folders"),
+        ({"file": "mine.th"}, r"'mine\.th' is no mdx_net file: it must end in \.onnx"),
+        ({"path": "x.onnx"}, r"give either 'file'"),
+        ({"bytes": "10 MB"}, r"mine\.bytes: expected a whole number"),
+        ({"sha256": "ABC"}, r"mine\.sha256: expected 8 to 64 lower-case hex digits"),
+        ({"licence": 3}, r"mine\.licence: expected text"),
+        ({"origins": "here"}, r"mine\.origins: expected a list"),
+        ({"origins": [{"hub": "a/b", "url": "https://c/mine.onnx"}]}, r"origins\[0\]: give either 'hub'"),
+        ({"origins": [{"hub": "name", "path": "mine.onnx"}]}, r"origins\[0\]\.hub: expected owner/name"),
+        (
+            {"origins": [{"hub": "a/b", "path": "../mine.onnx"}]},
+            r"origins\[0\]\.path: expected a path inside",
+        ),
+        ({"origins": [{"hub": "a/b", "path": "mine.onnx", "revision": 1}]}, r"origins\[0\]\.revision"),
+        ({"origins": [{"url": "file:///etc/mine.onnx"}]}, r"origins\[0\]\.url: expected an http"),
+        ({"origins": [{"url": "https://host/mine.zip"}]}, r"'mine\.zip' must end in \.onnx"),
+        ({"origins": [{"url": "https://host/mine.onnx", "sha256": "b" * 64}]}, r"stand in the row"),
+    ],
+)
+def test_what_is_wrong_in_a_row_is_named(tmp_path: Path, change: dict[str, object], complaint: str) -> None:
+    assert read(tmp_path, {"checkpoints": {"mine": ROW}}).checkpoints["mine"].origins[1].revision is None
+    with pytest.raises(ManifestError, match=complaint) as caught:
+        read(tmp_path, {"checkpoints": {"mine": {**ROW, **change}}})
+    assert "own.yaml: checkpoints.mine" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        ([], r"bags\.both: expected a list of members"),
+        ([{"checkpoint": "mine"}], r"bags\.both\[0\]: the key 'weights' is missing"),
+        (
+            [{"checkpoint": "yours", "weights": {"vocals": 1}}],
+            r"\[0\]\.checkpoint: found 'yours', known: mine",
+        ),
+        ([{"checkpoint": "mine", "weights": {"bass": 1}}], r"\[0\]\.weights: found 'bass', mine has: vocals"),
+        ([{"checkpoint": "mine", "weights": {"vocals": 0}}], r"weights\.vocals: expected a number above 0"),
+        ([{"checkpoint": "mine", "weights": {"vocals": float("nan")}}], r"expected a number above 0"),
+        ([{"checkpoint": "mine", "weights": {}}], r"at least one source"),
+    ],
+)
+def test_what_is_wrong_in_a_bag_is_named(tmp_path: Path, members: object, complaint: str) -> None:
+    with pytest.raises(ManifestError, match=complaint):
+        read(tmp_path, {"checkpoints": {"mine": ROW}, "bags": {"both": members}})
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", r"own\.yaml: expected a mapping"),
+        ("[1, 2]", r"own\.yaml: expected a mapping"),
+        ("checkpoints: [1]", r"checkpoints: expected a mapping"),
+        ("checkpoint: {}", r"unknown key 'checkpoint'; allowed: bags, checkpoints"),
+        ("checkpoints: {a: {b", r"cannot be read as YAML.*line 1"),
+    ],
+)
+def test_what_is_no_manifest_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ManifestError, match=f"(?s){complaint}"):
+        read(tmp_path, text)
+
+
+def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"none\.yaml: no such manifest file"):
+        load_manifest(tmp_path / "none.yaml")
