@@ -45,7 +45,7 @@ def score_track(track: Track, estimates: Path, names: Sequence[str]) -> dict[str
 def _energies(reference: Path, estimate: Path, track: Track, stem: str, wide: bool) -> metrics.Energies:
     total = metrics.SILENCE
     frames = 0
-    for s, s_hat in zip(_blocks(reference), _blocks(estimate), strict=False):
+    for s, s_hat in zip(blocks(reference), blocks(estimate), strict=False):
         if len(s) != len(s_hat):
             break
         total += metrics.energies(_as_channels(s, s_hat.shape[1]), s_hat, wide)
@@ -57,8 +57,8 @@ def _energies(reference: Path, estimate: Path, track: Track, stem: str, wide: bo
     return total
 
 
-def _blocks(path: Path) -> Iterator[NDArray[np.float32]]:
-    """(samples, channels) float32 blocks of a file; the buffer is used again for the next block."""
+def blocks(path: Path) -> Iterator[NDArray[np.float32]]:
+    """Yield (samples, channels) float32 blocks of a file; the buffer is used again for the next block."""
     with soundfile.SoundFile(path) as file:
         buffer = np.empty((BLOCK_FRAMES, file.channels), np.float32)
         while len(block := file.read(out=buffer)):

@@ -218,6 +218,23 @@ def test_a_submission_that_cannot_be_constructed_fails_every_track(
     assert result.setup.status == status
 
 
+@pytest.mark.parametrize("layout", ["challenge", "dnr"])
+def test_the_cinematic_track(tmp_path: Path, layout: str) -> None:
+    submission = write_submission(tmp_path, "perfect")
+    config = submission / "my_submission" / "user_config.py"
+    config.write_text(
+        config.read_text().replace('"bass", "drums", "other", "vocals"', '"dialog", "effect", "music"')
+    )
+    data = tmp_path / "data"
+    path = audio.write_cinematic(data, ("one",)) if layout == "challenge" else audio.write_dnr(data)
+    job = prepare(Options(submission=submission, data=path, limits=GENEROUS, out=tmp_path / "out"))
+    result = evaluation.evaluate(job, evaluation.Observer(), resume=False)
+    assert (result.plan.track, result.status) == ("cinematic", "ok")
+    for stem, score in result.tracks[0].scores["sdr"].items():
+        # a quarter of three stems of equal level: 9/16 of the stem is missing, 2/16 are those of the others
+        assert score == pytest.approx(10 * log10(16 / 11), abs=0.2), stem
+
+
 def test_estimates_are_kept_and_nothing_else_of_the_work(tmp_path: Path) -> None:
     evaluate(tmp_path, "perfect")
     out = tmp_path / "out"

@@ -1,0 +1,96 @@
+"""What scoring costs against reading: `python benchmarks/scoring.py [--seconds 240] [--repeats 5]`.
+
+Times, on one made-up track of four stereo stems: reading references and estimates and doing nothing with
+them; scoring them block by block, as the evaluator does; and the usual way, all in memory with numpy.
+"""
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from evaluator import dataset, scoring
+from evaluator.challenge import MUSIC
+from evaluator.dataset import Track
+
+RATE_HZ = 44100
+
+
+def write_track(root: Path, seconds: int) -> tuple[Track, Path]:
+    """A track of noise and estimates of it that are 20 dB off."""
+    random = np.random.default_rng(0)
+    for folder in (root / "data" / "track", root / "estimates"):
+        folder.mkdir(parents=True)
+    for stem in MUSIC.stems:
+        reference = random.standard_normal((seconds * RATE_HZ, 2), dtype=np.float32) * 0.05
+        error = random.standard_normal((seconds * RATE_HZ, 2), dtype=np.float32) * 0.005
+        soundfile.write(root / "data" / "track" / f"{stem}.wav", reference, RATE_HZ)
+        soundfile.write(root / "estimates" / f"{stem}.wav", reference + error, RATE_HZ)
+    soundfile.write(root / "data" / "track" / "mixture.wav", reference, RATE_HZ)
+    return dataset.load(root / "data").tracks[0], root / "estimates"
+
+
+def read_only(track: Track, estimates: Path) -> None:
+    """Read every file in blocks."""
+    for stem, reference in track.references.items():
+        for path in (reference, estimates / f"{stem}.wav"):
+            for _ in scoring.blocks(path):
+                pass
+
+
+def all_in_memory(track: Track, estimates: Path) -> None:
+    """The organisers' way: whole files as float64, stacked, cast, squared."""
+    references = np.stack([soundfile.read(path)[0] for path in track.references.values()])
+    guesses = np.stack([soundfile.read(estimates / f"{stem}.wav")[0] for stem in track.references])
+    references, guesses = references.astype(np.float32), guesses.astype(np.float32)
+    power = np.square(references).sum(axis=(1, 2)) + 1e-7
+    10 * np.log10(power / (np.square(references - guesses).sum(axis=(1, 2)) + 1e-7))
+
+
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Median wall time of `work`, after one run that warms the file cache."""
+    work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seconds", type=int, default=240)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        track, estimates = write_track(Path(folder), options.seconds)
+        cases: dict[str, Callable[[], object]] = {
+            "read, do nothing": lambda: read_only(track, estimates),
+            "sdr": lambda: scoring.score_track(track, estimates, ["sdr"]),
+            "sdr and si_sdr": lambda: scoring.score_track(track, estimates, ["sdr", "si_sdr"]),
+            "all in memory": lambda: all_in_memory(track, estimates),
+        }
+        baseline = 0.0
+        print(f"{track.seconds:.0f} s, {len(track.references)} stereo stems, {options.repeats} repeats")
+        for name, work in cases.items():
+            seconds = median_seconds(work, options.repeats)
+            baseline = baseline or seconds
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(
+                f"{name:18s} {seconds:7.3f} s  {seconds / baseline:5.2f} × reading  peak so far {peak:6.0f} MB"
+            )
+
+
+if __name__ == "__main__":
+    main()

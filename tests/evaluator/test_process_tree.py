@@ -1,0 +1,37 @@
+"""Descendants and their memory."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from evaluator import process_tree
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="neither /proc nor ps")
+
+# A child that holds 64 MB and has a child of its own in another session; prints that one's id.
+PARENT = """
+import subprocess, sys
+held = b"x" * (64 << 20)
+child = subprocess.Popen(["sleep", "3600"], start_new_session=True)
+print(child.pid, flush=True)
+sys.stdin.read()
+child.kill()
+"""
+
+
+def test_descendants_and_memory() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        grandchild = int(parent.stdout.readline())
+        assert {parent.pid, grandchild} <= process_tree.descendants(os.getpid())
+        assert process_tree.descendants(parent.pid) == {grandchild}
+        for measure in (process_tree.resident_bytes, process_tree.proportional_bytes):
+            assert 64 << 20 <= measure([parent.pid]) < 128 << 20
+            assert measure([grandchild]) < 8 << 20
+        parent.communicate()
+    assert grandchild not in process_tree.descendants(os.getpid())
+    assert process_tree.resident_bytes([parent.pid]) == 0
