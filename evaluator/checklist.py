@@ -1,0 +1,147 @@
+"""The checks of preflight.py in their order, on the commit laid out in a folder of its own."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator import configured, preflight
+from evaluator.challenge import CHALLENGES
+from evaluator.configured import ConfigurationError, Configured
+from evaluator.git import GitError, Repository
+from evaluator.preflight import Check, Target
+
+REMOTES = {"music": "aicrowd", "cinematic": "aicrowd-cinematic"}
+
+
+@dataclass(frozen=True)
+class Laid:
+    """The commit as the server would see it, and what it says it would submit."""
+
+    folder: Path
+    empty_cache: Path
+    configured: Configured
+    wants_gpu: bool
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is to be submitted, and how it is tried before; `remote` None is the one of the track."""
+
+    repository: Repository
+    name: str | None
+    track: str | None
+    remote: str | None
+    dry_run: Callable[[Laid], Check]
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """The checklist's outcome, with what a push needs to know."""
+
+    checks: tuple[Check, ...]
+    commit: str
+    branch: str | None
+    target: Target | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the submission can go ahead."""
+        return all(check.passed for check in self.checks)
+
+
+def check(intent: Intent, report: Callable[[Check], None]) -> Preflight:
+    """Go through the checklist; `report` gets each check when it is done.
+
+    GitError where the folder is no repository with a commit. Leaves nothing behind.
+    """
+    run = _Checklist(intent, report)
+    with tempfile.TemporaryDirectory(prefix="sdx-submit-") as scratch:
+        laid = run.look_at_commit(Path(scratch))
+        track = intent.track or (None if laid is None else laid.configured.track)
+        target = run.look_at_remote(track)
+        if laid is not None and all(item.passed for item in run.noted):
+            run.note(intent.dry_run(laid))
+        else:
+            run.note(Check("dry run", "skipped", "only once all of the above is right"))
+    return Preflight(tuple(run.noted), run.commit, intent.repository.branch(), target)
+
+
+class _Checklist:
+    """The checks of one preflight as they are made."""
+
+    def __init__(self, intent: Intent, report: Callable[[Check], None]) -> None:
+        self._intent = intent
+        self._repository = intent.repository
+        self._report = report
+        self.commit = intent.repository.head()
+        self.noted: list[Check] = []
+
+    def note(self, check: Check) -> bool:
+        """Keep and report a check; whether it passed."""
+        self.noted.append(check)
+        self._report(check)
+        return check.passed
+
+    def _try(self, name: str, make: Callable[[], Check]) -> bool:
+        """Note the check that `make` makes, or its failure because git failed."""
+        try:
+            return self.note(make())
+        except GitError as error:
+            return self.note(Check(name, "failed", str(error), "see what git says"))
+
+    def look_at_commit(self, scratch: Path) -> Laid | None:
+        """Checks of the commit; it as laid out below `scratch`, or None where that was not possible."""
+        files = self._repository.files(self.commit)
+        self._try("commit", lambda: preflight.check_clean(self._repository))
+        complete = self.note(preflight.check_files(files))
+        if not self._try("git-lfs", lambda: preflight.check_lfs(self._repository, files)) or not complete:
+            self.note(Check("preset", "skipped", "the commit cannot be laid out as on a server yet"))
+            return None
+        folder, empty_cache = scratch / "commit", scratch / "cache"
+        for made in (folder, empty_cache):
+            made.mkdir()
+        try:
+            self._repository.check_out(self.commit, folder)
+            asked = configured.ask(folder, empty_cache)
+        except (GitError, ConfigurationError) as error:
+            advice = "correct it and commit; see also: python -m my_submission weights list --submitted"
+            self.note(Check("preset", "failed", str(error), advice))
+            return None
+        return self._look_inside(folder, empty_cache, asked)
+
+    def _look_inside(self, folder: Path, empty_cache: Path, asked: Configured) -> Laid:
+        challenge = CHALLENGES[asked.track]
+        self.note(preflight.check_track(asked, self._intent.track))
+        set_here = os.environ.get("SDX_PRESET", asked.preset)
+        if set_here != asked.preset:
+            found = f"SDX_PRESET={set_here} is set here, but not on the server: {asked.preset} is submitted"
+            self.note(
+                Check("environment", "warning", found, "write the preset into my_submission/user_config.py")
+            )
+        manifest = preflight.read_manifest(folder)
+        for item in preflight.check_manifest(manifest, challenge):
+            self.note(item)
+        for item in preflight.check_imports(folder):
+            self.note(item)
+        self.note(preflight.check_weights(asked.weights, folder, asked.preset))
+        return Laid(folder, empty_cache, asked, isinstance(manifest, dict) and manifest.get("gpu") is True)
+
+    def look_at_remote(self, track: str | None) -> Target | None:
+        """Checks of what is pushed where; None where there is no telling."""
+        repository, name = self._repository, self._intent.name
+        remote = self._intent.remote or REMOTES.get(track or "")
+        target = None
+        if remote is None:
+            self.note(Check("remote", "skipped", "the track is not known yet"))
+        else:
+            check, target = preflight.check_remote(repository, remote, track or "")
+            self.note(check)
+        if target is not None:
+            there = target
+            self._try("branch", lambda: preflight.check_branch(repository, there))
+            self._try("new commit", lambda: preflight.check_not_submitted(repository, there))
+        self._try("tag", lambda: preflight.check_tag(repository, target, name))
+        self._try("push", lambda: preflight.check_push(repository, target))
+        return target
