@@ -1,0 +1,38 @@
+"""`python -m evaluator COMMAND`: everything around evaluations that is not running one."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from evaluator.commands import baseline, compare, leaderboard, submit
+from evaluator.dataset import DataError
+from evaluator.leaderboard import LeaderboardError
+from evaluator.results import ResultError
+
+UNUSABLE = 2
+
+# Each has add_parser(subparsers), which sets the default `run`: arguments -> exit code.
+COMMANDS = (leaderboard, baseline, compare, submit)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, call, print; the exit code is that of the command, or 2 for input that cannot be used."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    parser = argparse.ArgumentParser(prog="python -m evaluator", description=__doc__)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    given = parser.parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except BrokenPipeError:  # as in `… | head`
+        sys.stderr.close()
+        return 0
+    except (LeaderboardError, ResultError, DataError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return UNUSABLE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

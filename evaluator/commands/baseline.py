@@ -1,0 +1,65 @@
+"""`python -m evaluator baseline`."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from evaluator import baseline, leaderboard, results, run_scores
+from evaluator.commands import Subparsers
+from evaluator.leaderboard import Store
+
+FOLDER = Path(baseline.__file__).parent / "baselines"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command and its subcommands."""
+    parser = subparsers.add_parser(
+        "baseline", help="save a run as what later runs are checked against, or show it"
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    save = actions.add_parser(
+        "save",
+        help="make a baseline of a run",
+        description="Make a baseline of a run; check a later one with `run_eval.py --check FILE`.",
+    )
+    save.add_argument(
+        "wanted", metavar="RUN", help="beginning of its id, its folder or result file, or latest"
+    )
+    save.add_argument("file", nargs="?", type=Path, help="default: evaluator/baselines/PRESET.json")
+    save.set_defaults(run=_save)
+    show = actions.add_parser("show", help="print a baseline")
+    show.add_argument("file", nargs="?", type=Path, help="default: list those in evaluator/baselines")
+    show.set_defaults(run=_show)
+
+
+def _save(given: Namespace) -> int:
+    entry = leaderboard.locate(given.wanted, Store())
+    item = baseline.from_result(entry.result)
+    file = given.file or FOLDER / f"{entry.name}.json"
+    new = run_scores.from_json(item, "the new one")
+    if file.exists():
+        old = run_scores.from_json(results.read(file), "the old one")
+        if old.data_hash == new.data_hash:
+            print(f"{file} is replaced. The new one against the old one:")
+            print(baseline.describe(baseline.check(old, new)))
+        else:
+            print(f"{file} is replaced; the old one was of other data.")
+    results.write(file, item)
+    print(f"{file}: baseline of run {entry.id[: leaderboard.SHORT]}, {entry.result['status']}")
+    return 0
+
+
+def _show(given: Namespace) -> int:
+    if given.file is not None:
+        print(baseline.show(results.read(given.file)))
+        return 0
+    files = sorted(FOLDER.glob("*.json"))
+    for file in files:
+        item = results.read(file)
+        score = item["score"]
+        mean = "no score" if score is None else f"{score['mean']:.3f} dB"
+        print(
+            f"{file.name}: {item['track']}, {item['data']['number']} tracks of {item['data']['path']}, {mean}"
+        )
+    if not files:
+        print(f"{FOLDER}: no baseline yet; `python -m evaluator baseline save RUN` makes one")
+    return 0

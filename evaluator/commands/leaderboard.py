@@ -1,0 +1,99 @@
+"""`python -m evaluator leaderboard`."""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from evaluator import leaderboard, leaderboard_view, published, results
+from evaluator.challenge import CHALLENGES
+from evaluator.commands import Subparsers
+from evaluator.leaderboard import LeaderboardError, Store
+from evaluator.run_scores import MEAN
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command and its subcommands."""
+    parser = subparsers.add_parser(
+        "leaderboard",
+        help="rank the recorded runs",
+        description="Rank the runs of this working copy, those on the same data together.",
+        epilog="Further: `leaderboard show RUN`, `leaderboard export [FILE]`, `leaderboard import FILE…`.",
+    )
+    stems = sorted({stem for challenge in CHALLENGES.values() for stem in challenge.stems})
+    parser.add_argument("--track", choices=CHALLENGES, help="default: both")
+    parser.add_argument(
+        "--data",
+        metavar="HASH|NAME",
+        help="only runs on this data (beginning of its hash, or folder name), or a published set",
+    )
+    parser.add_argument(
+        "--sort",
+        choices=[MEAN, *stems],
+        default=MEAN,
+        metavar="STEM",
+        help=f"{MEAN} or a stem (default: mean)",
+    )
+    parser.add_argument("--all", action="store_true", help="list interrupted runs, too")
+    form = parser.add_mutually_exclusive_group()
+    for name, what in (("csv", "comma-separated values"), ("json", "JSON"), ("html", "an HTML page")):
+        form.add_argument(f"--{name}", action="store_const", const=name, dest="form", help=f"print {what}")
+    parser.set_defaults(run=_list, form="text")
+
+    actions = parser.add_subparsers(metavar="ACTION")
+    show = actions.add_parser("show", help="everything about one run, and how to repeat it")
+    show.add_argument("wanted", metavar="RUN", help="beginning of its id, its folder, or latest")
+    show.set_defaults(run=_show)
+    export = actions.add_parser("export", help="write the runs as JSON, for another machine")
+    export.add_argument("file", nargs="?", type=Path, help="default: standard output")
+    export.set_defaults(run=_export)
+    read = actions.add_parser("import", help="append runs of exported files, result files or run folders")
+    read.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    read.set_defaults(run=_import)
+
+
+def _list(given: Namespace) -> int:
+    store = Store()
+    entries = [
+        entry
+        for entry in leaderboard.on_data(store.entries(given.track), given.data)
+        if given.all or entry.result["status"] != "incomplete"
+    ]
+    sets = published.of_track(given.track)
+    if given.data is not None:
+        sets = [found for found in sets if found.name == given.data or entries]
+        if not entries and not sets:
+            known = {entry.data_name for entry in store.entries()} | {
+                found.name for found in published.load()
+            }
+            raise LeaderboardError(
+                f"--data {given.data}: no run on such data; there is {', '.join(sorted(known))}"
+            )
+    board = leaderboard_view.Board(tuple(leaderboard.rank(entries, given.sort)), tuple(sets), given.sort)
+    print(leaderboard_view.FORMS[given.form](board))
+    return 0
+
+
+def _show(given: Namespace) -> int:
+    print(leaderboard_view.detail(leaderboard.locate(given.wanted, Store())))
+    return 0
+
+
+def _export(given: Namespace) -> int:
+    entries = Store().entries()
+    item = leaderboard.export(entries)
+    if given.file is None:
+        json.dump(item, sys.stdout, indent=2, ensure_ascii=False)
+        print()
+        return 0
+    results.write(given.file, item)
+    print(f"{given.file}: {len(entries)} runs")
+    return 0
+
+
+def _import(given: Namespace) -> int:
+    entries = [entry for file in given.files for entry in leaderboard.read_export(file)]
+    store = Store()
+    added = store.add(entries)
+    print(f"{store.path}: {added} runs appended, {len(entries) - added} were there already")
+    return 0

@@ -1,0 +1,27 @@
+"""HTML pages from the templates of this folder: self-contained, so that they open from disk without network."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def render(template: str, **values: Any) -> str:
+    """The page; a value that is missing is an error, and every value is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["asset"] = _asset
+    return environment.get_template(template).render(**values)
+
+
+def _asset(name: str) -> Markup:
+    """A style sheet or script of ours, put into the page as it is."""
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))

@@ -1,0 +1,57 @@
+"""Scores that others published, on data that is not ours: published_scores.yaml, read and checked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+FILE = Path(__file__).with_name("published_scores.yaml")
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One entry; `scores` holds dB by stem and "mean", as far as they were published."""
+
+    name: str
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """Entries that were scored on the same data, best first."""
+
+    name: str
+    track: str
+    data: str
+    source: str
+    stems: tuple[str, ...]
+    rows: tuple[PublishedRow, ...]
+
+
+@lru_cache(maxsize=1)
+def load() -> tuple[PublishedSet, ...]:
+    """All sets of the file."""
+    sets = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return tuple(
+        PublishedSet(
+            name=item["name"],
+            track=item["track"],
+            data=item["data"],
+            source=item["source"],
+            stems=tuple(item["stems"]),
+            rows=tuple(
+                PublishedRow(row["name"], {key: value for key, value in row.items() if key != "name"})
+                for row in item["rows"]
+            ),
+        )
+        for item in sets
+    )
+
+
+def of_track(track: str | None, data: str | None = None) -> Sequence[PublishedSet]:
+    """The sets of a challenge track, or only that named `data`; None stands for any."""
+    return [
+        found for found in load() if track in (None, found.track) and (data is None or found.name == data)
+    ]

@@ -1,0 +1,25 @@
+"""Tables as text: columns as wide as their widest cell."""
+
+from collections.abc import Collection, Sequence
+
+
+def align(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """One line a row, all rows of equal length; columns `left` to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if index in left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def db(value: float | None) -> str:
+    """A score in dB to three places, "-" where there is none."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def signed_db(value: float | None) -> str:
+    """A difference of scores in dB, with its sign."""
+    return "-" if value is None else f"{value:+.3f}"

@@ -1,0 +1,63 @@
+"""Results of runs that never took place, by the evaluator's own dataclasses, so that they follow its JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from evaluator.challenge import MUSIC
+from evaluator.results import DataInfo, Plan, Result, TrackResult
+from evaluator.sandbox import Limits
+from evaluator.submission import Identity
+
+Given = Mapping[str, float] | float | str  # a track's SDR by stem, the same for every stem, or its status
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def result(
+    tracks: Mapping[str, Given],
+    data_hash: str = "d" * 64,
+    preset: str = "mdx-demo",
+    number: int | None = None,
+    limits: Limits | None = None,
+    start: str = "2026-01-02T03:04:05+00:00",
+) -> dict[str, Any]:
+    """The JSON of a run on the music track; `number` is how many tracks there are, those not run included."""
+    plan = Plan(
+        track="music",
+        submission=Identity("/somewhere/submission", COMMIT, False, "f" * 64, preset),
+        data=DataInfo("/somewhere/data/music", number or len(tracks), data_hash),
+        limits=limits or Limits(),
+        metrics=("sdr",),
+        runner="process",
+    )
+    made = Result(
+        plan=plan,
+        start=start,
+        duration_seconds=12.5,
+        setup=None,
+        provenance={
+            "preset": preset,
+            "weights": [{"name": "vocals", "file": "vocals.onnx", "sha256": "a" * 64}],
+            "device": "cpu",
+        },
+        isolation=None,
+        machine={"system": "Linux", "architecture": "x86_64", "processor": "a processor", "cores": 4},
+        versions={"python": "3.11.2"},
+        tracks=tuple(_track(name, given) for name, given in tracks.items()),
+    )
+    return made.to_json()
+
+
+def _track(name: str, given: Given) -> TrackResult:
+    ok = not isinstance(given, str)
+    sdr = given if isinstance(given, Mapping) else dict.fromkeys(MUSIC.stems, given)
+    return TrackResult(
+        name=name,
+        status="ok" if ok else given,  # type: ignore[arg-type]
+        reason=None if ok else "for a test",
+        seconds=5.0,
+        limit_seconds=15.7,
+        audio_seconds=10.0,
+        peak_memory_bytes=1 << 30,
+        economies=[],
+        scores={"sdr": sdr} if ok else {},  # type: ignore[dict-item]
+    )
