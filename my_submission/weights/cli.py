@@ -139,11 +139,11 @@ def _fetch(options: argparse.Namespace) -> int:
     for row in rows:
         print(f"{row.name}: {paths[row.name]}")
     size = sum(path.stat().st_size for path in paths.values())
-    print(f"{len(rows)} checkpoints, {size_text(size)}: here and verified")
+    print(f"{len(rows)} file{'' if len(rows) == 1 else 's'}, {size_text(size)}: here and verified")
     for item in wanted:
-        if item.is_preset and item.name != _submitted_preset():
-            print(f'to submit it, write PRESET = "{item.name}" in my_submission/user_config.py;')
-            print(f"to try it first: SDX_PRESET={item.name} python run_eval.py")
+        if item.is_preset:
+            print(f'to submit {item.name}, make "{item.name}" the preset in my_submission/user_config.py;')
+            print(f"to try it first: python run_eval.py --preset {item.name}")
     return 0
 
 
