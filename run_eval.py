@@ -4,6 +4,7 @@ import argparse
 import logging
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -14,9 +15,10 @@ if sys.version_info < (3, 11):  # noqa: UP036 (it may well be started by an olde
     print(f"run_eval.py: Python 3.11 or later is needed; {SETUP_HINT}", file=sys.stderr)
     raise SystemExit(2)
 try:
-    from evaluator import display, evaluation, results
+    from evaluator import baseline, display, evaluation, results, run_scores
     from evaluator.challenge import CHALLENGES
     from evaluator.dataset import DataError
+    from evaluator.leaderboard import SHORT, LeaderboardError, Store
     from evaluator.preparation import RUNNERS, Options, UsageError, prepare
     from evaluator.sandbox import Limits, SandboxError
     from evaluator.submission import SubmissionError
@@ -28,32 +30,48 @@ OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 METRICS = {"sdr": "sdr", "si_sdr": "si_sdr", "bss_eval": "bss_eval_sdr"}
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What to do with the result besides printing it."""
+
+    json: Path | None
+    check: Path | None
+    tolerance_db: float
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, evaluate, print; the exit code is 0 (all tracks scored), 1 (not all) or 2 (unusable input)."""
+    """Parse, evaluate, print; the exit code is 0 (all tracks scored), 1 (not all, or worse) or 2 (unusable input)."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    options, json_file = parse(arguments)
+    options, outputs = parse(arguments)
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, _interrupt)
     try:
-        return run(options, json_file)
+        return run(options, outputs)
     except DataError as error:
         print("run_eval.py: the data cannot be used:", *error.problems, sep="\n  ", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("run_eval.py: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except (UsageError, SubmissionError, results.ResultError, SandboxError) as error:
         print(f"run_eval.py: {error}", file=sys.stderr)
     return UNUSABLE
 
 
-def run(options: Options, json_file: Path | None) -> int:
-    """Evaluate and print; the exit code."""
+def run(options: Options, outputs: Outputs) -> int:
+    """Evaluate, record and print; the exit code."""
+    before = None if outputs.check is None else baseline.read(outputs.check)
     with display.CheckBar() as checked:
         job = prepare(options, checked)
     for note in job.dataset.notes:
         print(note, file=sys.stderr)
+    if before is not None:
+        run_scores.require_same_data(before, run_scores.of_plan(job.plan))
     bar = display.ProgressBar(job.dataset)
     try:
         result = evaluation.evaluate(job, bar, options.resume)
     except KeyboardInterrupt:
         bar.close()
+        _record(job.out)
         print(
             f"interrupted; finished tracks are kept in {job.out}; the same command with --resume goes on",
             file=sys.stderr,
@@ -61,23 +79,43 @@ def run(options: Options, json_file: Path | None) -> int:
         return INTERRUPTED
     finally:
         bar.close()
-    if json_file is not None:
-        results.write(json_file, result.to_json())
+    if outputs.json is not None:
+        results.write(outputs.json, result.to_json())
+    _record(job.out)
     print(f"Logs and result: {job.out}\n", file=sys.stderr)
     print(display.table(result))
-    return OK if result.status == "ok" else FAILED
+    passed = result.status == "ok"
+    if before is not None:
+        found = baseline.check(
+            before, run_scores.from_json(result.to_json(), "this run"), outputs.tolerance_db
+        )
+        print(f"\n{baseline.describe(found)}")
+        passed = passed and found.passed
+    return OK if passed else FAILED
+
+
+def _record(out: Path) -> None:
+    """Append the run to the leaderboard; where that fails, the run itself is not lost."""
+    file = out / evaluation.RESULT_FILE
+    try:
+        run = Store().record(results.read(file), out)
+    except LeaderboardError as error:
+        print(f"not recorded: {error}\nlater: python -m evaluator leaderboard import {file}", file=sys.stderr)
+    else:
+        print(f"Recorded as run {run[:SHORT]}", file=sys.stderr)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def parse(arguments: list[str] | None) -> tuple[Options, Path | None]:
-    """Options, and the file for the JSON."""
+def parse(arguments: list[str] | None) -> tuple[Options, Outputs]:
+    """What to evaluate and how, and what to do with the result."""
     parser = argparse.ArgumentParser(
         prog="run_eval.py",
         description="Run a submission under the organisers' limits on local data and score it as they do.",
-        epilog="Exit codes: 0 every track scored; 1 some track failed; 2 wrong usage or unusable data.",
+        epilog="Exit codes: 0 every track scored; 1 some track failed, or --check found a regression; "
+        "2 wrong usage or unusable data.",
     )
     limits = Limits()
     add = parser.add_argument
@@ -131,6 +169,19 @@ def parse(arguments: list[str] | None) -> tuple[Options, Path | None]:
         help=f"of {','.join(METRICS)}, separated by commas (default: sdr)",
     )
     add("--resume", action="store_true", help="go on with an interrupted run")
+    add(
+        "--check",
+        type=Path,
+        metavar="BASELINE.json",
+        help="exit 1 where a score or a status is worse than in this baseline (or result) of the same data",
+    )
+    add(
+        "--tolerance-db",
+        type=_not_negative,
+        default=baseline.DEFAULT_TOLERANCE_DB,
+        metavar="DB",
+        help="by how much a score may fall in --check (default: %(default)s)",
+    )
     given = parser.parse_args(arguments)
     none = Limits(time_factor=None, setup_seconds=None, cpus=None, memory_bytes=None)
     return Options(
@@ -146,13 +197,20 @@ def parse(arguments: list[str] | None) -> tuple[Options, Path | None]:
         out=given.out,
         metrics=given.metrics,
         resume=given.resume,
-    ), given.json
+    ), Outputs(given.json, given.check, given.tolerance_db)
 
 
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 0")
     return value
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from evaluator import run_scores, text_table
+from evaluator import results, run_scores, text_table
 from evaluator.results import ResultError
 from evaluator.run_scores import MEAN, RunScores
 
@@ -36,6 +37,11 @@ def from_result(item: Mapping[str, Any]) -> dict[str, Any]:
         "versions": item["versions"],
         "start": item["start"],
     }
+
+
+def read(path: Path) -> RunScores:
+    """The scores of a baseline, or of a result, from its file; ResultError where it is neither."""
+    return run_scores.from_json(results.read(path), str(path))
 
 
 @dataclass(frozen=True)

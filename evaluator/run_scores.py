@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluator import scoring
 from evaluator.challenge import CHALLENGES
-from evaluator.results import ResultError
+from evaluator.results import Plan, ResultError
 
 MEAN = "mean"  # the name of a track's mean over stems, beside those of the stems
 
@@ -36,6 +36,7 @@ class RunScores:
     track: str
     data_name: str
     data_hash: str
+    data_number: int
     stems: tuple[str, ...]
     tracks: Mapping[str, TrackScore]
 
@@ -58,11 +59,25 @@ def from_json(item: Mapping[str, Any], label: str) -> RunScores:
             track=item["track"],
             data_name=data_name(data["path"]),
             data_hash=data["hash"],
+            data_number=data["number"],
             stems=stems,
             tracks={track.name: track for track in tracks},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ResultError(f"{label}: not a complete result or baseline, {error!r} is missing") from error
+
+
+def of_plan(plan: Plan) -> RunScores:
+    """A run that is about to begin: its data, and no track yet."""
+    return RunScores(
+        label="this run",
+        track=plan.track,
+        data_name=data_name(plan.data.path),
+        data_hash=plan.data.hash,
+        data_number=plan.data.number,
+        stems=CHALLENGES[plan.track].stems,
+        tracks={},
+    )
 
 
 def _sdr(track: Mapping[str, Any], stems: Sequence[str], label: str) -> dict[str, float]:
@@ -90,7 +105,7 @@ def require_same_data(a: RunScores, b: RunScores) -> None:
 
 
 def _data(run: RunScores) -> str:
-    return f"{run.track}, {run.data_name}, {len(run.tracks)} tracks, hash {run.data_hash[:12]}"
+    return f"{run.track}, {run.data_name}, {run.data_number} tracks, hash {run.data_hash[:12]}"
 
 
 def common(a: RunScores, b: RunScores) -> tuple[str, ...]:
