@@ -12,6 +12,7 @@ from evaluator.challenge import CHALLENGES
 from evaluator.dataset import Dataset, Track
 from evaluator.evaluation import Observer
 from evaluator.results import Result, TrackResult
+from evaluator.sandbox import Outcome
 
 REFRESH_SECONDS = 0.5
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
@@ -38,7 +39,7 @@ class ProgressBar(Observer):
         clock = ""
         if self._began is not None:
             clock = f" {time.monotonic() - self._began:.0f}"
-            clock += f" of {self._limit:.0f} s" if self._limit is not None else " s"
+            clock += f" of at most {self._limit:.0f} s" if self._limit is not None else " s"
         self._bar.set_description_str(f"{self._what}{clock}")
 
     def resumed(self, tracks: Sequence[Track]) -> None:
@@ -49,16 +50,23 @@ class ProgressBar(Observer):
         self._what, self._began, self._limit = "loading the submission", time.monotonic(), None
         self._show()
 
+    def setup_failed(self, outcome: Outcome, log: Sequence[str]) -> None:
+        self._report(f"the submission could not be constructed: {outcome.status}, {outcome.reason}", log)
+
+    @staticmethod
+    def _report(headline: str, log: Sequence[str]) -> None:
+        tqdm.write(headline, file=sys.stderr)
+        for line in log:
+            tqdm.write(f"    {line}", file=sys.stderr)
+
     def separating(self, track: Track, limit_seconds: float | None) -> None:
         self._what, self._began, self._limit = track.name, time.monotonic(), limit_seconds
         self._show()
 
     def finished(self, track: Track, result: TrackResult, log: Sequence[str]) -> None:
         self._bar.update(track.seconds)
-        if result.status != "ok":
-            tqdm.write(f"{track.name}: {result.status}, {result.reason}", file=sys.stderr)
-            for line in log:
-                tqdm.write(f"    {line}", file=sys.stderr)
+        if result.status != "ok" and result.seconds is not None:
+            self._report(f"{track.name}: {result.status}, {result.reason}", log)
 
     def measuring(self, metric: str, tracks: int) -> None:
         self._what, self._began, self._limit = f"{metric} of {tracks} tracks", time.monotonic(), None

@@ -20,6 +20,7 @@ from evaluator.results import Plan, Result, SetupResult, TrackResult
 from evaluator.sandbox import THREAD_VARIABLES, Outcome, Runner, Workplace
 
 RESULT_FILE = "result.json"
+SETUP_LOG = "setup.log"
 LOG_LINES = 8
 
 
@@ -31,6 +32,9 @@ class Observer:
 
     def setting_up(self) -> None:
         """The submission is being imported and constructed."""
+
+    def setup_failed(self, outcome: Outcome, log: Sequence[str]) -> None:
+        """It cannot be constructed, so all tracks that are left fail; `log` holds its last lines of output."""
 
     def separating(self, track: Track, limit_seconds: float | None) -> None:
         """The clock of a track starts."""
@@ -94,7 +98,8 @@ def _previous(job: Job) -> dict[str, Any] | None:
 
 def _clear(out: Path) -> None:
     """Remove what an earlier run left in `out`, and nothing else."""
-    (out / RESULT_FILE).unlink(missing_ok=True)
+    for name in (RESULT_FILE, SETUP_LOG):
+        (out / name).unlink(missing_ok=True)
     for name in ("estimates", "logs"):
         shutil.rmtree(out / name, ignore_errors=True)
 
@@ -177,7 +182,7 @@ class _Run:
         )
         self._isolation = runner.isolation
         self._provenance = outcome.provenance or self._provenance
-        write_log(self._job.out / "logs" / "setup.log", outcome.log)
+        write_log(self._job.out / SETUP_LOG, outcome.log)
         return outcome
 
     def _wrapper(self) -> str:
@@ -186,10 +191,11 @@ class _Run:
 
     def _give_up(self, tracks: Sequence[Track], setup: Outcome) -> None:
         """No track can be separated by a submission that cannot be constructed."""
+        self._observer.setup_failed(setup, last_lines(setup.log, LOG_LINES))
         for track in tracks:
             result = self._track_result(track, replace(setup, reason=f"setup: {setup.reason}"))
             result = replace(result, seconds=None, peak_memory_bytes=None)
-            self._later(self._record, track, result, setup.log)
+            self._later(self._record, track, result, "")
 
     def _separate(self, track: Track, runner: Runner, workplace: Workplace) -> Outcome:
         """One track under its clock; the estimates are scored while the next one is separated."""

@@ -7,6 +7,7 @@ A runner judges nothing about estimates: it says whether the submission finished
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ ANSWER_SECONDS = 10.0  # for the keeper, which has nothing else to do
 END_SECONDS = 20.0  # beyond the grace period, for the kernel to end everything
 MAX_PROCESSES = 4096
 EVENT_BYTES = 1 << 20
+LOCATION_VARIABLES = ("PWD", "OLDPWD", "PYTHONPATH")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -163,7 +165,8 @@ class ProcessRunner:
         self._limits = limits
         self._isolation: Isolation | None = None
         self._session: _Session | None = None
-        cpus = _cores(limits.cpus)
+        cores = _cores(limits.cpus)
+        threads = limits.cpus if cores is None else len(cores)
         self._spec = WorkerSpec(
             command=[
                 sys.executable,
@@ -171,9 +174,9 @@ class ProcessRunner:
                 str(WORKER),
                 *map(str, (submission, workplace.mixtures, workplace.predictions, OWN_WRAPPER)),
             ],
-            environment=_environment(environment, workplace, limits.cpus, hidden),
+            environment=_environment(environment, workplace, threads, hidden),
             folder=str(submission),
-            cpus=cpus,
+            cpus=cores,
             memory_bytes=limits.memory_bytes,
             max_processes=MAX_PROCESSES,
             hidden=[str(path) for path in hidden],
@@ -226,9 +229,7 @@ class ProcessRunner:
                 return self._finished(event, seconds, peak, log)
         ended = session.end(self._limits.grace_seconds)
         self._session = None
-        status, reason = _verdict(event, ended, awaited, in_time, what, self._limits)
-        if status == "timeout" and limit_seconds is not None:
-            reason = f"{what} took longer than {limit_seconds:.1f} s"
+        status, reason = _verdict(event if in_time else None, ended, what, limit_seconds, self._limits)
         return Outcome(status, reason, seconds, ended["peak_memory_bytes"], session.log.take())
 
     def _finished(self, event: Mapping[str, Any], seconds: float, peak: int, log: str) -> Outcome:
@@ -243,17 +244,16 @@ class ProcessRunner:
 def _verdict(
     event: Mapping[str, Any] | None,
     ended: Mapping[str, Any],
-    awaited: str,
-    in_time: bool,
     what: str,
+    limit_seconds: float | None,
     limits: Limits,
 ) -> tuple[Status, str]:
-    """Status and reason of a piece of work that was not done as it should."""
+    """Status and reason of a piece of work that was not done as it should; no event in time is a timeout."""
     if ended["out_of_memory"]:
         cap = "its cap" if limits.memory_bytes is None else f"{limits.memory_bytes / (1 << 30):.3g} GiB"
         return "out_of_memory", f"{what} used more than {cap} of memory"
-    if event is None or not in_time:
-        return "timeout", f"{what} took too long"
+    if event is None:
+        return "timeout", f"{what} took longer than {limit_seconds or 0:.1f} s"
     if event["event"] == "failed":
         return ("out_of_memory" if event["out_of_memory"] else "crashed"), event["error"]
     if ended["signal"] is not None:
@@ -357,20 +357,22 @@ def _cores(count: int | None) -> list[int] | None:
 
 
 def _environment(
-    extra: Mapping[str, str], workplace: Workplace, cpus: int | None, hidden: Sequence[Path]
+    extra: Mapping[str, str], workplace: Workplace, threads: int | None, hidden: Sequence[Path]
 ) -> dict[str, str]:
     """The submission's environment: ours, less what points at hidden paths, plus the organisers' variables."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not any(str(path) in value for path in hidden) and name not in ("PWD", "OLDPWD", "PYTHONPATH")
-    }
-    threads = {} if cpus is None else dict.fromkeys(THREAD_VARIABLES, str(cpus))
+    ours = {name: value for name, value in os.environ.items() if name not in LOCATION_VARIABLES}
+    kept = {name: value for name, value in ours.items() if not _names_any(value, hidden)}
+    scratch = str(workplace.scratch)
     return {
         **kept,
-        **threads,
-        "TMPDIR": str(workplace.scratch),
+        **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), scratch),
         "AICROWD_DATASET_DIR": str(workplace.mixtures),
         "AICROWD_PUBLIC_SHARED_DIR": str(workplace.root),
         **extra,
     }
+
+
+def _names_any(text: str, paths: Sequence[Path]) -> bool:
+    """Whether `text` holds one of these paths or something below it, among whatever else."""
+    return any(re.search(rf"(?<![\w./-]){re.escape(str(path))}(?![\w.-])", text) for path in paths)

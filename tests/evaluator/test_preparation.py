@@ -130,4 +130,4 @@ def test_estimates_are_not_kept_without_out(demo: Path, tmp_path: Path) -> None:
     job = prepare(Options(write_submission(tmp_path, "perfect"), data=demo / "music", limits=limits))
     result = evaluate(job, Observer(), resume=False)
     assert result.status == "ok"
-    assert sorted(path.name for path in job.out.iterdir()) == ["logs", "result.json"]
+    assert sorted(path.name for path in job.out.iterdir()) == ["logs", "result.json", "setup.log"]

@@ -238,7 +238,7 @@ def test_the_cinematic_track(tmp_path: Path, layout: str) -> None:
 def test_estimates_are_kept_and_nothing_else_of_the_work(tmp_path: Path) -> None:
     evaluate(tmp_path, "perfect")
     out = tmp_path / "out"
-    assert sorted(path.name for path in out.iterdir()) == ["estimates", "logs", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["estimates", "logs", "result.json", "setup.log"]
     assert sorted(path.name for path in (out / "estimates" / "well").iterdir()) == [
         "bass.wav",
         "drums.wav",
