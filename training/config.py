@@ -128,7 +128,7 @@ class OptimisationSettings:
     steps: int
     batch: int
     learning_rate: float
-    loss: Literal["l1", "mse"] = "l1"
+    loss: Literal["l1", "mse", "relative_l1"] = "l1"
     betas: tuple[float, float] = (0.9, 0.99)
     warmup_steps: int = 50
     final_share: float = 0.03

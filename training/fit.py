@@ -30,6 +30,7 @@ from training.validation import Scores, load_held_out, trivial_scores, validate
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 20
+QUIETEST_MEAN = 1e-3  # mean absolute sample below which relative_l1 stops amplifying an example
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,19 @@ def seed_step(seed: int, process: int, step: int) -> None:
     torch.manual_seed(value)
 
 
-def waveform_loss(kind: str, references: Tensor, estimates: Tensor) -> Tensor:
-    """Mean absolute or squared error over all samples of all sources."""
+def waveform_loss(kind: str, mixtures: Tensor, references: Tensor, estimates: Tensor) -> Tensor:
+    """Mean absolute or squared error over all samples of all sources.
+
+    "relative_l1" divides each example's absolute error by that of silence for its mixture, so that quiet scenes
+    count as much as loud songs.
+    """
     difference = estimates - references
-    return difference.abs().mean() if kind == "l1" else difference.square().mean()
+    if kind == "mse":
+        return difference.square().mean()
+    if kind == "l1":
+        return difference.abs().mean()
+    level = mixtures.abs().mean(dim=(1, 2)) + QUIETEST_MEAN
+    return (difference.abs().mean(dim=(1, 2, 3)) / level).mean()
 
 
 def initial_network(config: TrainingConfig) -> torch.nn.Module:
@@ -224,7 +234,7 @@ class Trainer:
         self.parallel.train()
         with torch.autocast(self.process.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             estimates = self.parallel(mixtures)
-        loss = waveform_loss(settings.loss, references, estimates.float())
+        loss = waveform_loss(settings.loss, mixtures, references, estimates.float())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)

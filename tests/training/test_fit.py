@@ -22,7 +22,7 @@ from training.__main__ import main
 from training.config import ConfigError, OptimisationSettings, parse_config
 from training.data import find_tracks
 from training.export import export_run, load_run
-from training.fit import fit, initial_network, learning_rate
+from training.fit import fit, initial_network, learning_rate, waveform_loss
 from training.networks import build_network, chunk_model
 from training.state import Average, load_state
 from training.validation import HeldOutTrack, separate, trivial_scores
@@ -181,6 +181,21 @@ def test_learning_rate_rises_then_follows_a_cosine() -> None:
     assert learning_rate(settings, 60) == pytest.approx(0.55)
     assert learning_rate(settings, 110) == pytest.approx(0.1)
     assert learning_rate(settings, 200) == pytest.approx(0.1)
+
+
+def test_relative_loss_does_not_depend_on_loudness() -> None:
+    """Half the error of silence, at any level; the plain losses follow it."""
+    mixtures = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 2, 1000)))
+    references = mixtures[:, None]
+    for level in (1.0, 0.1):
+        signals = level * mixtures, level * references, 0.5 * level * references
+        assert waveform_loss("relative_l1", *signals).item() == pytest.approx(0.5, rel=0.02)
+        assert waveform_loss("l1", *signals).item() == pytest.approx(
+            0.5 * level * mixtures.abs().mean().item()
+        )
+        assert waveform_loss("mse", *signals).item() == pytest.approx(
+            0.25 * level**2 * mixtures.square().mean().item()
+        )
 
 
 def test_the_average_follows_the_weights(documents: dict[str, dict[str, Any]]) -> None:
