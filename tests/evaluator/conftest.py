@@ -1,15 +1,11 @@
-"""No test writes to the leaderboard of this working copy."""
+"""What every test of the evaluator has in common."""
 
 from pathlib import Path
 
 import pytest
 
-from evaluator.leaderboard import FILE_VARIABLE
-
 
 @pytest.fixture(autouse=True)
-def leaderboard_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A leaderboard for one test, also for the processes that it starts."""
-    path = tmp_path_factory.mktemp("leaderboard") / "leaderboard.sqlite"
-    monkeypatch.setenv(FILE_VARIABLE, str(path))
-    return path
+def own_leaderboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the runs of the tests out of the user's leaderboard."""
+    monkeypatch.setenv("SDX_LEADERBOARD", str(tmp_path / "leaderboard.sqlite"))
