@@ -39,6 +39,7 @@ class Options:
     out: Path | None = None
     metrics: tuple[str, ...] = ("sdr",)
     resume: bool = False
+    keep_estimates: bool = False  # where there is no `out`; with it they are kept anyway
 
 
 def prepare(options: Options, checked: Callable[[Track, int], None] = lambda track, total: None) -> Job:
@@ -65,7 +66,7 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
         plan=plan,
         dataset=data,
         out=out,
-        keep_estimates=options.out is not None,
+        keep_estimates=options.keep_estimates or options.out is not None,
         make_runner=_process_runner(path, options.limits, _environment(preset), data, out),
     )
 
