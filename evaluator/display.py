@@ -152,7 +152,7 @@ def verdict(result: Result) -> str:
     if score is not None:
         return f"This submission would have passed, with a score of {_db(score['mean'])} dB."
     if result.status == "incomplete":
-        return f"Incomplete: {len(result.tracks)} of {result.plan.data.number} tracks are done."
+        return f"Incomplete: {len(result.tracks)} of {result.plan.data.number} tracks were separated."
     failed = [track for track in result.tracks if track.status != "ok"]
     names = ", ".join(f"{track.name} ({track.status})" for track in failed[:5])
     names += f" and {len(failed) - 5} more" if len(failed) > 5 else ""

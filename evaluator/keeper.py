@@ -159,26 +159,21 @@ class Keeper:
         return {"peak_memory_bytes": self._peak_bytes, "out_of_memory": self._exceeded or oom_kills > 0}
 
     def _watch_memory(self) -> None:
-        """Sample, and end everything when the cap is exceeded; a control group does that by itself."""
+        """Sample, and end everything when the cap is exceeded, or the kernel has begun to do so."""
+        watching = self._group is None and self._cap is not None
         now = time.monotonic()
-        if self._group is not None:
-            if now - self._sampled_at < SAMPLE_SECONDS:
-                return
-            self._sampled_at = now
-            self._sample()
-            if self._group.oom_kills() > 0:
-                self._worker.kill()
+        if not watching and now - self._sampled_at < SAMPLE_SECONDS:
             return
+        self._sampled_at = now
         self._sample()
-        if self._exceeded or self._cap is None or self._peak_bytes <= self._cap:
-            return
-        shared_once = process_tree.proportional_bytes(
-            self._tree
-        )  # a fork's pages count for each of the two above
-        self._exceeded = shared_once > self._cap
-        if self._exceeded:
+        if self._group is not None and self._group.oom_kills() > 0:
             self._worker.kill()
-        self._peak_bytes = shared_once
+        if watching and not self._exceeded and self._peak_bytes > (self._cap or 0):
+            shared_once = process_tree.proportional_bytes(self._tree)  # what forks share was counted for each
+            self._exceeded = shared_once > (self._cap or 0)
+            if self._exceeded:
+                self._worker.kill()
+            self._peak_bytes = shared_once
 
     def _sample(self) -> None:
         if self._group is not None:

@@ -86,8 +86,11 @@ class Result:
 
     @property
     def status(self) -> str:
-        """ "ok" when every track is, "failed" when one is not, "incomplete" when some were not run."""
-        if len(self.tracks) < self.plan.data.number:
+        """ "ok" when every track is, "failed" when one is not, "incomplete" when something was not done yet."""
+        measured = all(
+            track.status != "ok" or set(track.scores) == set(self.plan.metrics) for track in self.tracks
+        )
+        if len(self.tracks) < self.plan.data.number or not measured:
             return "incomplete"
         return "ok" if all(track.status == "ok" for track in self.tracks) else "failed"
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from evaluator import machine
 from evaluator.launch import WorkerSpec
 from evaluator.output_log import OutputLog
 
@@ -32,6 +33,7 @@ CLOSE_GRACE_SECONDS = 1.0  # the same where nothing is being computed, or nobody
 ANSWER_SECONDS = 10.0  # for the keeper, which has nothing else to do
 END_SECONDS = 20.0  # beyond the grace period, for the kernel to end everything
 MAX_PROCESSES = 4096
+SAFE_SHARE = 0.9  # of the machine's memory
 EVENT_BYTES = 1 << 20
 LOCATION_VARIABLES = ("PWD", "OLDPWD", "PYTHONPATH")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -72,6 +74,7 @@ class Isolation:
     def gaps(self, limits: Limits) -> tuple[str, ...]:
         """One phrase for each limit of `limits`, or part of the isolation, that is not in force."""
         cores = os.cpu_count() or 1
+        cap = effective_memory_bytes(limits)
         gaps = []
         if not self.network_off:
             gaps.append("the network could not be cut off")
@@ -83,6 +86,8 @@ class Isolation:
             gaps.append("memory is not capped")
         if limits.memory_bytes is not None and self.memory == "watched":
             gaps.append("memory is watched rather than capped by the kernel")
+        if cap is not None and limits.memory_bytes is not None and cap < limits.memory_bytes:
+            gaps.append(f"this machine has memory for {_gib(cap)} of the {_gib(limits.memory_bytes)}")
         if limits.cpus is not None and self.cpus is None:
             gaps.append("cores are limited by thread settings only")
         if limits.cpus is not None and cores < limits.cpus:
@@ -90,6 +95,18 @@ class Isolation:
         if self.process_limit is None:
             gaps.append("the number of processes is not capped")
         return tuple(gaps)
+
+
+def effective_memory_bytes(limits: Limits) -> int | None:
+    """The cap that is put on memory: that of `limits`, or less where the machine itself would run out before."""
+    physical = machine.memory_bytes()
+    if limits.memory_bytes is None or physical is None:
+        return limits.memory_bytes
+    return min(limits.memory_bytes, int(physical * SAFE_SHARE))
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 30):.3g} GiB"
 
 
 @dataclass(frozen=True)
@@ -146,44 +163,24 @@ class Workplace:
             folder.mkdir(parents=True, exist_ok=True)
 
 
-class ProcessRunner:
-    """The submission in a process tree of its own, looked after by a keeper process (see keeper.py).
+@dataclass(frozen=True)
+class Launcher:
+    """The process that looks after a worker (see `Session`), and how long it may take to have one started."""
 
-    `hidden` are files and folders the submission must not find; `protected` may be read but not written.
-    """
+    runner: str  # its name in results
+    command: tuple[str, ...]
+    start_seconds: float
 
-    def __init__(
-        self,
-        submission: Path,
-        workplace: Workplace,
-        limits: Limits,
-        environment: Mapping[str, str],
-        hidden: Sequence[Path],
-        protected: Sequence[Path] = (),
-        without: Sequence[str] = (),
-    ) -> None:
+
+class SessionRunner:
+    """The `Runner` of a launcher and what it is to launch."""
+
+    def __init__(self, launcher: Launcher, spec: WorkerSpec, limits: Limits) -> None:
+        self._launcher = launcher
+        self._spec = spec
         self._limits = limits
         self._isolation: Isolation | None = None
-        self._session: _Session | None = None
-        cores = _cores(limits.cpus)
-        threads = limits.cpus if cores is None else len(cores)
-        self._spec = WorkerSpec(
-            command=[
-                sys.executable,
-                "-P",
-                str(WORKER),
-                *map(str, (submission, workplace.mixtures, workplace.predictions, OWN_WRAPPER)),
-            ],
-            environment=_environment(environment, workplace, threads, hidden),
-            folder=str(submission),
-            cpus=cores,
-            memory_bytes=limits.memory_bytes,
-            max_processes=MAX_PROCESSES,
-            hidden=[str(path) for path in hidden],
-            read_only=[str(path) for path in (*protected, workplace.mixtures)],
-            writable=[str(workplace.predictions), str(workplace.scratch)],
-            without=list(without),
-        )
+        self._session: Session | None = None
 
     @property
     def isolation(self) -> Isolation | None:
@@ -193,9 +190,9 @@ class ProcessRunner:
     def start(self) -> Outcome:
         """Import and construct the submission; raises SandboxError where not even a process can be had."""
         self.close()
-        self._session = _Session(self._spec)
-        described = self._session.expect("isolation", ANSWER_SECONDS)
-        self._isolation = Isolation(runner="process", **described)
+        self._session = Session(self._launcher, self._spec)
+        described = self._session.expect("isolation", self._launcher.start_seconds)
+        self._isolation = Isolation(runner=self._launcher.runner, **described)
         return self._await("ready", self._limits.setup_seconds, "setup")
 
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
@@ -241,6 +238,47 @@ class ProcessRunner:
         return Outcome("ok", None, seconds, peak, log, event.get("provenance"))
 
 
+KEEPER = Launcher("process", (sys.executable, "-m", "evaluator.keeper"), ANSWER_SECONDS)
+
+
+class ProcessRunner(SessionRunner):
+    """The submission in a process tree of its own, looked after by a keeper process (see keeper.py).
+
+    `hidden` are files and folders the submission must not find; `protected` may be read but not written.
+    """
+
+    def __init__(
+        self,
+        submission: Path,
+        workplace: Workplace,
+        limits: Limits,
+        environment: Mapping[str, str],
+        hidden: Sequence[Path],
+        protected: Sequence[Path] = (),
+        without: Sequence[str] = (),
+    ) -> None:
+        cores = _cores(limits.cpus)
+        threads = limits.cpus if cores is None else len(cores)
+        spec = WorkerSpec(
+            command=[
+                sys.executable,
+                "-P",
+                str(WORKER),
+                *map(str, (submission, workplace.mixtures, workplace.predictions, OWN_WRAPPER)),
+            ],
+            environment=_environment(environment, workplace, threads, hidden),
+            folder=str(submission),
+            cpus=cores,
+            memory_bytes=effective_memory_bytes(limits),
+            max_processes=MAX_PROCESSES,
+            hidden=[str(path) for path in hidden],
+            read_only=[str(path) for path in (*protected, workplace.mixtures)],
+            writable=[str(workplace.predictions), str(workplace.scratch)],
+            without=list(without),
+        )
+        super().__init__(KEEPER, spec, limits)
+
+
 def _verdict(
     event: Mapping[str, Any] | None,
     ended: Mapping[str, Any],
@@ -250,8 +288,8 @@ def _verdict(
 ) -> tuple[Status, str]:
     """Status and reason of a piece of work that was not done as it should; no event in time is a timeout."""
     if ended["out_of_memory"]:
-        cap = "its cap" if limits.memory_bytes is None else f"{limits.memory_bytes / (1 << 30):.3g} GiB"
-        return "out_of_memory", f"{what} used more than {cap} of memory"
+        cap = effective_memory_bytes(limits)
+        return "out_of_memory", f"{what} used more than {'its cap' if cap is None else _gib(cap)} of memory"
     if event is None:
         return "timeout", f"{what} took longer than {limit_seconds or 0:.1f} s"
     if event["event"] == "failed":
@@ -261,12 +299,16 @@ def _verdict(
     return "crashed", f"exited with code {ended['code']} during {what}"
 
 
-class _Session:
-    """One keeper with its worker, from start to end."""
+class Session:
+    """One keeper with its worker, from start to end.
 
-    def __init__(self, spec: WorkerSpec) -> None:
+    A keeper is told the specification and then requests on its standard input and answers with events on its
+    standard output, a line of JSON each (see keeper.py); what the worker prints comes on its standard error.
+    """
+
+    def __init__(self, launcher: Launcher, spec: WorkerSpec) -> None:
         self._keeper = subprocess.Popen(
-            [sys.executable, "-m", "evaluator.keeper"],
+            launcher.command,
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             stdin=subprocess.PIPE,

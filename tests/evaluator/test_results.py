@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import display, results
+from evaluator import display, machine, results
 from evaluator.results import DataInfo, Plan, Result, ResultError, SetupResult, TrackResult
-from evaluator.sandbox import Isolation, Limits
+from evaluator.sandbox import Isolation, Limits, effective_memory_bytes
 from evaluator.submission import Identity
 
 STEMS = ("bass", "drums", "other", "vocals")
@@ -41,7 +41,7 @@ RESULT = Result(
     isolation=Isolation("process", True, True, True, True, "cgroup v2", 4, 100),
     machine={},
     versions={},
-    tracks=(GOOD, replace(GOOD, name="b", scores={"sdr": dict.fromkeys(STEMS, 8.0)})),
+    tracks=(GOOD, replace(GOOD, name="b", scores={**GOOD.scores, "sdr": dict.fromkeys(STEMS, 8.0)})),
 )
 
 
@@ -51,6 +51,8 @@ def test_the_score_is_there_only_if_every_track_is_ok() -> None:
     assert (failed.status, failed.score(), failed.totals("sdr")["mean"]) == ("failed", None, 6.0)
     partial = replace(RESULT, tracks=(GOOD,))
     assert (partial.status, partial.score()) == ("incomplete", None)
+    unmeasured = replace(RESULT, tracks=(GOOD, replace(GOOD, name="b", scores={"sdr": GOOD.scores["sdr"]})))
+    assert (unmeasured.status, unmeasured.score()) == ("incomplete", None)
 
 
 def test_json_has_all_that_is_needed_to_repeat_the_run() -> None:
@@ -106,7 +108,7 @@ def test_verdicts() -> None:
     assert display.verdict(failed) == (
         "This submission would NOT have passed: 1 of 2 tracks failed: b (timeout)."
     )
-    assert display.verdict(replace(RESULT, tracks=(GOOD,))) == "Incomplete: 1 of 2 tracks are done."
+    assert display.verdict(replace(RESULT, tracks=(GOOD,))) == "Incomplete: 1 of 2 tracks were separated."
     unlimited = replace(RESULT, plan=replace(PLAN, limits=Limits(time_factor=None)))
     assert "without limits, so this says nothing of passing: 7.000 dB" in display.verdict(unlimited)
 
@@ -116,3 +118,12 @@ def test_the_footer_says_which_limits_were_not_in_force() -> None:
     text = display.table(replace(RESULT, isolation=nothing))
     for gap in ("the network could not be cut off", "memory is not capped", "references could not be hidden"):
         assert gap in text
+
+
+def test_a_small_machine_caps_memory_below_the_limit_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 8 << 30)
+    capped = Isolation("process", True, True, True, True, "cgroup v2", 4, 100)
+    assert effective_memory_bytes(Limits()) == int(0.9 * (8 << 30))
+    assert effective_memory_bytes(Limits(memory_bytes=1 << 30)) == 1 << 30
+    assert effective_memory_bytes(Limits(memory_bytes=None)) is None
+    assert "this machine has memory for 7.2 GiB of the 16 GiB" in capped.gaps(Limits())
