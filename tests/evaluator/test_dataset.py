@@ -113,6 +113,15 @@ def test_a_missing_right_channel(tmp_path: Path) -> None:
     assert "one/one_mixture_Rt.wav: missing" in problems(tmp_path)
 
 
+def test_channels_of_cinematic_files(tmp_path: Path) -> None:
+    audio.write_cinematic(tmp_path, ("one",))
+    soundfile.write(tmp_path / "one" / "one_mixture_Lt.wav", audio.noise(20000), 44100)
+    soundfile.write(tmp_path / "one" / "one_effect.wav", audio.noise(20000, channels=1), 44100)
+    text = problems(tmp_path)
+    assert "one_mixture_Lt.wav: 2 channels, expected 1 (a channel a file)" in text
+    assert "one_effect.wav: 1 channels, expected all references to have 1 or all 2" in text
+
+
 def test_unusable_folders(tmp_path: Path) -> None:
     assert "not a folder" in problems(tmp_path / "nowhere")
     assert "no tracks found; expected TRACK/{mixture,bass" in problems(tmp_path)
