@@ -8,7 +8,7 @@ from pathlib import Path
 from .dataset import CINEMATIC, KINDS, MUSIC, audio_checksums, render_demo, render_training
 from .tools import MissingToolError, require_tools
 
-DEMO_SECONDS, DEMO_COUNT = 12.0, 6
+DEMO_SECONDS, DEMO_COUNT = 10.5, 6
 SUMS = "SHA256SUMS"
 
 
@@ -44,7 +44,8 @@ def write_sums(root: Path) -> None:
 
 def differing_sums(root: Path) -> list[str]:
     """Names in the list of checksums or on disk whose audio is missing, new or different."""
-    listed = dict(reversed(line.split("  ", 1)) for line in (root / SUMS).read_text().splitlines())
+    lines = (line.split("  ", 1) for line in (root / SUMS).read_text().splitlines())
+    listed = {name: digest for digest, name in lines}
     found = audio_checksums(root)
     return sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
 

@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from .catalogue import held_out_palette, training_palette
-from .dsp import RATE, Pcm
+from .dsp import RATE, Pcm, Stems, narrowed, quantised
 from .scene import SCENE_STEMS, render_scene
 from .song import STEMS, render_song
 
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 TRAINING_SEED, DEMO_SEED = 2023, 7305
 # A recording played faster or slower: ranges of the factor on duration, and of the pitch by its inverse.
 VARIANTS = {"a": (0.80, 0.92), "b": (1.08, 1.25)}
+# The demo tracks live in the repository: what keeps them small.
+DEMO_WIDTH, DEMO_BITS = 0.7, 14
 SCENE_STRENGTH = 0.6  # the factor's exponent for scenes, whose speech must stay natural
 
 
@@ -45,9 +47,9 @@ CHALLENGE_NAMES = {"speech": "dialog", "sfx": "effect"}
 
 @dataclass(frozen=True)
 class Rendered:
-    """A song or scene: stems (2, samples) 16-bit by name, and what it is, in words."""
+    """A song or scene: stems (stems, 2, samples) in the kind's order, and what it is, in words."""
 
-    stems: Mapping[str, Pcm]
+    stems: Stems
     description: str
 
 
@@ -57,9 +59,13 @@ def render(kind: Kind, seed: tuple[int, ...], seconds: float, held_out: bool) ->
     palette = held_out_palette() if held_out else training_palette()
     if kind is MUSIC:
         song = render_song(rng, palette, seconds)
-        return Rendered(dict(zip(STEMS, song.stems, strict=True)), song.description)
+        return Rendered(song.stems, song.description)
     scene = render_scene(rng, palette, seconds, held_out)
-    return Rendered(dict(zip(SCENE_STEMS, scene.stems, strict=True)), scene.description)
+    return Rendered(scene.stems, scene.description)
+
+
+def named(kind: Kind, stems: Pcm) -> dict[str, Pcm]:
+    return dict(zip(kind.stems, stems, strict=True))
 
 
 def replayed(stems: Mapping[str, Pcm], factor: float) -> dict[str, Pcm]:
@@ -102,12 +108,20 @@ def render_training(kind: Kind, root: Path, indices: Iterable[int], seconds: flo
         if folder.exists():
             continue
         made = render(kind, (TRAINING_SEED, index), seconds, held_out=False)
+        stems = named(kind, quantised(made.stems))
         rng = np.random.default_rng([TRAINING_SEED, index, kind.stream, 7])
         for tag, (low, high) in {} if validation else VARIANTS.items():
             factor = float(rng.uniform(low, high)) ** (1.0 if kind is MUSIC else SCENE_STRENGTH)
-            write_stems(folder.with_name(folder.name + tag), replayed(made.stems, factor))
-        write_stems(folder, made.stems)
+            write_stems(folder.with_name(folder.name + tag), replayed(stems, factor))
+        write_stems(folder, stems)
         log.info("%s %s: %s", kind.name, folder.name, made.description)
+
+
+def demo_stems(kind: Kind, stems: Stems) -> Pcm:
+    """Stems made small for FLAC: a narrower image, mono dialogue, and no more than DEMO_BITS bits a sample."""
+    widths = [0.0 if stem == "speech" else DEMO_WIDTH for stem in kind.stems]
+    narrow = np.stack([narrowed(stem, width) for stem, width in zip(stems, widths, strict=True)])
+    return quantised(narrow, DEMO_BITS)
 
 
 def demo_files(kind: Kind, name: str, stems: Mapping[str, Pcm]) -> dict[str, Pcm]:
@@ -115,7 +129,8 @@ def demo_files(kind: Kind, name: str, stems: Mapping[str, Pcm]) -> dict[str, Pcm
 
     The mixture is the exact sum of the 16-bit stems.
     """
-    mixture = np.sum(np.stack(list(stems.values())), axis=0, dtype=np.int32).astype(np.int16)
+    total = np.sum(np.stack(list(stems.values())), axis=0, dtype=np.int32)
+    mixture: Pcm = np.asarray(total, dtype=np.int16)
     if kind is MUSIC:
         return {"mixture": mixture, **stems}
     files = {f"{name}_mixture_Lt": mixture[:1], f"{name}_mixture_Rt": mixture[1:]}
@@ -123,15 +138,16 @@ def demo_files(kind: Kind, name: str, stems: Mapping[str, Pcm]) -> dict[str, Pcm
 
 
 def render_demo(kind: Kind, root: Path, count: int, seconds: float) -> list[str]:
-    """The demo tracks root/{kind}_{number}/*.flac, replacing those there; returns a line of text for each."""
+    """The demo tracks root/{song|scene}_{number}/*.flac, replacing those there; returns a line on each."""
     lines = []
     for number in range(1, count + 1):
         name = f"{'song' if kind is MUSIC else 'scene'}_{number}"
         made = render(kind, (DEMO_SEED, number), seconds, held_out=True)
+        stems = named(kind, demo_stems(kind, made.stems))
         shutil.rmtree(root / name, ignore_errors=True)
 
-        def write(into: Path, name: str = name, made: Rendered = made) -> None:
-            for file, audio in demo_files(kind, name, made.stems).items():
+        def write(into: Path, name: str = name, stems: Mapping[str, Pcm] = stems) -> None:
+            for file, audio in demo_files(kind, name, stems).items():
                 soundfile.write(into / f"{file}.flac", audio.T, RATE, subtype="PCM_16", compression_level=1.0)
 
         write_folder(root / name, write)

@@ -10,6 +10,7 @@ from scipy import signal
 RATE = 44_100
 
 Audio = npt.NDArray[np.float32]
+Stems = npt.NDArray[np.float32]  # (stems, channels, samples)
 Floats = npt.NDArray[np.float64]
 Pcm = npt.NDArray[np.int16]
 
@@ -28,7 +29,7 @@ def level(audio: npt.ArrayLike) -> float:
 def active_level(audio: Audio) -> float:
     """RMS level in dBFS over the 100 ms blocks within 30 dB of the loudest one."""
     block = RATE // 10
-    mono_power = np.mean(np.square(audio), axis=0, dtype=np.float64)
+    mono_power = np.asarray(np.mean(np.square(audio), axis=0, dtype=np.float64))
     count = max(1, len(mono_power) // block)
     powers = np.array([part.mean() for part in np.array_split(mono_power, count)])
     return 10.0 * math.log10(float(powers[powers >= powers.max() * 1e-3].mean()) + 1e-20)
@@ -63,7 +64,7 @@ def biquad(kind: str, hz: float, decibels: float = 0.0, q: float = 0.7) -> Float
         ]
     else:
         raise ValueError(f"filter kind {kind!r}: expected low_shelf, high_shelf or peak")
-    return np.array([[*b, *d]]) / d[0]
+    return np.asarray(np.array([[*b, *d]]) / d[0])
 
 
 def filtered(audio: Audio, *sections: Floats) -> Audio:
@@ -93,6 +94,12 @@ def panned(mono: Audio, position: float) -> Audio:
     )
 
 
+def narrowed(audio: Audio, width: float) -> Audio:
+    """Stereo (…, 2, samples) with its width scaled: 0 is mono, 1 is unchanged."""
+    other_side = audio[..., ::-1, :]
+    return np.float32(0.5 + width / 2) * audio + np.float32(0.5 - width / 2) * other_side
+
+
 def room(rng: np.random.Generator, seconds: float, bright_hz: float) -> Audio:
     """Stereo impulse response (2, samples) of a room: early reflections, then noise that dies away.
 
@@ -110,13 +117,13 @@ def room(rng: np.random.Generator, seconds: float, bright_hz: float) -> Audio:
         early[rng.integers(2), min(samples - 1, int(delay * RATE))] += rng.choice([-1.0, 1.0])
     early *= 0.35 * np.sqrt(np.square(tail).sum() / np.square(early).sum())
     response = tail + early
-    return (response / np.sqrt(np.square(response).sum(axis=1, keepdims=True))).astype(np.float32)
+    return np.asarray((response / np.sqrt(np.square(response).sum(axis=1, keepdims=True))).astype(np.float32))
 
 
 def reverberated(audio: Audio, response: Audio, wet_decibels: float) -> Audio:
     """Stereo audio plus its reverberation, whose level is relative to the dry sound; the length is kept."""
     wet = signal.oaconvolve(audio.mean(axis=0, keepdims=True), response, axes=-1)[:, : audio.shape[1]]
-    return audio + np.float32(gain(wet_decibels)) * wet.astype(np.float32)
+    return np.asarray(audio + np.float32(gain(wet_decibels)) * wet.astype(np.float32))
 
 
 def smoothed_peaks(audio: Audio, block: int, release_blocks: float) -> Floats:
@@ -126,7 +133,7 @@ def smoothed_peaks(audio: Audio, block: int, release_blocks: float) -> Floats:
     padded = np.pad(np.square(audio).mean(axis=0), (0, count * block - samples))
     powers = padded.reshape(count, block).mean(axis=1)
     pole = math.exp(-1.0 / release_blocks)
-    return np.sqrt(np.maximum(signal.lfilter([1 - pole], [1, -pole], powers), 1e-12))
+    return np.asarray(np.sqrt(np.maximum(signal.lfilter([1 - pole], [1, -pole], powers), 1e-12)))
 
 
 def compressed(audio: Audio, threshold_decibels: float, ratio: float) -> Audio:
@@ -157,20 +164,23 @@ def limiter(mixture: Audio, ceiling: float) -> Audio:
     return curve(smooth, block, samples)
 
 
-def quantised(stems: Audio) -> Pcm:
+def quantised(stems: Stems, bits: int = 16) -> Pcm:
     """Stems (stems, channels, samples) as 16-bit integers whose sum, too, fits 16 bits.
+
+    With fewer `bits` the lowest ones are zero, which FLAC stores for nothing.
 
     Raises:
         ValueError: a stem or the sum of the rounded stems would clip.
     """
-    whole = np.round(stems.astype(np.float64) * 32768.0)
+    step = 2 ** (16 - bits)
+    whole = np.round(stems.astype(np.float64) * (32768.0 / step)) * step
     peak = max(np.abs(whole).max(initial=0.0), np.abs(whole.sum(axis=0)).max(initial=0.0))
     if peak > 32767:
         raise ValueError(f"stems: peak {peak / 32768:.3f} of full scale would clip; lower the level first")
-    return whole.astype(np.int16)
+    return np.asarray(whole.astype(np.int16))
 
 
-def mastered(stems: Audio, peak_decibels: float) -> Audio:
+def mastered(stems: Stems, peak_decibels: float) -> Stems:
     """Stems (stems, channels, samples) under one common gain: limited by 4 dB, then at the peak asked for.
 
     Every stem gets the same gain curve, so that their sum stays the limited mixture.

@@ -25,7 +25,7 @@ def wandering(rng: Rng, samples: int, per_second: float, low: float, high: float
     """A smooth random curve between low and high that turns about `per_second` times a second."""
     points = rng.uniform(low, high, max(4, int(samples / RATE * per_second) + 3))
     smooth = gaussian_filter1d(points, 0.7, mode="nearest")
-    return np.interp(np.linspace(0, len(points) - 1, samples), np.arange(len(points)), smooth)
+    return np.asarray(np.interp(np.linspace(0, len(points) - 1, samples), np.arange(len(points)), smooth))
 
 
 def decay(samples: int, seconds: float, attack_seconds: float = 0.001) -> Floats:
@@ -74,7 +74,7 @@ def rain(rng: Rng, samples: int) -> Floats:
     bed = noise(rng, samples, band_pass(rng.uniform(400, 1500), rng.uniform(6000, 14000)))
     drops = (rng.random(samples) < rng.uniform(50, 600) / RATE) * rng.exponential(1.0, samples)
     patter = signal.sosfilt(band_pass(rng.uniform(1500, 3000), rng.uniform(5000, 9000)), drops)
-    return bed * wandering(rng, samples, 0.5, 0.7, 1.0) + patter * rng.uniform(4, 20)
+    return np.asarray(bed * wandering(rng, samples, 0.5, 0.7, 1.0) + patter * rng.uniform(4, 20))
 
 
 def wind(rng: Rng, samples: int) -> Floats:
@@ -98,7 +98,7 @@ def fire(rng: Rng, samples: int) -> Floats:
     crackles = (rng.random(samples) < rng.uniform(8, 40) / RATE) * rng.exponential(1.0, samples)
     snap = noise(rng, int(0.02 * RATE), band_pass(1500, 9000)) * decay(int(0.02 * RATE), 0.02)
     roar = noise(rng, samples, low_pass(350)) * wandering(rng, samples, 4, 0.4, 1.0)
-    return signal.oaconvolve(crackles, snap)[:samples] * rng.uniform(1, 4) + roar
+    return np.asarray(signal.oaconvolve(crackles, snap)[:samples] * rng.uniform(1, 4) + roar)
 
 
 def stream(rng: Rng, samples: int) -> Floats:
@@ -133,7 +133,9 @@ def machinery(rng: Rng, samples: int) -> Floats:
         for k in range(1, 14)
     )
     beat = 1 + 0.6 * signal.square(2 * np.pi * rng.uniform(1, 8) * time, 0.4)
-    return hum + noise(rng, samples, band_pass(300, rng.uniform(1500, 6000))) * beat * rng.uniform(0.2, 1.0)
+    return np.asarray(
+        hum + noise(rng, samples, band_pass(300, rng.uniform(1500, 6000))) * beat * rng.uniform(0.2, 1.0)
+    )
 
 
 def crickets(rng: Rng, samples: int) -> Floats:
@@ -200,7 +202,7 @@ def car_pass(rng: Rng, samples: int) -> Floats:
     doppler = 1.0 - 0.08 * np.tanh((time - middle) * 2)
     engine = signal.sawtooth(2 * np.pi * np.cumsum(rng.uniform(50, 140) * doppler) / RATE)
     engine = signal.sosfilt(low_pass(900), engine)
-    return near * (engine + 0.7 * noise(rng, samples, band_pass(200, 3000)))
+    return np.asarray(near * (engine + 0.7 * noise(rng, samples, band_pass(200, 3000))))
 
 
 def siren(rng: Rng, samples: int) -> Floats:
@@ -268,7 +270,7 @@ def whoosh(rng: Rng, samples: int) -> Floats:
     peak = rng.uniform(0.4, 0.7)
     envelope = np.exp(-0.5 * ((position - peak) / 0.18) ** 2)
     low, high = noise(rng, n, band_pass(200, 900)), noise(rng, n, band_pass(1200, 6000))
-    return (low * (1 - envelope) + high * envelope) * envelope
+    return np.asarray((low * (1 - envelope) + high * envelope) * envelope)
 
 
 def beeps(rng: Rng, samples: int) -> Floats:
@@ -311,7 +313,7 @@ def creak(rng: Rng, samples: int) -> Floats:
     rate = wandering(rng, n, 4, 20, 140)
     pulses = (np.diff(np.floor(np.cumsum(rate) / RATE), prepend=0) > 0) * rng.uniform(0.4, 1, n)
     body = ringing(rng, int(0.05 * RATE), np.array([rng.uniform(300, 700), 1100.0, 2300.0, 3900.0]), 0.05)
-    return signal.oaconvolve(pulses, body)[:n] * np.hanning(n)
+    return np.asarray(signal.oaconvolve(pulses, body)[:n] * np.hanning(n))
 
 
 def gunshots(rng: Rng, samples: int) -> Floats:
@@ -329,7 +331,7 @@ def barks(rng: Rng, samples: int) -> Floats:
         n = int(rng.uniform(0.12, 0.25) * RATE)
         sweep = base * (1 + 0.5 * np.sin(np.linspace(0, np.pi, n)))
         buzz = signal.sawtooth(2 * np.pi * np.cumsum(sweep) / RATE) + 0.5 * noise(rng, n)
-        return signal.sosfilt(band_pass(500, 1800), buzz) * np.hanning(n)
+        return np.asarray(signal.sosfilt(band_pass(500, 1800), buzz) * np.hanning(n))
 
     return repeated(rng, samples, rng.uniform(0.3, 0.8), 0.3, bark)
 
@@ -358,14 +360,16 @@ def drill(rng: Rng, samples: int) -> Floats:
         np.repeat(rng.uniform(0.3, 1.0, samples // RATE + 1), RATE)[:samples], 4000
     )
     buzz = signal.sawtooth(2 * np.pi * np.cumsum(speed) / RATE)
-    return signal.sosfilt(high_pass(200), buzz) + 0.4 * noise(rng, samples, band_pass(1500, 8000))
+    return np.asarray(signal.sosfilt(high_pass(200), buzz) + 0.4 * noise(rng, samples, band_pass(1500, 8000)))
 
 
 def horn(rng: Rng, samples: int) -> Floats:
     time = np.arange(samples) / RATE
     base = rng.uniform(220, 340)
     chord = sum(signal.sawtooth(2 * np.pi * base * ratio * time) for ratio in (1.0, 1.26, 1.5))
-    return signal.sosfilt(low_pass(2500), chord) * np.minimum(1, np.minimum(time, time[::-1]) / 0.08)
+    return np.asarray(
+        signal.sosfilt(low_pass(2500), chord) * np.minimum(1, np.minimum(time, time[::-1]) / 0.08)
+    )
 
 
 def heartbeat(rng: Rng, samples: int) -> Floats:

@@ -15,7 +15,7 @@ from .catalogue import Palette
 from .composer import compose, pick
 from .dsp import RATE, Audio
 from .midi import Note, Part
-from .song import bass_stem, drum_stem, levelled, narrowed, other_stem, random_voice, tone
+from .song import bass_stem, drum_stem, levelled, other_stem, random_voice, tone
 from .text import sentence
 from .tools import play, speak
 
@@ -30,9 +30,9 @@ PEAK_DECIBELS = -1.2
 
 @dataclass(frozen=True)
 class RenderedScene:
-    """Stems (stems in SCENE_STEMS' order, 2, samples) as 16-bit integers, and what they are, in words."""
+    """Stems (stems in SCENE_STEMS' order, 2, samples) whose sum is the mixture, and what they are, in words."""
 
-    stems: dsp.Pcm
+    stems: dsp.Stems
     description: str
 
 
@@ -154,32 +154,28 @@ def spread_wide(rng: Rng, mono: Audio, width: float) -> Audio:
     taps = rng.standard_normal((2, 900)) * np.exp(-np.arange(900) / 200)
     taps /= np.sqrt(np.square(taps).sum(axis=1, keepdims=True))
     stereo = np.stack([np.convolve(mono, side)[: len(mono)] for side in taps]).astype(np.float32)
-    return narrowed(stereo, width)
+    return dsp.narrowed(stereo, width)
 
 
-def effect_event(
-    rng: Rng, palette: Palette, make: effects.Generator, seconds: float, response: Audio
-) -> Audio:
-    """One effect in the room, standing or moving across the image: (2, samples)."""
-    if rng.random() < 0.12:
-        mono = font_effect(rng, palette, seconds).mean(axis=0)
-    else:
-        mono = effects.rendered(rng, make, seconds)
-    mono = tone(rng, np.pad(mono, (0, RATE // 3))[None])[0]
+def moved(rng: Rng, mono: Audio, response: Audio) -> Audio:
+    """A mono effect in the room, standing or moving across the image: (2, samples)."""
+    padded = tone(rng, np.pad(mono, (0, RATE // 3))[None])[0]
     start, end = rng.uniform(-0.8, 0.8, 2)
-    path = np.linspace(start, end if rng.random() < 0.3 else start, len(mono))
+    path = np.linspace(start, end if rng.random() < 0.3 else start, len(padded))
     angle = (path + 1.0) * np.pi / 4.0
-    stereo = np.stack([mono * np.cos(angle), mono * np.sin(angle)]).astype(np.float32)
+    stereo = np.stack([padded * np.cos(angle), padded * np.sin(angle)]).astype(np.float32)
     return dsp.reverberated(stereo, response, float(rng.uniform(-30, -8)))
 
 
-def font_effect(rng: Rng, palette: Palette, seconds: float) -> Audio:
-    """One of General MIDI's sound effects."""
+def font_effect(rng: Rng, palette: Palette, seconds: float) -> tuple[Audio, str]:
+    """One of General MIDI's sound effects, mono, and its program's number."""
     notes = tuple(
         Note(float(start), seconds / 2, int(rng.integers(48, 76)), int(rng.integers(80, 120)))
         for start in rng.uniform(0, seconds / 2, int(rng.integers(1, 3)))
     )
-    return levelled(play((Part(pick(rng, palette.effects), notes),), seconds), -20.0)
+    program = pick(rng, palette.effects)
+    played = play((Part(program, notes),), seconds)
+    return levelled(played, -20.0).mean(axis=0), f"GM {program.number + 1}"
 
 
 def effect_track(
@@ -198,14 +194,18 @@ def effect_track(
         names.append(make.__name__)
     few = pick(rng, ((0.2, 1.5), (0.5, 3.0), (1.0, 5.0)))
     for start, length in spans(rng, seconds, few, (0.8, 5.0)):
-        make = pick(rng, textures if rng.random() < 0.2 else events)
-        clip = effect_event(rng, palette, make, length, response)
+        if rng.random() < 0.12:
+            mono, name = font_effect(rng, palette, length)
+        else:
+            make = pick(rng, textures if rng.random() < 0.2 else events)
+            mono, name = effects.rendered(rng, make, length), make.__name__
+        clip = moved(rng, mono, response)
         added(
             track,
             at_loudness(clip, target + float(rng.uniform(-CLIP_SPREAD, CLIP_SPREAD))),
             int(start * RATE),
         )
-        names.append(make.__name__)
+        names.append(name)
     return track, ", ".join(names)
 
 
@@ -229,4 +229,4 @@ def render_scene(rng: Rng, palette: Palette, seconds: float, held_out: bool) -> 
     ceiling = dsp.gain(PEAK_DECIBELS)
     if peak > ceiling:
         stems = stems * np.float32(ceiling / peak)
-    return RenderedScene(dsp.quantised(stems), f"voices {cast}; effects {names}")
+    return RenderedScene(stems, f"voices {cast}; effects {names}")

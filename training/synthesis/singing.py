@@ -41,7 +41,7 @@ def warped(envelope: Floats, factor: float) -> Floats:
     position = np.minimum(np.arange(envelope.shape[1]) / factor, envelope.shape[1] - 1.001)
     below = position.astype(int)
     share = position - below
-    return envelope[:, below] * (1 - share) + envelope[:, below + 1] * share
+    return np.asarray(envelope[:, below] * (1 - share) + envelope[:, below + 1] * share)
 
 
 def analysed(word: str, voice: Voice) -> SpokenWord:
@@ -99,7 +99,7 @@ def pitch_curve(rng: np.random.Generator, notes: tuple[SungNote, ...], frames: i
         vibrato[start : start + length] = wave[: max(0, frames - start)]
     drift = gaussian_filter1d(rng.standard_normal(frames), 20)
     drift *= rng.uniform(0.04, 0.12) / max(float(drift.std()), 1e-9)
-    return gaussian_filter1d(steps, rng.uniform(4, 9)) + vibrato + drift
+    return np.asarray(gaussian_filter1d(steps, rng.uniform(4, 9)) + vibrato + drift)
 
 
 def phrases(notes: tuple[SungNote, ...]) -> list[tuple[SungNote, ...]]:

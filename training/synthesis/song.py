@@ -17,9 +17,9 @@ CUTOFF_HZ = 16_000.0
 
 @dataclass(frozen=True)
 class RenderedSong:
-    """Stems (stems in STEMS' order, 2, samples) as 16-bit integers, and what they are, in words."""
+    """Stems (stems in STEMS' order, 2, samples) whose sum is the mixture, and what they are, in words."""
 
-    stems: dsp.Pcm
+    stems: dsp.Stems
     description: str
 
 
@@ -60,17 +60,11 @@ def tone(rng: Rng, audio: Audio, strength: float = 1.0) -> Audio:
 def driven(audio: Audio, amount: float) -> Audio:
     """Soft saturation; `amount` is how far above the tanh's knee the peaks are driven."""
     scale = np.float32(amount / max(float(np.abs(audio).max()), 1e-9))
-    return np.tanh(audio * scale).astype(np.float32)
-
-
-def narrowed(audio: Audio, width: float) -> Audio:
-    """Stereo width scaled: 0 is mono, 1 is unchanged."""
-    mid, side = audio.mean(axis=0), (audio[0] - audio[1]) / 2 * np.float32(width)
-    return np.stack([mid + side, mid - side])
+    return np.asarray(np.tanh(audio * scale).astype(np.float32))
 
 
 def drum_stem(rng: Rng, song: Song, response: Audio) -> Audio:
-    raw = narrowed(play((song.drums,), song.seconds), float(rng.uniform(0.3, 1.0)))
+    raw = dsp.narrowed(play((song.drums,), song.seconds), float(rng.uniform(0.3, 1.0)))
     shaped = dsp.compressed(tone(rng, levelled(raw, -20.0)), -18.0, float(rng.uniform(1.0, 2.5)))
     if rng.random() < 0.3:
         shaped = driven(shaped, float(rng.uniform(0.8, 2.0)))
@@ -78,7 +72,7 @@ def drum_stem(rng: Rng, song: Song, response: Audio) -> Audio:
 
 
 def bass_stem(rng: Rng, song: Song) -> Audio:
-    raw = narrowed(play((song.bass,), song.seconds), 0.0)
+    raw = dsp.narrowed(play((song.bass,), song.seconds), 0.0)
     shaped = tone(rng, levelled(raw, -20.0), 0.8)
     if rng.random() < 0.45:
         shaped = driven(shaped, float(rng.uniform(0.8, 3.0)))
@@ -154,4 +148,4 @@ def render_song(rng: Rng, palette: Palette, seconds: float) -> RenderedSong:
     fade = round(0.02 * RATE)
     stems[..., -fade:] *= np.linspace(1.0, 0.0, fade, dtype=np.float32)
     mastered = dsp.mastered(stems, float(rng.uniform(-4.0, -1.2)))
-    return RenderedSong(dsp.quantised(mastered), f"{song.title}, sung by {voice.name}")
+    return RenderedSong(mastered, f"{song.title}, sung by {voice.name}")

@@ -2,23 +2,55 @@
 
 import numpy as np
 
+
+def split(text: str, separator: str) -> tuple[str, ...]:
+    return tuple(text.split(separator))
+
+
 # One syllable each, so that one word is one note.
-NOUNS = (
+NOUNS = split(
     "moon rain light road heart night sea sky fire stone wind star dream door hand time day song "
     "train street snow rose glass wave shore home bridge flame clock dance room cloud hill town "
-    "ghost gold bell leaf tide spark field drum ship storm line wall year sound face mile spring"
-).split()
-VERBS = (
-    "run fall wait stay burn fly hold call sing know need love find leave move shine break turn "
-    "feel dream dance cry climb drift glow sail rise fade hide chase send ride"
-).split()
-ADJECTIVES = (
-    "cold bright long slow blue wild deep lost young old warm dark sweet free high low true still "
-    "gold red strange soft loud thin near far"
-).split()
-SMALL = (
-    "I you we they she he the a my your our and but so when till now here there oh in on to of for".split()
+    "ghost gold bell leaf tide spark field drum ship storm line wall year sound face mile spring",
+    " ",
 )
+VERBS = split(
+    "run fall wait stay burn fly hold call sing know need love find leave move shine break turn feel "
+    "dream dance cry climb drift glow sail rise fade hide chase send ride",
+    " ",
+)
+ADJECTIVES = split(
+    "cold bright long slow blue wild deep lost young old warm dark sweet free high low true still "
+    "gold red strange soft loud thin near far",
+    " ",
+)
+SMALL = [
+    "I",
+    "you",
+    "we",
+    "they",
+    "she",
+    "he",
+    "the",
+    "a",
+    "my",
+    "your",
+    "our",
+    "and",
+    "but",
+    "so",
+    "when",
+    "till",
+    "now",
+    "here",
+    "there",
+    "oh",
+    "in",
+    "on",
+    "to",
+    "of",
+    "for",
+]
 FORMS = (
     "I V the A N", "you V me in the N", "we V all N", "oh A N V me", "the N and the N V",
     "when the A N V", "so V now V now", "my A A N", "no N to V", "I V you I V you", "hey hey V on",
@@ -34,22 +66,26 @@ def lyric_line(rng: np.random.Generator) -> tuple[str, ...]:
     return tuple(pick[word][rng.integers(len(pick[word]))] if word in pick else word for word in form)
 
 
-PEOPLE = (
+PEOPLE = split(
     "the captain|my sister|the doctor|old Martin|nobody|the whole crew|your brother|a stranger|"
-    "the night nurse|Helen|the driver|our neighbour|the inspector|Doctor Mills|the pilot|someone"
-).split("|")
-PLACES = (
+    "the night nurse|Helen|the driver|our neighbour|the inspector|Doctor Mills|the pilot|someone",
+    "|",
+)
+PLACES = split(
     "the harbour|the upper floor|the old mill|the station|the bridge|the north gate|the kitchen|"
-    "the river|the lighthouse|the hangar|the market|the cellar|the school|the edge of the forest"
-).split("|")
-THINGS = (
+    "the river|the lighthouse|the hangar|the market|the cellar|the school|the edge of the forest",
+    "|",
+)
+THINGS = split(
     "the map|a silver key|the letter|the radio|that engine|the red box|a lantern|the last ticket|"
-    "the camera|your coat|the blue file|three ropes|the medicine|an empty bottle|the recording"
-).split("|")
-TIMES = (
+    "the camera|your coat|the blue file|three ropes|the medicine|an empty bottle|the recording",
+    "|",
+)
+TIMES = split(
     "tonight|before sunrise|at noon|on Friday|in ten minutes|every single day|after the storm|"
-    "last winter|by the end of the week|when the bell rings|a year ago|right now"
-).split("|")
+    "last winter|by the end of the week|when the bell rings|a year ago|right now",
+    "|",
+)
 SENTENCES = (
     "I told you, P took T from L.", "Wait, did you hear that?", "P will be here W.",
     "We have to leave L W.", "Where did you put T?", "No. I will not give T to P.",
