@@ -5,15 +5,17 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from evaluator.commands import baseline, compare, leaderboard, submit
+from evaluator.commands import ablate, baseline, compare, leaderboard, submit, tune
 from evaluator.dataset import DataError
+from evaluator.estimator import EstimatorError
 from evaluator.leaderboard import LeaderboardError
 from evaluator.results import ResultError
+from evaluator.tune import TuneError
 
 UNUSABLE = 2
 
 # Each has add_parser(subparsers), which sets the default `run`: arguments -> exit code.
-COMMANDS = (leaderboard, baseline, compare, submit)
+COMMANDS = (leaderboard, baseline, compare, ablate, tune, submit)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `… | head`
         sys.stderr.close()
         return 0
-    except (LeaderboardError, ResultError, DataError) as error:
+    except (LeaderboardError, ResultError, DataError, EstimatorError, TuneError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return UNUSABLE
 

@@ -14,7 +14,11 @@ ALLOWED = {
     "evaluator": {"evaluator"},
     "training": {"training", "my_submission", "evaluator"},
 }
-EXCEPTIONS = {"evaluator/worker.py": {"my_submission"}}
+# Mains of child processes; the evaluator itself never runs a submission.
+EXCEPTIONS = {
+    "evaluator/worker.py": {"my_submission"},
+    "evaluator/estimate_worker.py": {"my_submission", "evaluator"},
+}
 PURE = (
     "my_submission/chunking.py",
     "my_submission/augment.py",

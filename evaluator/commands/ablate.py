@@ -1,0 +1,74 @@
+"""`python -m evaluator ablate`."""
+
+import sys
+from argparse import Namespace
+from fnmatch import fnmatch
+from pathlib import Path
+
+from tqdm import tqdm
+
+from evaluator import ablate, dataset, estimator
+from evaluator.commands import Subparsers, estimator_options
+from evaluator.dataset import Track
+from evaluator.display import BAR, CheckBar
+from evaluator.estimator import EstimatorError
+from evaluator.variants import FULL, Variant, variants
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "ablate",
+        help="what is each part of an ensemble worth?",
+        description="Score a preset, the preset without each of its members, augmentations and steps, and each "
+        "member alone. What variants have in common is computed once.",
+        epilog="RTF is what the models took, in seconds per second of audio, when their estimates were computed.",
+    )
+    estimator_options.add(parser)
+    parser.add_argument(
+        "--variants", metavar="GLOB", help="only those whose name matches, beside the whole preset"
+    )
+    parser.add_argument("--list", action="store_true", help="list the variants, run nothing")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown, too")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV, too")
+    parser.set_defaults(run=_run)
+
+
+def _run(given: Namespace) -> int:
+    with estimator_options.make_estimator(given) as runner:
+        file = estimator.preset_file(given.preset)
+        info = runner.describe(file)
+        chosen = _choose(variants(ablate.read_document(file), info), given.variants)
+        if given.list:
+            print("\n".join(variant.name for variant in chosen))
+            return 0
+        runner.require(file)
+        data = estimator_options.load_data(given, info)
+        with CheckBar() as checked:
+            dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
+        total = len(chosen) * len(data.tracks)
+        with tqdm(total=total, file=sys.stderr, bar_format=BAR, desc=data.tracks[0].name) as bar:
+
+            def progress(track: Track, variant: Variant) -> None:
+                bar.set_description_str(f"{track.name}, {variant.name}", refresh=False)
+                bar.update()
+
+            rows = ablate.ablate(runner, chosen, data, progress)
+    stems = data.challenge.stems
+    if given.markdown is not None:
+        given.markdown.write_text(ablate.as_markdown(rows, stems), encoding="utf-8")
+    if given.csv is not None:
+        given.csv.write_text(ablate.as_csv(rows, stems), encoding="utf-8")
+    print(ablate.as_text(rows, stems))
+    tracks = "1 track" if len(data.tracks) == 1 else f"{len(data.tracks)} tracks"
+    print(f"SDR in dB over {tracks} of {data.path}; models on {info.device}, {info.precision}.")
+    return 0
+
+
+def _choose(found: list[Variant], pattern: str | None) -> list[Variant]:
+    if pattern is None:
+        return found
+    chosen = [variant for variant in found if variant.name == FULL or fnmatch(variant.name, pattern)]
+    if len(chosen) == 1:
+        raise EstimatorError(f"--variants {pattern!r}: matches none; --list names them all")
+    return chosen

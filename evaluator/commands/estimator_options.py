@@ -1,0 +1,61 @@
+"""What `tune` and `ablate` have in common: a preset, tracks, how members are run, where estimates are kept."""
+
+import argparse
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from evaluator import dataset, estimator
+from evaluator.dataset import Dataset
+from evaluator.estimator import Estimator, EstimatorError, PresetInfo
+from evaluator.preparation import DEMO
+
+GIB = 1 << 30
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the common arguments."""
+    parser.add_argument("preset", metavar="PRESET", help="name or YAML file")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="tracks with references (default: the demo tracks)"
+    )
+    parser.add_argument("--only", metavar="GLOB", help="use the tracks whose name matches")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: auto, which is fp32)"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        default=estimator.CACHE,
+        help="where estimates are kept (default: .cache/estimates of this repository)",
+    )
+    parser.add_argument(
+        "--cache-limit",
+        type=_gib,
+        metavar="GIB",
+        default=estimator.CACHE_LIMIT_BYTES,
+        help=f"what it may hold (default: {estimator.CACHE_LIMIT_BYTES // GIB}); the longest unused goes first",
+    )
+
+
+def _gib(text: str) -> int:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 on")
+    return int(value * GIB)
+
+
+def make_estimator(given: Namespace) -> Estimator:
+    """The process that runs members, not started yet."""
+    return Estimator(given.cache, given.cache_limit, given.device, given.precision)
+
+
+def load_data(given: Namespace, info: PresetInfo) -> Dataset:
+    """The tracks to work on; EstimatorError where they are of another challenge than the preset."""
+    data = dataset.load(given.data or DEMO / info.track, given.only)
+    if data.challenge.name != info.track:
+        raise EstimatorError(
+            f"preset {given.preset} is for the {info.track} track, but {data.path} holds {data.challenge.name} tracks"
+        )
+    return data

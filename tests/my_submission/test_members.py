@@ -1,0 +1,142 @@
+"""The members of a step, one by one, are what the ensemble is made of."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from my_submission.chunking import Geometry
+from my_submission.ensemble import Ensemble, Pass
+from my_submission.inference import ChunkModel, ModelPool
+from my_submission.members import (
+    blend_of,
+    compute_pass,
+    member_estimates,
+    run_step,
+    separate,
+    step_input,
+    used_sources,
+)
+from my_submission.preset import PRESETS_FOLDER, Preset, load_preset
+
+MUSIC = ("drums", "bass", "other", "vocals")
+
+
+class Network:
+    """A 'network' that is neither linear nor independent of where its chunk begins."""
+
+    geometry = Geometry(9_000)
+
+    def __init__(self, sources: tuple[str, ...], seed: int) -> None:
+        self.sources = sources
+        self.gains = torch.rand(len(sources), 1, 1, generator=torch.Generator().manual_seed(seed))
+
+    def __call__(self, chunks: Tensor) -> Tensor:
+        ramp = torch.linspace(0.5, 1, chunks.shape[-1])
+        return torch.tanh(chunks[:, None] * self.gains + 0.1) * ramp
+
+
+def networks(preset: Preset) -> dict[str, ChunkModel]:
+    return {
+        name: Network(preset.manifest.checkpoints[name].sources, seed)
+        for seed, name in enumerate(preset.checkpoints)
+    }
+
+
+class Runner:
+    """A RunPass that computes, and remembers what it was asked for."""
+
+    def __init__(self, preset: Preset) -> None:
+        self.models = networks(preset)
+        self.asked: list[tuple[Pass, float]] = []
+
+    def __call__(self, one: Pass, signal: Tensor) -> Mapping[str, Tensor]:
+        self.asked.append((one, float(signal.sum())))
+        whole = {source: torch.zeros_like(signal) for source in used_sources(one)}
+        for start, pieces in compute_pass(one, self.models[one.checkpoint], signal):
+            for source, piece in pieces.items():
+                whole[source][:, start : start + piece.shape[-1]] = piece
+        return whole
+
+
+def small(name: str, tmp_path: Path, **changes: object) -> Preset:
+    """A published preset with few shifts and little overlap, and these keys in its last step."""
+    document = yaml.safe_load((PRESETS_FOLDER / f"{name}.yaml").read_text())
+    document["steps"][-1].update(changes)
+    path = tmp_path / f"{name}-small.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return load_preset(path).override(overlap=0.25, shifts=1)
+
+
+@pytest.mark.parametrize("name", ["mdx-c", "cdx-b", "cdx-dnr"])
+def test_step_by_step_is_what_the_ensemble_streams(name: str, tmp_path: Path, noise: Tensor) -> None:
+    preset = small(name, tmp_path)
+    pool = type("Pool", (), {"get": staticmethod(networks(preset).__getitem__)})()
+    streamed = Ensemble(preset, cast(ModelPool, pool), seed=3).separate(noise)
+    whole = separate(preset, noise, 3, Runner(preset))
+    assert whole.keys() == streamed.keys()
+    for stem, estimate in streamed.items():
+        torch.testing.assert_close(whole[stem], estimate, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [("mdx-c", {}), ("cdx-b", {"loudness_lufs": -30}), ("cdx-dnr", {})]
+)
+def test_weighted_means_of_the_members_are_what_a_step_is_made_of(
+    name: str, changes: dict[str, object], tmp_path: Path, noise: Tensor
+) -> None:
+    preset = small(name, tmp_path, **changes)
+    run = Runner(preset)
+    for step in preset.steps:
+        signal = step_input(preset, step.name, noise, 0, run)[1]
+        means = {stem: torch.zeros_like(noise, dtype=torch.float64) for stem in step.stems}
+        for place, estimates in member_estimates(step, preset, signal, 0, run):
+            assert estimates.keys() == step.members[place].weights.keys()
+            for stem, estimate in estimates.items():
+                total = sum(member.weights.get(stem, 0) for member in step.members)
+                means[stem] += step.members[place].weights[stem] / total * estimate.double()
+        made = run_step(step, preset, signal, 0, run)
+        blend = blend_of(step)
+        assert blend.keys() == made.keys() == set(step.makes)
+        for output, coefficients in blend.items():
+            mixed = sum(coefficients[stem] * mean for stem, mean in means.items())
+            mixed = mixed + coefficients["input"] * signal.double()
+            torch.testing.assert_close(made[output].double(), mixed, rtol=0, atol=1e-6)
+
+
+def test_members_estimate_apart_what_they_estimate_together(tmp_path: Path, noise: Tensor) -> None:
+    """Neither taking a member away nor looking at one alone changes a pass, random delays included."""
+    preset = small("mdx-c", tmp_path)
+    step = preset.steps[-1]
+    together = Runner(preset)
+    run_step(step, preset, noise, 0, together)
+    passes = {(one.checkpoint, one.augmentation) for one, _ in together.asked}
+    alone = Runner(preset)
+    list(member_estimates(step, preset, noise, 0, alone))
+    assert {(one.checkpoint, one.augmentation) for one, _ in alone.asked} == passes
+    without = replace(step, members=step.members[1:])
+    fewer = Runner(preset)
+    run_step(without, preset, noise, 0, fewer)
+    assert {(one.checkpoint, one.augmentation) for one, _ in fewer.asked} < passes
+
+
+def test_blend_is_the_one_of_facts_3() -> None:
+    """bass = (instrumental − other − drums + 2·bass)/3, and the residual of a step is what its stems leave."""
+    vocals, instruments = load_preset("mdx-c").steps
+    assert blend_of(vocals) == {
+        "vocals": {"vocals": 1, "input": 0},
+        "instrumental": {"vocals": -1, "input": 1},
+    }
+    expected = {"bass": 2 / 3, "drums": -1 / 3, "other": -1 / 3, "input": 1 / 3}
+    assert blend_of(instruments)["bass"] == pytest.approx(expected)
+
+
+def test_an_unknown_step_says_which_there_are(noise: Tensor) -> None:
+    preset = load_preset("mdx-c")
+    with pytest.raises(ValueError, match="no step 'bass'; it has vocals, instruments"):
+        step_input(preset, "bass", noise, 0, Runner(preset))
