@@ -42,10 +42,10 @@ def main() -> None:
             spec = replace(spec, hidden=[*spec.hidden, "/sys/fs/cgroup"])
         with _opened(group) as join_files:
             worker = launch.launch(spec, facilities, join_files)
-        _emit({"event": "isolation", **_isolation(spec, facilities, group, worker)})
+        emit({"event": "isolation", **_isolation(spec, facilities, group, worker)})
         Keeper(spec, group, worker).run()
     except (launch.LaunchError, OSError) as error:
-        _emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
+        emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
     finally:
         if group is not None:
             group.kill()
@@ -85,7 +85,7 @@ def _isolation(
     }
 
 
-def _emit(event: dict[str, Any]) -> None:
+def emit(event: dict[str, Any]) -> None:
     """One line in one write, so that it never mixes with the worker's."""
     with contextlib.suppress(BrokenPipeError):
         os.write(1, (json.dumps(event) + "\n").encode())
@@ -127,7 +127,7 @@ class Keeper:
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 self._worker.kill()
         self._worker.kill()
-        _emit(
+        emit(
             {
                 "event": "exited",
                 "code": status if status >= 0 else None,
@@ -148,7 +148,7 @@ class Keeper:
             self._kill_at = time.monotonic() + request["grace_seconds"]
         elif request["op"] == "usage":
             self._sample()
-            _emit({"event": "usage", **self._usage()})
+            emit({"event": "usage", **self._usage()})
         else:
             self._peak_bytes = 0
             with contextlib.suppress(BrokenPipeError):  # it has just ended; the loop will see to that

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evaluator import dataset, results, submission
 from evaluator.challenge import CHALLENGES
+from evaluator.container import container_runner
 from evaluator.dataset import Dataset, Track
 from evaluator.evaluation import RESULT_FILE, Job
 from evaluator.results import DataInfo, Plan
@@ -17,7 +18,7 @@ from evaluator.submission import PRESET_VARIABLE
 
 DEMO = REPOSITORY / "local_data" / "demo"
 RUNS = REPOSITORY / "runs"
-RUNNERS = ("process",)
+RUNNERS = ("process", "docker")
 WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use, separated by commas
 
 
@@ -46,7 +47,8 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
     """Settle what the options leave open and check the data; nothing of the submission is constructed.
 
     `checked` is called with each track whose files were read, and the number of tracks.
-    Raises UsageError, SubmissionError or DataError.
+    Raises UsageError, SubmissionError or DataError; EngineError where a container is asked for and there is no
+    engine.
     """
     path = submission.check_folder(options.submission)
     asked = None if options.data is None else dataset.load(options.data, options.only)
@@ -67,7 +69,7 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
         dataset=data,
         out=out,
         keep_estimates=options.keep_estimates or options.out is not None,
-        make_runner=_process_runner(path, options.limits, _environment(preset), data, out),
+        make_runner=_runner(options, path, _environment(preset), data, out),
     )
 
 
@@ -118,15 +120,17 @@ def _out_folder(options: Options, plan: Plan) -> Path:
     raise UsageError(f"--resume: no interrupted run with these settings in {RUNS}; give its --out")
 
 
-def _process_runner(
-    path: Path, limits: Limits, environment: Mapping[str, str], data: Dataset, out: Path
+def _runner(
+    options: Options, path: Path, environment: Mapping[str, str], data: Dataset, out: Path
 ) -> Callable[[Workplace], Runner]:
     keep = [path, out, REPOSITORY / "evaluator", Path(sys.prefix), Path(sys.base_prefix)]
     hidden = hidden_paths(data, keep)
+    if options.runner == "docker":
+        return container_runner(path, options.limits, environment, hidden)
     without = [name for name in os.environ.get(WITHOUT_VARIABLE, "").split(",") if name]
 
     def make(workplace: Workplace) -> Runner:
-        return ProcessRunner(path, workplace, limits, environment, hidden, [out], without)
+        return ProcessRunner(path, workplace, options.limits, environment, hidden, [out], without)
 
     return make
 

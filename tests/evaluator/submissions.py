@@ -80,9 +80,11 @@ SEPARATE = {
         print("the last line")
     """,
     "nan": "arrays['bass'] = arrays['bass'].copy(); arrays['bass'][5, 1] = np.nan",
-    "wrong_length": "arrays['drums'] = arrays['drums'][:-1]",
-    "wrong_rate": "rates['other'] = 48000",
-    "mono": "arrays['other'] = arrays['other'][:, :1]",
+    "wrong_length_rate_and_channels": """
+        arrays['bass'] = arrays['bass'][:-1]
+        rates['drums'] = 48000
+        arrays['other'] = arrays['other'][:, :1]
+    """,
     "missing_stem": "del arrays['vocals']",
     "extra_stem": "arrays['guitar'] = arrays['bass']",
     "opens_a_socket": """

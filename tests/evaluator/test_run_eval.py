@@ -42,6 +42,13 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
 
 
+def wait_for_a_track(path: Path) -> None:
+    """Return when a track is recorded in the result file; scoring may lag behind separation."""
+    deadline = time.monotonic() + 30
+    while not json.loads(path.read_text())["tracks"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def without_times(item: Any) -> Any:
     """A result without what differs between two runs of the same."""
     if isinstance(item, dict):
@@ -154,6 +161,7 @@ def test_ending_the_evaluator_ends_everything_and_keeps_what_is_done(
         arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as evaluator:
         assert processes.wait_until(marker, present=True)
+        wait_for_a_track(tmp_path / "out" / "result.json")
         evaluator.send_signal(number)
         _, errors = evaluator.communicate(timeout=60)
     assert processes.wait_until(marker, present=False)

@@ -82,9 +82,12 @@ def test_scaled_mixture_has_the_score_of_the_closed_form(tmp_path: Path) -> None
         ("raises", "crashed", "RuntimeError: no such luck"),
         ("segfaults", "crashed", "ended by SIGSEGV during track"),
         ("nan", "invalid_output", "bass: NaN or infinite samples"),
-        ("wrong_length", "invalid_output", "drums: length in samples 22049, expected 22050"),
-        ("wrong_rate", "invalid_output", "other: sample rate 48000, expected 44100"),
-        ("mono", "invalid_output", "other: channels 1, expected 2"),
+        (
+            "wrong_length_rate_and_channels",
+            "invalid_output",
+            "bass: length in samples 22049, expected 22050; drums: sample rate 48000, expected 44100; "
+            "other: channels 1, expected 2",
+        ),
         ("missing_stem", "crashed", "AssertionError"),
         ("extra_stem", "crashed", "AssertionError"),
         ("writes_elsewhere", "invalid_output", "bass: bass.wav is a link"),
@@ -123,7 +126,7 @@ def test_grandchildren_die_too(
 
 
 @linux
-@pytest.mark.parametrize("without", WITHOUT)
+@pytest.mark.parametrize("without", ["", "namespaces,cgroup"])
 def test_forking_a_lot_is_no_failure_but_nothing_of_it_is_left(
     tmp_path: Path, marker: str, without: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
