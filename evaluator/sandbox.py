@@ -4,109 +4,47 @@
 A runner judges nothing about estimates: it says whether the submission finished in time, and how it failed.
 """
 
-import json
 import os
-import queue
 import re
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from evaluator import machine
 from evaluator.launch import WorkerSpec
-from evaluator.output_log import OutputLog
+from evaluator.limits import Isolation, Limits, effective_memory_bytes, gib
+from evaluator.session import ANSWER_SECONDS, REPOSITORY, Launcher, SandboxError, Session
+
+__all__ = [
+    "OWN_WRAPPER",
+    "REPOSITORY",
+    "THREAD_VARIABLES",
+    "WORKER",
+    "Isolation",
+    "Launcher",
+    "Limits",
+    "Outcome",
+    "ProcessRunner",
+    "Runner",
+    "SandboxError",
+    "Session",
+    "SessionRunner",
+    "Status",
+    "Workplace",
+    "effective_memory_bytes",
+]
 
 Status = Literal["ok", "timeout", "out_of_memory", "crashed", "invalid_output"]
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 WORKER = REPOSITORY / "evaluator" / "worker.py"
 OWN_WRAPPER = REPOSITORY / "my_submission" / "aicrowd_wrapper.py"
 
-GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 CLOSE_GRACE_SECONDS = 1.0  # the same where nothing is being computed, or nobody waits for it any more
-ANSWER_SECONDS = 10.0  # for the keeper, which has nothing else to do
-END_SECONDS = 20.0  # beyond the grace period, for the kernel to end everything
 MAX_PROCESSES = 4096
-SAFE_SHARE = 0.9  # of the machine's memory
-EVENT_BYTES = 1 << 20
 LOCATION_VARIABLES = ("PWD", "OLDPWD", "PYTHONPATH")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-class SandboxError(Exception):
-    """The sandbox itself failed; says nothing about the submission."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The organisers' limits; None is no limit."""
-
-    time_factor: float | None = 1.57  # of a track's duration
-    setup_seconds: float | None = 900.0
-    cpus: int | None = 4
-    memory_bytes: int | None = 16 << 30
-    grace_seconds: float = GRACE_SECONDS
-
-    def track_seconds(self, audio_seconds: float) -> float | None:
-        """How long a track of this duration may take."""
-        return None if self.time_factor is None else self.time_factor * audio_seconds
-
-
-@dataclass(frozen=True)
-class Isolation:
-    """What is in force for a run; every field that says no, or None, is a limit the system does not offer."""
-
-    runner: str
-    network_off: bool
-    references_hidden: bool
-    process_namespace: bool
-    orphans_ended: bool  # descendants that left the worker's session end with it
-    memory: str | None  # how the cap is held: "cgroup v1", "cgroup v2", "watched", "container"
-    cpus: int | None
-    process_limit: int | None
-
-    def gaps(self, limits: Limits) -> tuple[str, ...]:
-        """One phrase for each limit of `limits`, or part of the isolation, that is not in force."""
-        cores = os.cpu_count() or 1
-        cap = effective_memory_bytes(limits)
-        gaps = []
-        if not self.network_off:
-            gaps.append("the network could not be cut off")
-        if not self.references_hidden:
-            gaps.append("the references could not be hidden from the file system")
-        if not self.orphans_ended:
-            gaps.append("descendants that leave the worker's session may outlive it")
-        if limits.memory_bytes is not None and self.memory is None:
-            gaps.append("memory is not capped")
-        if limits.memory_bytes is not None and self.memory == "watched":
-            gaps.append("memory is watched rather than capped by the kernel")
-        if cap is not None and limits.memory_bytes is not None and cap < limits.memory_bytes:
-            gaps.append(f"this machine has memory for {_gib(cap)} of the {_gib(limits.memory_bytes)}")
-        if limits.cpus is not None and self.cpus is None:
-            gaps.append("cores are limited by thread settings only")
-        if limits.cpus is not None and cores < limits.cpus:
-            gaps.append(f"this machine has {cores} of the {limits.cpus} cores")
-        if self.process_limit is None:
-            gaps.append("the number of processes is not capped")
-        return tuple(gaps)
-
-
-def effective_memory_bytes(limits: Limits) -> int | None:
-    """The cap that is put on memory: that of `limits`, or less where the machine itself would run out before."""
-    physical = machine.memory_bytes()
-    if limits.memory_bytes is None or physical is None:
-        return limits.memory_bytes
-    return min(limits.memory_bytes, int(physical * SAFE_SHARE))
-
-
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / (1 << 30):.3g} GiB"
 
 
 @dataclass(frozen=True)
@@ -161,15 +99,6 @@ class Workplace:
         """Create the folders."""
         for folder in (self.mixtures, self.predictions, self.scratch):
             folder.mkdir(parents=True, exist_ok=True)
-
-
-@dataclass(frozen=True)
-class Launcher:
-    """The process that looks after a worker (see `Session`), and how long it may take to have one started."""
-
-    runner: str  # its name in results
-    command: tuple[str, ...]
-    start_seconds: float
 
 
 class SessionRunner:
@@ -289,7 +218,7 @@ def _verdict(
     """Status and reason of a piece of work that was not done as it should; no event in time is a timeout."""
     if ended["out_of_memory"]:
         cap = effective_memory_bytes(limits)
-        return "out_of_memory", f"{what} used more than {'its cap' if cap is None else _gib(cap)} of memory"
+        return "out_of_memory", f"{what} used more than {'its cap' if cap is None else gib(cap)} of memory"
     if event is None:
         return "timeout", f"{what} took longer than {limit_seconds or 0:.1f} s"
     if event["event"] == "failed":
@@ -297,98 +226,6 @@ def _verdict(
     if ended["signal"] is not None:
         return "crashed", f"ended by {ended['signal']} during {what}"
     return "crashed", f"exited with code {ended['code']} during {what}"
-
-
-class Session:
-    """One keeper with its worker, from start to end.
-
-    A keeper is told the specification and then requests on its standard input and answers with events on its
-    standard output, a line of JSON each (see keeper.py); what the worker prints comes on its standard error.
-    """
-
-    def __init__(self, launcher: Launcher, spec: WorkerSpec) -> None:
-        self._keeper = subprocess.Popen(
-            launcher.command,
-            cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C at the terminal is the evaluator's to handle
-        )
-        assert self._keeper.stdout is not None
-        assert self._keeper.stderr is not None
-        self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._exited: dict[str, Any] | None = None
-        self.log = OutputLog(os.dup(self._keeper.stderr.fileno()))
-        self._keeper.stderr.close()
-        threading.Thread(target=self._read_events, daemon=True).start()
-        self.send(asdict(spec))
-
-    def _read_events(self) -> None:
-        assert self._keeper.stdout is not None
-        while line := self._keeper.stdout.readline(EVENT_BYTES):
-            with suppress(ValueError):  # a line that a submission forged; ours are JSON objects
-                event = json.loads(line)
-                if isinstance(event, dict) and "event" in event:
-                    self._events.put(event)
-        self._events.put(None)
-
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Send one request; that the keeper has gone shows at the next event."""
-        assert self._keeper.stdin is not None
-        with suppress(BrokenPipeError):
-            self._keeper.stdin.write(json.dumps(message).encode() + b"\n")
-            self._keeper.stdin.flush()
-
-    def next_event(self, names: set[str], timeout_seconds: float | None) -> dict[str, Any] | None:
-        """The next event of one of these names, or None when the time is over; SandboxError without a keeper."""
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        while True:
-            remaining = None if deadline is None else max(deadline - time.monotonic(), 0)
-            try:
-                event = self._events.get(timeout=remaining)
-            except queue.Empty:
-                return None
-            if event is None:
-                self._events.put(None)  # so that this shows whenever an event is waited for
-                raise SandboxError(f"the keeper process ended unexpectedly: {self.log.take()[-2000:]}")
-            if event["event"] == "exited":
-                self._exited = event
-            if event["event"] in names:
-                return event
-
-    def expect(self, name: str, timeout_seconds: float) -> dict[str, Any]:
-        """The fields of the next event `name`; SandboxError where something else comes or nothing."""
-        event = self.next_event({name, "broken"}, timeout_seconds)
-        if event is None or event["event"] == "broken":
-            reason = "no answer" if event is None else event["error"]
-            raise SandboxError(f"the submission's process could not be started: {reason}")
-        return {key: value for key, value in event.items() if key != "event"}
-
-    def usage(self) -> dict[str, Any] | None:
-        """Peak memory since the last request and whether anything was killed for it; None if it has ended."""
-        self.send({"op": "usage"})
-        event = self.next_event({"usage", "exited"}, ANSWER_SECONDS)
-        return event if event is not None and event["event"] == "usage" else None
-
-    def end(self, grace_seconds: float) -> dict[str, Any]:
-        """End the worker and its descendants, and the keeper; returns the "exited" event, or what is like it."""
-        if self._exited is None:
-            self.send({"op": "end", "grace_seconds": grace_seconds})
-            with suppress(SandboxError):  # the keeper has gone, and its worker with it
-                self.next_event({"exited"}, grace_seconds + END_SECONDS)
-        assert self._keeper.stdin is not None
-        with suppress(BrokenPipeError):
-            self._keeper.stdin.close()
-        try:
-            self._keeper.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._keeper.kill()
-            self._keeper.wait()
-        self.log.close()
-        lost = {"code": None, "signal": "SIGKILL", "peak_memory_bytes": 0, "out_of_memory": False}
-        return self._exited or lost
 
 
 def _cores(count: int | None) -> list[int] | None:

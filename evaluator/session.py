@@ -1,0 +1,126 @@
+"""One conversation with a keeper: start it, send requests, read events, have it end everything."""
+
+import json
+import os
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluator.launch import WorkerSpec
+from evaluator.output_log import OutputLog
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ANSWER_SECONDS = 10.0  # for the keeper, which has nothing else to do
+END_SECONDS = 20.0  # beyond the grace period, for the kernel to end everything
+EVENT_BYTES = 1 << 20
+
+
+class SandboxError(Exception):
+    """The sandbox itself failed; says nothing about the submission."""
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """The process that looks after a worker (see `Session`), and how long it may take to have one started."""
+
+    runner: str  # its name in results
+    command: tuple[str, ...]
+    start_seconds: float
+
+
+class Session:
+    """One keeper with its worker, from start to end.
+
+    A keeper is told the specification and then requests on its standard input and answers with events on its
+    standard output, a line of JSON each (see keeper.py); what the worker prints comes on its standard error.
+    """
+
+    def __init__(self, launcher: Launcher, spec: WorkerSpec) -> None:
+        self._keeper = subprocess.Popen(
+            launcher.command,
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C at the terminal is the evaluator's to handle
+        )
+        assert self._keeper.stdout is not None
+        assert self._keeper.stderr is not None
+        self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._exited: dict[str, Any] | None = None
+        self.log = OutputLog(os.dup(self._keeper.stderr.fileno()))
+        self._keeper.stderr.close()
+        threading.Thread(target=self._read_events, daemon=True).start()
+        self.send(asdict(spec))
+
+    def _read_events(self) -> None:
+        assert self._keeper.stdout is not None
+        while line := self._keeper.stdout.readline(EVENT_BYTES):
+            with suppress(ValueError):  # a line that a submission forged; ours are JSON objects
+                event = json.loads(line)
+                if isinstance(event, dict) and "event" in event:
+                    self._events.put(event)
+        self._events.put(None)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send one request; that the keeper has gone shows at the next event."""
+        assert self._keeper.stdin is not None
+        with suppress(BrokenPipeError):
+            self._keeper.stdin.write(json.dumps(message).encode() + b"\n")
+            self._keeper.stdin.flush()
+
+    def next_event(self, names: set[str], timeout_seconds: float | None) -> dict[str, Any] | None:
+        """The next event of one of these names, or None when the time is over; SandboxError without a keeper."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            remaining = None if deadline is None else max(deadline - time.monotonic(), 0)
+            try:
+                event = self._events.get(timeout=remaining)
+            except queue.Empty:
+                return None
+            if event is None:
+                self._events.put(None)  # so that this shows whenever an event is waited for
+                raise SandboxError(f"the keeper process ended unexpectedly: {self.log.take()[-2000:]}")
+            if event["event"] == "exited":
+                self._exited = event
+            if event["event"] in names:
+                return event
+
+    def expect(self, name: str, timeout_seconds: float) -> dict[str, Any]:
+        """The fields of the next event `name`; SandboxError where something else comes or nothing."""
+        event = self.next_event({name, "broken"}, timeout_seconds)
+        if event is None or event["event"] == "broken":
+            reason = "no answer" if event is None else event["error"]
+            raise SandboxError(f"the submission's process could not be started: {reason}")
+        return {key: value for key, value in event.items() if key != "event"}
+
+    def usage(self) -> dict[str, Any] | None:
+        """Peak memory since the last request and whether anything was killed for it; None if it has ended."""
+        self.send({"op": "usage"})
+        event = self.next_event({"usage", "exited"}, ANSWER_SECONDS)
+        return event if event is not None and event["event"] == "usage" else None
+
+    def end(self, grace_seconds: float) -> dict[str, Any]:
+        """End the worker and its descendants, and the keeper; returns the "exited" event, or what is like it."""
+        if self._exited is None:
+            self.send({"op": "end", "grace_seconds": grace_seconds})
+            with suppress(SandboxError):  # the keeper has gone, and its worker with it
+                self.next_event({"exited"}, grace_seconds + END_SECONDS)
+        assert self._keeper.stdin is not None
+        with suppress(BrokenPipeError):
+            self._keeper.stdin.close()
+        try:
+            self._keeper.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._keeper.kill()
+            self._keeper.wait()
+        self.log.close()
+        lost = {"code": None, "signal": "SIGKILL", "peak_memory_bytes": 0, "out_of_memory": False}
+        return self._exited or lost
