@@ -3,31 +3,32 @@
     save_demucs("htdemucs_6s", folder / "x.th", small=True, seed=0)         # or "x.safetensors"
     save_mdx_net(folder / "x.onnx", small=True, seed=0)                     # any dim_f, dim_t
     save_checkpoint(load_manifest().checkpoints["Kim_Inst"], folder, small=True, seed=0)
-    manifest = write_manifest(folder, rows)   # the rows as they are, with these files' sizes and hashes
+    full_size_checkpoint(load_manifest().checkpoints["Kim_Inst"])           # made once a machine, then reused
 
 `small=False` gives the released networks' sizes (84, 55, 167 and 67 MB). `small=True` keeps the structure
 (same layers, attention, LSTM, sources, STFT of MDX-Net) with few channels: milliseconds a chunk on one core,
 and Demucs segments of SMALL_SEGMENT so that a second of audio is several chunks. Both kinds have the file
 names and sources of their manifest rows, so a folder of them can be a `weights_dir` of any preset
-(with `verify_weights=False`, or through a manifest written by `write_manifest`).
+(with `verify_weights=False`, since their hashes are not the published ones).
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from safetensors.torch import save_file
 
 from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet
 from my_submission.weights import Checkpoint
-from my_submission.weights.store import sha256_of
 from training.export import export_onnx
 
 SMALL_SEGMENT = Fraction(3, 5)  # seconds
@@ -144,26 +145,19 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, small: bool, seed: 
     return save_demucs(checkpoint.name, path, small=small, seed=seed)
 
 
-def manifest_row(
-    checkpoint: Checkpoint, path: Path, origins: Iterable[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    """A manifest row like the given one, for this file: its name, size and hash; other origins."""
-    return {
-        "architecture": checkpoint.architecture,
-        "sources": list(checkpoint.sources),
-        "parameters": dict(checkpoint.parameters),
-        "file": path.name,
-        "bytes": path.stat().st_size,
-        "sha256": sha256_of(path),
-        "origins": [dict(origin) for origin in origins],
-    }
+def full_size_checkpoint(checkpoint: Checkpoint, suffix: str | None = None) -> Path:
+    """A full-size random checkpoint in a folder that outlives the test run: one takes up to a minute to make.
 
-
-def write_manifest(
-    folder: Path, rows: Mapping[str, Mapping[str, Any]], bags: Mapping[str, Any] | None = None
-) -> Path:
-    """Write `manifest.yaml` into the folder; read it with `read_manifests(path)`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "manifest.yaml"
-    path.write_text(yaml.safe_dump({"checkpoints": dict(rows), "bags": dict(bags or {})}, sort_keys=False))
+    suffix: of another copy than the row's own, ".safetensors". Different names get different weights.
+    """
+    folder = Path(tempfile.gettempdir()) / "sdx23-full-size-checkpoints-1"
+    path = folder / checkpoint.file
+    if suffix:
+        path = path.with_suffix(suffix)
+    if not path.exists():
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as draft:
+            made = replace(checkpoint, file=path.name)
+            seed = zlib.crc32(checkpoint.name.encode())
+            save_checkpoint(made, Path(draft), small=False, seed=seed).rename(path)
     return path

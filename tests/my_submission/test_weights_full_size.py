@@ -1,0 +1,172 @@
+"""What a user does with the real weights, with random ones of the real sizes: fetch, list, construct, pack.
+
+Everything runs in processes of its own, in a copy of the project whose manifest has the true rows; only sizes
+and hashes are those of the random files, and plain URLs lead to loopback. The hub is reached through HF_ENDPOINT.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from my_submission.preset import load_preset
+from my_submission.weights.manifest import WEIGHTS_FOLDER, Manifest, read_manifests
+from my_submission.weights.store import sha256_of
+from my_submission.yaml_file import read_yaml
+from tests.hub_server import HubServer
+from tests.random_checkpoints import full_size_checkpoint
+
+PROJECT = Path(__file__).parents[2]
+CLASSES = {"mdx-c": ("MusicSeparationModel", 9), "cdx-b": ("CinematicSeparationModel", 6)}
+FROM_THE_AUTHORS_HUB = "htdemucs_6s"  # its plain URL is dead; only the .safetensors copy is to be had
+MOST_MEMORY_GB = 4.0
+
+CONSTRUCT = """
+import json, re, sys, time
+from pathlib import Path
+import my_submission
+assert Path(my_submission.__file__).is_relative_to(Path.cwd()), my_submission.__file__
+before = time.monotonic()
+model = getattr(my_submission, sys.argv[1])(preset=sys.argv[2], device="cpu")
+seconds = time.monotonic() - before
+# Not getrusage: its maximum survives exec, and so would be that of the process that runs the tests.
+peak_kilobytes = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+print(json.dumps({
+    "seconds": seconds,
+    "gigabytes": int(peak_kilobytes) * 1024 / 1e9,
+    "instruments": model.instruments,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HubServer]:
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    return read_manifests(WEIGHTS_FOLDER / "manifest.yaml")
+
+
+@pytest.fixture(scope="module")
+def project(server: HubServer, manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project without weights, and everything its presets need on the server."""
+    folder = tmp_path_factory.mktemp("project")
+    copy_submission(folder)
+    document = read_yaml(WEIGHTS_FOLDER / "manifest.yaml")
+    for name in sorted({name for preset in CLASSES for name in load_preset(preset).checkpoints}):
+        serve(server, manifest, document["checkpoints"][name], name)
+    (folder / "weights").mkdir()
+    (folder / "weights" / "manifest.yaml").write_text(json.dumps(document))  # JSON is YAML
+    return folder
+
+
+def copy_submission(folder: Path) -> None:
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PROJECT / "my_submission", folder / "my_submission", ignore=ignore)
+
+
+def serve(server: HubServer, manifest: Manifest, row: dict[str, Any], name: str) -> None:
+    """Make a checkpoint, serve it where its row's origins say, and put its size and hash into the row."""
+    checkpoint = manifest.checkpoints[name]
+    own = full_size_checkpoint(checkpoint)
+    row["sha256"] = sha256_of(own)[: len(row["sha256"])]
+    if "bytes" in row:
+        assert abs(own.stat().st_size / row["bytes"] - 1) < 0.001, "not the released size"
+        row["bytes"] = own.stat().st_size
+    for origin, place in zip(row["origins"], checkpoint.origins, strict=True):
+        if place.hub is None:
+            origin["url"] = f"{server.endpoint}/plain/{place.copy.file}"
+            if name != FROM_THE_AUTHORS_HUB:
+                server.publish_plain(place.copy.file, own)
+        elif place.copy.file == own.name:
+            server.publish(place.hub, place.path, own)
+        elif name == FROM_THE_AUTHORS_HUB:
+            server.publish(place.hub, place.path, full_size_checkpoint(checkpoint, ".safetensors"))
+
+
+@pytest.fixture(scope="module")
+def run(server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Run Python in a folder: its standard output; a failure shows both streams."""
+    home = tmp_path_factory.mktemp("hf-home")
+
+    def run(folder: Path, *arguments: str, **variables: str) -> str:
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("HF_", "SDX_", "AICROWD_"))
+        }
+        environment = {**kept, "HF_ENDPOINT": server.endpoint, "HF_HOME": str(home), **variables}
+        command = [sys.executable, *arguments]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def constructed(run: Callable[..., str], folder: Path, preset: str, **variables: str) -> dict[str, Any]:
+    result = json.loads(
+        run(folder, "-c", CONSTRUCT, CLASSES[preset][0], preset, **variables).splitlines()[-1]
+    )
+    assert result["gigabytes"] < MOST_MEMORY_GB
+    assert set(result["instruments"]) == set(load_preset(preset).instruments)
+    return result  # type: ignore[no-any-return]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", CLASSES)
+def test_fetch_list_construct_and_pack(
+    project: Path,
+    run: Callable[..., str],
+    server: HubServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    preset: str,
+) -> None:
+    count = CLASSES[preset][1]
+    missing = run(project, "-m", "my_submission", "weights", "list", preset)
+    assert f"{preset}: {count} files, " in missing
+
+    before = time.monotonic()
+    fetched = run(project, "-m", "my_submission", "weights", "fetch", preset)
+    fetch_seconds = time.monotonic() - before
+    summary = re.search(rf"{count} files, ([\d.]+) MB: here and verified", fetched)
+    assert summary
+    assert float(summary[1]) == pytest.approx({"mdx-c": 776, "cdx-b": 380}[preset], rel=0.01)
+
+    listed = run(project, "-m", "my_submission", "weights", "list", preset, HF_HUB_OFFLINE="1")
+    assert "missing" not in listed
+    assert listed.count(" verified (") == count
+    if preset == "mdx-c":
+        row = next(line for line in listed.splitlines() if f" {FROM_THE_AUTHORS_HUB} " in line)
+        assert "verified (sha256 as first downloaded)" in row
+        assert row.endswith("/5c90dfd2.safetensors")
+
+    server.requests.clear()
+    online = constructed(run, project, preset)
+    assert server.requests == [], "construction asked for something although all was there"
+
+    submission = tmp_path / "submission"
+    run(project, "-m", "my_submission", "weights", "pack", str(submission), "--preset", preset)
+    copy_submission(submission)
+    nowhere = {"HF_HOME": str(tmp_path / "empty"), "HF_ENDPOINT": "http://127.0.0.1:1"}
+    packed = constructed(run, submission, preset, **nowhere)
+    assert server.requests == []
+
+    with capsys.disabled():
+        print(
+            f"\n{preset}: {count} files, {summary[1]} MB fetched and verified in {fetch_seconds:.1f} s; constructed"
+            f" in {online['seconds']:.1f} s with {online['gigabytes']:.2f} GB at most, from a packed submission"
+            f" in {packed['seconds']:.1f} s with {packed['gigabytes']:.2f} GB"
+        )
