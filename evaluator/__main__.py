@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from evaluator.commands import ablate, baseline, compare, leaderboard, submit, tune
+from evaluator.commands import ablate, baseline, compare, dataset, leaderboard, report, submit, tune
 from evaluator.dataset import DataError
 from evaluator.estimator import EstimatorError
 from evaluator.leaderboard import LeaderboardError
@@ -15,7 +15,7 @@ from evaluator.tune import TuneError
 UNUSABLE = 2
 
 # Each has add_parser(subparsers), which sets the default `run`: arguments -> exit code.
-COMMANDS = (leaderboard, baseline, compare, ablate, tune, submit)
+COMMANDS = (leaderboard, baseline, compare, report, ablate, tune, dataset, submit)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -239,7 +239,7 @@ def detail(entry: Entry) -> str:
         *(("weights", line) for line in weights_lines(result)),
         ("limits", ", ".join(f"{key} {value}" for key, value in result["limits"].items())),
         ("not in force", "; ".join((result["isolation"] or {}).get("not_in_force", [])) or "-"),
-        ("machine", ", ".join(str(value) for value in _machine(result["machine"]))),
+        ("machine", ", ".join(machine_words(result["machine"]))),
         ("versions", ", ".join(f"{key} {value}" for key, value in result["versions"].items())),
         ("folder", entry.folder or "on another machine"),
     ]
@@ -261,11 +261,12 @@ def _weights_line(item: object) -> str:
     return f"{item.get('name')}: {item.get('file')}, SHA-256 {item.get('sha256')}"
 
 
-def _machine(machine: Mapping[str, Any]) -> list[object]:
+def machine_words(machine: Mapping[str, Any]) -> list[str]:
+    """What a run was made on, in words."""
     memory = machine.get("memory_bytes")
     return [
         f"{machine.get('system')} {machine.get('architecture')}",
-        machine.get("processor"),
+        str(machine.get("processor")),
         f"{machine.get('cores')} cores",
         "memory unknown" if memory is None else f"{memory / 2**30:.0f} GiB",
         *(machine.get("gpus") or ["no GPU"]),

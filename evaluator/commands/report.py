@@ -1,0 +1,53 @@
+"""`python -m evaluator report`."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from evaluator import baseline, leaderboard, report
+from evaluator.commands import Subparsers
+from evaluator.display import BAR
+from evaluator.leaderboard import Store
+from evaluator.report import Sources
+
+PAGE = "report.html"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "report",
+        help="write the page of a run",
+        description="Write a run as one HTML page that opens from disk. Sound and pictures need the run's estimates, "
+        "which run_eval.py keeps with --out or --report, and its data.",
+    )
+    parser.add_argument(
+        "wanted", metavar="RUN", help="beginning of its id, its folder or result file, or latest"
+    )
+    parser.add_argument("--baseline", type=Path, metavar="FILE", help="baseline, or result, to compare with")
+    parser.add_argument("--page", type=Path, metavar="FILE", help=f"default: {PAGE} in the run's folder")
+    parser.add_argument(
+        "--no-audio", action="store_true", help="leave the sound out, which is most of the page"
+    )
+    parser.set_defaults(run=_report)
+
+
+def _report(given: Namespace) -> int:
+    entry = leaderboard.locate(given.wanted, Store())
+    before = None if given.baseline is None else baseline.read(given.baseline)
+    page = given.page or Path(entry.folder or ".") / PAGE
+    sources = report.gather(entry, before)
+    write(page, sources, not given.no_audio)
+    print(page)
+    return 0
+
+
+def write(page: Path, sources: Sources, audio: bool = True) -> None:
+    """Write the page, and show on standard error how far it is and what it lacks."""
+    total = len(sources.entry.result["tracks"])
+    with tqdm(total=total, file=sys.stderr, bar_format=BAR, desc="writing the page", delay=1) as bar:
+        report.write(page, sources, audio, bar.update)
+    if sources.missing is not None:
+        print(f"{page} is without sound and pictures: {sources.missing}", file=sys.stderr)

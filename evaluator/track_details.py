@@ -1,0 +1,143 @@
+"""One track for the report page: pictures, SDR over time, and audio for the players.
+
+Signals are (samples, channels) float32. The error is reference − estimate, the residual is the mixture minus the
+sum of the estimates.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from evaluator import pictures
+from evaluator.dataset import Track
+from evaluator.pictures import Signal
+
+AUDIO_SECONDS = 600.0  # of a track, at most: a browser decodes five signals of it into memory
+VORBIS_LEVEL = 0.4  # of libsndfile's compression levels from 0 to 1; about 160 kbit/s for music in stereo
+WRITE_FRAMES = 4096  # at once: libsndfile's Vorbis encoder overflows its stack on much longer blocks
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to do for one track; `audio` is the folder for its audio, None for none."""
+
+    track: Track
+    estimates: Path
+    audio: Path | None
+    prefix: str  # of the names of its audio files
+
+
+def describe(request: Request) -> dict[str, Any]:
+    """Pictures and measures of a track as JSON, and where its audio is; writes the audio."""
+    track = request.track
+    mixture = _mixture(track)
+    residual = mixture.copy()
+    stems = []
+    audio: dict[str, str] = {}
+    for stem, path in track.references.items():
+        estimate = _read(request.estimates / f"{stem}.wav", track.estimate_channels)
+        reference = _read(path, track.estimate_channels)
+        residual -= estimate
+        signals = {"reference": reference, "estimate": estimate, "error": reference - estimate}
+        stems.append(
+            {
+                "name": stem,
+                **_pictures(signals, track.rate_hz),
+                "sdr": pictures.sdr_over_time(reference, estimate, track.rate_hz),
+            }
+        )
+        audio |= _write(request, {f"{stem}/{name}": signal for name, signal in signals.items()})
+    whole = {"mixture": mixture, "residual": residual}
+    audio |= _write(request, whole)
+    return {
+        "seconds": track.seconds,
+        "audio_seconds": min(track.seconds, AUDIO_SECONDS),
+        "stems": stems,
+        **_pictures(whole, track.rate_hz),
+        "audio": audio,
+    }
+
+
+def _read(path: Path, channels: int) -> Signal:
+    """The samples of a file; one channel stands for the same signal in all."""
+    signal, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    return np.repeat(signal, channels, axis=1) if signal.shape[1] == 1 else signal
+
+
+def _mixture(track: Track) -> Signal:
+    if len(track.mixtures) == 1:
+        return _read(track.mixtures[0], track.estimate_channels)
+    return np.concatenate([_read(path, 1) for path in track.mixtures], axis=1)
+
+
+def _pictures(signals: Mapping[str, Signal], rate_hz: int) -> dict[str, Any]:
+    """{name: {peaks, spectrogram}}, all on the scale of the loudest one, so that they can be compared by eye."""
+    powers = {name: pictures.spectrogram(signal, rate_hz) for name, signal in signals.items()}
+    top_power = max(float(power.max()) for power in powers.values()) or 1.0
+    top = max(float(np.abs(signal).max()) for signal in signals.values()) or 1.0
+    return {
+        name: {
+            "peaks": b64encode(pictures.peaks(signal, top).tobytes()).decode(),
+            "spectrogram": b64encode(
+                pictures.png(pictures.shades(powers[name], top_power), pictures.palette())
+            ).decode(),
+        }
+        for name, signal in signals.items()
+    }
+
+
+def _write(request: Request, signals: Mapping[str, Signal]) -> dict[str, str]:
+    """Write each signal as an audio file wrapped in a script, and return {name: file name}.
+
+    A page opened from disk may load scripts from beside it, but may not read other files into Web Audio.
+    """
+    if request.audio is None:
+        return {}
+    written = {}
+    for name, signal in signals.items():
+        file = f"{request.prefix}-{name.replace('/', '-')}.js"
+        frames = int(AUDIO_SECONDS * request.track.rate_hz)
+        content = b64encode(
+            _vorbis(signal[:frames], request.track.rate_hz, request.audio / f"{file}.ogg")
+        ).decode()
+        (request.audio / file).write_text(f"sdxAudio({json.dumps(file)}, {json.dumps(content)});\n")
+        written[name] = file
+    return written
+
+
+def _vorbis(signal: Signal, rate_hz: int, scratch: Path) -> bytes:
+    """The signal as Ogg Vorbis, clipped at full scale like the file a submission writes."""
+    clipped = np.clip(signal, -1, 1)
+    with soundfile.SoundFile(
+        scratch,
+        "w",
+        rate_hz,
+        clipped.shape[1],
+        format="OGG",
+        subtype="VORBIS",
+        compression_level=VORBIS_LEVEL,
+    ) as file:
+        for start in range(0, len(clipped), WRITE_FRAMES):
+            file.write(clipped[start : start + WRITE_FRAMES])
+    content = scratch.read_bytes()
+    scratch.unlink()
+    return content
+
+
+def inline(details: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The same with the content of its audio files (base64) in place of their names."""
+    audio = {name: _content(folder / file) for name, file in details["audio"].items()}
+    return {**details, "audio": audio}
+
+
+def _content(script: Path) -> str:
+    """The second argument of the call that a written script consists of."""
+    call = script.read_text().strip()
+    _, content = json.loads(f"[{call.removeprefix('sdxAudio(').removesuffix(');')}]")
+    return str(content)
