@@ -16,10 +16,11 @@ from typing import Any
 
 from evaluator import estimates, machine, results, scoring
 from evaluator.challenge import CHALLENGES
-from evaluator.dataset import Dataset, Track, stage_mixture
+from evaluator.dataset import Dataset, Track
 from evaluator.output_log import last_lines, write_log
 from evaluator.results import Plan, Result, SetupResult, TrackResult
 from evaluator.sandbox import THREAD_VARIABLES, Outcome, Runner, Workplace
+from evaluator.staging import stage_mixture
 
 RESULT_FILE = "result.json"
 SETUP_LOG = "setup.log"

@@ -25,9 +25,9 @@ from typing import Any
 from evaluator import cgroup, launch, namespaces, process_tree
 
 TICK_SECONDS = 0.02
-SAMPLE_SECONDS = (
-    0.1  # between memory samples where the kernel holds the cap, and between looks for new processes
-)
+# Between looks at the process tree and its memory; where we hold the cap ourselves, between looks at its memory.
+SAMPLE_SECONDS = 0.1 if process_tree.HAS_PROC else 0.5
+WATCH_SECONDS = 0.02 if process_tree.HAS_PROC else 0.25
 
 
 def main() -> None:
@@ -162,7 +162,7 @@ class Keeper:
         """Sample, and end everything when the cap is exceeded, or the kernel has begun to do so."""
         watching = self._group is None and self._cap is not None
         now = time.monotonic()
-        if not watching and now - self._sampled_at < SAMPLE_SECONDS:
+        if now - self._sampled_at < (WATCH_SECONDS if watching else SAMPLE_SECONDS):
             return
         self._sampled_at = now
         self._sample()

@@ -21,6 +21,7 @@ from typing import Protocol
 from evaluator import namespaces, process_tree
 
 KILL_SECONDS = 5.0
+EVERY_OTHER = -1  # to kill(2): all processes of this namespace but the first
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class NamespacedWorker:
                 _become_worker(spec, stdin, join_files)
             except BaseException as error:
                 _exit_after(error)
-        signal.signal(signal.SIGTERM, lambda number, frame: os.kill(-1, signal.SIGTERM))
+        signal.signal(signal.SIGTERM, lambda number, frame: _signal_all({EVERY_OTHER}, signal.SIGTERM))
         os.write(report, b"started")
         for descriptor in (0, 1, 2, stdin, *join_files):
             os.close(descriptor)
@@ -253,7 +254,7 @@ class PortableWorker:
         )
         assert self._process.stdin is not None
         self.stdin = self._process.stdin.fileno()
-        self._seen: set[int] = set()
+        self._seen: dict[int, str] = {}
 
     def poll(self) -> int | None:
         return self._process.poll()
@@ -270,7 +271,9 @@ class PortableWorker:
                 ["taskkill", "/F", "/T", "/PID", str(self._process.pid)], capture_output=True, check=False
             )
         else:
-            pids = self.tree() | self._seen
+            self.tree()
+            alive = process_tree.start_times()
+            pids = {pid for pid, started in self._seen.items() if alive.get(pid) == started}
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             _signal_all(pids, signal.SIGKILL)
@@ -281,7 +284,8 @@ class PortableWorker:
         if self._process.returncode is not None:
             return set()
         alive = {self._process.pid} | process_tree.descendants(self._process.pid)
-        self._seen |= alive
+        started = process_tree.start_times()
+        self._seen |= {pid: started[pid] for pid in alive if pid in started}
         return alive
 
 

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PROC = Path("/proc")
+HAS_PROC = sys.platform.startswith("linux")
+STATE, PARENT, START_TIME = 0, 1, 19  # fields of /proc/PID/stat, counted after the command's name
 
 
 def descendants(root: int) -> set[int]:
     """Process ids of all living descendants of `root`, zombies left out."""
     children: dict[int, list[int]] = defaultdict(list)
-    for pid, parent in _parents():
+    for pid, parent, _ in _processes():
         children[parent].append(pid)
     found: set[int] = set()
     waiting = list(children[root])
@@ -24,24 +26,29 @@ def descendants(root: int) -> set[int]:
     return found
 
 
-def _parents() -> Iterable[tuple[int, int]]:
-    """(process, parent) of every living process."""
-    if sys.platform.startswith("linux"):
+def start_times() -> dict[int, str]:
+    """When each living process was started, in the system's own words: with its id, that names it for good."""
+    return {pid: started for pid, _, started in _processes()}
+
+
+def _processes() -> Iterable[tuple[int, int, str]]:
+    """(process, parent, start time) of every living process."""
+    if HAS_PROC:
         for entry in PROC.iterdir():
             if entry.name.isdigit() and (stat := _read(entry / "stat")):
-                state, parent = stat.rpartition(")")[2].split()[:2]
-                if state not in "ZX":
-                    yield int(entry.name), int(parent)
+                fields = stat.rpartition(")")[2].split()
+                if fields[STATE] not in "ZX":
+                    yield int(entry.name), int(fields[PARENT]), fields[START_TIME]
     elif sys.platform != "win32":
-        listing = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=False)
-        for line in listing.stdout.splitlines():
-            pid, parent = line.split()
-            yield int(pid), int(parent)
+        command = ["ps", "-axo", "pid=,ppid=,lstart="]
+        for line in subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines():
+            pid, parent, started = line.split(None, 2)
+            yield int(pid), int(parent), started
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
     """Sum of resident memory; pages that processes share count once for each of them."""
-    if sys.platform.startswith("linux"):
+    if HAS_PROC:
         return 1024 * sum(_status_kilobytes(pid) for pid in pids)
     if sys.platform == "win32":
         return 0
@@ -53,7 +60,7 @@ def resident_bytes(pids: Iterable[int]) -> int:
 
 def proportional_bytes(pids: Iterable[int]) -> int:
     """Like resident_bytes with shared pages divided among those who share them; slow for large processes."""
-    if not sys.platform.startswith("linux"):
+    if not HAS_PROC:
         return resident_bytes(pids)
     return 1024 * sum(_keyed_kilobytes(_read(PROC / str(pid) / "smaps_rollup"), "Pss:") for pid in pids)
 

@@ -1,6 +1,5 @@
-"""Layouts, problems and staging of data sets."""
+"""Layouts of data sets and their problems."""
 
-import os
 import re
 from pathlib import Path
 
@@ -158,48 +157,3 @@ def test_contents_that_a_header_does_not_show(tmp_path: Path) -> None:
     first, second = caught.value.problems
     assert first.startswith(f"{flac}: ")
     assert second == f"{tmp_path / 'a' / 'drums.wav'}: holds NaN or infinite samples"
-
-
-@pytest.mark.parametrize(
-    ("suffix", "subtype"),
-    [
-        (".wav", "PCM_16"),
-        (".wav", "PCM_24"),
-        (".wav", "PCM_32"),
-        (".wav", "FLOAT"),
-        (".wav", "DOUBLE"),
-        (".wav", "PCM_U8"),
-        (".flac", "PCM_16"),
-        (".flac", "PCM_24"),
-        (".flac", "PCM_S8"),
-    ],
-)
-def test_a_staged_mixture_has_exactly_the_same_samples(tmp_path: Path, suffix: str, subtype: str) -> None:
-    audio.write_music(tmp_path / "data", {"a": 70_000})
-    (tmp_path / "data" / "a" / "mixture.wav").unlink()
-    source = tmp_path / "data" / "a" / f"mixture{suffix}"
-    samples = np.random.default_rng(3).standard_normal((70_000, 2)) * 0.2
-    soundfile.write(source, samples, 44100, subtype=subtype)
-    (track,) = dataset.load(tmp_path / "data").tracks
-    folder = dataset.stage_mixture(track, MUSIC, tmp_path / "staged")
-    assert os.listdir(folder) == ["mixture.wav"]
-    np.testing.assert_array_equal(soundfile.read(folder / "mixture.wav")[0], soundfile.read(source)[0])
-
-
-def test_dnr_is_staged_with_its_one_channel_in_both_files(tmp_path: Path) -> None:
-    (track,) = dataset.load(audio.write_dnr(tmp_path / "data")).tracks
-    folder = dataset.stage_mixture(track, CINEMATIC, tmp_path / "staged")
-    assert sorted(os.listdir(folder)) == ["0001_mixture_Lt.wav", "0001_mixture_Rt.wav"]
-    for path in folder.iterdir():
-        np.testing.assert_array_equal(soundfile.read(path)[0], soundfile.read(track.mixtures[0])[0])
-
-
-def test_a_stereo_cinematic_mixture_is_staged_in_two_files(tmp_path: Path) -> None:
-    audio.write_dnr(tmp_path / "data")
-    mixture = audio.noise(20000)
-    for name in ("mix", "speech", "music", "sfx"):
-        soundfile.write(tmp_path / "data" / "0001" / f"{name}.wav", mixture, 44100)
-    (track,) = dataset.load(tmp_path / "data").tracks
-    folder = dataset.stage_mixture(track, CINEMATIC, tmp_path / "staged")
-    np.testing.assert_array_equal(soundfile.read(folder / "0001_mixture_Lt.wav")[0], mixture[:, 0])
-    np.testing.assert_array_equal(soundfile.read(folder / "0001_mixture_Rt.wav")[0], mixture[:, 1])

@@ -1,6 +1,7 @@
 """Descendants and their memory."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -35,3 +36,26 @@ def test_descendants_and_memory() -> None:
         parent.communicate()
     assert grandchild not in process_tree.descendants(os.getpid())
     assert process_tree.resident_bytes([parent.pid]) == 0
+
+
+def test_with_ps_in_place_of_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("ps") is None:
+        pytest.skip("there is no ps")
+    with subprocess.Popen(["sleep", "3600"]) as child:
+        by_proc = process_tree.descendants(os.getpid())
+        times_by_proc = process_tree.start_times()
+        monkeypatch.setattr(process_tree, "HAS_PROC", False)
+        assert child.pid in by_proc
+        assert child.pid in process_tree.descendants(os.getpid())
+        assert process_tree.start_times().keys() & times_by_proc.keys() >= {child.pid, os.getpid()}
+        assert process_tree.resident_bytes([os.getpid()]) > 10 << 20
+        child.kill()
+    assert process_tree.resident_bytes([child.pid]) == 0
+
+
+def test_a_start_time_tells_two_processes_apart() -> None:
+    with subprocess.Popen(["sleep", "3600"]) as child:
+        started = process_tree.start_times()
+        assert started[child.pid] == process_tree.start_times()[child.pid]
+        assert started[child.pid] != started[os.getpid()]
+        child.kill()
