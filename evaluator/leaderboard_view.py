@@ -114,7 +114,7 @@ def published_columns(found: PublishedSet) -> list[str]:
 def _published_text(found: PublishedSet, stem: str) -> str:
     columns = published_columns(found)
     rows = [
-        [row.name, *(text_table.db(row.scores.get(name)) for name in columns)]
+        [row.name, *(text_table.db(row.scores.get(name), found.digits) for name in columns)]
         for row in sorted_rows(found, stem)
     ]
     heading = f"{found.name} ({found.track}): {found.data}; {found.source}"

@@ -29,6 +29,11 @@ class PublishedSet:
     stems: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
 
+    @property
+    def digits(self) -> int:
+        """Digits after the point as published."""
+        return max(len(f"{value}".partition(".")[2]) for row in self.rows for value in row.scores.values())
+
 
 @lru_cache(maxsize=1)
 def load() -> tuple[PublishedSet, ...]:

@@ -265,7 +265,7 @@ def _track_row(
         ratio=None if limit is None or seconds is None else seconds / limit,
         difference=difference,
         log=_log(sources.entry, track["name"].replace("/", "__")),
-        details=details.get(track["name"]),
+        details={**found, "scores": track["sdr"]} if (found := details.get(track["name"])) else None,
     )
 
 

@@ -15,9 +15,9 @@ def align(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[s
     ]
 
 
-def db(value: float | None) -> str:
-    """A score in dB to three places, "-" where there is none."""
-    return "-" if value is None else f"{value:.3f}"
+def db(value: float | None, digits: int = 3) -> str:
+    """A score in dB, "-" where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def signed_db(value: float | None) -> str:

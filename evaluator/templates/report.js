@@ -114,12 +114,9 @@ class Details {
   }
 
   stemViews(stem, index) {
-    const windows = stem.sdr.filter((value) => value !== null);
-    const head = element("div", { class: "stem-head" }, element("h4", {}, stem.name));
-    if (windows.length) {
-      const sorted = [...windows].sort((a, b) => a - b);
-      head.append(element("span", { class: "small soft" }, `in single seconds ${db(sorted[0])} to ${db(sorted[sorted.length - 1])}`));
-    } else head.append(element("span", { class: "small soft" }, "silent"));
+    const heard = stem.sdr.filter((value) => value !== null);
+    const spread = heard.length ? `, ${db(Math.min(...heard))} to ${db(Math.max(...heard))} in single seconds` : ", the reference is silent";
+    const head = element("div", { class: "stem-head" }, element("h4", {}, stem.name), element("span", { class: "small soft" }, db(this.data.scores[stem.name]) + spread));
     const grid = element("div", { class: "signals" });
     ["reference", "estimate", "error"].forEach((source) => grid.append(this.view(stem[source], source, stem.name, `c-${index}`)));
     return [head, grid];
