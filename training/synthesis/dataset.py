@@ -11,8 +11,10 @@ import numpy as np
 import soundfile
 import soxr
 
+from evaluator.mixing import quantised
+
 from .catalogue import held_out_palette, training_palette
-from .dsp import RATE, Pcm, Stems, narrowed, quantised
+from .dsp import RATE, Pcm, Stems, narrowed
 from .scene import SCENE_STEMS, render_scene
 from .song import STEMS, render_song
 

@@ -4,20 +4,16 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-import pyloudnorm
 from scipy import signal
 
-RATE = 44_100
+from evaluator.mixing import RATE_HZ, gain
+
+RATE = RATE_HZ
 
 Audio = npt.NDArray[np.float32]
 Stems = npt.NDArray[np.float32]  # (stems, channels, samples)
 Floats = npt.NDArray[np.float64]
 Pcm = npt.NDArray[np.int16]
-
-
-def gain(decibels: float) -> float:
-    """Amplitude factor of a level in dB."""
-    return float(10.0 ** (decibels / 20.0))
 
 
 def level(audio: npt.ArrayLike) -> float:
@@ -33,12 +29,6 @@ def active_level(audio: Audio) -> float:
     count = max(1, len(mono_power) // block)
     powers = np.array([part.mean() for part in np.array_split(mono_power, count)])
     return 10.0 * math.log10(float(powers[powers >= powers.max() * 1e-3].mean()) + 1e-20)
-
-
-def loudness(audio: Audio) -> float:
-    """Integrated loudness in LUFS (ITU-R BS.1770-4); audio shorter than half a second is padded with zeros."""
-    padded = np.pad(audio, ((0, 0), (0, max(0, RATE // 2 - audio.shape[1]))))
-    return float(pyloudnorm.Meter(RATE).integrated_loudness(padded.T.astype(np.float64)))
 
 
 def biquad(kind: str, hz: float, decibels: float = 0.0, q: float = 0.7) -> Floats:
@@ -162,22 +152,6 @@ def limiter(mixture: Audio, ceiling: float) -> Audio:
     kernel = np.hanning(2 * reach + 1)[1:-1] / np.hanning(2 * reach + 1).sum()
     smooth = np.convolve(np.pad(lowest, reach - 1, mode="edge"), kernel, mode="valid")
     return curve(smooth, block, samples)
-
-
-def quantised(stems: Stems, bits: int = 16) -> Pcm:
-    """Stems (stems, channels, samples) as 16-bit integers whose sum, too, fits 16 bits.
-
-    With fewer `bits` the lowest ones are zero, which FLAC stores for nothing.
-
-    Raises:
-        ValueError: a stem or the sum of the rounded stems would clip.
-    """
-    step = 2 ** (16 - bits)
-    whole = np.round(stems.astype(np.float64) * (32768.0 / step)) * step
-    peak = max(np.abs(whole).max(initial=0.0), np.abs(whole.sum(axis=0)).max(initial=0.0))
-    if peak > 32767:
-        raise ValueError(f"stems: peak {peak / 32768:.3f} of full scale would clip; lower the level first")
-    return np.asarray(whole.astype(np.int16))
 
 
 def mastered(stems: Stems, peak_decibels: float) -> Stems:

@@ -1,7 +1,6 @@
 """Renders cinematic scenes: dialogue, music and effects, placed and levelled after DnR's rules.
 
-The loudness rules are those of Divide and Remaster v2 (Petermann et al. 2022): LUFS targets per class and
-for the mixture, varied by ±2 for the class in a scene and ±1 for a clip.
+The loudness rules, those of Divide and Remaster v2, are the data set builder's.
 """
 
 from collections.abc import Iterator
@@ -9,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import soxr
+
+from evaluator.dataset_builder import CLASS_SPREAD, CLIP_SPREAD, LOUDNESS, MIXTURE_LOUDNESS
+from evaluator.mixing import gain, loudness
 
 from . import dsp, effects
 from .catalogue import Palette
@@ -22,9 +24,7 @@ from .tools import play, speak
 Rng = np.random.Generator
 
 SCENE_STEMS = ("speech", "music", "sfx")
-TARGET_LUFS = {"speech": -17.0, "music": -24.0, "sfx": -21.0}
-MIXTURE_LUFS = -27.0
-CLASS_SPREAD, CLIP_SPREAD = 2.0, 1.0
+TARGET_LUFS = {"speech": LOUDNESS["dialog"], "music": LOUDNESS["music"], "sfx": LOUDNESS["effect"]}
 PEAK_DECIBELS = -1.2
 
 
@@ -38,10 +38,10 @@ class RenderedScene:
 
 def at_loudness(audio: Audio, lufs: float) -> Audio:
     """Audio at an integrated loudness; a sound with no loudness to measure goes by its active level."""
-    now = dsp.loudness(audio)
+    now = loudness(audio)
     if not np.isfinite(now):
         now = dsp.active_level(audio)
-    return audio * np.float32(dsp.gain(lufs - now))
+    return audio * np.float32(gain(lufs - now))
 
 
 def added(track: Audio, clip: Audio, start: int) -> None:
@@ -223,10 +223,10 @@ def render_scene(rng: Rng, palette: Palette, seconds: float, held_out: bool) -> 
     stems = dsp.filtered(np.stack([speech, music, sounds]), dsp.low_pass(16_000.0, 8))
     fade = round(0.02 * RATE)
     stems[..., -fade:] *= np.linspace(1.0, 0.0, fade, dtype=np.float32)
-    wanted = MIXTURE_LUFS + float(rng.uniform(-CLASS_SPREAD, CLASS_SPREAD))
-    stems = stems * np.float32(dsp.gain(wanted - dsp.loudness(stems.sum(axis=0))))
+    wanted = MIXTURE_LOUDNESS + float(rng.uniform(-CLASS_SPREAD, CLASS_SPREAD))
+    stems = stems * np.float32(gain(wanted - loudness(stems.sum(axis=0))))
     peak = max(float(np.abs(stems.sum(axis=0)).max()), float(np.abs(stems).max()))
-    ceiling = dsp.gain(PEAK_DECIBELS)
+    ceiling = gain(PEAK_DECIBELS)
     if peak > ceiling:
         stems = stems * np.float32(ceiling / peak)
     return RenderedScene(stems, f"voices {cast}; effects {names}")

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from evaluator.mixing import gain
+
 from . import dsp
 from .catalogue import Palette, Voice
 from .composer import Rng, Song, SungNote, compose, pick
@@ -42,7 +44,7 @@ def levelled(audio: Audio, decibels: float) -> Audio:
     now = dsp.active_level(audio)
     if now < -100.0:
         raise ValueError("a part rendered to silence; its program may be missing from the sound font")
-    return audio * np.float32(dsp.gain(decibels - now))
+    return audio * np.float32(gain(decibels - now))
 
 
 def tone(rng: Rng, audio: Audio, strength: float = 1.0) -> Audio:
@@ -118,7 +120,7 @@ def vocal_stem(rng: Rng, song: Song, voice: Voice, response: Audio) -> Audio:
         beat = rng.uniform(0.18, 0.45)
         echo = np.zeros_like(shaped)
         offset = int(beat * RATE)
-        echo[:, offset:] = shaped[::-1, :-offset] * np.float32(dsp.gain(float(rng.uniform(-20, -12))))
+        echo[:, offset:] = shaped[::-1, :-offset] * np.float32(gain(float(rng.uniform(-20, -12))))
         shaped = shaped + echo
     return dsp.reverberated(shaped, response, float(rng.uniform(-26, -9)))
 

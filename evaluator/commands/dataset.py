@@ -1,0 +1,128 @@
+"""`python -m evaluator dataset synth|cinematic`."""
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Never
+
+from tqdm import tqdm
+
+from evaluator import dataset, dataset_builder
+from evaluator.commands import Subparsers
+from evaluator.dataset_builder import Library, Plan
+from evaluator.display import BAR
+
+STEMS_OF_INSTRUMENTALS = ("bass", "drums", "other")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "dataset",
+        help="build a data set out of your own recordings",
+        description="Build a data set out of your own recordings. A build that was stopped goes on where it was.",
+    )
+    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    synth = kinds.add_parser(
+        "synth",
+        help="random vocals over random instrumentals, as Synth MVSep",
+        description="Mix a random vocal-only recording with a random instrumental-only one. Recordings are files, "
+        "or, for instrumentals, folders with bass, drums and other; only from the latter can a set be made that "
+        "run_eval.py scores stem by stem.",
+    )
+    synth.add_argument("--vocals", type=Path, required=True, metavar="DIR", help="vocal-only recordings")
+    synth.add_argument(
+        "--instrumentals", type=Path, required=True, metavar="DIR", help="instrumental-only recordings"
+    )
+    _add_plan(synth, tracks=100)
+    synth.set_defaults(run=_synth)
+    cinematic = kinds.add_parser(
+        "cinematic",
+        help="dialogue, effects and music to Divide and Remaster's loudness rules",
+        description="Place clips with silences between them, at −17 (dialogue), −21 (effects) and −24 LUFS "
+        "(music), each ± 2 a track and ± 1 a clip; the mixture at −27 ± 2 LUFS, its peak at −0.5 dBFS at most.",
+    )
+    for stem in dataset_builder.LOUDNESS:
+        cinematic.add_argument(
+            f"--{stem}", type=Path, required=True, metavar="DIR", help=f"{stem} recordings"
+        )
+    _add_plan(cinematic, tracks=20)
+    cinematic.set_defaults(run=_cinematic)
+
+
+def _add_plan(parser: ArgumentParser, tracks: int) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the tracks go")
+    parser.add_argument(
+        "--tracks", type=_positive(int), default=tracks, metavar="N", help=f"default {tracks}"
+    )
+    parser.add_argument(
+        "--seconds", type=_positive(float), default=60.0, metavar="S", help="of each track; default 60"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="another seed, another set; default 0"
+    )
+    parser.add_argument("--flac", action="store_true", help="write .flac instead of .wav")
+
+
+def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
+    def parse(text: str) -> int | float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ArgumentTypeError(f"{text}: expected a number above 0")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse says "invalid int value"
+    return parse
+
+
+def _plan(given: Namespace) -> Plan:
+    return Plan(given.out, given.tracks, given.seconds, given.seed, ".flac" if given.flac else ".wav")
+
+
+def _library(root: Path, stem: str, parts: tuple[str, ...] = ()) -> Library:
+    """The recordings below `root`; what is left out is printed."""
+    print(f"reading {root}", file=sys.stderr)
+    found = dataset_builder.library(root, stem, parts)
+    for reason in found.left_out:
+        print(f"left out: {reason}", file=sys.stderr)
+    return found
+
+
+def _synth(given: Namespace) -> int:
+    vocals = _library(given.vocals, "vocals")
+    instrumentals = _library(given.instrumentals, "instrumental", STEMS_OF_INSTRUMENTALS)
+    plan = _plan(given)
+    with _bar(plan) as bar:
+        made = dataset_builder.build_synth(vocals, instrumentals, plan, lambda name: _step(bar, name))
+    in_stems = len(instrumentals.items[0]) > 1
+    _report(plan, made, scorable=in_stems)
+    return 0
+
+
+def _cinematic(given: Namespace) -> int:
+    sources = {stem: _library(getattr(given, stem), stem) for stem in dataset_builder.LOUDNESS}
+    plan = _plan(given)
+    with _bar(plan) as bar:
+        made = dataset_builder.build_cinematic(sources, plan, lambda name: _step(bar, name))
+    _report(plan, made, scorable=True)
+    return 0
+
+
+def _bar(plan: Plan) -> "tqdm[Never]":
+    return tqdm(total=plan.tracks, file=sys.stderr, bar_format=BAR, desc="starting")
+
+
+def _step(bar: "tqdm[Never]", name: str) -> None:
+    bar.set_description_str(name, refresh=False)
+    bar.update()
+
+
+def _report(plan: Plan, made: int, scorable: bool) -> None:
+    """Say what is there now; a set that run_eval.py takes is loaded as run_eval.py does."""
+    print(f"{plan.out}: {plan.tracks} tracks of {plan.seconds:g} s, {made} of them made now")
+    if scorable:
+        found = dataset.load(plan.out)
+        print(f"evaluate with: python run_eval.py --track {found.challenge.name} --data {plan.out}")
+    else:
+        print("its stems are vocals and instrumental, so run_eval.py, which scores four, does not take it")
