@@ -10,7 +10,7 @@ from evaluator.challenge import CINEMATIC, MUSIC
 from tests.evaluator.submissions import TRAP_FRAMES
 
 RATE_HZ = 44100
-FRAMES = {"trap": TRAP_FRAMES, "well": 30000}  # in name order, so that what follows a failure is seen
+FRAMES = {"trap": TRAP_FRAMES, "well": 120_000}  # in name order, so that what follows a failure is seen
 
 
 def noise(frames: int, channels: int = 2, seed: int = 0, level: float = 0.05) -> NDArray[np.float64]:

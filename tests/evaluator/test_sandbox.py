@@ -109,7 +109,8 @@ def test_failures_have_a_status_and_the_next_track_goes_on(
 def test_a_sleeper_is_ended_after_its_limit(tmp_path: Path) -> None:
     trap, well = evaluate(tmp_path, "sleeps", TIGHT).tracks
     assert (trap.status, trap.reason) == ("timeout", "track took longer than 2.0 s")
-    assert trap.seconds == pytest.approx(2.0, abs=0.5)
+    assert trap.seconds is not None
+    assert 2.0 <= trap.seconds < 5.0
     assert well.status == "ok"
 
 
