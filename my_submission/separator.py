@@ -1,6 +1,7 @@
 """The challenge's interface to an ensemble: (samples, channels) arrays in and out, any rate, mono or stereo."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -19,6 +20,7 @@ from my_submission.audio import (
     to_channels,
     to_stereo,
 )
+from my_submission.chunking import Reader
 from my_submission.ensemble import Ensemble, Progress
 from my_submission.inference import ModelPool, resolve_device, resolve_precision
 from my_submission.preset import INSTRUMENTS, PresetError, checkpoint_rows, load_preset
@@ -87,6 +89,17 @@ class SeparationModel:
     def instruments(self) -> list[str]:
         """The stems, in the organisers' order."""
         return list(INSTRUMENTS[self.track])
+
+    @property
+    def mixture_consistent(self) -> bool:
+        """Whether the estimates add up to the mixture by construction."""
+        return self._ensemble.preset.mixture_consistent
+
+    def stream(
+        self, read: Reader, samples: int, progress: Progress | None = None
+    ) -> Iterator[tuple[int, Stems]]:
+        """Separate a stereo recording of any length at MODEL_SAMPLE_RATE in bounded memory: `Ensemble.stream`."""
+        return self._ensemble.stream(read, 2, samples, progress)
 
     def provenance(self) -> dict[str, Any]:
         """What this model is made of, for the record of an evaluation: JSON types only; hashes every file."""

@@ -1,0 +1,97 @@
+"""What a person sees of a run: a bar for all, one for each recording under way, and the time left."""
+
+import sys
+import time
+from types import TracebackType
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from my_submission.files.inputs import Recording
+
+_FORMAT = "{desc:24.24} {percentage:3.0f}%|{bar}|{postfix}"
+
+
+def seconds_left(fraction: float, elapsed_seconds: float) -> float | None:
+    """The time left of work that goes on as it went so far; None as long as nothing is done."""
+    return elapsed_seconds * (1 - fraction) / fraction if fraction > 0 else None
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as 1:02:03, 4:05 or 0:06."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+class Bars:
+    """Progress bars on a terminal's stderr; elsewhere nothing.
+
+    seconds: the lengths of the recordings that are to be separated, by which their shares of all the work are known.
+    """
+
+    def __init__(self, seconds: dict[Recording, float]) -> None:
+        self._seconds = dict(seconds)
+        self._fractions: dict[Recording, float] = {}
+        self._began: dict[Recording, float] = {}
+        self._first_began: float | None = None
+        self._bars: dict[Recording, tqdm[NoReturn]] = {}
+        self._all = self._bar("all", 0) if len(seconds) > 1 else None
+
+    def __enter__(self) -> "Bars":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for bar in [*self._bars.values(), *([self._all] if self._all is not None else [])]:
+            bar.close()
+
+    def start(self, recording: Recording) -> None:
+        now = time.monotonic()
+        self._began[recording] = now
+        self._first_began = self._first_began or now
+        taken = {bar.pos for bar in self._bars.values()}
+        place = next(place for place in range(1, len(taken) + 2) if -place not in taken)
+        self._bars[recording] = self._bar(recording.source.name, place if self._all is not None else 0)
+
+    def advance(self, recording: Recording, fraction: float) -> None:
+        self._fractions[recording] = fraction
+        _show(self._bars[recording], fraction, time.monotonic() - self._began[recording])
+        self._show_all()
+
+    def finish(self, recording: Recording, *, counts: bool) -> None:
+        """End a recording's bar. counts: its work was done, rather than skipped or given up."""
+        self._bars.pop(recording).close()
+        if counts:
+            self._fractions[recording] = 1.0
+        else:
+            self._seconds.pop(recording, None)
+            self._fractions.pop(recording, None)
+        self._show_all()
+
+    def _show_all(self) -> None:
+        total = sum(self._seconds.values())
+        if self._all is None or self._first_began is None or not total:
+            return
+        done = sum(self._seconds[recording] * fraction for recording, fraction in self._fractions.items())
+        _show(self._all, done / total, time.monotonic() - self._first_began)
+
+    @staticmethod
+    def _bar(name: str, place: int) -> "tqdm[NoReturn]":
+        return tqdm(
+            total=1.0,
+            desc=name,
+            position=place,
+            bar_format=_FORMAT,
+            file=sys.stderr,
+            leave=False,
+            disable=None,
+        )
+
+
+def _show(bar: "tqdm[NoReturn]", fraction: float, elapsed_seconds: float) -> None:
+    left = seconds_left(fraction, elapsed_seconds)
+    bar.n = fraction
+    bar.set_postfix_str("" if left is None else f"{duration_text(left)} left", refresh=False)
+    bar.refresh()

@@ -1,0 +1,271 @@
+"""`python -m my_submission separate …`: parses and prints; the package does the work."""
+
+import argparse
+import contextlib
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from my_submission.files.bars import Bars, duration_text
+from my_submission.files.decode import AudioInfo, probe
+from my_submission.files.encode import BITS, made_folder
+from my_submission.files.errors import FileSeparationError
+from my_submission.files.inputs import TEMPLATE, Recording, check_collisions, find_recordings, targets
+from my_submission.files.levels import Clipping
+from my_submission.files.separate import (
+    FileOptions,
+    ModelChoice,
+    SeparatedFile,
+    check_free_names,
+    configured_preset,
+)
+from my_submission.files.stems import parse_stems
+from my_submission.files.workers import (
+    Event,
+    Failed,
+    Finished,
+    Job,
+    Logged,
+    ModelFailed,
+    Progressed,
+    Started,
+    separate_all,
+)
+from my_submission.inference import PRECISIONS
+from my_submission.preset import Preset, PresetError, checkpoint_rows, load_preset
+from my_submission.weights import WeightsError
+from my_submission.weights.manifest import DEMO_MANIFEST
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+INTERRUPTED = 130
+
+
+def add_command(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Register `separate`."""
+    text = "separate recordings into one file a stem"
+    parser = commands.add_parser("separate", help=text, description=text)
+    parser.set_defaults(run=_run)
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="files, folders (all audio and video in them) and patterns"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("stems"), metavar="DIR", help="default: stems"
+    )
+
+    model = parser.add_argument_group("what separates")
+    model.add_argument(
+        "--preset", metavar="NAME", help="a preset or its YAML file; default: the configured one"
+    )
+    model.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
+    model.add_argument("--precision", default="auto", choices=["auto", *PRECISIONS])
+    model.add_argument("--weights-dir", type=Path, metavar="DIR", help="a folder to search first for weights")
+
+    output = parser.add_argument_group("what is written")
+    output.add_argument(
+        "--stems",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="A,B,…",
+        help="the track's stems, 'instrumental' (mixture without voice), or sums such as drums+bass or "
+        "backing=mixture-vocals; default: the track's stems",
+    )
+    output.add_argument("--format", choices=list(BITS), default="wav", help="default: wav")
+    output.add_argument(
+        "--bits",
+        choices=["16", "24", "32f"],
+        help="32f holds the exact estimate; default: 32f for wav, 24 for flac",
+    )
+    output.add_argument(
+        "--template", default=TEMPLATE, help=f"default: {TEMPLATE}; there are also {{name}} and {{folder}}"
+    )
+    levels = output.add_mutually_exclusive_group()
+    levels.add_argument(
+        "--clip", action="store_true", help="cut what goes beyond full scale, rather than stop"
+    )
+    levels.add_argument(
+        "--scale", action="store_true", help="one gain for all stems of a file, so that nothing does"
+    )
+    output.add_argument(
+        "--downmix", action="store_true", help="fold more than two channels down to two (ffmpeg)"
+    )
+    output.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+    run = parser.add_argument_group("how it runs")
+    run.add_argument("--resume", action="store_true", help="skip what is done and unchanged")
+    run.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N", help="recordings at a time; default: 1"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a run is about to do. infos: the recordings that can be opened, with what they hold."""
+
+    job: Job
+    infos: dict[Recording, AudioInfo]
+    failures: list[tuple[str, str]]
+
+    @property
+    def seconds(self) -> dict[Recording, float]:
+        """The length of each recording, as far as it is known."""
+        return {recording: info.seconds or 0.0 for recording, info in self.infos.items()}
+
+
+def _run(options: argparse.Namespace) -> int:
+    """0: all done; 1: something failed; 2: the options cannot be; 130: interrupted."""
+    try:
+        plan = _plan(options)
+    except (PresetError, WeightsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda number, _: sys.exit(128 + number))
+    try:
+        return _separate(plan, options.jobs)
+    except ModelFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except FileSeparationError as error:  # the output folder itself
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the finished files stay, --resume goes on from here", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _plan(options: argparse.Namespace) -> _Plan:
+    """Everything that can be found out before a model is loaded; prints what separates.
+
+    Raises PresetError, WeightsError for a wrong manifest, and ValueError for options that cannot be.
+    """
+    choice = ModelChoice(
+        options.preset or configured_preset(), options.device, options.precision, options.weights_dir
+    )
+    preset = load_preset(choice.preset)
+    clipping: Clipping = "clip" if options.clip else "scale" if options.scale else "error"
+    output = FileOptions(
+        options.stems, options.format, options.bits, options.template, clipping, options.downmix,
+        options.overwrite, options.resume,
+    )  # fmt: skip
+    sums = parse_stems(output.stems, preset.instruments)
+    print(_introduction(preset))
+    found = find_recordings(options.inputs, options.output)
+    if found.left_out:
+        print(
+            f"{found.left_out} other files in the folders are left out: neither audio nor video by their names"
+        )
+    job = Job(choice, output, tuple(sums), options.output)
+    files = {recording: _targets(recording, job) for recording in found.recordings}
+    check_collisions(list(files.items()))
+    infos: dict[Recording, AudioInfo] = {}
+    failures = list(found.missing)
+    for recording, paths in files.items():
+        try:
+            if not output.resume:
+                check_free_names(paths, output)
+            infos[recording] = probe(recording.source, downmix=output.downmix)
+            output.encoding.check_rate(infos[recording].sample_rate)
+        except (FileSeparationError, OSError) as error:
+            infos.pop(recording, None)
+            failures.append((str(recording.source), str(error)))
+    return _Plan(job, infos, failures)
+
+
+def _introduction(preset: Preset) -> str:
+    if any(row.manifest == DEMO_MANIFEST.resolve() for row in checkpoint_rows(preset)):
+        return (
+            f"separating with preset {preset.name}: demo models, which only show how it works; for better ones: "
+            f"python -m my_submission weights list"
+        )
+    return f"separating with preset {preset.name}{f': {preset.description}' if preset.description else ''}"
+
+
+def _targets(recording: Recording, job: Job) -> dict[str, Path]:
+    options = job.options
+    return targets(recording, job.stems, job.output_dir, options.template, options.encoding.format)
+
+
+def _separate(plan: _Plan, processes: int) -> int:
+    """Do it, print what was done, and return the exit code."""
+    began = time.monotonic()
+    outcomes = _Outcomes(plan.failures)
+    if plan.infos:
+        with made_folder(plan.job.output_dir), Bars(plan.seconds) as bars:
+            events = separate_all(plan.infos, plan.job, processes)
+            with contextlib.closing(events):
+                for event in events:
+                    outcomes.take(event, bars)
+    return outcomes.report(time.monotonic() - began)
+
+
+class _Outcomes:
+    """What became of the recordings of a run so far."""
+
+    def __init__(self, failures: Iterable[tuple[str, str]]) -> None:
+        self._failures = list(failures)
+        self._separated = 0
+        self._skipped = 0
+
+    def take(self, event: Event, bars: Bars) -> None:
+        """Show and count what a worker tells."""
+        match event:
+            case Started(recording):
+                bars.start(recording)
+            case Progressed(recording, fraction):
+                bars.advance(recording, fraction)
+            case Finished(recording, result):
+                bars.finish(recording, counts=not result.skipped)
+                self._separated += not result.skipped
+                self._skipped += result.skipped
+                tqdm.write(_done_text(result))
+            case Failed(recording, reason):
+                bars.finish(recording, counts=False)
+                self._failures.append((str(recording.source), reason))
+                tqdm.write(f"{recording.source}: failed")
+            case Logged(message):
+                tqdm.write(f"warning: {message}", file=sys.stderr)
+
+    def report(self, seconds: float) -> int:
+        """Print the counts and every failure with its reason; return the exit code."""
+        counts = [f"{self._separated} separated"]
+        if self._skipped:
+            counts.append(f"{self._skipped} already done")
+        if self._failures:
+            counts.append(f"{len(self._failures)} failed")
+        print(f"{', '.join(counts)}, in {duration_text(seconds)}")
+        for name, reason in self._failures:
+            print(f"failed: {reason if reason.startswith(name) else f'{name}: {reason}'}", file=sys.stderr)
+        return 1 if self._failures else 0
+
+
+def _done_text(result: SeparatedFile) -> str:
+    folders = sorted({str(path.parent) for path in result.files.values()})
+    names = ", ".join(path.name for path in result.files.values())
+    text = f"{result.source} ({duration_text(result.seconds)}) -> {', '.join(folders)}: {names}"
+    if result.skipped:
+        return f"{text}; already done"
+    text += f"; took {duration_text(result.compute_seconds)}"
+    if result.gain != 1:
+        text += f"; all stems scaled by {result.gain:.4f} ({20 * math.log10(result.gain):.2f} dB)"
+    if result.clipped:
+        cut = ", ".join(f"{stem} {count}" for stem, count in result.clipped.items())
+        text += f"; samples cut at full scale: {cut}"
+    return text

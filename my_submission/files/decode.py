@@ -1,0 +1,197 @@
+"""Any recording as float32 blocks: libsndfile where it can, ffmpeg where it is installed."""
+
+import json
+import logging
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from my_submission.audio import check_sample_rate
+from my_submission.files.errors import UnreadableAudio
+from my_submission.files.spool import SpooledSignal
+
+log = logging.getLogger(__name__)
+
+TAGS = ("title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright")
+"""The tags that are kept, by libsndfile's names."""
+
+_FFMPEG_TAGS = {"track": "tracknumber"}  # ffmpeg's name -> libsndfile's, where they differ
+_BLOCK_SAMPLES = 2**18
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file says of its audio before it is decoded.
+
+    channels: of what `decode` gives, 1 or 2.
+    seconds: its length as the file states it, which may be an estimate, or None.
+    """
+
+    sample_rate: int
+    channels: int
+    seconds: float | None
+    tags: Mapping[str, str]
+    decoder: Literal["libsndfile", "ffmpeg"]
+
+
+def probe(path: Path, *, downmix: bool = False) -> AudioInfo:
+    """What a file holds, whether libsndfile or ffmpeg reads it.
+
+    downmix: more than two channels are folded down to two; ffmpeg does it, which knows the channels' places.
+    Raises UnreadableAudio for a file that neither reads, has no audio, a rate that is not 8 to 192 kHz, or
+    too many channels; OSError for one that cannot be opened.
+    """
+    with path.open("rb"):
+        pass
+    info = _probe_libsndfile(path)
+    if isinstance(info, str):
+        info = _probe_ffmpeg(path, info)
+    try:
+        check_sample_rate(info.sample_rate)
+    except ValueError as error:
+        raise UnreadableAudio(f"{path}: {error}") from error
+    if info.channels > 2:
+        info = _downmixed(path, info, downmix)
+    return info
+
+
+def _probe_libsndfile(path: Path) -> AudioInfo | str:
+    """What libsndfile sees, or why it does not read the file."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            tags = {name: value for name, value in file.copy_metadata().items() if name in TAGS}
+            seconds = file.frames / file.samplerate
+            return AudioInfo(file.samplerate, file.channels, seconds, tags, "libsndfile")
+    except soundfile.LibsndfileError as error:
+        return str(error.error_string).strip().rstrip(".")
+
+
+def _probe_ffmpeg(path: Path, refusal: str) -> AudioInfo:
+    """refusal: what libsndfile had to say, for the error."""
+    if shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None:
+        raise UnreadableAudio(
+            f"{path}: libsndfile does not read it ({refusal}), and ffmpeg, which reads more formats, video "
+            f"among them, is not installed; install it (apt-get install ffmpeg) or convert the file to WAV"
+        )
+    entries = "stream=sample_rate,channels,duration:stream_tags:format=duration:format_tags"
+    probed = subprocess.run(
+        ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", entries, "-of", "json", f"file:{path}"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if probed.returncode != 0:
+        reason = _last_line(probed.stderr)
+        raise UnreadableAudio(f"{path}: neither libsndfile ({refusal}) nor ffmpeg ({reason}) reads it")
+    document = json.loads(probed.stdout)
+    if not document.get("streams"):
+        raise UnreadableAudio(f"{path}: ffmpeg finds no audio in it")
+    stream, container = document["streams"][0], document.get("format", {})
+    seconds = stream.get("duration") or container.get("duration")
+    return AudioInfo(
+        sample_rate=int(stream["sample_rate"]),
+        channels=int(stream["channels"]),
+        seconds=float(seconds) if seconds else None,
+        tags=_ffmpeg_tags(stream) | _ffmpeg_tags(container),
+        decoder="ffmpeg",
+    )
+
+
+def _ffmpeg_tags(section: Mapping[str, Any]) -> dict[str, str]:
+    named = {name.lower(): str(value) for name, value in section.get("tags", {}).items()}
+    tags = {_FFMPEG_TAGS.get(name, name): value for name, value in named.items()}
+    return {name: value for name, value in tags.items() if name in TAGS}
+
+
+def _downmixed(path: Path, info: AudioInfo, downmix: bool) -> AudioInfo:
+    found = f"{path}: expected 1 or 2 channels, found {info.channels}"
+    if not downmix:
+        raise UnreadableAudio(f"{found}; fold them down to two with --downmix (as a library: downmix=True)")
+    if shutil.which("ffmpeg") is None:
+        raise UnreadableAudio(f"{found}; folding them down needs ffmpeg, which is not installed")
+    return AudioInfo(info.sample_rate, 2, info.seconds, info.tags, "ffmpeg")
+
+
+def _last_line(output: bytes) -> str:
+    lines = output.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no reason given"
+
+
+def decode(path: Path, info: AudioInfo) -> Iterator[Tensor]:
+    """A file's samples as (channels, samples) float32 blocks; integer PCM is scaled to ±1.
+
+    Raises UnreadableAudio where decoding fails or a sample is NaN or infinite.
+    """
+    start = 0
+    for block in _libsndfile_blocks(path) if info.decoder == "libsndfile" else _ffmpeg_blocks(path, info):
+        if not np.isfinite(block).all():
+            sample, channel = np.argwhere(~np.isfinite(block))[0]
+            raise UnreadableAudio(
+                f"{path}: expected finite samples, found {block[sample, channel]} at sample {start + sample} "
+                f"({(start + sample) / info.sample_rate:.2f} s) of channel {channel}; repair the file first"
+            )
+        start += len(block)
+        yield torch.from_numpy(np.ascontiguousarray(block.T))
+
+
+def _libsndfile_blocks(path: Path) -> Iterator[Any]:
+    try:
+        with soundfile.SoundFile(path) as file:
+            while len(block := file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+                yield block
+    except soundfile.LibsndfileError as error:
+        raise UnreadableAudio(f"{path}: libsndfile stopped reading it: {error.error_string}") from error
+
+
+def _ffmpeg_blocks(path: Path, info: AudioInfo) -> Iterator[Any]:
+    command = [
+        "ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0",
+        "-ac", str(info.channels), "-ar", str(info.sample_rate), "-f", "f32le", "pipe:1",
+    ]  # fmt: skip
+    frame_bytes = 4 * info.channels
+    with (
+        tempfile.TemporaryFile() as complaints,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            while data := process.stdout.read(_BLOCK_SAMPLES * frame_bytes):
+                whole = len(data) - len(data) % frame_bytes
+                yield np.frombuffer(data[:whole], dtype="<f4").reshape(-1, info.channels)
+        except BaseException:
+            process.kill()
+            raise
+        exit_code = process.wait()
+        complaints.seek(0)
+        said = complaints.read()
+    if exit_code != 0:
+        raise UnreadableAudio(f"{path}: ffmpeg stopped reading it: {_last_line(said)}")
+    if said.strip():
+        log.warning("%s: ffmpeg complained while reading it: %s", path, _last_line(said))
+
+
+def read_into(path: Path, info: AudioInfo, signal: SpooledSignal) -> float:
+    """Decode a file into an empty signal and return its peak. UnreadableAudio if it has no samples."""
+    peak = 0.0
+    for block in decode(path, info):
+        signal.append(block)
+        peak = max(peak, float(block.abs().max())) if block.numel() else peak
+    if not signal.samples:
+        raise UnreadableAudio(f"{path}: it holds no audio samples")
+    stated = info.seconds
+    if stated is not None and math.isfinite(stated):
+        missing = stated - signal.samples / info.sample_rate
+        if missing > max(1.0, 0.01 * stated):
+            log.warning(
+                "%s: %.1f s are missing of the %.1f s that it states; what is there is separated",
+                path, missing, stated,
+            )  # fmt: skip
+    return peak

@@ -1,0 +1,313 @@
+"""One recording into one file a stem: decode, separate block by block, write."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from my_submission.audio import MODEL_SAMPLE_RATE, Stems, to_stereo
+from my_submission.chunking import Reader
+from my_submission.ensemble import Progress
+from my_submission.files.decode import AudioInfo, probe, read_into
+from my_submission.files.encode import AudioWriter, Encoding, exists_message, made_folder, temporary_path
+from my_submission.files.errors import OutputExists, OutputFailed
+from my_submission.files.inputs import TEMPLATE, Recording, check_template, targets
+from my_submission.files.journal import find_done, write_entry
+from my_submission.files.levels import Clipping, Levels, check_clipping, limited
+from my_submission.files.spool import SpooledSignal
+from my_submission.files.stems import Sums, derive, parse_stems
+from my_submission.preset import load_preset
+from my_submission.separator import MODELS
+from my_submission.streaming import StreamResampler, at_mixture_rate, resampled_length
+
+_READ_SAMPLES = 2**18
+_BLOCK_SAMPLES = 2**22
+
+
+class StreamingModel(Protocol):
+    """What separates: a `SeparationModel`, or anything with these."""
+
+    @property
+    def instruments(self) -> list[str]: ...
+
+    @property
+    def mixture_consistent(self) -> bool: ...
+
+    def stream(
+        self, read: Reader, samples: int, progress: Progress | None = None
+    ) -> Iterator[tuple[int, Stems]]: ...
+
+    def provenance(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model separates; see `SeparationModel`."""
+
+    preset: str
+    device: str = "auto"
+    precision: str = "auto"
+    weights_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """How stems are written; verified when it is made (ValueError), but for `stems`, which depend on the track.
+
+    stems: what to write (`parse_stems`); empty: the track's own stems. format, bits: see `Encoding`.
+    template: the path of a stem's file inside the output folder. clipping: see `Clipping`.
+    downmix: fold more than two channels down to two. overwrite: replace files that are there.
+    resume: skip a recording whose files are there, made with the same settings and unchanged.
+    """
+
+    stems: tuple[str, ...] = ()
+    format: str = "wav"
+    bits: str | None = None
+    template: str = TEMPLATE
+    clipping: Clipping = "error"
+    downmix: bool = False
+    overwrite: bool = False
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        Encoding(self.format, self.bits)
+        check_template(self.template)
+        check_clipping(self.clipping)
+
+    @property
+    def encoding(self) -> Encoding:
+        return Encoding(self.format, self.bits)
+
+
+@dataclass(frozen=True)
+class SeparatedFile:
+    """A recording whose stems are written.
+
+    files: stem -> its file. samples: of every file. compute_seconds: what it took, 0 if it was skipped.
+    gain: on all stems, other than 1 only with clipping "scale". clipped: stem -> samples cut at ±1.
+    skipped: `resume` found it done.
+    """
+
+    source: Path
+    files: Mapping[str, Path]
+    sample_rate: int
+    channels: int
+    samples: int
+    gain: float
+    clipped: Mapping[str, int]
+    compute_seconds: float
+    skipped: bool
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio."""
+        return self.samples / self.sample_rate
+
+
+def separate_file(
+    source: str | Path,
+    output_dir: str | Path,
+    *,
+    model: StreamingModel | None = None,
+    options: FileOptions | None = None,
+    progress: Progress | None = None,
+) -> SeparatedFile:
+    """Separate one recording of any length in bounded memory.
+
+    source: any file that libsndfile or, where it is installed, ffmpeg reads; 8 to 192 kHz.
+    output_dir: is made if need be. model: by default the configured preset's, loaded anew; for several files make
+        one and give it every time. progress: called with (work done, work in all).
+    The stems have the recording's rate, channels and length. Files appear under their names when all are finished.
+    Raises FileSeparationError (UnreadableAudio, OutputExists, WouldClip, OutputFailed), ValueError for wrong options,
+    OSError where the source cannot be opened, and what the model raises.
+    """
+    if model is None:
+        model = open_model(ModelChoice(configured_preset()))
+    recording = Recording(Path(source))
+    options = options or FileOptions()
+    return separate_recording(recording, Path(output_dir), model, identity(model), options, progress)
+
+
+def open_model(choice: ModelChoice) -> StreamingModel:
+    """Load what was chosen. PresetError, WeightsError, ValueError or RuntimeError say why that is not possible."""
+    return MODELS[load_preset(choice.preset).track](
+        preset=choice.preset,
+        weights_dir=choice.weights_dir,
+        device=choice.device,
+        precision=choice.precision,
+    )
+
+
+def configured_preset() -> str:
+    """The name in `user_config`, imported only when asked for: the import fails if the name is of no preset."""
+    from my_submission.user_config import PRESET
+
+    return PRESET
+
+
+def identity(model: StreamingModel) -> dict[str, Any]:
+    """What decides a model's estimates: preset, weights, precision. It hashes the weights: once a model is enough."""
+    provenance = model.provenance()
+    return {key: provenance[key] for key in ("preset", "weights", "precision")}
+
+
+def separate_recording(
+    recording: Recording,
+    output_dir: Path,
+    model: StreamingModel,
+    model_identity: Mapping[str, Any],
+    options: FileOptions,
+    progress: Progress | None = None,
+    token: str | None = None,
+) -> SeparatedFile:
+    """`separate_file` for one of many. token: of the temporary names; whoever chose it can find them."""
+    began = time.monotonic()
+    sums = parse_stems(options.stems, model.instruments)
+    files = targets(recording, sums, output_dir, options.template, options.encoding.format)
+    settings = _settings(model_identity, sums, options)
+    if options.resume and (entry := find_done(output_dir, recording.source, settings, files)):
+        return SeparatedFile(recording.source, files, **entry.summary, compute_seconds=0.0, skipped=True)
+    check_free_names(files, options)
+    info = probe(recording.source, downmix=options.downmix)
+    options.encoding.check_rate(info.sample_rate)
+    with contextlib.ExitStack() as stack:
+        for folder in (output_dir, *(path.parent for path in files.values())):
+            stack.enter_context(made_folder(folder))
+        mixture = stack.enter_context(SpooledSignal(info.channels, output_dir))
+        peak = read_into(recording.source, info, mixture)
+        _check_space(files, output_dir, options, info, mixture.samples)
+        estimates = _estimates(model, mixture, info, output_dir, progress, silent=peak == 0)
+        blocks: Iterator[Stems] = (
+            derive(sums, stems, mixture.read(start, _length(stems))) for start, stems in estimates
+        )
+        levels = Levels()
+        if not options.encoding.holds_any_level:
+            blocks = limited(blocks, options.clipping, info.sample_rate, output_dir, levels)
+        _write(blocks, files, options, info, mixture.samples, token or str(os.getpid()))
+        summary: dict[str, Any] = {
+            "sample_rate": info.sample_rate,
+            "channels": info.channels,
+            "samples": mixture.samples,
+            "gain": levels.gain,
+            "clipped": {stem: count for stem, count in levels.clipped.items() if count},
+        }
+    write_entry(output_dir, recording.source, settings, files, summary)
+    seconds = time.monotonic() - began
+    return SeparatedFile(recording.source, files, **summary, compute_seconds=seconds, skipped=False)
+
+
+def _settings(model_identity: Mapping[str, Any], sums: Sums, options: FileOptions) -> dict[str, Any]:
+    """What decides the content of a recording's files."""
+    return {
+        "model": dict(model_identity),
+        "stems": dict(sums),
+        "format": options.format,
+        "bits": options.encoding.sample_format,
+        "clipping": options.clipping,
+        "downmix": options.downmix,
+    }
+
+
+def _write(
+    blocks: Iterable[Stems],
+    files: Mapping[str, Path],
+    options: FileOptions,
+    info: AudioInfo,
+    samples: int,
+    token: str,
+) -> None:
+    """Write all stems side by side as they come, and give the files their names when all are finished."""
+    with contextlib.ExitStack() as stack:
+        writers = {}
+        for stem, path in files.items():
+            writer = AudioWriter(
+                path, temporary_path(path, token), options.encoding, info.sample_rate, info.channels, samples,
+                info.tags,
+            )  # fmt: skip
+            writers[stem] = stack.enter_context(writer)
+        for stems in blocks:
+            for stem, signal in stems.items():
+                writers[stem].write(signal)
+        for writer in writers.values():
+            writer.finish()
+        for writer in writers.values():
+            writer.publish(overwrite=options.overwrite)
+
+
+def check_free_names(files: Mapping[str, Path], options: FileOptions) -> None:
+    """OutputExists if a file is in the way and may not be replaced."""
+    for path in files.values():
+        if path.exists() and not options.overwrite:
+            why = (
+                "it is not what this command makes of this recording, so --resume does not skip it; "
+                "--overwrite replaces it"
+            )
+            raise OutputExists(f"{path} is already there; {why}" if options.resume else exists_message(path))
+
+
+def _check_space(
+    files: Mapping[str, Path], output_dir: Path, options: FileOptions, info: AudioInfo, samples: int
+) -> None:
+    """OutputFailed, before anything is computed, where files of a known size do not fit on the disk."""
+    if options.format != "wav":
+        return
+    needed = options.encoding.about_bytes(samples, info.channels) * len(files)
+    free = shutil.disk_usage(output_dir).free
+    if needed > free:
+        raise OutputFailed(
+            f"{output_dir}: {len(files)} files need {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free on its disk; "
+            f"choose another folder, fewer --stems, fewer --bits or --format flac"
+        )
+
+
+def _length(stems: Stems) -> int:
+    return int(next(iter(stems.values())).shape[-1])
+
+
+def _estimates(
+    model: StreamingModel,
+    mixture: SpooledSignal,
+    info: AudioInfo,
+    folder: Path,
+    progress: Progress | None,
+    *,
+    silent: bool,
+) -> Iterator[tuple[int, Stems]]:
+    """The estimates of a recording in blocks, at its own rate and channels."""
+    channels, samples = info.channels, mixture.samples
+    if silent:
+        for start in range(0, samples, _BLOCK_SAMPLES):
+            length = min(_BLOCK_SAMPLES, samples - start)
+            yield start, {stem: torch.zeros(channels, length) for stem in model.instruments}
+        return
+    with contextlib.ExitStack() as stack:
+        read, model_samples = _at_model_rate(mixture, info.sample_rate, folder, stack)
+        yield from at_mixture_rate(
+            model.stream(read, model_samples, progress),
+            mixture.read,
+            channels,
+            samples,
+            info.sample_rate,
+            consistent=model.mixture_consistent,
+        )
+
+
+def _at_model_rate(
+    mixture: SpooledSignal, sample_rate: int, folder: Path, stack: contextlib.ExitStack
+) -> tuple[Reader, int]:
+    """The mixture as the models take it, and its length; a second file on disk where the rate differs."""
+    if sample_rate == MODEL_SAMPLE_RATE:
+        return lambda start, length: to_stereo(mixture.read(start, length)), mixture.samples
+    spool = stack.enter_context(SpooledSignal(2, folder))
+    resampler = StreamResampler(2, sample_rate, MODEL_SAMPLE_RATE, mixture.samples)
+    for start in range(0, mixture.samples, _READ_SAMPLES):
+        block = mixture.read(start, min(_READ_SAMPLES, mixture.samples - start))
+        spool.append(resampler.push(to_stereo(block)))
+    assert spool.samples == resampled_length(mixture.samples, sample_rate, MODEL_SAMPLE_RATE)
+    return spool.read, spool.samples

@@ -1,0 +1,87 @@
+"""Which stems are wanted: a track's own, and any sum of them and the mixture."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from my_submission.audio import Stems
+
+MIXTURE = "mixture"
+
+Sums = Mapping[str, Mapping[str, int]]
+"""name -> {stem or "mixture": +1 or −1}, summed."""
+
+_LEFT_BY_VOICE = {"vocals": "instrumental", "dialog": "instrumental"}
+"""The voice among a track's stems -> the name of mixture − voice (FACTS 3 calls it so on both tracks)."""
+
+_TERM = re.compile(r"\s*([+−-]?)\s*([A-Za-z_]\w*)\s*")
+_NAME = re.compile(r"[\w +−-]+")
+
+
+def derived_stems(instruments: Sequence[str]) -> dict[str, str]:
+    """The names that need no sum to be written out, and their sums."""
+    return {name: f"{MIXTURE} - {voice}" for voice, name in _LEFT_BY_VOICE.items() if voice in instruments}
+
+
+def parse_stems(wanted: Sequence[str], instruments: Sequence[str]) -> dict[str, dict[str, int]]:
+    """What to write, by name and in order.
+
+    wanted: each a stem, a derived stem, a sum such as "drums + bass" (which is then its name too), or "NAME=SUM";
+        none at all means the track's own stems.
+    Raises ValueError with what is allowed for a name that is unknown, a sum that is none, or a name given twice.
+    """
+    sums: dict[str, dict[str, int]] = {}
+    for text in wanted or instruments:
+        name, _, right = text.partition("=")
+        name = " ".join(name.split())
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"stems: found {text!r}; a name has letters, digits, spaces, + and - only")
+        if name in sums:
+            raise ValueError(f"stems: {name!r} is given twice")
+        sums[name] = _parse_sum(right or derived_stems(instruments).get(name, name), instruments)
+    return sums
+
+
+def _parse_sum(text: str, instruments: Sequence[str]) -> dict[str, int]:
+    """`mixture - drums + bass` as {"mixture": 1, "drums": -1, "bass": 1}."""
+    allowed = (*instruments, MIXTURE)
+    terms: dict[str, int] = {}
+    position = 0
+    while position < len(text):
+        match = _TERM.match(text, position)
+        if match is None or (terms and not match[1]):
+            raise ValueError(
+                f"stems: expected a sum such as 'drums + bass' or 'mixture - vocals', found {text!r}"
+            )
+        name = match[2]
+        if name not in allowed or name in terms:
+            close = difflib.get_close_matches(name, allowed, 1)
+            hint = f" (did you mean {close[0]!r}?)" if close and name not in terms else ""
+            derived = ", ".join(derived_stems(instruments))
+            raise ValueError(
+                f"stems: found {name!r} in {text!r}{hint}; allowed: {', '.join(allowed)}, each once in a sum, "
+                f"and by itself {derived}"
+            )
+        terms[name] = -1 if match[1] in ("-", "−") else 1
+        position = match.end()
+    if not terms:
+        raise ValueError(f"stems: expected a sum such as 'drums + bass', found {text!r}")
+    return terms
+
+
+def derive(sums: Sums, estimates: Stems, mixture: Tensor) -> Stems:
+    """The wanted stems of a block, (channels, samples) each; a single stem is the estimate itself, bit for bit."""
+    signals = {**estimates, MIXTURE: mixture}
+    return {
+        name: _sum([(signals[term], sign) for term, sign in terms.items()]) for name, terms in sums.items()
+    }
+
+
+def _sum(terms: Sequence[tuple[Tensor, int]]) -> Tensor:
+    (first, sign), *rest = terms
+    total = first if sign > 0 else -first
+    for signal, sign in rest:
+        total = total + sign * signal
+    return total

@@ -1,0 +1,296 @@
+"""Recordings separated in child processes, which can be stopped at any moment without leaving anything behind.
+
+The parent never computes. It hands out recordings one by one, hears of progress, and if it is interrupted or a child
+dies (of memory, say) it removes what the child had under temporary names, whose paths follow from the recording.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import torch
+
+from my_submission.files.encode import missing_folders, remove_empty, temporary_path
+from my_submission.files.errors import FileSeparationError
+from my_submission.files.inputs import Recording, targets
+from my_submission.files.separate import (
+    FileOptions,
+    ModelChoice,
+    SeparatedFile,
+    identity,
+    open_model,
+    separate_recording,
+)
+
+_PROGRESS_SECONDS = 0.1
+_LEAVE_SECONDS = 2.0
+_SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which torch has threads can hang
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all recordings of a run have in common. stems: the names of what is written."""
+
+    model: ModelChoice
+    options: FileOptions
+    stems: tuple[str, ...]
+    output_dir: Path
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker has begun with a recording."""
+
+    recording: Recording
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """fraction: of the recording's work that is done."""
+
+    recording: Recording
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    recording: Recording
+    result: SeparatedFile
+
+
+@dataclass(frozen=True)
+class Failed:
+    recording: Recording
+    reason: str
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A warning of a worker."""
+
+    message: str
+
+
+Event = Started | Progressed | Finished | Failed | Logged
+
+
+class ModelFailed(RuntimeError):  # noqa: N818, the name says it
+    """No worker can make the model; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The model is loaded."""
+
+
+@dataclass(frozen=True)
+class _NoModel:
+    reason: str
+
+
+def separate_all(recordings: Iterable[Recording], job: Job, processes: int) -> Generator[Event]:
+    """Separate recordings in up to `processes` children at a time and tell what happens as it happens.
+
+    Every recording ends as one Finished or Failed. Raises ModelFailed where the model cannot be made. Whatever ends
+    the iteration (close it!), an interrupt included, the children are killed and their unfinished files removed.
+    """
+    waiting = list(recordings)
+    free_cores = share_cores(processes)
+    workers: list[_Worker] = []
+    try:
+        while waiting or any(worker.recording for worker in workers):
+            idle = sum(worker.recording is None for worker in workers)
+            for _ in range(min(processes - len(workers), len(waiting) - idle)):
+                workers.append(_Worker(job, free_cores.pop()))
+            for worker in workers:
+                if worker.is_ready and worker.recording is None and waiting:
+                    yield worker.give(waiting.pop(0))
+            wait([worker.connection for worker in workers])
+            for worker in list(workers):
+                yield from worker.news()
+                if worker.has_ended:
+                    workers.remove(worker)
+                    free_cores.append(worker.cores)
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+def share_cores(processes: int) -> list[tuple[int, ...]]:
+    """The cores that each of several processes keeps to; none named for a single one, or where none can be chosen."""
+    if processes == 1 or not hasattr(os, "sched_getaffinity"):
+        return [()] * processes
+    cores = sorted(os.sched_getaffinity(0))
+    return [tuple(cores[place::processes]) or (cores[place % len(cores)],) for place in range(processes)]
+
+
+class _Worker:
+    """A child process with a model, and the recording it is at."""
+
+    def __init__(self, job: Job, cores: tuple[int, ...]) -> None:
+        self.cores = cores
+        self.recording: Recording | None = None
+        self.is_ready = False
+        self.has_ended = False
+        self._job = job
+        self._new_folders: list[Path] = []
+        self._temporaries: list[Path] = []
+        self.connection, its_end = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(its_end, job, cores), daemon=False)
+        with _interrupts_held_back():
+            self._process.start()
+        its_end.close()
+
+    def give(self, recording: Recording) -> Started:
+        """Let it begin with a recording; it must be ready and without one."""
+        self.recording = recording
+        job = self._job
+        files = targets(
+            recording, job.stems, job.output_dir, job.options.template, job.options.encoding.format
+        ).values()
+        self._temporaries = [temporary_path(path, str(self._process.pid)) for path in files]
+        folders = {folder for path in files for folder in missing_folders(path.parent)}
+        self._new_folders = sorted(folders, key=lambda folder: len(folder.parts), reverse=True)
+        self.connection.send(recording)
+        return Started(recording)
+
+    def news(self) -> Iterator[Event]:
+        """What it has said since the last time, or that it died."""
+        try:
+            while self.connection.poll():
+                message = self.connection.recv()
+                if isinstance(message, _Ready):
+                    self.is_ready = True
+                elif isinstance(message, _NoModel):
+                    raise ModelFailed(message.reason)
+                else:
+                    if isinstance(message, Finished | Failed):
+                        self.recording = None
+                    yield message
+        except (EOFError, ConnectionResetError):
+            self.has_ended = True
+            recording, end = self.recording, self._describe_end()
+            self.kill()
+            if recording is None:
+                raise ModelFailed(f"the process that loads the model {end}") from None
+            yield Failed(recording, f"the process that separated it {end}")
+
+    def _describe_end(self) -> str:
+        self._process.join()
+        code = self._process.exitcode or 0
+        if code == -signal.SIGKILL:
+            return (
+                "was killed by the system, most likely for want of memory; try --jobs 1 or a smaller preset"
+            )
+        return f"ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
+
+    def kill(self) -> None:
+        """End it at once and remove what it has not finished."""
+        self.connection.close()
+        if self.recording is None:
+            self._process.join(timeout=_LEAVE_SECONDS)  # it leaves by itself when nobody is at the other end
+        self._process.kill()
+        self._process.join()
+        if self.recording is not None:
+            for path in self._temporaries:
+                path.unlink(missing_ok=True)
+            remove_empty(self._new_folders)
+            self.recording = None
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block; a child that is started in it never sees one, its parent decides."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def _serve(connection: Connection, job: Job, cores: tuple[int, ...]) -> None:
+    """The child: make the model, then separate what comes until the connection closes."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    send = _Sender(connection)
+    logging.getLogger("my_submission").addHandler(_LogSender(send))
+    if cores:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(len(cores))
+    try:
+        model = open_model(job.model)
+        model_identity = identity(model)
+    except (RuntimeError, ValueError, OSError) as error:
+        send(_NoModel(str(error)))
+        return
+    send(_Ready())
+    while True:
+        try:
+            recording = connection.recv()
+        except EOFError:
+            return
+        progress = _ProgressSender(send, recording)
+        try:
+            result = separate_recording(
+                recording, job.output_dir, model, model_identity, job.options, progress, str(os.getpid())
+            )
+        except FileSeparationError as error:
+            send(Failed(recording, str(error)))
+        except (RuntimeError, ValueError, OSError, MemoryError) as error:
+            send(Failed(recording, f"{recording.source}: {type(error).__name__}: {error}"))
+        else:
+            send(Finished(recording, result))
+
+
+def _end_with_parent() -> None:
+    """Leave, tidily, when the parent is gone without a word."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class _Sender:
+    """Sends messages to the parent; one that is gone is no concern of the separation."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __call__(self, message: Event | _Ready | _NoModel) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._connection.send(message)
+
+
+class _ProgressSender:
+    """Tells the parent of progress, a few times a second."""
+
+    def __init__(self, send: _Sender, recording: Recording) -> None:
+        self._send = send
+        self._recording = recording
+        self._last = 0.0
+
+    def __call__(self, done: float, total: float) -> None:
+        now = time.monotonic()
+        if now - self._last >= _PROGRESS_SECONDS or done >= total:
+            self._last = now
+            self._send(Progressed(self._recording, done / total if total else 1.0))
+
+
+class _LogSender(logging.Handler):
+    """Hands warnings to the parent, which knows where the progress bars are."""
+
+    def __init__(self, send: _Sender) -> None:
+        super().__init__(logging.WARNING)
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._send(Logged(record.getMessage()))
