@@ -15,8 +15,9 @@ if sys.version_info < (3, 11):  # noqa: UP036 (it may well be started by an olde
     print(f"run_eval.py: Python 3.11 or later is needed; {SETUP_HINT}", file=sys.stderr)
     raise SystemExit(2)
 try:
-    from evaluator import baseline, display, evaluation, results, run_scores
+    from evaluator import baseline, display, evaluation, leaderboard, report, results, run_scores
     from evaluator.challenge import CHALLENGES
+    from evaluator.commands import report as report_page
     from evaluator.dataset import DataError
     from evaluator.leaderboard import SHORT, LeaderboardError, Store
     from evaluator.preparation import RUNNERS, Options, UsageError, prepare
@@ -37,6 +38,7 @@ class Outputs:
     json: Path | None
     check: Path | None
     tolerance_db: float
+    report: bool
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,6 +93,11 @@ def run(options: Options, outputs: Outputs) -> int:
         )
         print(f"\n{baseline.describe(found)}")
         passed = passed and found.passed
+    if outputs.report:
+        entry = leaderboard.make_entry(results.read(job.out / evaluation.RESULT_FILE), job.out)
+        sources = report.gather(entry, before, outputs.tolerance_db, job.dataset.tracks)
+        report_page.write(job.out / report_page.PAGE, sources)
+        print(f"\nReport: {job.out / report_page.PAGE}")
     return OK if passed else FAILED
 
 
@@ -182,6 +189,7 @@ def parse(arguments: list[str] | None) -> tuple[Options, Outputs]:
         metavar="DB",
         help="by how much a score may fall in --check (default: %(default)s)",
     )
+    add("--report", action="store_true", help="also write the run as a page to look at and listen to")
     given = parser.parse_args(arguments)
     none = Limits(time_factor=None, setup_seconds=None, cpus=None, memory_bytes=None)
     return Options(
@@ -197,7 +205,8 @@ def parse(arguments: list[str] | None) -> tuple[Options, Outputs]:
         out=given.out,
         metrics=given.metrics,
         resume=given.resume,
-    ), Outputs(given.json, given.check, given.tolerance_db)
+        keep_estimates=given.report,
+    ), Outputs(given.json, given.check, given.tolerance_db, given.report)
 
 
 def _positive(text: str) -> float:

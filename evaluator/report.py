@@ -41,12 +41,15 @@ class Sources:
 
     entry: Entry
     baseline: RunScores | None
+    tolerance_db: float
     tracks: tuple[Track, ...] | None
     missing: str | None
 
 
-def gather(entry: Entry, before: RunScores | None, audio_data: Sequence[Track] | None = None) -> Sources:
-    """Find the data and the estimates of a run; `audio_data` are its tracks where they are loaded already.
+def gather(
+    entry: Entry, before: RunScores | None, tolerance_db: float, loaded: Sequence[Track] | None = None
+) -> Sources:
+    """Find the data and the estimates of a run; `loaded` are its tracks where they are at hand already.
 
     Raises ResultError where the baseline is of other data.
     """
@@ -56,12 +59,12 @@ def gather(entry: Entry, before: RunScores | None, audio_data: Sequence[Track] |
         return Sources(
             entry, before, None, "its estimates were not kept; run it with --report, or with --out"
         )
-    if audio_data is not None:
-        return Sources(entry, before, tuple(audio_data), None)
+    if loaded is not None:
+        return Sources(entry, before, tolerance_db, tuple(loaded), None)
     try:
-        return Sources(entry, before, _tracks(entry.result), None)
+        return Sources(entry, before, tolerance_db, _tracks(entry.result), None)
     except DataError as error:
-        return Sources(entry, before, None, f"its data is not at hand: {error.problems[0]}")
+        return Sources(entry, before, tolerance_db, None, f"its data is not at hand: {error.problems[0]}")
 
 
 def _tracks(result: Mapping[str, Any]) -> tuple[Track, ...]:
@@ -163,7 +166,9 @@ def _context(
     entry, result = sources.entry, sources.entry.result
     found = None
     if sources.baseline is not None:
-        found = baseline.check(sources.baseline, run_scores.from_json(result, "this run"))
+        found = baseline.check(
+            sources.baseline, run_scores.from_json(result, "this run"), sources.tolerance_db
+        )
     stems = CHALLENGES[result["track"]].stems
     axis, strips = _strips(result, stems)
     return {

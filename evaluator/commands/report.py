@@ -38,7 +38,7 @@ def _report(given: Namespace) -> int:
     entry = leaderboard.locate(given.wanted, Store())
     before = None if given.baseline is None else baseline.read(given.baseline)
     page = given.page or Path(entry.folder or ".") / PAGE
-    sources = report.gather(entry, before)
+    sources = report.gather(entry, before, baseline.DEFAULT_TOLERANCE_DB)
     write(page, sources, not given.no_audio)
     print(page)
     return 0
