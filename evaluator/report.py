@@ -57,7 +57,11 @@ def gather(
         run_scores.require_same_data(before, run_scores.from_json(entry.result, "the run"))
     if entry.folder is None or not (Path(entry.folder) / "estimates").is_dir():
         return Sources(
-            entry, before, None, "its estimates were not kept; run it with --report, or with --out"
+            entry,
+            before,
+            tolerance_db,
+            None,
+            "its estimates were not kept; run it with --report, or with --out",
         )
     if loaded is not None:
         return Sources(entry, before, tolerance_db, tuple(loaded), None)
