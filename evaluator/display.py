@@ -15,43 +15,74 @@ from evaluator.results import Result, TrackResult
 from evaluator.sandbox import Outcome
 
 REFRESH_SECONDS = 0.5
+REFRESH_SECONDS_IN_A_FILE = 15.0
+CURRENT_SHARE = 0.95  # of a track counts as done at most, until it is
+RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
 
 
 class ProgressBar(Observer):
-    """One bar over the seconds of audio to separate; a line for each track that fails."""
+    """One bar over the seconds of audio to separate, with the time left; some lines for each track that fails."""
 
     def __init__(self, dataset: Dataset) -> None:
-        total = sum(track.seconds for track in dataset.tracks)
-        self._bar = tqdm(total=total, file=sys.stderr, bar_format=BAR, desc="starting")
-        self._closed = threading.Event()
-        self._what = "starting"
-        self._began: float | None = None
+        self._total = sum(track.seconds for track in dataset.tracks)
+        self._bar = tqdm(total=self._total, file=sys.stderr, bar_format=RUN_BAR, desc="starting")
+        self._what, self._began = "starting", time.monotonic()
+        self._track: Track | None = None
         self._limit: float | None = None
+        self._done = 0.0  # seconds of audio
+        self._spent, self._covered = 0.0, 0.0  # compute seconds and seconds of audio of tracks of this run
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._refresh, daemon=True)
         self._thread.start()
 
     def _refresh(self) -> None:
-        while not self._closed.wait(REFRESH_SECONDS if sys.stderr.isatty() else 30 * REFRESH_SECONDS):
+        while not self._closed.wait(REFRESH_SECONDS if sys.stderr.isatty() else REFRESH_SECONDS_IN_A_FILE):
             self._show()
 
     def _show(self) -> None:
-        clock = ""
-        if self._began is not None:
-            clock = f" {time.monotonic() - self._began:.0f}"
-            clock += f" of at most {self._limit:.0f} s" if self._limit is not None else " s"
-        self._bar.set_description_str(f"{self._what}{clock}")
+        elapsed = time.monotonic() - self._began
+        pace = self._spent / self._covered if self._covered else self._slowest_pace()
+        current = 0.0
+        if self._track is not None and pace:
+            current = min(elapsed / pace, CURRENT_SHARE * self._track.seconds)
+        self._bar.n = min(self._done + current, self._total)
+        limit = "" if self._limit is None else f" of at most {self._limit:.0f}"
+        self._bar.set_postfix_str(
+            time_left(self._total - self._bar.n, pace, not self._covered), refresh=False
+        )
+        self._bar.set_description_str(f"{self._what} {elapsed:.0f}{limit} s")
+
+    def _slowest_pace(self) -> float | None:
+        """Compute seconds per second of audio if every track took as long as it may."""
+        return None if self._limit is None or self._track is None else self._limit / self._track.seconds
+
+    def _turn_to(self, what: str, track: Track | None = None, limit_seconds: float | None = None) -> None:
+        self._what, self._began, self._track, self._limit = what, time.monotonic(), track, limit_seconds
+        self._show()
 
     def resumed(self, tracks: Sequence[Track]) -> None:
-        self._bar.initial = sum(track.seconds for track in tracks)
-        self._bar.update(self._bar.initial)
+        self._done = sum(track.seconds for track in tracks)
 
     def setting_up(self) -> None:
-        self._what, self._began, self._limit = "loading the submission", time.monotonic(), None
-        self._show()
+        self._turn_to("loading the submission")
 
     def setup_failed(self, outcome: Outcome, log: Sequence[str]) -> None:
         self._report(f"the submission could not be constructed: {outcome.status}, {outcome.reason}", log)
+
+    def separating(self, track: Track, limit_seconds: float | None) -> None:
+        self._turn_to(track.name, track, limit_seconds)
+
+    def finished(self, track: Track, result: TrackResult, log: Sequence[str]) -> None:
+        self._done += track.seconds
+        if result.seconds is not None:
+            self._spent += result.seconds
+            self._covered += track.seconds
+        if result.status != "ok" and result.seconds is not None:
+            self._report(f"{track.name}: {result.status}, {result.reason}", log)
+
+    def measuring(self, metric: str, tracks: int) -> None:
+        self._turn_to(f"{metric} of {tracks} tracks")
 
     @staticmethod
     def _report(headline: str, log: Sequence[str]) -> None:
@@ -59,24 +90,23 @@ class ProgressBar(Observer):
         for line in log:
             tqdm.write(f"    {line}", file=sys.stderr)
 
-    def separating(self, track: Track, limit_seconds: float | None) -> None:
-        self._what, self._began, self._limit = track.name, time.monotonic(), limit_seconds
-        self._show()
-
-    def finished(self, track: Track, result: TrackResult, log: Sequence[str]) -> None:
-        self._bar.update(track.seconds)
-        if result.status != "ok" and result.seconds is not None:
-            self._report(f"{track.name}: {result.status}, {result.reason}", log)
-
-    def measuring(self, metric: str, tracks: int) -> None:
-        self._what, self._began, self._limit = f"{metric} of {tracks} tracks", time.monotonic(), None
-        self._show()
-
     def close(self) -> None:
         """Leave the bar as it stands."""
         self._closed.set()
         self._thread.join()
+        self._track = None
+        self._show()
         self._bar.close()
+
+
+def time_left(audio_seconds: float, pace: float | None, bound: bool) -> str:
+    """How long that much audio will take at this pace (compute seconds per second of audio), to read.
+
+    `bound` marks a pace that is not measured yet but the slowest that is allowed.
+    """
+    if pace is None:
+        return "left ?"
+    return f"left {'at most ' if bound else ''}{tqdm.format_interval(round(audio_seconds * pace))}"
 
 
 class CheckBar:

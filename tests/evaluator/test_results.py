@@ -127,3 +127,9 @@ def test_a_small_machine_caps_memory_below_the_limit_and_says_so(monkeypatch: py
     assert effective_memory_bytes(Limits(memory_bytes=1 << 30)) == 1 << 30
     assert effective_memory_bytes(Limits(memory_bytes=None)) is None
     assert "this machine has memory for 7.2 GiB of the 16 GiB" in capped.gaps(Limits())
+
+
+def test_time_left() -> None:
+    assert display.time_left(100, 0.5, bound=False) == "left 00:50"
+    assert display.time_left(100, 1.57, bound=True) == "left at most 02:37"
+    assert display.time_left(100, None, bound=True) == "left ?"
