@@ -124,7 +124,11 @@ class Estimator:
             text=True,
             start_new_session=True,  # a Ctrl-C at the terminal is the evaluator's to handle
         )
-        self._ask(self._settings)
+        try:
+            self._ask(self._settings)
+        except EstimatorError as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(

@@ -1,0 +1,85 @@
+"""An ensemble of small random checkpoints with everything a published one has, and tracks to run it on.
+
+Two steps (MDX-Net and Demucs, `input - …`, polarity, a random shift, residual; then consistency, a sum of sources).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from evaluator.challenge import MUSIC
+from my_submission.weights import load_manifest
+from my_submission.weights.store import sha256_of
+from tests.evaluator.audio import noise, write_track
+from tests.random_checkpoints import save_demucs, save_mdx_net
+
+PRESET = """\
+# A preset for tests.
+track: music
+manifest: manifest.yaml
+steps:
+  - name: vocals
+    input: mixture
+    stems: [vocals]
+    residual: instrumental
+    members:
+      - model: small_htdemucs  # the first member
+        polarity: both
+        shifts: 1
+        weight: 3
+      - model: small_inst
+        sources: {vocals: input - instrumental}
+        weight: 2
+
+  # the others
+  - name: instruments
+    input: instrumental
+    stems: [bass, drums, other]
+    consistency: true
+    members:
+      - model: small_htdemucs
+        weights: {bass: 4, drums: 2, other: 1}
+      - model: small_htdemucs_6s
+        sources: {other: other + guitar}
+        weights: {bass: 1, drums: 2, other: 3}
+"""
+FRAMES = {"one": 40_000, "two": 31_001, "three": 36_000}
+
+
+def write_ensemble(folder: Path) -> Path:
+    """Write checkpoints, manifest and preset into a folder; the preset's path."""
+    spectrogram = {"n_fft": 2048, "dim_f": 512, "dim_t": 64, "hop": 512}
+    save_mdx_net(folder / "small_inst.onnx", small=True, seed=0, dim_f=512, dim_t=64)
+    rows: dict[str, dict[str, object]] = {
+        "small_inst": {
+            "architecture": "mdx_net",
+            "sources": ["instrumental"],
+            "parameters": spectrogram,
+            "file": "small_inst.onnx",
+        }
+    }
+    for seed, name in enumerate(("htdemucs", "htdemucs_6s"), start=1):
+        file = f"small_{name}.th"
+        save_demucs(name, folder / file, small=True, seed=seed)
+        sources = list(load_manifest().checkpoints[name].sources)
+        rows[f"small_{name}"] = {"architecture": "htdemucs", "sources": sources, "file": file}
+    for row in rows.values():
+        row["sha256"] = sha256_of(folder / str(row["file"]))
+    (folder / "manifest.yaml").write_text(yaml.safe_dump({"checkpoints": rows}))
+    preset = folder / "small.yaml"
+    preset.write_text(PRESET)
+    return preset
+
+
+def write_tracks(root: Path) -> Path:
+    """Stereo music tracks; references overlap in time and differ in level."""
+    for seed, (name, frames) in enumerate(FRAMES.items()):
+        time_s = np.arange(frames)[:, None] / 44_100
+        stems = {
+            stem: noise(frames, seed=10 * seed + i, level=0.02 * (i + 1)) * (1 + np.sin(20 * time_s + i))
+            for i, stem in enumerate(MUSIC.stems)
+        }
+        stems = {stem: np.round(signal * 32768) / 32768 for stem, signal in stems.items()}
+        write_track(root / name, {**stems, "mixture": sum(stems.values(), np.zeros((frames, 2)))})
+    return root
