@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 # First words of the seeds, so that no two sets share random numbers.
 TRAINING_SEED, DEMO_SEED = 2023, 7305
-# A recording played faster or slower: ranges of the factor on duration, and of the pitch by its inverse.
+# A recording played slower or faster, and so lower or higher: ranges of the speed.
 VARIANTS = {"a": (0.80, 0.92), "b": (1.08, 1.25)}
 # The demo tracks live in the repository: what keeps them small.
 DEMO_WIDTH, DEMO_BITS = 0.7, 14
-SCENE_STRENGTH = 0.6  # the factor's exponent for scenes, whose speech must stay natural
+SCENE_STRENGTH = 0.6  # the speed's exponent for scenes, whose speech must stay natural
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def named(kind: Kind, stems: Pcm) -> dict[str, Pcm]:
     return dict(zip(kind.stems, stems, strict=True))
 
 
-def replayed(stems: Mapping[str, Pcm], factor: float) -> dict[str, Pcm]:
-    """Stems played so that they last `factor` times as long, lower or higher in pitch; lowered if they clip."""
-    slowed = np.stack([soxr.resample(stem.T, RATE * factor, RATE, quality="MQ").T for stem in stems.values()])
+def replayed(stems: Mapping[str, Pcm], speed: float) -> dict[str, Pcm]:
+    """Stems played `speed` times as fast, their pitch higher by as much; all softer if they would clip."""
+    slowed = np.stack([soxr.resample(stem.T, RATE * speed, RATE, quality="MQ").T for stem in stems.values()])
     whole = slowed.astype(np.float32)
     peak = max(float(np.abs(whole.sum(axis=0)).max()), float(np.abs(whole).max()), 1.0)
     whole *= min(1.0, 32_000 / peak)
@@ -113,8 +113,8 @@ def render_training(kind: Kind, root: Path, indices: Iterable[int], seconds: flo
         stems = named(kind, quantised(made.stems))
         rng = np.random.default_rng([TRAINING_SEED, index, kind.stream, 7])
         for tag, (low, high) in {} if validation else VARIANTS.items():
-            factor = float(rng.uniform(low, high)) ** (1.0 if kind is MUSIC else SCENE_STRENGTH)
-            write_stems(folder.with_name(folder.name + tag), replayed(stems, factor))
+            speed = float(rng.uniform(low, high)) ** (1.0 if kind is MUSIC else SCENE_STRENGTH)
+            write_stems(folder.with_name(folder.name + tag), replayed(stems, speed))
         write_stems(folder, stems)
         log.info("%s %s: %s", kind.name, folder.name, made.description)
 

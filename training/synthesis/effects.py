@@ -356,11 +356,10 @@ def bell(rng: Rng, samples: int) -> Floats:
 
 
 def drill(rng: Rng, samples: int) -> Floats:
-    speed = rng.uniform(90, 260) * gaussian_filter1d(
-        np.repeat(rng.uniform(0.3, 1.0, samples // RATE + 1), RATE)[:samples], 4000
-    )
+    speed = rng.uniform(90, 260) * wandering(rng, samples, 1.5, 0.3, 1.0)
     buzz = signal.sawtooth(2 * np.pi * np.cumsum(speed) / RATE)
-    return np.asarray(signal.sosfilt(high_pass(200), buzz) + 0.4 * noise(rng, samples, band_pass(1500, 8000)))
+    hiss = noise(rng, samples, band_pass(1500, 8000))
+    return np.asarray(signal.sosfilt(high_pass(200), buzz) + 0.4 * hiss)
 
 
 def horn(rng: Rng, samples: int) -> Floats:
@@ -409,8 +408,10 @@ EVENTS: tuple[Generator, ...] = (
 def rendered(rng: Rng, make: Generator, seconds: float) -> Audio:
     """A generator's sound at a peak of 1: (samples,) float32 of `seconds`, faded over 10 ms at both ends."""
     samples = round(seconds * RATE)
-    sound = np.zeros(samples)
     made = make(rng, samples)[:samples]
+    while not made.any():  # a bird that did not sing in so short a time
+        made = make(rng, samples)[:samples]
+    sound = np.zeros(samples)
     sound[: len(made)] = made
     edge = min(samples, RATE // 100)
     sound[:edge] *= np.linspace(0, 1, edge)

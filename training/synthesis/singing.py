@@ -1,15 +1,19 @@
 """Sings: words spoken by espeak-ng, taken apart by WORLD, stretched to the notes and put together again."""
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyworld
 from scipy.ndimage import gaussian_filter1d
 
 from .catalogue import Voice
 from .composer import SungNote
 from .dsp import RATE, Audio, Floats
 from .tools import speak
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # pkg_resources, which it imports, is deprecated
+    import pyworld
 
 FRAME_SECONDS = 0.005
 FFT_SIZE = 1024  # of the analysis at espeak's 22.05 kHz

@@ -1,0 +1,163 @@
+"""Rendering with the real tools: skipped, with the packages' names, where they are not installed."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from evaluator.mixing import loudness
+from training.synthesis import dsp, singing, tools
+from training.synthesis.__main__ import main
+from training.synthesis.catalogue import Voice, held_out_palette, training_palette
+from training.synthesis.composer import SungNote
+from training.synthesis.dataset import (
+    CINEMATIC,
+    DEMO_SEED,
+    MUSIC,
+    Kind,
+    Rendered,
+    demo_files,
+    demo_stems,
+    named,
+    render,
+)
+from training.synthesis.dsp import RATE
+from training.synthesis.midi import Note, Part, Program
+
+DEMO = Path(__file__).parents[2] / "local_data" / "demo"
+MISSING = tools.missing_packages(held_out=True)
+needs_tools = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {' '.join(MISSING)}")
+
+
+@needs_tools
+def test_playing_is_exact_in_length_and_the_same_again_and_in_tune() -> None:
+    part = Part(Program(tools.DEMO_FONT, 80), (Note(0.0, 5.0, 69, 100),))  # held beyond the end
+    first, again = tools.play((part,), 1.3), tools.play((part,), 1.3)
+    assert first.shape == (2, round(1.3 * RATE))
+    assert (first == again).all()
+    spectrum = np.abs(np.fft.rfft(first[0, 8820:] * np.hanning(first.shape[1] - 8820)))
+    peak = spectrum.argmax() * RATE / (first.shape[1] - 8820)
+    assert min(abs(peak - 440 * harmonic) for harmonic in (1, 2, 3)) < 4
+
+
+@needs_tools
+def test_a_word_is_sung_on_its_note() -> None:
+    word = singing.analysed("moon", Voice("en-us+f4", 1.1, 0.1, 55))
+    notes = (SungNote(0.5, 1.0, 64, "moon", False),)
+    audio = singing.sing(np.random.default_rng(0), notes, {"moon": word}, 2.0)
+    assert audio.shape == (2 * RATE,)
+    assert dsp.level(audio[: RATE // 3]) < dsp.level(audio) - 30
+    middle = audio[round(0.8 * RATE) : round(1.3 * RATE)].astype(np.float64)
+    lags = np.correlate(middle, middle[: RATE // 5], "valid")
+    period = 60 + int(lags[60:400].argmax())
+    assert 12 * np.log2(RATE / period / 440.0) + 69 == pytest.approx(64, abs=0.7)
+
+
+def short(kind: Kind, number: int) -> Rendered:
+    return render(kind, (99, number), 4.0, held_out=True)
+
+
+@needs_tools
+@pytest.mark.parametrize("kind", [MUSIC, CINEMATIC], ids=lambda kind: kind.name)
+def test_one_seed_renders_the_same_again_and_every_stem_sounds(kind: Kind) -> None:
+    first, again = short(kind, 1), short(kind, 1)
+    assert first.description == again.description
+    assert (first.stems == again.stems).all()
+    assert first.stems.shape == (len(kind.stems), 2, 4 * RATE)
+    assert all(dsp.level(stem) > -60 for stem in first.stems)
+    mixture = first.stems.sum(axis=0)
+    assert np.abs(mixture).max() < 10 ** (-1.0 / 20)
+    if kind is CINEMATIC:
+        assert -30 < loudness(mixture) < -24
+    assert short(kind, 2).description != first.description
+
+
+@needs_tools
+def test_every_voice_of_the_catalogue_is_one_of_espeaks_own() -> None:
+    """espeak-ng speaks with another voice, without an error, where it does not know the one asked for."""
+    listed = subprocess.run(
+        ["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True
+    ).stdout
+    variants = {line.split("!v/")[1].split()[0] for line in listed.splitlines() if "!v/" in line}
+    listed = subprocess.run(["espeak-ng", "--voices=en"], capture_output=True, text=True, check=True).stdout
+    accents = {line.split()[1] for line in listed.splitlines()[1:]}
+    for palette in (training_palette(), held_out_palette()):
+        assert {name for name, _ in palette.voices} <= variants
+        assert set(palette.accents) <= accents
+
+
+def test_missing_tools_are_named_with_their_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["demo", "--root", str(tmp_path)]) == 2
+    assert "apt-get install fluidsynth espeak-ng" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@needs_tools
+def test_training_audio_appears_in_its_splits_and_is_not_made_twice(tmp_path: Path) -> None:
+    if tools.missing_packages(held_out=False):
+        pytest.skip(f"not installed: {' '.join(tools.missing_packages(held_out=False))}")
+    command = [
+        "training",
+        "music",
+        "--root",
+        str(tmp_path),
+        "--count",
+        "2",
+        "--seconds",
+        "4",
+        "--valid-every",
+        "2",
+    ]
+    assert main(command) == 0
+    folders = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*"))
+    assert folders == ["train/00001", "train/00001a", "train/00001b", "valid/00000"]
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
+    assert len(made) == 4 * len(folders)
+    assert main(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")} == made
+
+
+def test_the_demo_tracks_are_the_listed_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sums", "--root", str(DEMO)]) == 0
+    (tmp_path / "SHA256SUMS").write_text((DEMO / "SHA256SUMS").read_text())
+    capsys.readouterr()
+    assert main(["sums", "--root", str(tmp_path)]) == 1
+    assert "music/song_1/bass.flac: not the audio listed" in capsys.readouterr().out
+
+
+def test_the_demo_tracks_are_small_whole_and_sound() -> None:
+    assert sum(path.stat().st_size for path in DEMO.rglob("*.flac")) < 25e6
+    for kind in (MUSIC, CINEMATIC):
+        folders = sorted((DEMO / kind.name).iterdir())
+        assert len(folders) == 6
+        for folder in folders:
+            audio = {
+                path.stem: soundfile.read(path, dtype="int16", always_2d=True)[0].T
+                for path in folder.glob("*")
+            }
+            mixtures = sorted(name for name in audio if "mixture" in name)
+            mixture = np.concatenate([audio.pop(name) for name in mixtures])
+            stems = np.stack(list(audio.values())).astype(int)
+            assert len(stems) == len(kind.stems)
+            assert (stems.sum(axis=0) == mixture).all()
+            assert np.abs(mixture.astype(int)).max() < 32768 * 10 ** (-1.0 / 20)
+            assert 10 * RATE <= mixture.shape[1] <= 15 * RATE
+            assert all(dsp.level(stem / 32768) > -50 for stem in stems)
+
+
+@pytest.mark.slow
+@needs_tools
+@pytest.mark.parametrize("kind", [MUSIC, CINEMATIC], ids=lambda kind: kind.name)
+def test_the_demo_tracks_can_be_rendered_again(kind: Kind) -> None:
+    """To 60 dB, so that another version of a library may differ in the last bits."""
+    name = "song_1" if kind is MUSIC else "scene_1"
+    made = render(kind, (DEMO_SEED, 1), 10.5, held_out=True)
+    for file, audio in demo_files(kind, name, named(kind, demo_stems(kind, made.stems))).items():
+        committed, _ = soundfile.read(DEMO / kind.name / name / f"{file}.flac", dtype="int16", always_2d=True)
+        error = audio.T.astype(float) - committed
+        assert dsp.level(error / 32768) < dsp.level(committed / 32768) - 60
