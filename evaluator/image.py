@@ -1,0 +1,153 @@
+"""The image of a submission: built from its Dockerfile, or ours; built again only when what goes into it changes."""
+
+import hashlib
+import json
+import logging
+import os
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import docker
+from docker.errors import DockerException, ImageNotFound
+from docker.utils.build import exclude_paths
+from requests.exceptions import RequestException
+
+from evaluator.engine import LABEL, EngineError, connect
+from evaluator.sandbox import REPOSITORY
+
+log = logging.getLogger(__name__)
+
+NAME = "sdx-submission"
+DOCKERFILE = "Dockerfile"
+BASE_VARIABLE = "SDX_BASE_IMAGE"  # in the place of the Dockerfile's own base
+SUPPLIED = (DOCKERFILE, "requirements.txt", "apt.txt")  # ours where a submission has none
+IGNORE_FILE = ".dockerignore"
+IGNORED = (".git", "**/__pycache__", ".venv")  # where a submission has no such file
+BUILD_SECONDS = 3600  # without a sign of life from the engine
+KEPT_IMAGES = 3
+LOG_LINES = 15
+BLOCK_BYTES = 1 << 20
+PROXY_ARGUMENTS = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is sent to the engine: files by their names in the build context."""
+
+    files: dict[str, Path]
+
+    def digest(self, arguments: dict[str, str]) -> str:
+        """A hash of the names, contents and execute bits of all files, and of the build arguments."""
+        total = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
+        for name, path in sorted(self.files.items()):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            total.update(f"{name}\0{os.access(path, os.X_OK)}\0{content}\n".encode())
+        return total.hexdigest()
+
+    def write_tar(self, target: IO[bytes]) -> None:
+        """The files without what differs between copies of one commit: times and owners."""
+        with tarfile.open(fileobj=target, mode="w") as archive:
+            for name, path in sorted(self.files.items()):
+                entry = tarfile.TarInfo(name)
+                entry.size = path.stat().st_size
+                entry.mode = 0o755 if os.access(path, os.X_OK) else 0o644
+                with path.open("rb") as file:
+                    archive.addfile(entry, file)
+
+
+def context_of(submission: Path) -> Context:
+    """The build context of a submission: all its .dockerignore leaves, completed by our files where it lacks them."""
+    ignore = submission / IGNORE_FILE
+    lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else list(IGNORED)
+    patterns = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    names = exclude_paths(str(submission), patterns, dockerfile=DOCKERFILE)
+    files = {Path(name).as_posix(): submission / name for name in names if (submission / name).is_file()}
+    supplied = {name: REPOSITORY / name for name in SUPPLIED if name not in files}
+    return Context({**supplied, **files})
+
+
+def build_arguments() -> dict[str, str]:
+    """The base image, if another is asked for, and the proxies of this machine."""
+    arguments = {name: os.environ[name] for name in PROXY_ARGUMENTS if name in os.environ}
+    if BASE_VARIABLE in os.environ:
+        arguments["BASE"] = os.environ[BASE_VARIABLE]
+    return arguments
+
+
+def ensure_image(submission: Path) -> str:
+    """The name of the submission's image in the engine; it is built where it is not there yet.
+
+    EngineError where there is no engine, or with the end of the build's output where that fails.
+    """
+    client = connect(BUILD_SECONDS)
+    context = context_of(submission)
+    arguments = build_arguments()
+    base = arguments.get("BASE")
+    tag = f"{NAME}:{context.digest({**arguments, 'base id': _image_id(client, base)})[:16]}"
+    try:
+        if _image_id(client, tag):
+            return tag
+        log.info("building the image %s from %s; the first time takes minutes", tag, submission)
+        started = time.monotonic()
+        with tempfile.TemporaryFile() as archive:
+            context.write_tar(archive)
+            archive.seek(0)
+            _build(client, archive, tag, arguments)
+        size = client.images.get(tag).attrs["Size"]
+        log.info("built in %.0f s; %.2f GB", time.monotonic() - started, size / 1e9)
+        _remove_old(client, tag)
+    except (DockerException, RequestException) as error:
+        raise EngineError(f"the image could not be built: {error}") from error
+    return tag
+
+
+def _image_id(client: docker.DockerClient, name: str | None) -> str:
+    try:
+        return "" if name is None else str(client.images.get(name).id)
+    except ImageNotFound:
+        return ""
+
+
+def _build(client: docker.DockerClient, archive: IO[bytes], tag: str, arguments: dict[str, str]) -> None:
+    steps = client.api.build(
+        fileobj=archive,
+        custom_context=True,
+        dockerfile=DOCKERFILE,
+        tag=tag,
+        buildargs=arguments,
+        labels={LABEL: "image"},
+        rm=True,
+        forcerm=True,
+        decode=True,
+    )
+    printed: list[str] = []
+    for step in steps:
+        printed = [*printed, *_lines(step)][-LOG_LINES:]
+        if "error" in step:
+            raise EngineError("the image could not be built:\n" + "\n".join(printed))
+
+
+def _lines(step: dict[str, Any]) -> Iterator[str]:
+    for line in str(step.get("stream") or step.get("error") or "").splitlines():
+        if line.strip():
+            log.debug("%s", line)
+            yield line
+
+
+def _remove_old(client: docker.DockerClient, tag: str) -> None:
+    """Keep the newest few images of ours, so that many submissions do not fill the disk."""
+    ours = client.images.list(name=NAME, filters={"label": f"{LABEL}=image"})
+    newest_first = sorted(ours, key=lambda image: str(image.attrs.get("Created")), reverse=True)
+    for image in newest_first[KEPT_IMAGES:]:
+        for name in image.tags:
+            if not name.endswith(tag):
+                try:
+                    client.images.remove(name)
+                except DockerException as error:
+                    log.debug("%s is kept: %s", name, error)  # in use by another evaluation
