@@ -20,6 +20,25 @@ from tests.evaluator.submissions import write_submission
 GENEROUS = Limits(time_factor=120.0, memory_bytes=400 << 20, grace_seconds=0.3)
 TIGHT = Limits(time_factor=4.0, memory_bytes=400 << 20, grace_seconds=0.3)
 WITHOUT = ("", "namespaces", "namespaces,cgroup")
+# Submissions that fail on the first of two tracks, and their verdict by either runner.
+VERDICTS = [
+    ("allocates_without_end", "out_of_memory", "track used more than 0.391 GiB of memory"),
+    ("allocates_in_a_child", "out_of_memory", "track used more than 0.391 GiB of memory"),
+    ("exits", "crashed", "exited with code 7 during track"),
+    ("calls_exit", "crashed", "SystemExit: 0"),
+    ("raises", "crashed", "RuntimeError: no such luck"),
+    ("segfaults", "crashed", "ended by SIGSEGV during track"),
+    ("nan", "invalid_output", "bass: NaN or infinite samples"),
+    (
+        "wrong_length_rate_and_channels",
+        "invalid_output",
+        "bass: length in samples 22049, expected 22050; drums: sample rate 48000, expected 44100; "
+        "other: channels 1, expected 2",
+    ),
+    ("missing_stem", "crashed", "AssertionError"),
+    ("extra_stem", "crashed", "AssertionError"),
+    ("writes_elsewhere", "invalid_output", "bass: bass.wav is a link"),
+]
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 
@@ -72,27 +91,7 @@ def test_scaled_mixture_has_the_score_of_the_closed_form(tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "status", "reason"),
-    [
-        ("allocates_without_end", "out_of_memory", "track used more than 0.391 GiB of memory"),
-        ("allocates_in_a_child", "out_of_memory", "track used more than 0.391 GiB of memory"),
-        ("exits", "crashed", "exited with code 7 during track"),
-        ("calls_exit", "crashed", "SystemExit: 0"),
-        ("raises", "crashed", "RuntimeError: no such luck"),
-        ("segfaults", "crashed", "ended by SIGSEGV during track"),
-        ("nan", "invalid_output", "bass: NaN or infinite samples"),
-        (
-            "wrong_length_rate_and_channels",
-            "invalid_output",
-            "bass: length in samples 22049, expected 22050; drums: sample rate 48000, expected 44100; "
-            "other: channels 1, expected 2",
-        ),
-        ("missing_stem", "crashed", "AssertionError"),
-        ("extra_stem", "crashed", "AssertionError"),
-        ("writes_elsewhere", "invalid_output", "bass: bass.wav is a link"),
-    ],
-)
+@pytest.mark.parametrize(("name", "status", "reason"), VERDICTS)
 def test_failures_have_a_status_and_the_next_track_goes_on(
     tmp_path: Path, name: str, status: str, reason: str
 ) -> None:
