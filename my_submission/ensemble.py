@@ -12,7 +12,15 @@ from torch import Tensor
 from my_submission.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.augment import Augmentation, draw_delays, loudness_gain
 from my_submission.chunking import Reader, reader
-from my_submission.inference import ChunkModel, ModelPool, count_chunks, estimate_track, lookahead_samples
+from my_submission.inference import (
+    SEQUENTIAL,
+    ChunkModel,
+    ModelPool,
+    Schedule,
+    count_chunks,
+    estimate_track,
+    lookahead_samples,
+)
 from my_submission.preset import MIXTURE, STEP_INPUT, Member, Preset, Step, needed_experts
 from my_submission.sliding import SlidingSignal
 
@@ -109,14 +117,16 @@ def _total_weight(step: Step, stem: str) -> float:
 class Ensemble:
     """A preset with its models loaded.
 
-    seed: of the random delays. batch_size: chunks a call of a model.
+    seed: of the random delays.
     """
 
-    def __init__(self, preset: Preset, models: ModelPool, seed: int = 0, batch_size: int = 1) -> None:
+    def __init__(
+        self, preset: Preset, models: ModelPool, seed: int = 0, schedule: Schedule = SEQUENTIAL
+    ) -> None:
         self.preset = preset
         self._models = models
         self._seed = seed
-        self._batch_size = batch_size
+        self._schedule = schedule
 
     def separate(self, mixture: Tensor, progress: Progress | None = None) -> Stems:
         """(channels, samples) float32 at the models' rate -> the track's stems, each of that shape."""
@@ -150,7 +160,7 @@ class Ensemble:
         stages: list[_Stage] = []
         signals: dict[str, Reader] = {MIXTURE: read}
         for step in steps:
-            passes = _Passes(step, self.preset, self._models, self._seed, self._batch_size, meter)
+            passes = _Passes(step, self.preset, self._models, self._seed, self._schedule, meter)
             stages.append(_Stage(step, passes, signals[step.input], channels, samples))
             signals |= {name: signal.read for name, signal in stages[-1].made.items()}
         for start in range(0, samples, block_samples):
@@ -197,16 +207,16 @@ class _Passes:
     """A step's passes under way, each a stream of pieces drawn as far as it is needed."""
 
     def __init__(
-        self, step: Step, preset: Preset, models: ModelPool, seed: int, batch_size: int, meter: "_Meter"
+        self, step: Step, preset: Preset, models: ModelPool, seed: int, schedule: Schedule, meter: "_Meter"
     ) -> None:
         self._step = step
         self._preset = preset
         self._seed = seed
         self._models = models
-        self._batch_size = batch_size
+        self._schedule = schedule
         self._meter = meter
         geometries = [(models.get(one.checkpoint).geometry, one.overlap) for one in self._passes(1.0)]
-        self.lookahead = max(lookahead_samples(g, overlap, batch_size) for g, overlap in geometries)
+        self.lookahead = max(lookahead_samples(g, overlap, schedule) for g, overlap in geometries)
         self.lookback = max(g.chunk_samples + g.margin_samples for g, _ in geometries)
 
     def _passes(self, gain: float) -> Iterator[Pass]:
@@ -222,7 +232,7 @@ class _Passes:
     def _open(self, one: Pass, read: Reader, samples: int) -> "_OpenPass":
         model = self._models.get(one.checkpoint)
         pieces = estimate_track(
-            model, read, samples, one.augmentation, one.overlap, self._batch_size, self._meter.counter(model)
+            model, read, samples, one.augmentation, one.overlap, self._schedule, self._meter.counter(model)
         )
         return _OpenPass(one, model.sources, pieces)
 

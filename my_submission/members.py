@@ -15,7 +15,7 @@ from my_submission.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.augment import loudness_gain
 from my_submission.chunking import reader
 from my_submission.ensemble import Pass, finish_step, input_factors, step_passes
-from my_submission.inference import ChunkModel, estimate_track
+from my_submission.inference import SEQUENTIAL, ChunkModel, Schedule, estimate_track
 from my_submission.preset import MIXTURE, STEP_INPUT, Preset, Step
 
 ESTIMATES_VERSION = 1
@@ -31,12 +31,12 @@ def used_sources(one: Pass) -> tuple[str, ...]:
 
 
 def compute_pass(
-    one: Pass, model: ChunkModel, signal: Tensor, batch_size: int = 1
+    one: Pass, model: ChunkModel, signal: Tensor, schedule: Schedule = SEQUENTIAL
 ) -> Iterator[tuple[int, Mapping[str, Tensor]]]:
     """Run a model over a whole signal: `(start, {source: (channels, length)})` of the used sources, left to right."""
     places = {source: model.sources.index(source) for source in used_sources(one)}
     for start, piece in estimate_track(
-        model, reader(signal), signal.shape[-1], one.augmentation, one.overlap, batch_size
+        model, reader(signal), signal.shape[-1], one.augmentation, one.overlap, schedule
     ):
         yield start, {source: piece[place] for source, place in places.items()}
 

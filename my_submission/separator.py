@@ -22,7 +22,7 @@ from my_submission.audio import (
 )
 from my_submission.chunking import Reader
 from my_submission.ensemble import Ensemble, Progress
-from my_submission.inference import ModelPool, resolve_device, resolve_precision
+from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
 from my_submission.preset import INSTRUMENTS, PresetError, checkpoint_rows, load_preset
 from my_submission.weights import require
 from my_submission.weights.store import sha256_of
@@ -79,7 +79,8 @@ class SeparationModel:
             download=download,
             verify=verify_weights,
         )
-        self._ensemble = Ensemble(loaded, ModelPool(checkpoints, paths, torch_device, dtype), seed)
+        models = ModelPool(checkpoints, paths, torch_device, dtype)
+        self._ensemble = Ensemble(loaded, models, seed, Schedule.for_device(torch_device))
         self._paths = paths
         self._device, self._precision = torch_device, dtype
         self._progress = progress

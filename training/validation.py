@@ -10,7 +10,7 @@ from evaluator.metrics import sdr
 from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.augment import Augmentation
 from my_submission.chunking import reader
-from my_submission.inference import ChunkModel, estimate_track
+from my_submission.inference import ChunkModel, Schedule, estimate_track
 from training.config import TrainingConfig, ValidationSettings
 from training.data import Audio, find_tracks
 
@@ -45,7 +45,8 @@ def separate(model: ChunkModel, mixture: Audio, overlap: float) -> dict[str, Aud
     """Estimates (2, samples) of the model's sources."""
     estimates = np.zeros((len(model.sources), *mixture.shape), np.float32)
     read = reader(torch.from_numpy(mixture))
-    for start, piece in estimate_track(model, read, mixture.shape[1], Augmentation(), overlap, batch_size=4):
+    schedule = Schedule(batch_size=4)
+    for start, piece in estimate_track(model, read, mixture.shape[1], Augmentation(), overlap, schedule):
         estimates[..., start : start + piece.shape[-1]] = piece.numpy()
     return dict(zip(model.sources, estimates, strict=True))
 

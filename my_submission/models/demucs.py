@@ -10,6 +10,7 @@ from torch import Tensor
 
 from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.chunking import Geometry
+from my_submission.models.attention import use_blockwise_attention
 from my_submission.weights import Checkpoint, load_torch
 
 LEAST_SAMPLES = 5
@@ -38,6 +39,8 @@ class DemucsModel:
             short_chunk="centre" if fixed else "as_is",
             least_samples=LEAST_SAMPLES,
         )
+        if device.type == "cpu" and dtype == torch.float32:
+            use_blockwise_attention(network)
         self._network = network.to(device).eval()
         self._device = device
         self._dtype = dtype

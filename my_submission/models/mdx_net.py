@@ -1,17 +1,20 @@
 """MDX-Net checkpoints (ONNX) as callables on chunks: STFT, network on spectrograms, inverse STFT."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
 import torch
 from torch import Tensor
 
 from my_submission.chunking import Geometry
+from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.weights import Checkpoint, WeightsError
+
+log = logging.getLogger(__name__)
 
 Network = Callable[[Tensor], Tensor]
 """(batch, 4, dim_f, dim_t) float32 -> the target's spectrogram, the same shape."""
@@ -93,25 +96,35 @@ class MdxNetModel:
 
 
 def load(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> MdxNetModel:
-    """Open an ONNX checkpoint with ONNX Runtime on the device; it runs at the file's own precision (float32).
+    """Open an ONNX checkpoint: float32 on the CPU runs in ONNX Runtime, anything else in torch.
 
-    Raises WeightsError where the file is not the network its row describes, RuntimeError where ONNX Runtime cannot
-    use the device.
+    A graph with operators that `onnx_network` does not know runs in ONNX Runtime on either device, in float32.
+    Raises WeightsError where the file is not the network its row describes, RuntimeError where ONNX Runtime is
+    needed on a GPU and cannot use it.
     """
-    spectrogram = Spectrogram(
-        **{key: int(checkpoint.parameters[key]) for key in ("n_fft", "dim_f", "dim_t", "hop")}
-    )
-    session = _open_session(path, device)
-    found = [(node.name, node.shape[1:]) for node in session.get_inputs()]
-    expected = [("input", [4, spectrogram.dim_f, spectrogram.dim_t])]
-    if found != expected:
-        raise WeightsError(f"{path}: expected the inputs (name, shape) {expected}, found {found}")
-    return MdxNetModel(_on_session(session, device), checkpoint.sources, spectrogram, device)
+    names = ("n_fft", "dim_f", "dim_t", "hop")
+    spectrogram = Spectrogram(**{name: int(checkpoint.parameters[name]) for name in names})
+    network: Network
+    shape: tuple[int, ...]
+    if device.type == "cpu" and dtype == torch.float32:
+        network, shape = _open_session(path, device)
+    else:
+        try:
+            network = OnnxNetwork(path, device, dtype)
+            shape = network.input_shape
+        except UnsupportedGraph as reason:
+            log.warning("%s; it runs in ONNX Runtime, in float32", reason)
+            network, shape = _open_session(path, device)
+    expected = (4, spectrogram.dim_f, spectrogram.dim_t)
+    if shape[1:] != expected:
+        raise WeightsError(f"{path}: expected an input of shape (batch, {expected}), found {shape}")
+    return MdxNetModel(network, checkpoint.sources, spectrogram, device)
 
 
-def _open_session(path: Path, device: torch.device) -> onnxruntime.InferenceSession:
+def _open_session(path: Path, device: torch.device) -> tuple[Network, tuple[int, ...]]:
+    """The network in ONNX Runtime, and its input's shape. One thread: chunks run side by side instead."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda":
@@ -127,27 +140,10 @@ def _open_session(path: Path, device: torch.device) -> onnxruntime.InferenceSess
             f"{session.get_providers()}; uninstall `onnxruntime` if it is installed beside `onnxruntime-gpu`, "
             f"and install `onnxruntime-gpu` with the CUDA and cuDNN versions it needs"
         )
-    return session
+    node, output = session.get_inputs()[0], session.get_outputs()[0].name
 
+    def run(spectrograms: Tensor) -> Tensor:
+        estimates = session.run([output], {node.name: spectrograms.cpu().numpy()})[0]
+        return torch.from_numpy(estimates).to(device)
 
-def _on_session(session: onnxruntime.InferenceSession, device: torch.device) -> Network:
-    name = session.get_outputs()[0].name
-
-    def on_host(spectrograms: Tensor) -> Tensor:
-        return torch.from_numpy(session.run([name], {"input": spectrograms.numpy()})[0])
-
-    def on_gpu(spectrograms: Tensor) -> Tensor:
-        spectrograms = spectrograms.contiguous()
-        estimates = torch.empty_like(spectrograms)
-        binding = session.io_binding()
-        index = device.index or 0
-        for bind, node, tensor in (
-            (binding.bind_input, "input", spectrograms),
-            (binding.bind_output, name, estimates),
-        ):
-            bind(node, "cuda", index, np.float32, tuple(tensor.shape), tensor.data_ptr())
-        torch.cuda.current_stream(device).synchronize()
-        session.run_with_iobinding(binding)
-        return estimates
-
-    return on_gpu if device.type == "cuda" else on_host
+    return run, tuple(node.shape)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from my_submission.chunking import Geometry, reader
 from my_submission.ensemble import Ensemble
-from my_submission.inference import ChunkModel, ModelPool
+from my_submission.inference import SEQUENTIAL, ChunkModel, ModelPool, Schedule
 from my_submission.preset import PRESETS_FOLDER, load_preset
 
 
@@ -215,11 +215,11 @@ def test_progress_reaches_the_total_and_never_falls(noise: Tensor) -> None:
 
 
 @pytest.mark.parametrize("block_samples", [1, 999, 30_000, 88_200])
-@pytest.mark.parametrize("batch_size", [1, 5])
-def test_blocks_change_nothing_but_rounding(noise: Tensor, block_samples: int, batch_size: int) -> None:
+@pytest.mark.parametrize("schedule", [SEQUENTIAL, Schedule(batch_size=5), Schedule(workers=3)])
+def test_blocks_change_nothing_but_rounding(noise: Tensor, block_samples: int, schedule: Schedule) -> None:
     if block_samples == 1:
         noise = noise[:, :2_000]
-    separate = Ensemble(load_preset("mdx-c"), cast(ModelPool, Pool(experts())), batch_size=batch_size)
+    separate = Ensemble(load_preset("mdx-c"), cast(ModelPool, Pool(experts())), schedule=schedule)
     expected = separate.separate(noise)
     position = 0
     for start, block in separate.stream(reader(noise), 2, noise.shape[-1], block_samples=block_samples):

@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from demucs.apply import BagOfModels, apply_model
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from my_submission.augment import Augmentation
 from my_submission.chunking import reader
-from my_submission.inference import ChunkModel, estimate_track, load_model
+from my_submission.inference import SEQUENTIAL, ChunkModel, Schedule, estimate_track, load_model
 from my_submission.models.mdx_net import Spectrogram
+from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.weights import WeightsError, load_manifest, load_torch
 from tests.random_checkpoints import demucs_arguments, save_demucs, save_mdx_net
 
@@ -25,12 +27,12 @@ def estimates(
     signal: Tensor,
     augmentations: tuple[Augmentation, ...],
     overlap: float,
-    batch_size: int = 1,
+    schedule: Schedule = SEQUENTIAL,
 ) -> Tensor:
     """The mean over augmentations of a whole track's estimates, (sources, channels, samples)."""
     total = torch.zeros(len(model.sources), *signal.shape)
     for augmentation in augmentations:
-        pieces = estimate_track(model, reader(signal), signal.shape[-1], augmentation, overlap, batch_size)
+        pieces = estimate_track(model, reader(signal), signal.shape[-1], augmentation, overlap, schedule)
         for start, piece in pieces:
             total[..., start : start + piece.shape[-1]] += piece / len(augmentations)
     return total
@@ -194,13 +196,13 @@ def test_spectrogram_convention() -> None:
 
 
 @pytest.mark.parametrize("name", ["htdemucs", "hdemucs_mmi", "Kim_Vocal_1"])
-def test_batch_size_changes_nothing(name: str, tmp_path: Path) -> None:
+def test_the_schedule_changes_nothing(name: str, tmp_path: Path) -> None:
     model = mdx_net(tmp_path) if name == "Kim_Vocal_1" else opened(name, tmp_path)[0]
     samples = 3 * model.geometry.chunk_samples // 2 if name != "hdemucs_mmi" else 40_000
     signal = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(5))
-    one = estimates(model, signal, PLAIN, 0.5, batch_size=1)
-    for batch_size in (2, 3, 64):
-        assert_equal_to(estimates(model, signal, PLAIN, 0.5, batch_size), one)
+    one = estimates(model, signal, PLAIN, 0.5)
+    for schedule in (Schedule(batch_size=2), Schedule(batch_size=64), Schedule(workers=3), Schedule(2, 2)):
+        assert_equal_to(estimates(model, signal, PLAIN, 0.5, schedule), one)
 
 
 def test_silent_chunks_are_not_run(tmp_path: Path) -> None:
@@ -210,14 +212,14 @@ def test_silent_chunks_are_not_run(tmp_path: Path) -> None:
     signal = torch.zeros(2, 800_000)
     assert estimates(model, signal, PLAIN, 0.25).abs().max() == 0
     signal[:, 700_000:] = 0.1
-    result = estimates(model, signal, PLAIN, 0.25, batch_size=2)
+    result = estimates(model, signal, PLAIN, 0.25, Schedule(batch_size=2))
     assert result[..., :400_000].abs().max() == 0
     assert result[..., 700_000:].abs().max() > 0
 
 
 def test_an_onnx_file_that_is_another_network(tmp_path: Path) -> None:
     path = save_mdx_net(tmp_path / "x.onnx", small=True, seed=0, dim_f=1024)
-    with pytest.raises(WeightsError, match=r"x.onnx: expected the inputs .*3072.*found .*1024"):
+    with pytest.raises(WeightsError, match=r"x.onnx: expected an input of shape .*3072.*found .*1024"):
         load_model(MANIFEST.checkpoints["Kim_Vocal_1"], path, CPU, torch.float32)
 
 
@@ -226,3 +228,41 @@ def test_a_file_that_is_no_onnx(tmp_path: Path) -> None:
     path.write_bytes(b"<html>not found</html>")
     with pytest.raises(WeightsError, match=r"x.onnx: ONNX Runtime cannot open it"):
         load_model(MANIFEST.checkpoints["Kim_Vocal_1"], path, CPU, torch.float32)
+
+
+def test_torch_runs_an_onnx_network_as_onnx_runtime_does(tmp_path: Path) -> None:
+    checkpoint = MANIFEST.checkpoints["Kim_Vocal_1"]
+    path = save_mdx_net(tmp_path / "x.onnx", small=True, seed=0)
+    network = OnnxNetwork(path, CPU, torch.float32)
+    spectrograms = torch.randn(2, 4, 3072, 256, generator=torch.Generator().manual_seed(1))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    expected = torch.from_numpy(session.run(None, {"input": spectrograms.numpy()})[0])
+    with torch.inference_mode():
+        assert_equal_to(network(spectrograms), expected)
+        lower = OnnxNetwork(path, CPU, torch.bfloat16)(spectrograms)
+    error = (lower - expected).square().sum() / expected.square().sum()
+    assert 0 < error < 10**-3.5
+    assert network.input_shape[1:] == (4, 3072, 256)
+    assert load_model(checkpoint, path, CPU, torch.bfloat16).geometry.margin_samples == 3840
+
+
+class Strange(torch.nn.Module):
+    """A network with an operator that no TFC-TDF U-Net has."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.sin(values)
+
+
+def test_an_onnx_graph_that_torch_cannot_run_runs_in_onnx_runtime(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.onnx"
+    example = torch.zeros(1, 4, 3072, 256)
+    torch.onnx.export(
+        Strange(), (example,), str(path), input_names=["input"], output_names=["output"], dynamo=False
+    )
+    with pytest.raises(UnsupportedGraph, match=r"x.onnx: operator Sin \(.*\): known: Conv, "):
+        OnnxNetwork(path, CPU, torch.bfloat16)
+    model = load_model(MANIFEST.checkpoints["Kim_Vocal_1"], path, CPU, torch.bfloat16)
+    assert "operator Sin" in caplog.text
+    assert model(torch.ones(1, 2, 261_120)).isfinite().all()

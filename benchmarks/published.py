@@ -1,0 +1,160 @@
+"""The published ensembles as their authors ran them: FACTS 3 with public packages and nothing clever.
+
+`demucs.apply.apply_model` in float32, one chunk at a time, whole bags (all four experts of htdemucs_ft, whether their
+stem is used or not), ONNX Runtime on host arrays chunk by chunk with all cores on each. It shares no code with
+my_submission but the file names of the manifest, so it is a yardstick for speed and an oracle for results.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from demucs.apply import BagOfModels, apply_model
+from torch import Tensor
+
+from my_submission.weights import load_manifest, load_torch
+
+Offsets = Callable[[str], int]
+"""Checkpoint name -> the random offset, in samples, that `apply_model` is to draw for it."""
+
+HOP = 1024
+FRAMES = 256
+BINS = 3072
+
+
+@dataclass
+class Published:
+    """Models of an ensemble, opened once; `seconds` collects the time of each step."""
+
+    weights: Path
+    device: torch.device
+    offsets: Offsets
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def mdx_c(self, mixture: Tensor) -> dict[str, Tensor]:
+        """(2, samples) at 44.1 kHz -> bass, drums, other, vocals."""
+        with self.timed("Kim_Vocal_1"):
+            vocals_1 = self.mdx_net("Kim_Vocal_1", 7680, mixture)
+        with self.timed("Kim_Inst"):
+            vocals_2 = mixture + self.mdx_net("Kim_Inst", 7680, -mixture)
+        with self.timed("htdemucs_ft_vocals"):
+            vocals_3 = self.both_polarities(["htdemucs_ft_vocals"], mixture, 0.6)[3]
+        vocals = (12 * vocals_1 + 8 * vocals_2 + 3 * vocals_3) / 23
+        instrumental = mixture - vocals
+        bags = {
+            "htdemucs_ft": ([f"htdemucs_ft_{stem}" for stem in ("drums", "bass", "other", "vocals")], 0.5),
+            "htdemucs": (["htdemucs"], 0.6),
+            "htdemucs_6s": (["htdemucs_6s"], 0.6),
+            "hdemucs_mmi": (["hdemucs_mmi"], 0.6),
+        }
+        estimates = []
+        for name, (experts, overlap) in bags.items():
+            with self.timed(name):
+                estimates.append(self.both_polarities(experts, instrumental, overlap))
+        estimates[2][2] += estimates[2][4] + estimates[2][5]  # other + guitar + piano
+        weights = {"drums": (18, 2, 4, 9), "bass": (19, 4, 5, 8), "other": (14, 2, 5, 10)}
+        mean = {
+            stem: sum(w * estimate[index] for w, estimate in zip(row, estimates, strict=True)) / sum(row)
+            for index, (stem, row) in enumerate(weights.items())
+        }
+        blended = {
+            stem: (instrumental - sum(mean[other] for other in mean if other != stem) + 2 * mean[stem]) / 3
+            for stem in mean
+        }
+        return {**blended, "vocals": vocals}
+
+    def cdx_b(self, mixture: Tensor) -> dict[str, Tensor]:
+        """(2, samples) at 44.1 kHz -> dialog, effect, music."""
+        with self.timed("Kim_Vocal_1"):
+            vocals_1 = self.mdx_net("Kim_Vocal_1", 7680, mixture)
+        with self.timed("UVR-MDX-NET-Inst_HQ_2"):
+            vocals_2 = mixture - self.mdx_net("UVR-MDX-NET-Inst_HQ_2", 6144, mixture)
+        with self.timed("htdemucs_ft_vocals"):
+            vocals_3 = self.demucs(["htdemucs_ft_vocals"], mixture, 0.6)[3]
+        dialog = (10 * vocals_1 + 4 * vocals_2 + 2 * vocals_3) / 16
+        instrumental = mixture - dialog
+        estimates = []
+        for name in ("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468"):
+            with self.timed(name):
+                estimates.append(self.demucs([name], instrumental, 0.8))
+        music, effect, _ = torch.stack(estimates).mean(dim=0)
+        return {
+            "dialog": dialog,
+            "effect": (effect + instrumental - music) / 2,
+            "music": (music + instrumental - effect) / 2,
+        }
+
+    def both_polarities(self, experts: list[str], signal: Tensor, overlap: float) -> Tensor:
+        return 0.5 * self.demucs(experts, signal, overlap) - 0.5 * self.demucs(experts, -signal, overlap)
+
+    def demucs(self, experts: list[str], signal: Tensor, overlap: float) -> Tensor:
+        """A single model, or a bag of four with identity weights; one random shift each."""
+        rows = load_manifest().checkpoints
+        models = [load_torch(self.weights / rows[name].file, rows[name]) for name in experts]
+        model = models[0] if len(models) == 1 else BagOfModels(models, torch.eye(4).tolist())
+        with _drawing([self.offsets(name) for name in experts]):
+            return apply_model(model, signal[None], shifts=1, overlap=overlap, device=self.device)[0].cpu()
+
+    def mdx_net(self, name: str, n_fft: int, signal: Tensor, overlap: float = 0.6) -> Tensor:
+        """Chunks of HOP · (FRAMES − 1) samples, n_fft/2 trimmed at both ends, blended by a triangle."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        path = str(self.weights / load_manifest().checkpoints[name].file)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        window = torch.hann_window(n_fft)
+        trim, read = n_fft // 2, HOP * (FRAMES - 1)
+        kept, samples = read - n_fft, signal.shape[-1]
+        padded = torch.nn.functional.pad(signal, (trim, trim + kept))
+        rising = torch.arange(1, kept // 2 + 1)
+        triangle = torch.cat([rising, rising.flip(0)]) / (kept // 2)
+        total, weight = torch.zeros(2, samples + kept), torch.zeros(samples + kept)
+        for start in range(0, samples, int((1 - overlap) * kept)):
+            length = min(kept, samples - start)
+            chunk = torch.zeros(2, read)
+            available = padded[:, start : start + read]
+            chunk[:, : available.shape[-1]] = available
+            spectrum = torch.view_as_real(
+                torch.stft(chunk, n_fft, HOP, window=window, center=True, return_complex=True)
+            )
+            features = spectrum.permute(0, 3, 1, 2).reshape(1, 4, n_fft // 2 + 1, FRAMES)[:, :, :BINS]
+            found = torch.from_numpy(session.run(None, {"input": features.numpy()})[0])
+            full = torch.nn.functional.pad(found, (0, 0, 0, n_fft // 2 + 1 - BINS))
+            back = torch.view_as_complex(
+                full.reshape(2, 2, n_fft // 2 + 1, FRAMES).permute(0, 2, 3, 1).contiguous()
+            )
+            wave = torch.istft(back, n_fft, HOP, window=window, center=True, length=read)[:, trim:-trim]
+            total[:, start : start + length] += (wave * triangle)[:, :length]
+            weight[start : start + length] += triangle[:length]
+        return (total / weight.clamp_min(1e-12))[:, :samples]
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - start
+
+
+@contextmanager
+def _drawing(offsets: list[int]) -> Iterator[None]:
+    """`random.randint` as apply_model uses it gives these numbers in turn."""
+    original, drawn = random.randint, iter(offsets)
+    random.randint = lambda low, high: next(drawn)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        random.randint = original  # type: ignore[assignment]
+
+
+def agreement_db(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, float]:
+    """Energy of a stem over the energy of its difference, in dB, by stem."""
+    result = {}
+    for stem, signal in expected.items():
+        difference = (signal.double() - found[stem].double()).square().sum()
+        result[stem] = float(10 * np.log10(signal.double().square().sum() / difference.clamp_min(1e-30)))
+    return result

@@ -1,0 +1,195 @@
+"""The network of an ONNX file run by torch: MDX-Net in lower precision, and on GPUs without ONNX Runtime there.
+
+Reads the graph as it stands, whatever exported it, as long as it is made of the operators of a TFC-TDF U-Net.
+Tensors keep the ONNX meaning of their axes, (batch, channels, frames, bins), but lie channels-last in memory: so
+convolutions need no reordering, and a linear layer along the bins is one plain matrix product a frame.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from my_submission.weights import WeightsError
+
+Function = Callable[..., Tensor]
+
+
+class UnsupportedGraph(WeightsError):  # noqa: N818, the name says it
+    """An ONNX graph holds an operator, or a use of one, that this module does not know."""
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """One step of the graph: values by name in, one value out; `last_use` names those nobody needs after it."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    function: Function
+    last_use: tuple[str, ...] = ()
+
+
+class OnnxNetwork(nn.Module):
+    """A network from an ONNX file with one input and one output, in evaluation mode."""
+
+    def __init__(self, path: Path, device: torch.device, dtype: torch.dtype) -> None:
+        """Raises UnsupportedGraph, naming file and operator, WeightsError if the file is no ONNX graph."""
+        super().__init__()
+        try:
+            graph = onnx.load(str(path)).graph
+        except Exception as error:  # protobuf's DecodeError derives from Exception alone
+            raise WeightsError(f"{path}: cannot be read as ONNX: {error}") from error
+        self._dtype, self._device = dtype, device
+        self._input, self._output = graph.input[0].name, graph.output[0].name
+        self.input_shape = tuple(axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim)
+        constants = _constants(graph)
+        nodes = [node for node in graph.node if node.output[0] not in constants]
+        builder = _Builder(path, constants, device, dtype)
+        self._operations = _with_last_uses(_fuse([builder.operation(node) for node in nodes]), self._output)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(batch, …) float32 -> float32 on the network's device."""
+        values = values.to(self._device, self._dtype, memory_format=torch.channels_last)
+        known = {self._input: values}
+        for operation in self._operations:
+            known[operation.output] = operation.function(*(known[name] for name in operation.inputs))
+            for name in operation.last_use:
+                del known[name]
+        return known[self._output].float()
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, Tensor]:
+    """Initialisers and what Identity and Constant nodes make of them, float32."""
+    constants = {item.name: _tensor(item) for item in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            constants[node.output[0]] = _tensor(node.attribute[0].t)
+        elif node.op_type == "Identity" and node.input[0] in constants:
+            constants[node.output[0]] = constants[node.input[0]]
+    return constants
+
+
+def _tensor(proto: onnx.TensorProto) -> Tensor:
+    return torch.from_numpy(numpy_helper.to_array(proto).copy())
+
+
+class _Builder:
+    """Turns nodes into operations with their weights on the device and in the dtype."""
+
+    def __init__(
+        self, path: Path, constants: dict[str, Tensor], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._path = path
+        self._constants = constants
+        self._device, self._dtype = device, dtype
+
+    def operation(self, node: onnx.NodeProto) -> _Operation:
+        makers: dict[str, Callable[[onnx.NodeProto, dict[str, Any]], Function]] = {
+            "Conv": self._convolution,
+            "ConvTranspose": self._convolution,
+            "BatchNormalization": self._batch_norm,
+            "MatMul": self._matrix_product,
+            "Relu": lambda node, attributes: torch.relu,
+            "Add": lambda node, attributes: torch.add,
+            "Mul": lambda node, attributes: torch.mul,
+            "Transpose": self._transpose,
+            "Identity": lambda node, attributes: lambda values: values,
+        }
+        if node.op_type not in makers:
+            self._refuse(node, f"known: {', '.join(makers)}")
+        attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        function = makers[node.op_type](node, attributes)
+        inputs = tuple(name for name in node.input if name not in self._constants)
+        if node.op_type in ("Add", "Mul") and len(inputs) == 1:
+            constant = self._weight(next(name for name in node.input if name in self._constants))
+            plain = function
+            function = lambda values: plain(values, constant)  # noqa: E731
+        return _Operation(node.op_type, inputs, node.output[0], function)
+
+    def _refuse(self, node: onnx.NodeProto, expected: str) -> None:
+        raise UnsupportedGraph(
+            f"{self._path}: operator {node.op_type} ({node.name or 'unnamed'}): {expected}"
+        )
+
+    def _weight(self, name: str) -> Tensor:
+        return self._constants[name].to(self._device, self._dtype)
+
+    def _convolution(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Function:
+        pads = attributes.get("pads", [0, 0, 0, 0])
+        if pads[:2] != pads[2:] or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+            self._refuse(node, f"expected the same padding at both ends, found {pads}")
+        if attributes.get("output_padding") or attributes.get("output_shape"):
+            self._refuse(node, "output_padding and output_shape are not supported")
+        weight = self._weight(node.input[1]).contiguous(memory_format=torch.channels_last)
+        bias = self._weight(node.input[2]) if len(node.input) > 2 else None
+        convolve = nn.functional.conv2d if node.op_type == "Conv" else nn.functional.conv_transpose2d
+        settings = {
+            "stride": tuple(attributes.get("strides", [1, 1])),
+            "padding": tuple(pads[:2]),
+            "dilation": tuple(attributes.get("dilations", [1, 1])),
+            "groups": attributes.get("group", 1),
+        }
+        return lambda values: convolve(values, weight, bias, **settings)
+
+    def _batch_norm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Function:
+        scale, shift, mean, variance = (self._constants[name] for name in node.input[1:5])
+        factor = scale / torch.sqrt(variance + attributes.get("epsilon", 1e-5))
+        offset = shift - mean * factor
+        factor, offset = (item[:, None, None].to(self._device, self._dtype) for item in (factor, offset))
+        return lambda values: torch.addcmul(offset, values, factor)
+
+    def _matrix_product(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Function:
+        weight = self._constants.get(node.input[1])
+        if weight is None or weight.dim() != 2:
+            self._refuse(node, "expected a constant matrix as the second factor")
+        transposed = self._weight(node.input[1]).T.contiguous()
+        return lambda values: _along_bins(transposed, values.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def _transpose(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Function:
+        if list(attributes.get("perm", [])) != [0, 1, 3, 2]:
+            self._refuse(node, f"expected perm [0, 1, 3, 2], found {attributes.get('perm')}")
+        return lambda values: values.transpose(-1, -2).contiguous(memory_format=torch.channels_last)
+
+
+def _along_bins(weight: Tensor, values: Tensor) -> Tensor:
+    """(bins out, bins in) times (batch, frames, bins in, channels) -> (batch, frames, bins out, channels).
+
+    Frame by frame on the CPU: the batched product there first copies the weight for every frame.
+    """
+    if values.device.type != "cpu":
+        return weight @ values
+    batch, frames, _, channels = values.shape
+    products = values.new_empty(batch, frames, weight.shape[0], channels)
+    for factor, product in zip(values.flatten(0, 1), products.flatten(0, 1), strict=True):
+        torch.mm(weight, factor, out=product)
+    return products
+
+
+def _fuse(operations: Sequence[_Operation]) -> list[_Operation]:
+    """A rectifier works in place on what only it reads."""
+    readers = Counter(name for operation in operations for name in operation.inputs)
+    own = {o.output for o in operations if o.kind not in ("Identity", "Relu") and readers[o.output] == 1}
+    return [
+        _Operation(o.kind, o.inputs, o.output, torch.relu_) if o.kind == "Relu" and o.inputs[0] in own else o
+        for o in operations
+    ]
+
+
+def _with_last_uses(operations: Sequence[_Operation], kept: str) -> list[_Operation]:
+    """Note with each operation which values no later one reads, so that they can be freed."""
+    seen = {kept}
+    result = []
+    for operation in reversed(operations):
+        last = tuple(name for name in dict.fromkeys(operation.inputs) if name not in seen)
+        seen.update(last)
+        result.append(
+            _Operation(operation.kind, operation.inputs, operation.output, operation.function, last)
+        )
+    return result[::-1]
