@@ -226,7 +226,11 @@ def mean_sdr(setup: Setup, preset: Path) -> float:
 def test_ablate_shares_what_variants_have_in_common(setup: Setup) -> None:
     document = ablate.read_document(setup.preset)
     chosen = {variant.name: variant for variant in variants(document, setup.info)}
-    names = [FULL, "instruments: without consistency", "vocals: only small_htdemucs"]
+    names = [
+        FULL,
+        "instruments: without consistency",
+        "vocals: without small_inst = vocals: only small_htdemucs",
+    ]
     spied = Spy(setup.runner)
     rows = ablate.ablate(cast(Estimator, spied), [chosen[name] for name in names], setup.data)
     costs = list(zip(*[iter(spied.costs)] * 3, strict=True))  # for each track, those of the three variants
