@@ -160,10 +160,12 @@ def _has_sound(recording: Recording) -> bool:
 
 
 def excerpt(rng: Rng, source: Library, longest: float) -> Clip:
-    """A random stretch of at most `longest` seconds of a random recording that is not silent throughout.
+    """A random stretch of at most `longest` seconds of a random recording in which every stem is heard.
 
-    Raises RecordingError if none was found in fifty attempts or a file cannot be decoded.
+    After fifty attempts one in which any stem is heard will do.
+    Raises RecordingError if there was none of these either, or if a file cannot be decoded.
     """
+    second_best: Clip | None = None
     for _ in range(ATTEMPTS):
         item = source.items[int(rng.integers(len(source.items)))]
         length = min(recording.seconds for recording in item.values())
@@ -171,9 +173,14 @@ def excerpt(rng: Rng, source: Library, longest: float) -> Clip:
         read = {stem: recordings.read(recording, start, longest) for stem, recording in item.items()}
         samples = min(audio.shape[1] for audio in read.values())
         stems = {stem: audio[:, :samples] for stem, audio in read.items()}
-        if not mixing.is_silent(np.asarray(sum(stems.values()))):
+        heard = [not mixing.is_silent(audio) for audio in stems.values()]
+        if all(heard):
             return Clip(stems, source.name(item), start)
-    raise RecordingError(f"{source.root}: {ATTEMPTS} random excerpts of {longest:.1f} s were all silent")
+        if any(heard) and second_best is None:
+            second_best = Clip(stems, source.name(item), start)
+    if second_best is None:
+        raise RecordingError(f"{source.root}: {ATTEMPTS} random excerpts of {longest:.1f} s were all silent")
+    return second_best
 
 
 def joined(rng: Rng, source: Library, plan: Plan) -> tuple[dict[str, Audio], list[Piece]]:
@@ -332,6 +339,15 @@ def _begin(kind: str, libraries: Mapping[str, Library], plan: Plan) -> None:
         "format": plan.suffix,
         "recordings": {name: _digest(found) for name, found in libraries.items()},
     }
+    inside = [
+        found.root for found in libraries.values() if plan.out.resolve().is_relative_to(found.root.resolve())
+    ]
+    if inside:
+        raise DataError(
+            [f"{plan.out}: inside {inside[0]}, whose recordings it is made of; choose a folder outside"]
+        )
+    if plan.out.exists() and not plan.out.is_dir():
+        raise DataError([f"{plan.out}: not a folder; choose a new one"])
     path = plan.out / RECIPE_FILE
     if not path.exists():
         if plan.out.is_dir() and any(plan.out.iterdir()):

@@ -199,6 +199,28 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, vocals: Path, 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
+def test_the_set_is_not_written_among_its_own_recordings_or_over_a_file(
+    tmp_path: Path, vocals: Path, instrumentals: Path
+) -> None:
+    with pytest.raises(DataError, match="choose a folder outside"):
+        synth(vocals, instrumentals, Plan(vocals / "out", 1, 1.0, 0))
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file: not a folder"):
+        synth(vocals, instrumentals, Plan(tmp_path / "file", 1, 1.0, 0))
+
+
+def test_excerpts_in_which_every_stem_is_heard_are_preferred(tmp_path: Path) -> None:
+    for song, level in (("a", 0.0), ("b", 0.1)):
+        for stem in STEMS:
+            write(tmp_path / "songs" / song / f"{stem}.wav", 2.0, level=level if stem == "bass" else 0.1)
+    source = dataset_builder.library(tmp_path / "songs", "instrumental", STEMS)
+    for seed in range(8):
+        assert dataset_builder.excerpt(np.random.default_rng(seed), source, 1.0).source == "b"
+    shutil.rmtree(tmp_path / "songs" / "b")
+    source = dataset_builder.library(tmp_path / "songs", "instrumental", STEMS)
+    assert dataset_builder.excerpt(np.random.default_rng(0), source, 1.0).source == "a"
+
+
 def test_what_cannot_be_used_is_left_out_and_said(vocals: Path) -> None:
     write(vocals / "silent.wav", 40.0, level=0.0)
     write(vocals / "tiny.wav", 0.05)
