@@ -248,6 +248,9 @@ def _pack(options: argparse.Namespace) -> int:
     for path in packed.files:
         print(f"{path}  {size_text(path.stat().st_size)}{'  (git-lfs)' if path in packed.lfs_files else ''}")
     print(f"{len(packed.files)} files for {item.name} are in {packed.folder}, verified")
+    unlicensed = [row.name for row in item.rows if row.licence is None]
+    if unlicensed:
+        print(f"no licence is stated for {', '.join(unlicensed)}: do not make this repository public")
     if packed.lfs_files:
         print(
             f"next, in {options.dir}: git lfs install && git add weights && git commit -m 'Add the weights'"

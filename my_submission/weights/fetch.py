@@ -9,7 +9,6 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 import httpx2
-from filelock import FileLock
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import XetDownloadError
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from .download import Patience, Progress, download
 from .errors import DownloadError, MissingWeights, WeightsError, WrongContent
 from .manifest import Checkpoint, Copy, Origin
-from .store import Verification, find, known_copy, record_sha256, verify_copy
+from .store import Verification, find, known_copy, lock_for, record_sha256, verify_copy
 
 log = logging.getLogger(__name__)
 
@@ -195,8 +194,7 @@ def _from_url(checkpoint: Checkpoint, origin: Origin, progress: Progress, patien
     target = checkpoint.folder / copy.file
     part = target.with_name(f"{target.name}.part")
     try:
-        (checkpoint.folder / ".locks").mkdir(exist_ok=True)
-        with FileLock(checkpoint.folder / ".locks" / f"{copy.file}.lock"):
+        with lock_for(target):
             if not target.exists():
                 download(
                     origin.path,

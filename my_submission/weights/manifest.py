@@ -14,6 +14,7 @@ from ..yaml_file import read_yaml
 from .errors import ManifestError
 
 WEIGHTS_FOLDER = Path(__file__).parents[2] / "weights"
+MANIFEST = WEIGHTS_FOLDER / "manifest.yaml"
 DEMO_MANIFEST = WEIGHTS_FOLDER / "demo" / "manifest.yaml"
 
 STEMS = ("bass", "drums", "other", "vocals", "guitar", "piano", "dialog", "effect", "music", "instrumental")
@@ -122,7 +123,7 @@ def load_manifest(*paths: Path) -> Manifest:
     Raises ManifestError naming file, key, found and allowed, also when two files define one name.
     """
     demo = (DEMO_MANIFEST,) if DEMO_MANIFEST.is_file() else ()
-    return read_manifests(WEIGHTS_FOLDER / "manifest.yaml", *demo, *paths)
+    return read_manifests(MANIFEST, *demo, *paths)
 
 
 def read_manifests(*paths: Path) -> Manifest:
@@ -147,7 +148,10 @@ def _document(path: Path) -> dict[str, dict[str, Any]]:
     try:
         document = read_yaml(path)
     except FileNotFoundError as error:
-        raise ManifestError(f"{path}: no such manifest file") from error
+        advice = (
+            "; it belongs beside my_submission/, where `weights pack` puts it" if path == MANIFEST else ""
+        )
+        raise ManifestError(f"{path}: no such manifest file{advice}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ManifestError(f"{path}: cannot be read as YAML: {error}") from error
     where = str(path)
@@ -214,6 +218,10 @@ def _location(where: str, row: Mapping[str, Any], manifest: Path) -> tuple[Path 
     """(`path` resolved against the manifest's folder, or None; the file's name)."""
     if ("file" in row) == ("path" in row):
         raise ManifestError(f"{where}: give either 'file' (a name to look for) or 'path' (where it is)")
+    if "path" in row and row.get("origins"):
+        raise ManifestError(
+            f"{where}: a file that lies at 'path' has no 'origins'; give 'file' instead of 'path'"
+        )
     if "path" in row:
         location = manifest.resolve().parent / Path(str(_text(where, row, "path"))).expanduser()
         return location, location.name

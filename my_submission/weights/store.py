@@ -17,6 +17,8 @@ from .manifest import WEIGHTS_FOLDER, Checkpoint, Copy
 
 RECORD_FILE = "recorded_sha256.json"
 _BLOCK_BYTES = 1 << 22
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+_LFS_POINTER_BYTES = 1024  # a pointer is shorter than this, by its specification
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,10 @@ def verify_copy(
     if not path.is_file():
         raise MissingWeights(f"{checkpoint.name}: {path} is not there")
     size = path.stat().st_size
+    if size < _LFS_POINTER_BYTES and path.read_bytes().startswith(_LFS_POINTER):
+        raise WrongContent(
+            f"{checkpoint.name}: {path} is a pointer of git-lfs, not the file: run git lfs pull"
+        )
     if copy.bytes is not None and size != copy.bytes:
         raise WrongContent(
             f"{checkpoint.name}: {path} has {size:,} bytes, expected {copy.bytes:,}"
@@ -161,7 +167,7 @@ def write_record(path: Path, hashes: Mapping[str, str]) -> None:
     Raises WrongContent if it would, WeightsError if the record cannot be written.
     """
     try:
-        with FileLock(f"{path}.lock"):
+        with lock_for(path):
             record = _read_record(path)
             for key, sha256 in hashes.items():
                 if record.setdefault(key, sha256) != sha256:
@@ -174,6 +180,13 @@ def write_record(path: Path, hashes: Mapping[str, str]) -> None:
             f"{path}: cannot record the hash of {', '.join(hashes)} ({error}); make the folder writable, so"
             " that a later change of the file is noticed"
         ) from error
+
+
+def lock_for(path: Path) -> FileLock:
+    """A lock between processes for writing `path`, kept in a folder `.locks` beside it. Raises OSError."""
+    folder = path.parent / ".locks"
+    folder.mkdir(exist_ok=True)
+    return FileLock(folder / f"{path.name}.lock")
 
 
 def _read_record(path: Path) -> dict[str, str]:

@@ -9,7 +9,6 @@ import yaml
 
 from my_submission.__main__ import main
 from my_submission.weights import WeightsError, WrongContent, find, verify
-from my_submission.weights import manifest as manifest_module
 from my_submission.weights import pack as pack_module
 from my_submission.weights import store as store_module
 from my_submission.weights.manifest import read_manifests
@@ -151,9 +150,14 @@ def project_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rows[name] = {"architecture": "htdemucs", "sources": ["vocals"], "file": path.name}
         if name != "unknown":
             rows[name] |= {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+    (folder / "demo").mkdir()
+    (folder / "demo" / "tiny.th").write_bytes(b"tiny")
+    tiny = {"architecture": "htdemucs", "sources": ["vocals"], "file": "tiny.th", "bytes": 4}
+    (folder / "demo" / "manifest.yaml").write_text(yaml.safe_dump({"checkpoints": {"tiny": tiny}}))
     (folder / "manifest.yaml").write_text(yaml.safe_dump({"checkpoints": rows}))
-    for module in (manifest_module, store_module, pack_module):
-        monkeypatch.setattr(module, "WEIGHTS_FOLDER", folder)
+    monkeypatch.setattr(store_module, "WEIGHTS_FOLDER", folder)
+    monkeypatch.setattr(pack_module, "MANIFEST", folder / "manifest.yaml")
+    monkeypatch.setattr(pack_module, "DEMO_MANIFEST", folder / "demo" / "manifest.yaml")
     return folder
 
 
@@ -198,9 +202,12 @@ def test_pack_makes_a_folder_that_needs_no_internet(
     ).stdout.splitlines()
     assert attributes == ["weights/large.th: filter: lfs", "weights/small.th: filter: unspecified"]
 
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = contents()
     pack(rows, found, submission)
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before, "packing twice changes nothing"
+    assert contents() == before, "packing twice changes nothing"
 
 
 def test_pack_copies_contents_of_links_and_packs_in_place(project_weights: Path, tmp_path: Path) -> None:
@@ -218,6 +225,15 @@ def test_pack_verifies_before_it_copies(project_weights: Path, tmp_path: Path) -
     with pytest.raises(WrongContent):
         pack(rows, {row.name: find(row) for row in rows}, tmp_path / "submission")
     assert not (tmp_path / "submission").exists()
+
+
+def test_pack_takes_demo_models_along(project_weights: Path, tmp_path: Path) -> None:
+    rows = tuple(read_manifests(project_weights / "demo" / "manifest.yaml").checkpoints.values())
+    pack(rows, {"tiny": find(rows[0])}, tmp_path)
+    moved = read_manifests(
+        tmp_path / "weights" / "manifest.yaml", tmp_path / "weights" / "demo" / "manifest.yaml"
+    )
+    assert find(moved.checkpoints["tiny"]) == tmp_path / "weights" / "demo" / "tiny.th"
 
 
 def test_errors_of_the_package_have_one_base() -> None:

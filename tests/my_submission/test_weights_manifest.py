@@ -11,6 +11,7 @@ from my_submission.yaml_file import read_yaml
 
 EXPERTS = ("drums", "bass", "other", "vocals")
 
+DROPPED = object()
 SPECTROGRAM = {"n_fft": 7680, "dim_f": 3072, "dim_t": 256, "hop": 1024}
 
 ROW = {
@@ -123,6 +124,7 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
         ({"file": "../mine.onnx"}, r"mine\.file: expected a file name without folders"),
         ({"file": "mine.th"}, r"'mine\.th' is no mdx_net file: it must end in \.onnx"),
         ({"path": "x.onnx"}, r"give either 'file'"),
+        ({"path": "x.onnx", "file": DROPPED}, r"a file that lies at 'path' has no 'origins'"),
         ({"bytes": "10 MB"}, r"mine\.bytes: expected a whole number"),
         ({"sha256": "ABC"}, r"mine\.sha256: expected 8 to 64 lower-case hex digits"),
         ({"licence": 3}, r"mine\.licence: expected text"),
@@ -141,8 +143,9 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_in_a_row_is_named(tmp_path: Path, change: dict[str, object], complaint: str) -> None:
     assert read(tmp_path, {"checkpoints": {"mine": ROW}}).checkpoints["mine"].origins[1].revision is None
+    row = {key: value for key, value in {**ROW, **change}.items() if value is not DROPPED}
     with pytest.raises(ManifestError, match=complaint) as caught:
-        read(tmp_path, {"checkpoints": {"mine": {**ROW, **change}}})
+        read(tmp_path, {"checkpoints": {"mine": row}})
     assert "own.yaml: checkpoints.mine" in str(caught.value)
 
 

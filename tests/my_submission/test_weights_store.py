@@ -99,6 +99,13 @@ def test_a_cut_file_is_named_with_both_sizes(row: Checkpoint) -> None:
         verify(row, path)
 
 
+def test_a_pointer_of_git_lfs_says_what_to_do(row: Checkpoint) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{SHA256}\nsize 23\n"
+    (row.folder / "net.th").write_text(pointer)
+    with pytest.raises(WrongContent, match="is a pointer of git-lfs, not the file: run git lfs pull"):
+        verify(row, row.folder / "net.th")
+
+
 def test_other_contents_of_the_same_size_are_named_with_both_hashes(row: Checkpoint) -> None:
     path = row.folder / "net.th"
     path.write_bytes(CONTENTS[::-1])
