@@ -23,7 +23,7 @@ from my_submission.weights import load_manifest, load_torch, require
 from training import curves
 from training.config import ConfigError, OptimisationSettings, TrainingConfig, as_document
 from training.data import Examples, find_tracks
-from training.networks import build_network, chunk_model, training_samples
+from training.networks import build_network, chunk_model, parameter_groups, training_samples
 from training.state import Average, RunState, Weights, load_state, save_state
 from training.validation import Scores, load_held_out, trivial_scores, validate
 
@@ -145,7 +145,7 @@ class Trainer:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.network, self.settings.ema_decay)
         self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=self.settings.learning_rate, betas=self.settings.betas
+            parameter_groups(self.network), lr=self.settings.learning_rate, betas=self.settings.betas
         )
         self.step, self.seconds = 0, 0.0
         self._recent: list[tuple[float, float]] = []
@@ -230,7 +230,7 @@ class Trainer:
         settings = self.settings
         seed_step(self.config.seed, self.process.rank, self.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(settings, self.step)
+            group["lr"] = group["scale"] * learning_rate(settings, self.step)
         self.parallel.train()
         with torch.autocast(self.process.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             estimates = self.parallel(mixtures)

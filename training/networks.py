@@ -1,5 +1,7 @@
 """The networks that are trained here, with one way to call them: mixtures in, estimates of the sources out."""
 
+from typing import Any
+
 import torch
 from demucs.htdemucs import HTDemucs
 from torch import Tensor, nn
@@ -11,6 +13,10 @@ from my_submission.models.mdx_net import MdxNetModel, Spectrogram
 from my_submission.models.tfc_tdf import TfcTdfNet
 from training.config import HTDemucsSettings, MdxNetSettings, ModelSettings
 
+# Bins of a spectrogram reach hundreds where samples reach 1: the last layer's weights begin, and learn, this much
+# larger than the others', or thousands of steps would pass before the network could speak up.
+OUTPUT_SCALE = 32.0
+
 
 class MdxNet(nn.Module):
     """The TFC-TDF U-Net between an STFT and its inverse."""
@@ -18,6 +24,8 @@ class MdxNet(nn.Module):
     def __init__(self, settings: MdxNetSettings) -> None:
         super().__init__()
         self.network = TfcTdfNet(settings.network)
+        with torch.no_grad():
+            self.network.final.weight.mul_(OUTPUT_SCALE)
         self.spectrogram = Spectrogram(settings.n_fft, settings.dim_f, settings.dim_t, settings.hop)
 
     def forward(self, mixtures: Tensor) -> Tensor:
@@ -40,6 +48,15 @@ def build_network(settings: ModelSettings) -> nn.Module:
         **settings.arguments,
     )
     return network
+
+
+def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
+    """For the optimiser: parameters with `scale`, what the learning rate is multiplied by for them."""
+    if not isinstance(network, MdxNet):
+        return [{"params": list(network.parameters()), "scale": 1.0}]
+    last = list(network.network.final.parameters())
+    others = [value for value in network.parameters() if all(value is not other for other in last)]
+    return [{"params": others, "scale": 1.0}, {"params": last, "scale": OUTPUT_SCALE}]
 
 
 def training_samples(settings: ModelSettings) -> int:
