@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 from statistics import median
 
-STEPS_DB = (0.5, 1, 2, 5, 10, 20, 50)
+STEPS_DB = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # no SDR lies outside ±2000 dB, float32 being what it is
 MOST_TICKS = 9
 LANES = 5  # dots of one strip are spread over this many heights, so that equal scores stay apart
 
@@ -46,13 +46,8 @@ class Strip:
 def axis(values: Sequence[float]) -> Axis:
     """The shortest axis with round ends that holds all values; one dB wide at least."""
     low, high = min(values), max(max(values), min(values) + 1)
-    for step in STEPS_DB:
-        first, last = floor(low / step), ceil(high / step)
-        if last - first < MOST_TICKS:
-            break
-    else:
-        step = STEPS_DB[-1] * ceil((last - first) / MOST_TICKS)
-        first, last = floor(low / step), ceil(high / step)
+    spans = ((step, floor(low / step), ceil(high / step)) for step in STEPS_DB)
+    step, first, last = next(span for span in spans if span[2] - span[1] < MOST_TICKS)
     ticks = tuple(step * number for number in range(first, last + 1))
     return Axis(ticks[0], ticks[-1], ticks)
 

@@ -5,6 +5,7 @@ Signals are (samples, channels) float32.
 
 import struct
 import zlib
+from functools import lru_cache
 from math import isfinite
 
 import numpy as np
@@ -48,9 +49,9 @@ def spectrogram(signal: Signal, rate_hz: int) -> NDArray[np.float64]:
     time. One frequency bin of a full-scale sine has power 1.
     """
     size = 1 << round(np.log2(WINDOW_SECONDS * rate_hz))
-    hop = max(len(signal) / COLUMNS / FRAMES_PER_COLUMN, size / 16)
+    hop = max(len(signal) / COLUMNS / FRAMES_PER_COLUMN, size / 8)
     if hop * FRAMES_PER_COLUMN < 2 * size:  # short enough for one a column to see nearly everything
-        hop = max(len(signal) / COLUMNS, size / 16)
+        hop = max(len(signal) / COLUMNS, size / 8)
     number = max(1, round(len(signal) / hop))
     padded = np.pad(signal.T, ((0, 0), (size // 2, size // 2)))
     bands = _bands(size, rate_hz)
@@ -69,6 +70,7 @@ def spectrogram(signal: Signal, rate_hz: int) -> NDArray[np.float64]:
     return np.flipud((np.add.reduceat(power, edges, axis=0) / counts[:, None]).T)
 
 
+@lru_cache(maxsize=8)
 def _bands(size: int, rate_hz: int) -> NDArray[np.float32]:
     """(ROWS, bins) weights: the mean over each band of a spectrum that is constant within a bin."""
     highest = min(HIGHEST_HZ, rate_hz / 2)

@@ -55,6 +55,8 @@ def gather(
     """
     if before is not None:
         run_scores.require_same_data(before, run_scores.from_json(entry.result, "the run"))
+    if not any(track["status"] == "ok" for track in entry.result["tracks"]):
+        return Sources(entry, before, tolerance_db, None, "no track worked")
     if entry.folder is None or not (Path(entry.folder) / "estimates").is_dir():
         return Sources(
             entry,
