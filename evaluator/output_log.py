@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
@@ -21,6 +22,7 @@ class OutputLog:
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
+        _enlarge(pipe)
         self._lock = threading.Lock()
         self._clear()
         self._thread = threading.Thread(target=self._drain, daemon=True)
@@ -85,6 +87,15 @@ class OutputLog:
     def close(self) -> None:
         """Wait a moment for the end of the pipe, which comes when the last process that holds it is gone."""
         self._thread.join(SETTLE_SECONDS)
+
+
+def _enlarge(pipe: int) -> None:
+    """Let the pipe hold a megabyte where the system can, so that much output costs few turns between processes."""
+    if sys.platform.startswith("linux"):
+        import fcntl
+
+        with suppress(OSError):  # more than this user may have
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
 
 
 def write_log(path: Path, text: str) -> None:

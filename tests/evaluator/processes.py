@@ -18,7 +18,7 @@ def with_argument(argument: str) -> list[int]:
     return found
 
 
-def wait_until(argument: str, present: bool, timeout_seconds: float = 20.0) -> bool:
+def wait_until(argument: str, present: bool, timeout_seconds: float = 90.0) -> bool:
     """Whether processes with `argument` come to be there (or not there) in time."""
     deadline = time.monotonic() + timeout_seconds
     while bool(with_argument(argument)) is not present:

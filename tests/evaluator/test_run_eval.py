@@ -33,18 +33,18 @@ def command(tmp_path: Path, name: str, *options: str) -> list[str]:
         sys.executable,
         str(REPOSITORY / "run_eval.py"),
         *("--submission", str(tmp_path / name), "--data", str(tmp_path / "data")),
-        *("--out", str(tmp_path / "out"), "--time-factor", "60", *options),
+        *("--out", str(tmp_path / "out"), "--time-factor", "600", *options),
     ]
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     """The finished command."""
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
 
 
 def wait_for_a_track(path: Path) -> None:
     """Return when a track is recorded in the result file; scoring may lag behind separation."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not json.loads(path.read_text())["tracks"] and time.monotonic() < deadline:
         time.sleep(0.02)
 
@@ -71,7 +71,7 @@ def test_a_submission_that_passes(tmp_path: Path) -> None:
     )
     assert (result["schema_version"], result["status"], result["track"]) == (1, "ok", "music")
     assert result["worked"] == {"tracks": 3, **result["score"]}
-    assert result["tracks"][1]["limit_seconds"] == 30
+    assert result["tracks"][1]["limit_seconds"] == 300
     assert result["setup"]["wrapper"] == "evaluator"
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
 
@@ -163,7 +163,7 @@ def test_ending_the_evaluator_ends_everything_and_keeps_what_is_done(
         assert processes.wait_until(marker, present=True)
         wait_for_a_track(tmp_path / "out" / "result.json")
         evaluator.send_signal(number)
-        _, errors = evaluator.communicate(timeout=60)
+        _, errors = evaluator.communicate(timeout=120)
     assert processes.wait_until(marker, present=False)
     assert processes.wait_until(str(tmp_path / "sleeps_in_a_grandchild"), present=False)
     if number != signal.SIGKILL:

@@ -17,7 +17,7 @@ from evaluator.sandbox import Limits
 from tests.evaluator import audio, processes
 from tests.evaluator.submissions import write_submission
 
-GENEROUS = Limits(time_factor=120.0, memory_bytes=400 << 20, grace_seconds=0.3)
+GENEROUS = Limits(time_factor=1000.0, memory_bytes=400 << 20, grace_seconds=0.3)
 TIGHT = Limits(time_factor=4.0, memory_bytes=400 << 20, grace_seconds=0.3)
 WITHOUT = ("", "namespaces", "namespaces,cgroup")
 # Submissions that fail on the first of two tracks, and their verdict by either runner.
