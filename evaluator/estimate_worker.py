@@ -33,7 +33,7 @@ from my_submission.audio import (
 )
 from my_submission.chunking import reader
 from my_submission.ensemble import Pass
-from my_submission.inference import ChunkModel, load_model, resolve_device, resolve_precision
+from my_submission.inference import ChunkModel, Schedule, load_model, resolve_device, resolve_precision
 from my_submission.members import (
     ESTIMATES_VERSION,
     blend_of,
@@ -151,7 +151,8 @@ class Passes:
         }
 
     def _compute(self, one: Pass, signal: Tensor) -> Iterator[tuple[int, dict[str, Any]]]:
-        for start, pieces in compute_pass(one, self._model(one.checkpoint), signal):
+        schedule = Schedule.for_device(self.device)
+        for start, pieces in compute_pass(one, self._model(one.checkpoint), signal, schedule):
             yield start, {source: piece.numpy() for source, piece in pieces.items()}
 
     def _model(self, name: str) -> ChunkModel:

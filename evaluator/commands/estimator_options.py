@@ -21,7 +21,7 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("--only", metavar="GLOB", help="use the tracks whose name matches")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
-        "--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: auto, which is fp32)"
+        "--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: auto, as in a submission)"
     )
     parser.add_argument(
         "--cache",

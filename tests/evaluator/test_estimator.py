@@ -39,7 +39,7 @@ class Setup:
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     folder = tmp_path_factory.mktemp("tune")
-    with Estimator(folder / "cache", device="cpu") as runner:
+    with Estimator(folder / "cache", device="cpu", precision="fp32") as runner:
         yield Setup(folder, runner)
 
 
@@ -51,7 +51,7 @@ def stems_of(setup: Setup, preset: Path, track: dataset.Track, folder: Path) -> 
 
 
 def test_stems_are_those_of_the_submission(setup: Setup, tmp_path: Path) -> None:
-    model = MusicSeparationModel(preset=setup.preset, device="cpu")
+    model = MusicSeparationModel(preset=setup.preset, device="cpu", precision="fp32")
     for track in setup.data.tracks:
         ours = stems_of(setup, setup.preset, track, tmp_path / track.name)
         arrays, rates = model.separate_music_file(*soundfile.read(track.mixtures[0]))
@@ -192,7 +192,7 @@ def test_a_child_that_ends_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
 def test_tune_writes_a_better_preset(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
     out = setup.folder / "tuned.yaml"
     arguments = ["tune", str(setup.preset), "--data", str(setup.data.path), "--out", str(out)]
-    arguments += ["--cache", str(setup.folder / "cache"), "--device", "cpu"]
+    arguments += ["--cache", str(setup.folder / "cache"), "--device", "cpu", "--precision", "fp32"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert printed.count("Out of fold (3 folds of 3 tracks), the tuned weights of step") == 2
