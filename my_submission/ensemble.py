@@ -156,7 +156,7 @@ class Ensemble:
         steps = self.preset.steps
         if any(step.loudness_lufs is not None and step.input != MIXTURE for step in steps):
             block_samples = samples
-        meter = _Meter(self._work(samples), progress)
+        meter = _Meter(self.work(samples), progress)
         stages: list[_Stage] = []
         signals: dict[str, Reader] = {MIXTURE: read}
         for step in steps:
@@ -189,7 +189,8 @@ class Ensemble:
             for name, signal in stage.made.items():
                 signal.forget(min(kept_from.get(name, signal.end), signal.end))
 
-    def _work(self, samples: int) -> float:
+    def work(self, samples: int) -> float:
+        """The work of a track, in the unit that progress is told in."""
         return sum(
             count_chunks(model.geometry, samples, one.augmentation, one.overlap) * chunk_work(model)
             for step in self.preset.steps

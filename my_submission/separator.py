@@ -102,6 +102,10 @@ class SeparationModel:
         """Separate a stereo recording of any length at MODEL_SAMPLE_RATE in bounded memory: `Ensemble.stream`."""
         return self._ensemble.stream(read, 2, samples, progress)
 
+    def work(self, samples: int) -> float:
+        """The work of a recording of that many samples at MODEL_SAMPLE_RATE, as `progress` counts it."""
+        return self._ensemble.work(samples)
+
     def provenance(self) -> dict[str, Any]:
         """What this model is made of, for the record of an evaluation: JSON types only; hashes every file."""
         return {

@@ -17,6 +17,7 @@ from my_submission.files.bars import Bars, duration_text
 from my_submission.files.decode import AudioInfo, probe
 from my_submission.files.encode import BITS, made_folder
 from my_submission.files.errors import FileSeparationError
+from my_submission.files.estimate import TRIAL_SECONDS, measure_speed
 from my_submission.files.inputs import TEMPLATE, Recording, check_collisions, find_recordings, targets
 from my_submission.files.levels import Clipping
 from my_submission.files.separate import (
@@ -25,6 +26,7 @@ from my_submission.files.separate import (
     SeparatedFile,
     check_free_names,
     configured_preset,
+    open_model,
 )
 from my_submission.files.stems import parse_stems
 from my_submission.files.workers import (
@@ -102,6 +104,11 @@ def add_command(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     run = parser.add_argument_group("how it runs")
     run.add_argument("--resume", action="store_true", help="skip what is done and unchanged")
     run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing: say what would be done and, after a trial, how long it would take on this machine",
+    )
+    run.add_argument(
         "--jobs", type=_positive, default=1, metavar="N", help="recordings at a time; default: 1"
     )
 
@@ -139,11 +146,8 @@ def _run(options: argparse.Namespace) -> int:
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, lambda number, _: sys.exit(128 + number))
     try:
-        return _separate(plan, options.jobs)
-    except ModelFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except FileSeparationError as error:  # the output folder itself
+        return _dry_run(plan) if options.dry_run else _separate(plan, options.jobs)
+    except (ModelFailed, FileSeparationError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -214,6 +218,33 @@ def _separate(plan: _Plan, processes: int) -> int:
                 for event in events:
                     outcomes.take(event, bars)
     return outcomes.report(time.monotonic() - began)
+
+
+def _dry_run(plan: _Plan) -> int:
+    """Print what would be done and how long it would take; return the exit code that is already certain."""
+    for recording, info in plan.infos.items():
+        length = "length unknown" if info.seconds is None else duration_text(info.seconds)
+        form = (
+            f"{length}, {info.sample_rate} Hz, {'mono' if info.channels == 1 else 'stereo'}, {info.decoder}"
+        )
+        print(f"{recording.source} ({form})")
+        for path in _targets(recording, plan.job).values():
+            print(f"  -> {path}")
+    for name, reason in plan.failures:
+        print(f"would fail: {reason if reason.startswith(name) else f'{name}: {reason}'}", file=sys.stderr)
+    if plan.infos:
+        try:
+            model = open_model(plan.job.model)
+        except (RuntimeError, ValueError) as error:
+            raise ModelFailed(str(error)) from error
+        speed = measure_speed(model)
+        total = sum(speed.seconds(model, seconds) for seconds in plan.seconds.values())
+        audio = sum(plan.seconds.values())
+        print(
+            f"{len(plan.infos)} to separate, {duration_text(audio)} of audio: about {duration_text(total)} "
+            f"one after the other on this machine, by a trial on {TRIAL_SECONDS:.0f} s of noise"
+        )
+    return 1 if plan.failures else 0
 
 
 class _Outcomes:

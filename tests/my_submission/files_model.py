@@ -41,6 +41,9 @@ class KnownShares:
             if progress is not None:
                 progress(start + length, samples)
 
+    def work(self, samples: int) -> float:
+        return samples
+
     def provenance(self) -> dict[str, Any]:
         return {
             "preset": self._preset,

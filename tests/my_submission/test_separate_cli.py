@@ -15,12 +15,12 @@ import pytest
 import soundfile
 
 from my_submission.__main__ import main
-from my_submission.files import workers
+from my_submission.files import estimate, workers
 from my_submission.files.bars import duration_text, seconds_left
 from my_submission.files.encode import temporary_path
 from my_submission.files.inputs import Recording, check_collisions, find_recordings, targets
 from my_submission.files.separate import FileOptions, ModelChoice
-from tests.my_submission.files_model import write_tiny_preset
+from tests.my_submission.files_model import KnownShares, write_tiny_preset
 
 
 def write_noise(path: Path, seconds: float = 0.5, rate: int = 44_100, channels: int = 2) -> Path:
@@ -204,6 +204,28 @@ def test_what_cannot_be_is_said_before_anything_is_done(
     assert main(["separate", "-o", out, "--preset", str(preset), *arguments, str(source)]) == exit_code
     assert re.search(message, capsys.readouterr().err)
     assert names(tmp_path) == before
+
+
+def test_a_dry_run_writes_nothing_and_predicts_the_time(
+    preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "TRIAL_SECONDS", 1.0)
+    write_noise(tmp_path / "a.wav", 90, 8_000, 1)
+    (tmp_path / "b.wav").touch()
+    arguments = ["separate", str(tmp_path), "-o", str(tmp_path / "out"), "--preset", str(preset), "--dry-run"]
+    assert main([*arguments, "--stems", "vocals"]) == 1
+    said = capsys.readouterr()
+    assert f"a.wav (1:30, 8000 Hz, mono, libsndfile)\n  -> {tmp_path}/out/a/vocals.wav" in said.out
+    assert re.search(r"1 to separate, 1:30 of audio: about \d+:\d\d one after the other", said.out)
+    assert "would fail: " in said.err
+    assert names(tmp_path) == ["a.wav", "b.wav"]
+
+
+def test_the_predicted_time_is_in_proportion_to_the_work() -> None:
+    model = KnownShares()
+    speed = estimate.measure_speed(model)
+    assert speed.seconds(model, 24) == pytest.approx(2 * speed.seconds(model, 12))
+    assert speed.seconds(model, 12) > 0
 
 
 def test_files_in_the_way_need_no_model(
