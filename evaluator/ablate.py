@@ -107,7 +107,7 @@ def as_text(rows: Sequence[Row], stems: Sequence[str]) -> str:
 
 def as_markdown(rows: Sequence[Row], stems: Sequence[str]) -> str:
     """The table in Markdown, numbers to the right."""
-    header, *lines = _cells(rows, stems)
+    header, *lines = [[cell.replace("|", "\\|") for cell in cells] for cells in _cells(rows, stems)]
     rule = ["---", *(["---:"] * (len(header) - 1))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines)) + "\n"
 

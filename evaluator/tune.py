@@ -161,7 +161,8 @@ def weigh(step: StepInfo, scores: Scorer, number_of_folds: int = FOLDS) -> Tuned
     """All weightings of a step side by side, scored on the tracks they were found on and on others."""
     groups = scores.layout.groups()
     current = normalised(
-        np.array([step.members[place].weights[stem] for place, stem in scores.layout.candidates]), groups
+        np.array([step.members[place].weights[stem] for place, stem in scores.layout.candidates], float),
+        groups,
     )
 
     def tuned(part: Scorer) -> Vector:

@@ -1,0 +1,51 @@
+"""The ablation's table in its three forms."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+import yaml
+
+from evaluator import ablate
+from evaluator.ablate import Row
+from evaluator.variants import FULL, Variant
+
+STEMS = ("dialog", "music")
+ROWS = [
+    Row(Variant(FULL, FULL, {}), ({"dialog": 4.0, "music": 1.0}, {"dialog": 6.0, "music": 3.0}), 30.0, 20.0),
+    Row(
+        Variant("one member", "dialog: only a | b", {}),
+        ({"dialog": 4.5, "music": 1.0}, {"dialog": 4.5, "music": 1.0}),
+        5.0,
+        20.0,
+    ),
+]
+
+
+def test_text_has_means_differences_and_cost() -> None:
+    header, _, whole, variant = ablate.as_text(ROWS, STEMS).splitlines()
+    assert header.split() == ["variant", "dialog", "music", "mean", "difference", "RTF"]
+    assert whole.split()[-5:] == ["5.000", "2.000", "3.500", "-", "1.500"]
+    assert variant.split()[-5:] == ["4.500", "1.000", "2.750", "-0.750", "0.250"]
+
+
+def test_markdown_has_one_cell_a_column() -> None:
+    lines = ablate.as_markdown(ROWS, STEMS).splitlines()
+    assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: |"
+    assert [line.replace("\\|", "").count("|") for line in lines] == [7] * 4
+
+
+def test_csv_is_unrounded_and_can_be_read_back() -> None:
+    rows = list(csv.DictReader(io.StringIO(ablate.as_csv(ROWS, STEMS))))
+    assert [row["variant"] for row in rows] == [FULL, "dialog: only a | b"]
+    assert float(rows[1]["mean"]) == pytest.approx(2.75, abs=1e-15)
+    assert (rows[0]["model_seconds"], rows[0]["audio_seconds"]) == ("30.0", "20.0")
+
+
+def test_a_variant_finds_the_manifest_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "preset.yaml").write_text(
+        yaml.safe_dump({"manifest": "more/manifest.yaml", "track": "music"})
+    )
+    document = ablate.read_document(tmp_path / "preset.yaml")
+    assert document["manifest"] == str((tmp_path / "more" / "manifest.yaml").resolve())
