@@ -1,0 +1,164 @@
+"""The published ensembles against ours: `python benchmarks/ensemble.py [--preset mdx-c] [--precision auto] …`.
+
+Full-size networks with random weights (made once, in .cache/random_weights), one clip of noise. Both sides run in
+turn in this process; ours uses the delays that the published side draws. Prints time and RTF of each step, the ratio
+of medians over the repeats, the agreement of the final stems, and the peak memory of host and GPU.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.published import Published, agreement_db
+from my_submission.audio import MODEL_SAMPLE_RATE
+from my_submission.ensemble import MAX_DELAY_SAMPLES, Ensemble, step_passes
+from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
+from my_submission.preset import Preset, checkpoint_rows, load_preset
+from tests.random_checkpoints import save_checkpoint
+
+WEIGHTS = ROOT / ".cache" / "random_weights"
+
+
+def random_weights(preset: Preset) -> dict[str, Path]:
+    """The preset's checkpoints, full size, made where they are missing."""
+    WEIGHTS.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for seed, row in enumerate(checkpoint_rows(preset)):
+        path = WEIGHTS / row.file
+        paths[row.name] = path if path.exists() else save_checkpoint(row, WEIGHTS, small=False, seed=seed)
+    return paths
+
+
+@contextmanager
+def timed(times: dict[str, list[float]], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    times.setdefault(name, []).append(time.perf_counter() - start)
+
+
+class Timing:
+    """A ModelPool whose models note the time between the first and the last of their calls."""
+
+    def __init__(self, models: ModelPool) -> None:
+        self._models = models
+        self.seconds: dict[str, float] = {}
+
+    def get(self, name: str) -> Any:
+        model = self._models.get(name)
+        seconds = self.seconds
+
+        class Noting:
+            sources = model.sources
+            geometry = model.geometry
+
+            def __call__(self, chunks: Tensor) -> Tensor:
+                start = time.perf_counter()
+                estimates = model(chunks)
+                seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+                return estimates
+
+        return Noting()
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    preset = load_preset(arguments.preset)
+    paths = random_weights(preset)
+    device = resolve_device(arguments.device)
+    dtype = resolve_precision(arguments.precision, device)
+    start = time.perf_counter()
+    models = Timing(ModelPool(checkpoint_rows(preset), paths, device, dtype))
+    loading = time.perf_counter() - start
+    schedule = Schedule.for_device(device)
+    ours = Ensemble(preset, models, seed=0, schedule=schedule)  # type: ignore[arg-type]
+    delays = {
+        one.checkpoint: one.augmentation.delay_samples
+        for step in preset.steps
+        for one in step_passes(step, preset, 0)
+    }
+    published = Published(WEIGHTS, device, lambda name: MAX_DELAY_SAMPLES - delays.get(name, 0))
+    mixture = 0.1 * torch.randn(
+        2, int(arguments.seconds * MODEL_SAMPLE_RATE), generator=torch.Generator().manual_seed(0)
+    )
+    times: dict[str, list[float]] = {}
+    expected: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
+    for repeat in range(arguments.repeats):
+        if not arguments.only_ours:
+            with timed(times, "published"):
+                whole = published.mdx_c if preset.track == "music" else published.cdx_b
+                expected = whole(mixture)
+            say(f"repeat {repeat + 1}: published {times['published'][-1]:.1f} s")
+        models.seconds.clear()
+        with timed(times, "ours"):
+            found = ours.separate(mixture)
+        say(f"repeat {repeat + 1}: ours {times['ours'][-1]:.1f} s")
+    medians = {side: statistics.median(values) for side, values in times.items()}
+    ours_steps = {name: seconds / schedule.workers for name, seconds in models.seconds.items()}
+    return {
+        "preset": preset.name,
+        "device": str(device),
+        "precision": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "clip_seconds": arguments.seconds,
+        "load_seconds": loading,
+        "seconds": medians,
+        "rtf": {side: seconds / arguments.seconds for side, seconds in medians.items()},
+        "ratio": medians["published"] / medians["ours"] if "published" in medians else None,
+        "steps": {"published": published.seconds, "ours": ours_steps},
+        "agreement_db": agreement_db(expected, found) if expected else None,
+        "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+    }
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def show(result: dict[str, Any]) -> None:
+    print(f"{result['preset']}, {result['device']}, {result['precision']}, {result['threads']} threads, "
+          f"{result['clip_seconds']} s clip, models loaded in {result['load_seconds']:.1f} s")  # fmt: skip
+    for side, steps in result["steps"].items():
+        for step, seconds in steps.items():
+            print(f"  {side:<10} {step:<22} {seconds:8.1f} s")
+    for side, rtf in result["rtf"].items():
+        print(f"{side}: {result['seconds'][side]:.1f} s, RTF {rtf:.2f}")
+    if result["ratio"]:
+        print(f"published / ours: {result['ratio']:.2f}")
+        print("agreement: " + ", ".join(f"{s} {db:.1f} dB" for s, db in result["agreement_db"].items()))
+    print(f"peak host memory {result['peak_host_bytes'] / 2**30:.1f} GiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="mdx-c", choices=["mdx-c", "cdx-b"])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--seconds", type=float, default=12.0, help="length of the clip")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--only-ours", action="store_true", help="leave the published side out")
+    parser.add_argument("--json", type=Path, help="also write the result here")
+    arguments = parser.parse_args()
+    result = run(arguments)
+    show(result)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
