@@ -220,14 +220,15 @@ def _origins_text(row: Checkpoint) -> str:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    rows = _unique_rows(_wanted(options.names or preset_names()))
-    found, missing = locate(rows, options.weights_dir)
-    states = _states(rows, found)
+    rows = {row.name: row for row in _unique_rows(_wanted(options.names or preset_names()))}
+    found, missing = locate(rows.values(), options.weights_dir)
+    states = _states(rows.values(), found)
     wrong = 0
     for name, state in states.items():
         if isinstance(state, WrongContent):
             wrong += 1
-            print(f"{name}: WRONG: {state}; it was moved to {set_aside(found[name])}")
+            moved = "" if rows[name].path else f"; it was moved to {set_aside(found[name])}"
+            print(f"{name}: WRONG: {state}{moved}")
         else:
             print(f"{name}: {_AGAINST[state.against]}: {state.sha256}  {found[name]}")
     if missing:

@@ -79,7 +79,8 @@ def _present(checkpoint: Checkpoint, weights_dir: Path | None) -> Path | None:
 def _accept(checkpoint: Checkpoint, path: Path, copy: Copy) -> Verification:
     _refuse_html(path)
     verification = verify_copy(checkpoint, copy, path)
-    record_sha256(checkpoint, copy, verification.sha256)
+    if checkpoint.origins:  # one's own file, from nowhere, may change
+        record_sha256(checkpoint, copy, verification.sha256)
     return verification
 
 

@@ -88,6 +88,21 @@ def test_verify_moves_a_wrong_file_aside_and_fails(capsys: pytest.CaptureFixture
     assert "not here, so not verified: my_net" in run(capsys, "verify", preset)
 
 
+def test_verify_leaves_a_file_that_a_row_names_by_path(
+    capsys: pytest.CaptureFixture[str], preset: Path
+) -> None:
+    rows = preset.parent / "rows.yaml"
+    document = yaml.safe_load(rows.read_text())
+    net = document["checkpoints"]["my_net"]
+    del net["file"], net["origins"]
+    rows.write_text(yaml.safe_dump({"checkpoints": {"my_net": {**net, "path": "my_net.th"}}}))
+    (preset.parent / "my_net.th").write_bytes(b"WEIGHTS")
+    verified = run(capsys, "verify", preset, code=1)
+    assert "0 right, 1 wrong" in verified
+    assert "moved" not in verified
+    assert (preset.parent / "my_net.th").exists()
+
+
 def test_what_cannot_be_fetched_is_an_error_with_a_reason(
     capsys: pytest.CaptureFixture[str], preset: Path, server: HubServer
 ) -> None:

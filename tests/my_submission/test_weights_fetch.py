@@ -228,6 +228,14 @@ def test_a_users_own_file_is_never_moved(weights: Path) -> None:
     assert (weights / "net.th").read_bytes() == b"mine"
 
 
+def test_a_users_own_file_may_change(weights: Path) -> None:
+    own = rows(weights, sha256=None, bytes=None)
+    for contents in (b"first", b"retrained"):
+        (weights / "net.th").write_bytes(contents)
+        assert fetch(own) == {"net": weights / "net.th"}
+    assert not (weights / RECORD_FILE).exists()
+
+
 @pytest.mark.parametrize("page", [HTML, SILENT_HTML])
 @pytest.mark.parametrize("known", [True, False])
 def test_an_html_page_with_status_200_is_no_file(
@@ -503,6 +511,7 @@ def test_a_full_disk(
     assert left_behind(small_disk) == []
 
 
+@pytest.mark.filterwarnings("ignore:Not enough free disk space")
 def test_a_full_disk_under_the_hubs_cache(
     hub_rows: list[Checkpoint], small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
