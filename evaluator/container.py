@@ -6,6 +6,7 @@ container_bridge.py, and process 1 inside it container_init.py.
 
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,11 @@ from evaluator.submission import PRESET_VARIABLE
 
 HOME = "/home/aicrowd"  # where the Dockerfile puts the submission
 CODE, MIXTURES, SHARED, PRESET = "/sdx/code", "/sdx/mixtures", "/sdx/shared", "/sdx/preset"
-WRAPPER = f"{CODE}/aicrowd_wrapper.py"
+WRAPPER = f"{CODE}/{OWN_WRAPPER.name}"
+CODE_FILES = (
+    *("__init__.py", "cgroup.py", "container_init.py", "keeper.py", "launch.py", "namespaces.py"),
+    *("process_tree.py", "worker.py"),
+)
 SCRATCH = "/tmp"
 OWN_PREFIX = "SDX_"
 START_SECONDS = 120.0
@@ -80,8 +85,7 @@ class ContainerRunner(SessionRunner):
         self._mixtures = workplace.mixtures
         workplace.predictions.chmod(0o777)  # the user inside is nobody here
         mounts = [
-            (str(REPOSITORY / "evaluator"), f"{CODE}/evaluator", True),
-            (str(OWN_WRAPPER), WRAPPER, True),
+            (str(_stage_code(workplace.root / "code")), CODE, True),
             (str(workplace.mixtures), MIXTURES, True),
             (str(workplace.predictions), f"{SHARED}/predictions", False),
         ]
@@ -133,6 +137,19 @@ class ContainerRunner(SessionRunner):
         for path in staged.iterdir():
             path.chmod(ALL_READ)
         return super().separate(folder, limit_seconds)
+
+
+def _stage_code(folder: Path) -> Path:
+    """Copies of what process 1 and the worker are made of, readable for the user inside."""
+    sources = {name: REPOSITORY / "evaluator" / name for name in CODE_FILES}
+    (folder / "evaluator").mkdir(parents=True)
+    for name, source in sources.items():
+        shutil.copyfile(source, folder / "evaluator" / name)
+    shutil.copyfile(OWN_WRAPPER, folder / OWN_WRAPPER.name)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    folder.chmod(0o755)
+    return folder
 
 
 def _environment(limits: Limits) -> dict[str, str]:

@@ -52,7 +52,7 @@ class ContainerSpec:
 
 def main(described: str) -> None:
     """Run one container to its end."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, _end)
     try:
         client = connect()

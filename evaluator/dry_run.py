@@ -1,5 +1,6 @@
 """One demo track through the commit that would be submitted, under the limits, and what that says of a song."""
 
+import glob
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,12 @@ class DryRun:
         try:
             longest = max(dataset.load(data).tracks, key=lambda item: item.frames)
             options = Options(
-                submission=laid.folder, data=data, track=track, only=longest.name, runner=self.runner, out=out
+                submission=laid.folder,
+                data=data,
+                track=track,
+                only=glob.escape(longest.name),
+                runner=self.runner,
+                out=out,
             )
             with as_on_a_server(laid.empty_cache):
                 result = evaluation.evaluate(prepare(options), evaluation.Observer(), resume=False)

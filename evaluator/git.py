@@ -3,9 +3,10 @@
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, TextIO
 
 SECONDS = 120  # for any question; pushes and checkouts have no limit
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
@@ -20,6 +21,17 @@ class GitError(Exception):
 def without_secrets(text: str) -> str:
     """`text` with the user part of every web address in it, where tokens stand, masked."""
     return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[str]:
+    """What comes, line by line, a line of progress that is to be written over (it ends in \\r) included."""
+    line = bytearray()
+    while character := stream.read(1):
+        line += character
+        if character in b"\r\n":
+            yield line.decode(errors="replace")
+            line.clear()
+    yield line.decode(errors="replace")
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,30 @@ class Repository:
             said = (result.stderr or result.stdout).decode(errors="replace").strip()
             raise GitError(without_secrets(f"git {arguments[0]} failed: {said or result.returncode}"))
         return result.stdout
+
+    def show(self, *arguments: str, output: TextIO) -> None:
+        """Run a git command that takes long and let what it says, less tokens, appear on `output` meanwhile."""
+        process = subprocess.Popen(
+            ["git", "-C", str(self.root), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "GIT_LFS_FORCE_PROGRESS": "1"},
+        )
+        assert process.stdout is not None
+        said = ""
+        try:
+            for line in _lines(process.stdout):
+                print(without_secrets(line), end="", file=output, flush=True)
+                said = line.strip() or said
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            process.stdout.close()
+            code = process.wait()
+        if code != 0:
+            raise GitError(without_secrets(f"git {arguments[0]} failed: {said or code}"))
 
     def text(self, *arguments: str) -> str:
         """Standard output of a git command as text, without white space around it."""

@@ -1,24 +1,30 @@
 """A submission is a tag that is pushed: it reaches the server whole, or everything is left as it was."""
 
+from typing import TextIO
+
 from evaluator.git import GitError, Repository
 from evaluator.preflight import Target
 
 
-def publish(repository: Repository, target: Target, commit: str, branch: str, tag: str) -> None:
+def publish(
+    repository: Repository, target: Target, commit: str, branch: str, tag: str, output: TextIO
+) -> None:
     """Tag the commit, push the files of git-lfs, then branch and tag in one step that succeeds or fails whole.
 
-    GitError where the server did not take it; then the tag is gone again here, too, as after an interruption.
+    What git says meanwhile goes to `output`. GitError where the server did not take it; then the tag is gone
+    again here, too, as after an interruption.
     """
     remote = target.remote.name
     repository.run("tag", "--annotate", "--message", f"Submission {tag}", tag, commit)
     try:
         if repository.has_lfs():
-            repository.run("lfs", "push", remote, commit, timeout_seconds=None)
+            repository.show("lfs", "push", remote, commit, output=output)
         refs = (f"{commit}:refs/heads/{branch}", f"refs/tags/{tag}")
-        repository.run("push", "--atomic", "--porcelain", remote, *refs, timeout_seconds=None)
-    except BaseException as error:
-        if isinstance(error, GitError) and _arrived(repository, target, commit, tag):
-            return  # the connection broke after the server had taken it
+        options = ("--atomic", "--no-follow-tags", "--progress")
+        repository.show("push", *options, remote, *refs, output=output)
+    except BaseException:
+        if _arrived(repository, target, commit, tag):
+            return  # the connection broke, or the user did not wait, after the server had taken it
         repository.run("tag", "--delete", tag)
         raise
 

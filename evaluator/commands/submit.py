@@ -101,7 +101,7 @@ def _submit(repository: Repository, name: str, found: Preflight, confirmed: Call
         print("not submitted; nothing was changed")
         return FAILED
     try:
-        submit.publish(repository, target, found.commit, branch, tag)
+        submit.publish(repository, target, found.commit, branch, tag, sys.stderr)
     except GitError as error:
         print(f"submit: {error}\nnot submitted; the tag is removed again", file=sys.stderr)
         return FAILED

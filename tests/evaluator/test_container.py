@@ -29,6 +29,7 @@ from tests.evaluator.test_sandbox import GENEROUS, TIGHT, VERDICTS
 pytestmark = pytest.mark.container
 
 REQUIRE_VARIABLE = "SDX_REQUIRE_ENGINE"
+REQUIREMENTS = "numpy\nsoundfile\n"  # of the submissions that misbehave
 SAME_DB = 1e-4
 GONE_SECONDS = 60.0
 
@@ -72,6 +73,7 @@ def options(tmp_path: Path, name: str, limits: Limits = GENEROUS) -> Options:
     if not submission.exists():
         write_submission(tmp_path, name)
         (submission / "my_submission" / "where.txt").write_text(str(tmp_path))
+        (submission / "requirements.txt").write_text(REQUIREMENTS)
         audio.write_music(tmp_path / "data")
     return Options(
         submission=submission, data=tmp_path / "data", limits=limits, out=tmp_path / "out", runner="docker"
@@ -205,7 +207,7 @@ def test_construction_has_its_own_limit(client: docker.DockerClient, tmp_path: P
 
 
 def test_an_image_is_built_once(client: docker.DockerClient, tmp_path: Path) -> None:
-    submission = write_submission(tmp_path, "perfect")
+    submission = options(tmp_path, "perfect").submission
     first = image.ensure_image(submission)
     built = client.images.get(first).attrs["Created"]
     assert image.ensure_image(submission) == first

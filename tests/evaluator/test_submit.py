@@ -2,11 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from evaluator.__main__ import main
-from evaluator.git import Remote, without_secrets
+from evaluator.git import GitError, Remote, Repository, without_secrets
 from tests.evaluator import audio
 from tests.evaluator.submit_repository import Workshop, git_settings, make_workshop
 
@@ -111,19 +112,37 @@ def test_a_rejected_push_leaves_everything_as_it_was(
 def test_an_interruption_during_the_push_removes_the_tag(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evaluator.git import Repository
+    def interrupted(self: Repository, *arguments: str, output: TextIO) -> None:
+        raise KeyboardInterrupt
 
-    run = Repository.run
-
-    def interrupted(self: Repository, *arguments: str, **keywords: object) -> bytes:
-        if arguments[0] == "push":
-            raise KeyboardInterrupt
-        return run(self, *arguments, **keywords)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Repository, "run", interrupted)
+    monkeypatch.setattr(Repository, "show", interrupted)
     before = workshop.refs()
     assert submit(workshop, "one", "--yes") == 130
     assert workshop.refs() == before
+
+
+def test_other_tags_of_mine_stay_here(workshop: Workshop) -> None:
+    workshop.git("tag", "--annotate", "--message", "mine", "submission-never-sent")
+    workshop.git("config", "push.followTags", "true")
+    workshop.write("notes.txt", "a change")
+    workshop.commit()
+    assert submit(workshop, "one", "--yes") == 0
+    assert set(workshop.server_refs()) == {"refs/heads/main", "refs/tags/submission-one"}
+
+
+def test_a_push_that_arrived_counts_though_the_connection_broke(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = Repository.show
+
+    def broken(self: Repository, *arguments: str, output: TextIO) -> None:
+        show(self, *arguments, output=output)
+        if arguments[0] == "push":
+            raise GitError("the connection broke")
+
+    monkeypatch.setattr(Repository, "show", broken)
+    assert submit(workshop, "one", "--yes") == 0
+    assert workshop.git("tag") == "submission-one"
 
 
 def test_a_branch_that_diverged(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,7 +257,7 @@ def test_dry_run_of_what_is_committed(
     data = audio.write_music(tmp_path / "data")
     arguments = ["submit", "--submission", str(workshop.root), "--check", "--data", str(data)]
     assert main(arguments) == 0
-    assert "dry run: well (1 s, process runner): ok in" in capsys.readouterr().out
+    assert "s, process runner): ok in" in capsys.readouterr().out
     workshop.write("my_submission/helper.py", "VALUE = 1\n")
     source = workshop.root / "my_submission" / "user_config.py"
     source.write_text(
