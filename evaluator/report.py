@@ -88,11 +88,16 @@ def write(page: Path, sources: Sources, audio: bool = True, progress: Progress =
     page.parent.mkdir(parents=True, exist_ok=True)
     folder = audio_folder(page)
     shutil.rmtree(folder, ignore_errors=True)
-    details = _details(sources, folder if audio else None, progress)
-    html = pages.render("report.html.j2", **_context(sources, details, folder.name))
+    details = collect_details(sources, folder if audio else None, progress)
+    html = render(sources, details, folder.name)
     temporary = page.with_name(f".{page.name}.{os.getpid()}")
     temporary.write_text(html, encoding="utf-8")
     temporary.replace(page)
+
+
+def render(sources: Sources, details: Mapping[str, Mapping[str, Any]], audio_folder_name: str) -> str:
+    """The page's text, with details by track name; audio that is not in them is looked for in that folder."""
+    return pages.render("report.html.j2", **_context(sources, details, audio_folder_name))
 
 
 def audio_folder(page: Path) -> Path:
@@ -100,7 +105,9 @@ def audio_folder(page: Path) -> Path:
     return page.with_name(f"{page.stem}_audio")
 
 
-def _details(sources: Sources, folder: Path | None, progress: Progress) -> dict[str, dict[str, Any]]:
+def collect_details(
+    sources: Sources, folder: Path | None, progress: Progress = lambda: None
+) -> dict[str, dict[str, Any]]:
     """Details by track name, of the tracks that worked; audio goes into `folder`, or into the details if small."""
     if sources.tracks is None:
         return {}
