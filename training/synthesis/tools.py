@@ -19,6 +19,7 @@ FONTS = {
         "musescore-general-soundfont-lossless",
     ),
 }
+PLAY_TIMEOUT_SECONDS = 600  # it takes about two; a sound without end would fill the disk
 DEMO_FONT = "fluid"  # the only one that the demo tracks use
 PROGRAMS = {"fluidsynth": "fluidsynth", "espeak-ng": "espeak-ng"}
 
@@ -64,7 +65,9 @@ def play_font(parts: tuple[Part, ...], font: str, seconds: float) -> Audio:
         for setting in ("synth.dynamic-sample-loading=1", "synth.reverb.active=0", "synth.chorus.active=0"):
             command += ["-o", setting]
         command += ["-F", str(audio), str(FONTS[font][0]), str(score)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60 + 2 * seconds)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PLAY_TIMEOUT_SECONDS
+        )
         if done.returncode != 0 or not audio.exists():
             raise RuntimeError(f"fluidsynth failed on {font}: {done.stderr.strip()}")
         samples, _ = soundfile.read(audio, dtype="float32", always_2d=True)
