@@ -343,6 +343,27 @@ def test_a_cut_connection_is_resumed_as_long_as_bytes_come(
     assert sum(received) == len(CONTENTS)
 
 
+@pytest.mark.parametrize("sends_etags", [True, False])
+def test_a_file_that_changes_while_it_comes_is_not_pieced_together(
+    server: HubServer,
+    hub_cache: Path,
+    net: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sends_etags: bool,
+) -> None:
+    """Where no whole hash would tell: by the etag, or, without one, by starting over."""
+    server.sends_etags = sends_etags
+    row = rows(weights, {"url": server.publish_plain("net.th", net)}, sha256=None, bytes=None)
+    changed = CONTENTS[::-1]
+    uploading = SimpleNamespace(sleep=lambda _: net.write_bytes(changed))
+    monkeypatch.setattr("my_submission.weights.download.time", uploading)
+    server.misbehave("net.th", Reply(cut_after=100_000))
+    received: list[int] = []
+    assert fetch(row, progress=received.append, patience=QUICK)["net"].read_bytes() == changed
+    assert sum(received) == len(changed)
+
+
 def test_a_stalled_server_is_left_after_the_time_out(url_rows: list[Checkpoint], server: HubServer) -> None:
     impatient = Patience(connect_seconds=1, read_seconds=0.2, attempts=2, first_pause_seconds=0.01)
     server.misbehave("net.th", Reply(pause_seconds=1))
