@@ -31,7 +31,6 @@ IGNORED = (".git", "**/__pycache__", ".venv")  # where a submission has no such 
 BUILD_SECONDS = 3600  # without a sign of life from the engine
 KEPT_IMAGES = 3
 LOG_LINES = 15
-BLOCK_BYTES = 1 << 20
 PROXY_ARGUMENTS = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
