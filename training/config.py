@@ -100,12 +100,14 @@ class AugmentationSettings:
 
     remix_share: of the examples, how many mix stems of different songs (the others keep one song together).
     gain_db: of each stem. level_db: of the whole mixture, on top.
+    mixture_dbfs: if given, every mixture's RMS level instead, for networks that do not normalise their input.
     drop_share: how often a stem is left out. speed: ± that fraction, pitch and tempo together.
     """
 
     remix_share: float = 0.75
     gain_db: tuple[float, float] = (-7.0, 4.0)
     level_db: tuple[float, float] = (0.0, 0.0)
+    mixture_dbfs: tuple[float, float] | None = None
     drop_share: float = 0.05
     speed: float = 0.0
     swap_channels: bool = True
@@ -114,8 +116,8 @@ class AugmentationSettings:
     def __post_init__(self) -> None:
         for name in ("remix_share", "drop_share"):
             _check(0 <= getattr(self, name) <= 1, f"augmentation.{name}", "0 to 1", getattr(self, name))
-        for name in ("gain_db", "level_db"):
-            low, high = getattr(self, name)
+        for name in ("gain_db", "level_db", "mixture_dbfs"):
+            low, high = getattr(self, name) or (0.0, 0.0)
             _check(low <= high, f"augmentation.{name}", "[low, high]", [low, high])
         _check(0 <= self.speed < 0.5, "augmentation.speed", "0 to below 0.5", self.speed)
 

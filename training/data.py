@@ -15,6 +15,8 @@ from training.config import AugmentationSettings, ConfigError, DataSettings
 
 Audio = npt.NDArray[np.float32]
 
+SILENT_RMS = 1e-5  # below the noise of 16 bits: nothing to bring to a level
+
 
 @dataclass(frozen=True)
 class StemTrack:
@@ -116,7 +118,17 @@ def draw_stems(
         if _coin(settings.swap_channels, random) if remix else swap:
             signal = signal[::-1]
         drawn[stem] = np.float32(gain * sign) * signal
-    return drawn
+    if settings.mixture_dbfs is None:
+        return drawn
+    return _at_level(drawn, random.uniform(*settings.mixture_dbfs))
+
+
+def _at_level(stems: dict[str, Audio], dbfs: float) -> dict[str, Audio]:
+    """Stems whose mixture has this RMS level; silent ones stay silent."""
+    mixture = np.sum(list(stems.values()), axis=0, dtype=np.float32)
+    level = float(np.sqrt(np.mean(np.square(mixture))))
+    gain = np.float32(10 ** (dbfs / 20) / level if level > SILENT_RMS else 0.0)
+    return {stem: gain * signal for stem, signal in stems.items()}
 
 
 def _coin(allowed: bool, random: np.random.Generator) -> bool:

@@ -15,7 +15,7 @@ from training.config import HTDemucsSettings, MdxNetSettings, ModelSettings
 
 # Bins of a spectrogram reach hundreds where samples reach 1: the last layer's weights begin, and learn, this much
 # larger than the others', or thousands of steps would pass before the network could speak up.
-OUTPUT_SCALE = 32.0
+OUTPUT_SCALE = 8.0
 
 
 class MdxNet(nn.Module):

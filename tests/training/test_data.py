@@ -12,6 +12,13 @@ from training.config import AugmentationSettings, ConfigError, DataSettings, par
 from training.data import Examples, draw_stems, find_tracks
 from training.networks import training_samples
 
+PLAIN: dict[str, Any] = {
+    "remix_share": 0.0,
+    "gain_db": (0.0, 0.0),
+    "drop_share": 0.0,
+    "swap_channels": False,
+    "flip_polarity": False,
+}
 MUSIC = {stem: stem for stem in ("drums", "bass", "other", "vocals")}
 
 
@@ -45,7 +52,7 @@ def test_the_mixture_is_the_sum_of_the_sources(documents: dict[str, dict[str, An
 
 def test_without_augmentation_the_stems_of_one_track_come_back(data_root: Path) -> None:
     tracks = find_tracks(DataSettings(data_root / "music", "train", "valid", MUSIC), "train")
-    plain = AugmentationSettings(0.0, (0.0, 0.0), (0.0, 0.0), 0.0, 0.0, False, False)
+    plain = AugmentationSettings(**PLAIN)
     stems = draw_stems(tracks, plain, tracks[0].samples, np.random.default_rng(1))
     track = next(t for t in tracks if np.array_equal(t.read("bass", 0, t.samples), stems["bass"]))
     for stem, signal in stems.items():
@@ -57,7 +64,7 @@ def test_dropped_stems_are_silent_and_gain_is_in_decibels(data_root: Path) -> No
     silent = AugmentationSettings(drop_share=1.0)
     for signal in draw_stems(tracks, silent, 1_000, np.random.default_rng(1)).values():
         assert not signal.any()
-    louder = AugmentationSettings(0.0, (6.0, 6.0), (-26.0, -26.0), 0.0, 0.0, False, False)
+    louder = AugmentationSettings(**{**PLAIN, "gain_db": (6.0, 6.0), "level_db": (-26.0, -26.0)})
     stems = draw_stems(tracks, louder, tracks[0].samples, np.random.default_rng(1))
     np.testing.assert_allclose(stems["bass"], 0.1 * tracks[0].read("bass", 0, tracks[0].samples), rtol=1e-6)
 
@@ -78,7 +85,7 @@ def test_speed_changes_the_pitch_by_that_factor(tmp_path: Path) -> None:
     sine = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(88_200) / 44_100)
     soundfile.write(folder / "tone.wav", sine, 44_100, subtype="FLOAT")
     tracks = find_tracks(DataSettings(tmp_path, "train", "train", {"vocals": "tone"}), "train")
-    settings = AugmentationSettings(0.0, (0.0, 0.0), (0.0, 0.0), 0.0, 0.1, False, False)
+    settings = AugmentationSettings(**{**PLAIN, "speed": 0.1})
     for seed in range(5):
         signal = draw_stems(tracks, settings, 44_100, np.random.default_rng(seed))["vocals"]
         assert signal.shape == (2, 44_100)
@@ -96,3 +103,14 @@ def test_what_is_missing_or_of_another_rate_is_named(data_root: Path, tmp_path: 
     soundfile.write(tmp_path / "train" / "001" / "bass.wav", np.zeros(100), 22_050)
     with pytest.raises(ConfigError, match=r"bass\.wav: expected 44100 Hz.*found 22050 Hz"):
         find_tracks(DataSettings(tmp_path, "train", "train", {"bass": "bass"}), "train")
+
+
+def test_mixtures_come_at_the_level_asked_for(data_root: Path) -> None:
+    tracks = find_tracks(DataSettings(data_root / "music", "train", "valid", MUSIC), "train")
+    settings = AugmentationSettings(mixture_dbfs=(-20.0, -20.0), drop_share=0.0)
+    stems = draw_stems(tracks, settings, 5_000, np.random.default_rng(1))
+    assert np.sqrt(np.mean(np.square(sum(stems.values())))) == pytest.approx(0.1, rel=1e-4)
+    silent = AugmentationSettings(mixture_dbfs=(-20.0, -20.0), drop_share=1.0)
+    assert not any(
+        signal.any() for signal in draw_stems(tracks, silent, 500, np.random.default_rng(1)).values()
+    )
