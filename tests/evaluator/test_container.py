@@ -252,7 +252,7 @@ def test_ending_the_evaluator_ends_the_container(
     running.wait(60)
     assert wait_until_gone(client, GONE_SECONDS)
     assert processes.wait_until(marker, present=False)
-    assert bridges() == []
+    assert processes.wait_until("evaluator.container_bridge", present=False)
 
 
 def test_killing_the_bridge_too_ends_the_container(
