@@ -202,7 +202,7 @@ def show(item: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"{scores.track} baseline of {item['start']}, preset {submission['preset']}, commit {commit}{changed}",
-            f"data {scores.data_name}, {data['number']} tracks, hash {data['hash']}",
+            f"data {scores.data_name}, {text_table.count(data['number'], 'track')}, hash {data['hash']}",
             "",
             table[0],
             rule,

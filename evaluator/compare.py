@@ -157,7 +157,7 @@ def _sentence(found: Comparison) -> str:
     if not found.stems:
         return "Nothing can be said: no track worked in both runs."
     number = len(found.tracks)
-    tracks = "1 track" if number == 1 else f"{number} tracks"
+    tracks = text_table.count(number, "track")
     if found.verdict == "equal":
         return f"The two runs are equal: no stem differs on any of the {tracks} that worked in both."
     mean = found.stems[0]

@@ -83,12 +83,12 @@ class Entry:
         """What ran: the preset, or for a submission without presets its folder."""
         submission = self.result["submission"]
         preset = submission["preset"]
-        return Path(str(preset)).stem if preset else Path(submission["path"]).name
+        return Path(str(preset)).stem if preset else Path(submission.get("path", "submission")).name
 
     @property
     def rtf(self) -> float | None:
-        """Compute seconds per second of audio, over the tracks that ran."""
-        ran = [track for track in self.result["tracks"] if track["seconds"] is not None]
+        """Compute seconds per second of audio, over the tracks that ran; None also for a baseline."""
+        ran = [track for track in self.result["tracks"] if track.get("seconds") is not None]
         audio = sum(track["audio_seconds"] for track in ran)
         return sum(track["seconds"] for track in ran) / audio if audio else None
 

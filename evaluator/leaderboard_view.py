@@ -44,8 +44,8 @@ def _group_text(group: Group) -> str:
 
 def title(group: Group) -> str:
     """Which data a group's runs were made on."""
-    number = group.newest.result["data"]["number"]
-    return f"{group.track}, {group.newest.data_name}: {number} tracks, data {group.data_hash[:12]}"
+    tracks = text_table.count(group.newest.result["data"]["number"], "track")
+    return f"{group.track}, {group.newest.data_name}: {tracks}, data {group.data_hash[:12]}"
 
 
 def _row(place: str, entry: Entry, stems: Sequence[str]) -> list[str]:
@@ -224,7 +224,10 @@ def detail(entry: Entry) -> str:
     facts = [
         ("run", entry.id),
         ("made", f"{result['start']}, {result['duration_seconds']:.0f} s"),
-        ("data", f"{result['track']}, {result['data']['path']}, {result['data']['number']} tracks"),
+        (
+            "data",
+            f"{result['track']}, {result['data']['path']}, {text_table.count(result['data']['number'], 'track')}",
+        ),
         ("data hash", entry.data_hash),
         ("status", result["status"] + (f" ({failed})" if (failed := failures(entry)) else "")),
         ("would pass", leaderboard.would_pass(result)),
@@ -237,7 +240,7 @@ def detail(entry: Entry) -> str:
         ),
         ("files", f"SHA-256 {submission['files_sha256']}"),
         *(("weights", line) for line in weights_lines(result)),
-        ("limits", ", ".join(f"{key} {value}" for key, value in result["limits"].items())),
+        ("limits", ", ".join(limits_words(result["limits"]))),
         ("not in force", "; ".join((result["isolation"] or {}).get("not_in_force", [])) or "-"),
         ("machine", ", ".join(machine_words(result["machine"]))),
         ("versions", ", ".join(f"{key} {value}" for key, value in result["versions"].items())),
@@ -259,6 +262,19 @@ def _weights_line(item: object) -> str:
     if not isinstance(item, Mapping):
         return str(item)
     return f"{item.get('name')}: {item.get('file')}, SHA-256 {item.get('sha256')}"
+
+
+def limits_words(limits: Mapping[str, Any]) -> list[str]:
+    """The limits of a run in words."""
+    time, setup, cpus, memory = (
+        limits[name] for name in ("time_factor", "setup_seconds", "cpus", "memory_bytes")
+    )
+    return [
+        "any time" if time is None else f"{time:g} times the duration",
+        "any time for loading" if setup is None else f"{setup:g} s for loading",
+        "all cores" if cpus is None else text_table.count(cpus, "core"),
+        "any memory" if memory is None else f"{memory / 2**30:g} GiB",
+    ]
 
 
 def machine_words(machine: Mapping[str, Any]) -> list[str]:

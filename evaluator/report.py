@@ -26,7 +26,6 @@ from evaluator.charts import Axis, Strip
 from evaluator.dataset import DataError, Track
 from evaluator.leaderboard import Entry
 from evaluator.run_scores import MEAN, RunScores
-from evaluator.sandbox import Limits
 
 INLINE_BYTES = 32 << 20  # audio up to this size (base64) is put into the page, more goes beside it
 LOG_CHARACTERS = 20_000  # of a log, the last ones
@@ -200,13 +199,13 @@ def _context(
         "missing": sources.missing,
         "setup_log": _log(entry, SETUP),
         "weights": leaderboard_view.weights_lines(result),
+        "limits": leaderboard_view.limits_words(result["limits"]),
         "machine": leaderboard_view.machine_words(result["machine"]),
         "gaps": (result["isolation"] or {}).get("not_in_force", []),
         "commands": reproduction.commands(result),
         "short_id": leaderboard_view.short_id(entry),
         "commit": leaderboard_view.commit(entry),
         "audio_folder": audio_folder_name,
-        "organisers": Limits(),
     }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evaluator import text_table
 from evaluator.sandbox import REPOSITORY, Limits
 
 OPTIONS = {
@@ -39,10 +40,10 @@ def commands(result: Mapping[str, Any]) -> list[str]:
         ]
     ) != ["sdr"]:
         arguments += ["--metrics", ",".join(metrics)]
-    if data.get("only"):
-        arguments += ["--only", data["only"]]
+    if data["number"] == 1:
+        arguments += ["--only", result["tracks"][0]["name"]]
     lines.append(shlex.join(arguments))
-    lines.append(f"# the data: {data['number']} tracks with hash {data['hash']}")
+    lines.append(f"# the data: {text_table.count(data['number'], 'track')} with hash {data['hash']}")
     return lines
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from evaluator import scoring
+from evaluator import scoring, text_table
 from evaluator.challenge import CHALLENGES
 from evaluator.results import Plan, ResultError
 
@@ -105,7 +105,7 @@ def require_same_data(a: RunScores, b: RunScores) -> None:
 
 
 def _data(run: RunScores) -> str:
-    return f"{run.track}, {run.data_name}, {run.data_number} tracks, hash {run.data_hash[:12]}"
+    return f"{run.track}, {run.data_name}, {text_table.count(run.data_number, 'track')}, hash {run.data_hash[:12]}"
 
 
 def common(a: RunScores, b: RunScores) -> tuple[str, ...]:

@@ -23,3 +23,8 @@ def db(value: float | None, digits: int = 3) -> str:
 def signed_db(value: float | None) -> str:
     """A difference of scores in dB, with its sign."""
     return "-" if value is None else f"{value:+.3f}"
+
+
+def count(number: int, what: str) -> str:
+    """ "1 track", "2 tracks"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

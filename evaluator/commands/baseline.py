@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from evaluator import baseline, leaderboard, results, run_scores
+from evaluator import baseline, leaderboard, results, run_scores, text_table
 from evaluator.commands import Subparsers
 from evaluator.leaderboard import Store
 
@@ -57,9 +57,8 @@ def _show(given: Namespace) -> int:
         item = results.read(file)
         score = item["score"]
         mean = "no score" if score is None else f"{score['mean']:.3f} dB"
-        print(
-            f"{file.name}: {item['track']}, {item['data']['number']} tracks of {item['data']['path']}, {mean}"
-        )
+        tracks = text_table.count(item["data"]["number"], "track")
+        print(f"{file.name}: {item['track']}, {tracks} of {item['data']['path']}, {mean}")
     if not files:
         print(f"{FOLDER}: no baseline yet; `python -m evaluator baseline save RUN` makes one")
     return 0

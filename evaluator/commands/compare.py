@@ -5,7 +5,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
 
-from evaluator import compare, leaderboard, run_scores
+from evaluator import compare, leaderboard, leaderboard_view, run_scores
 from evaluator.commands import Subparsers
 from evaluator.compare import Comparison
 from evaluator.leaderboard import Entry, Store
@@ -36,10 +36,11 @@ def _compare(given: Namespace) -> int:
 
 
 def _label(entry: Entry) -> str:
-    submission = entry.result["submission"]
-    commit = (submission["commit"] or "no commit")[:8] + ("+" if submission["dirty"] else "")
+    commit = leaderboard_view.commit(entry)
     rtf = "" if entry.rtf is None else f", RTF {entry.rtf:.2f}"
-    return f"{entry.name}, {entry.id[: leaderboard.SHORT]} of {entry.result['start']}, {commit}{rtf}"
+    return (
+        f"{entry.name}, {leaderboard_view.short_id(entry)} of {entry.result['start']}, commit {commit}{rtf}"
+    )
 
 
 def _to_json(found: Comparison) -> dict[str, Any]:

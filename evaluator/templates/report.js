@@ -159,7 +159,7 @@ class Details {
       chart.append(element("i", { class: level === 0 ? "level zero" : "level", style: top }), element("span", { class: "label", style: top }, `${level}`.replace("-", "−") + (level + step > high ? " dB" : "")));
     }
     const spacing = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find((seconds) => this.data.seconds / seconds <= 8) ?? 1800;
-    for (let second = 0; second <= this.data.seconds; second += spacing) {
+    for (let second = 0; second <= 0.97 * this.data.seconds; second += spacing) {
       chart.append(element("span", { class: "second", style: `left:${(100 * second) / this.data.seconds}%` }, clock(second).slice(0, -2)));
     }
     chart.append(svg);

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from evaluator.leaderboard import FILE_VARIABLE
+
 
 @pytest.fixture(autouse=True)
-def own_leaderboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the runs of the tests out of the user's leaderboard."""
-    monkeypatch.setenv("SDX_LEADERBOARD", str(tmp_path / "leaderboard.sqlite"))
+def leaderboard_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the runs of the tests, and of the processes they start, out of the user's leaderboard."""
+    path = tmp_path / "leaderboard.sqlite"
+    monkeypatch.setenv(FILE_VARIABLE, str(path))
+    return path

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluator import __main__, compare, run_scores
+from evaluator import __main__, baseline, compare, run_scores
 from evaluator.compare import Comparison
 from evaluator.results import ResultError
 from tests.evaluator import made_results
@@ -117,3 +117,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert __main__.main(["compare", *files, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == "better"
     assert __main__.main(["compare", files[0], "nothing"]) == 2
+
+
+def test_a_baseline_can_be_compared_with_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made_results.result({f"t{i}": level for i, level in enumerate(LEVELS)})
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    (tmp_path / "baseline.json").write_text(json.dumps(baseline.from_result(run)))
+    assert __main__.main(["compare", str(tmp_path / "baseline.json"), str(tmp_path / "run.json")]) == 0
+    assert "The two runs are equal" in capsys.readouterr().out
