@@ -103,7 +103,7 @@ class Repository:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "GIT_LFS_FORCE_PROGRESS": "1"},
+            env={**os.environ, **({"GIT_LFS_FORCE_PROGRESS": "1"} if output.isatty() else {})},
         )
         assert process.stdout is not None
         said = ""

@@ -20,7 +20,7 @@ def publish(
         if repository.has_lfs():
             repository.show("lfs", "push", remote, commit, output=output)
         refs = (f"{commit}:refs/heads/{branch}", f"refs/tags/{tag}")
-        options = ("--atomic", "--no-follow-tags", "--progress")
+        options = ("--atomic", "--no-follow-tags", *(["--progress"] if output.isatty() else []))
         repository.show("push", *options, remote, *refs, output=output)
     except BaseException:
         if _arrived(repository, target, commit, tag):
