@@ -60,8 +60,6 @@ def download(
     on with: a `part` of another file would not be noticed otherwise.
     Raises DownloadError with the reason; what came so far stays in `part` unless the disk is full.
     """
-    if not hash_known:
-        part.unlink(missing_ok=True)
     _check_room(part, expected_bytes)
     timeout = httpx2.Timeout(patience.read_seconds, connect=patience.connect_seconds)
     with httpx2.Client(timeout=timeout, follow_redirects=True) as client:
