@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from my_submission.files.inputs import Recording
 
-_FORMAT = "{desc:24.24} {percentage:3.0f}%|{bar}|{postfix}"
+_FORMAT = "{desc:24.24} {percentage:3.0f}%|{bar}| {unit}"  # the unit is the time left
 
 
 def seconds_left(fraction: float, elapsed_seconds: float) -> float | None:
@@ -93,5 +93,5 @@ class Bars:
 def _show(bar: "tqdm[NoReturn]", fraction: float, elapsed_seconds: float) -> None:
     left = seconds_left(fraction, elapsed_seconds)
     bar.n = fraction
-    bar.set_postfix_str("" if left is None else f"{duration_text(left)} left", refresh=False)
+    bar.unit = "" if left is None else f"{duration_text(left)} left"
     bar.refresh()
