@@ -21,6 +21,7 @@ try:
     from evaluator.dataset import DataError
     from evaluator.leaderboard import SHORT, LeaderboardError, Store
     from evaluator.preparation import RUNNERS, Options, UsageError, prepare
+    from evaluator.run_scores import RunScores
     from evaluator.sandbox import Limits, SandboxError
     from evaluator.submission import SubmissionError
 except ModuleNotFoundError as missing:
@@ -86,19 +87,25 @@ def run(options: Options, outputs: Outputs) -> int:
     _record(job.out)
     print(f"Logs and result: {job.out}\n", file=sys.stderr)
     print(display.table(result))
-    passed = result.status == "ok"
-    if before is not None:
-        found = baseline.check(
-            before, run_scores.from_json(result.to_json(), "this run"), outputs.tolerance_db
-        )
-        print(f"\n{baseline.describe(found)}")
-        passed = passed and found.passed
+    fallen = before is not None and not _check(before, result, outputs.tolerance_db)
     if outputs.report:
-        entry = leaderboard.make_entry(results.read(job.out / evaluation.RESULT_FILE), job.out)
-        sources = report.gather(entry, before, outputs.tolerance_db, job.dataset.tracks)
-        report_page.write(job.out / report_page.PAGE, sources)
-        print(f"\nReport: {job.out / report_page.PAGE}")
-    return OK if passed else FAILED
+        _report(job, before, outputs.tolerance_db)
+    return OK if result.status == "ok" and not fallen else FAILED
+
+
+def _check(before: RunScores, result: results.Result, tolerance_db: float) -> bool:
+    """Print what moved since the baseline, and say whether nothing fell."""
+    found = baseline.check(before, run_scores.from_json(result.to_json(), "this run"), tolerance_db)
+    print(f"\n{baseline.describe(found)}")
+    return found.passed
+
+
+def _report(job: evaluation.Job, before: RunScores | None, tolerance_db: float) -> None:
+    """Write the run's page and print where it is."""
+    entry = leaderboard.make_entry(results.read(job.out / evaluation.RESULT_FILE), job.out)
+    page = job.out / report_page.PAGE
+    report_page.write(page, report.gather(entry, before, tolerance_db, job.dataset.tracks))
+    print(f"\nReport: {page}")
 
 
 def _record(out: Path) -> None:
@@ -106,7 +113,7 @@ def _record(out: Path) -> None:
     file = out / evaluation.RESULT_FILE
     try:
         run = Store().record(results.read(file), out)
-    except LeaderboardError as error:
+    except (LeaderboardError, results.ResultError) as error:
         print(f"not recorded: {error}\nlater: python -m evaluator leaderboard import {file}", file=sys.stderr)
     else:
         print(f"Recorded as run {run[:SHORT]}", file=sys.stderr)

@@ -67,11 +67,11 @@ def test_several_writers_lose_nothing(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_whole_rows(tmp_path: Path) -> None:
     store = tmp_path / "leaderboard.sqlite"
     reported: set[str] = set()
-    for attempt in range(3):
+    for attempt in range(2):
         output = tmp_path / f"output {attempt}"
         writer = start_writer(store, str(attempt), 100_000, output)
         deadline = time.monotonic() + 60
-        while output.read_text().count("\n") < 5 + attempt and time.monotonic() < deadline:
+        while output.read_text().count("\n") < 4 + attempt and time.monotonic() < deadline:
             time.sleep(0.003)
         writer.send_signal(signal.SIGKILL)
         writer.wait()
@@ -226,7 +226,7 @@ def test_unknown_data_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> No
     assert "no run on such data; there is" in capsys.readouterr().err
 
 
-def test_published_rows_stand_apart_and_add_up() -> None:
+def test_published_rows_stand_apart_and_add_up(capsys: pytest.CaptureFixture[str]) -> None:
     for found in published.load():
         for row in found.rows:
             stems = [row.scores.get(stem) for stem in found.stems]
@@ -235,15 +235,11 @@ def test_published_rows_stand_apart_and_add_up() -> None:
                     sum(map(float, filter(None, stems))) / len(stems), abs=0.012
                 )
     store_of(made_results.result({"a": 9.5}))
-    records = json.loads(run_json("--track", "music"))
+    assert command("--track", "music", "--json") == 0
+    records = json.loads(capsys.readouterr().out)
     assert [record["rank"] for record in records if record["kind"] == "run"] == [1]
     assert all("rank" not in record for record in records if record["kind"] == "published")
     assert {record["track"] for record in records} == {"music"}
-
-
-def run_json(*arguments: str) -> str:
-    command_line = [sys.executable, "-m", "evaluator", "leaderboard", *arguments, "--json"]
-    return subprocess.run(command_line, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
 
 
 def test_every_row_leads_back_to_what_made_it(capsys: pytest.CaptureFixture[str]) -> None:

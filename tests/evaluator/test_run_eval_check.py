@@ -37,7 +37,11 @@ def save_baseline(tmp_path: Path) -> Path:
 
 
 def test_a_run_is_recorded_and_passes_its_own_baseline(tmp_path: Path, data: Path) -> None:
-    assert evaluate(tmp_path, data, "perfect").returncode == 0
+    first = evaluate(tmp_path, data, "perfect", "--report")
+    assert first.returncode == 0, first.stderr
+    page = tmp_path / "out" / "report.html"
+    assert f"Report: {page}" in first.stdout
+    assert page.read_text().count('type="application/json"') == 2
     checked = evaluate(tmp_path, data, "perfect", "--check", str(save_baseline(tmp_path)))
     assert checked.returncode == 0, checked.stderr
     assert "No regression against" in checked.stdout
