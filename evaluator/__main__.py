@@ -12,14 +12,14 @@ from evaluator.leaderboard import LeaderboardError
 from evaluator.results import ResultError
 from evaluator.tune import TuneError
 
-UNUSABLE = 2
+UNUSABLE, INTERRUPTED = 2, 130
 
 # Each has add_parser(subparsers), which sets the default `run`: arguments -> exit code.
 COMMANDS = (leaderboard, baseline, compare, report, ablate, tune, dataset, submit)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, call, print; the exit code is that of the command, or 2 for input that cannot be used."""
+    """Parse, call, print; the exit code is the command's, 2 for input that cannot be used, or 130."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser(prog="python -m evaluator", description=__doc__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `… | head`
         sys.stderr.close()
         return 0
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except (LeaderboardError, ResultError, DataError, EstimatorError, TuneError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return UNUSABLE

@@ -78,7 +78,9 @@ class EstimateCache:
         """The signals `names` of a computation: from disk if all are there, else computed and kept.
 
         key: JSON types; everything that has an influence on the signals.
-        shape: (channels, samples) of each. compute: gives at least `names`; called at most once.
+        shape: (channels, samples) of each.
+        compute: called at most once; what it returns gives at least `names`. Only the latter's time counts, so that
+            it may prepare what later computations use, too.
         Raises CacheError where the pieces leave a gap or end early, OSError where the disk is full.
         """
         found = self._find(key, names, shape)
@@ -128,12 +130,13 @@ class EstimateCache:
     ) -> dict[str, tuple[Signal, float]]:
         drafts = {name: self._unfinished / uuid.uuid4().hex for name in names}
         try:
+            computation = compute()
             started = time.perf_counter()
             with contextlib.ExitStack() as stack:
                 writers = {
                     name: stack.enter_context(_writing(draft, shape)) for name, draft in drafts.items()
                 }
-                for start, pieces in compute():
+                for start, pieces in computation:
                     for name, writer in writers.items():
                         writer.write(start, pieces[name])
             seconds = time.perf_counter() - started

@@ -151,9 +151,13 @@ class Passes:
         }
 
     def _compute(self, one: Pass, signal: Tensor) -> Iterator[tuple[int, dict[str, Any]]]:
-        schedule = Schedule.for_device(self.device)
-        for start, pieces in compute_pass(one, self._model(one.checkpoint), signal, schedule):
-            yield start, {source: piece.numpy() for source, piece in pieces.items()}
+        pieces = compute_pass(
+            one, self._model(one.checkpoint), signal, Schedule.for_device(self.device)
+        )  # an iterator: the model is loaded now, chunks are computed as they are drawn
+        return (
+            (start, {source: piece.numpy() for source, piece in by_source.items()})
+            for start, by_source in pieces
+        )
 
     def _model(self, name: str) -> ChunkModel:
         if name not in self._models:
@@ -288,8 +292,10 @@ def main() -> int:
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        try:
+            print(json.dumps(answer), file=answers, flush=True)
+        except BrokenPipeError:  # whoever asked is gone
+            return 1
     return 0
 
 

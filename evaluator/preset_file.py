@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 NOTE = "tuned"
 """Our comments begin with `# tuned (STEP)`; those of an earlier tuning of the step are replaced."""
+NOTE_WIDTH = 90
 
 
 def with_weights(
@@ -34,7 +36,8 @@ def with_weights(
     for place in reversed(range(len(members))):
         if not any(weights[place].values()):
             _remove(members, place)
-    _comment_before(step, "members", [f"{mark[2:]}: {sentence}" for sentence in note])
+    lines = [line for sentence in note for line in textwrap.wrap(sentence, NOTE_WIDTH)]
+    _comment_before(step, "members", [f"{mark[2:]}: {line}" for line in lines])
     return _text(yaml, document)
 
 

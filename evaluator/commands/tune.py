@@ -131,7 +131,7 @@ def _note(tuned: Tuned, data: Dataset, digest: str, given: Namespace) -> list[st
     old, new = (tune.objective_db(tuned, name) for name in (CURRENT, TUNED))
     return [
         f"by `python -m evaluator tune` on {tracks} of {data.path.name} ({digest[:HASH_DIGITS]}), "
-        f"{datetime.now(UTC):%Y-%m-%d}, from {given.preset}, objective {given.objective}: "
+        f"{datetime.now(UTC):%Y-%m-%d}, from {Path(given.preset).stem}, objective {given.objective}: "
         f"{old:.3f} -> {new:.3f} dB on these tracks.",
         tune.verdict(tuned),
     ]
