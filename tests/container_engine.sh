@@ -11,7 +11,6 @@
 sdx_folder=${SDX_ENGINE_FOLDER:-/var/tmp/sdx-engine}
 sdx_base=localhost/sdx-base:latest
 sdx_suite=${SDX_DEBIAN_SUITE:-bookworm}
-sdx_mirror=${SDX_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
 sdx_install() {
     local missing=()
@@ -60,12 +59,18 @@ runtime = "runc"
 CONF
 }
 
+# Where this machine's apt takes the suite from.
+sdx_mirror() {
+    apt-get indextargets --format '$(REPO_URI) $(CODENAME)' "Created-By: Packages" |
+        awk -v suite="$sdx_suite" '$2 == suite { print $1; exit }'
+}
+
 sdx_base_image() {
     podman image exists "$sdx_base" && return
     local root=$sdx_folder/root
     rm -rf "$root"
     debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates \
-        "$sdx_suite" "$root" "$sdx_mirror" >"$sdx_folder/debootstrap.log" 2>&1 || {
+        "$sdx_suite" "$root" "$(sdx_mirror)" >"$sdx_folder/debootstrap.log" 2>&1 || {
         tail -5 "$sdx_folder/debootstrap.log" >&2
         return 1
     }
