@@ -12,8 +12,7 @@ import yaml
 
 from evaluator import scoring, text_table
 from evaluator.dataset import Dataset, Track
-from evaluator.estimator import Estimator
-from evaluator.tune import scratch_folder
+from evaluator.estimator import Estimator, scratch_folder
 from evaluator.variants import Variant
 
 

@@ -4,8 +4,12 @@ It is no sandbox: a preset is data, and the code that reads it is this repositor
 """
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -93,6 +97,16 @@ def preset_file(name_or_path: str) -> Path:
         names = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
         raise EstimatorError(f"preset {name_or_path}: not found; give a YAML file or one of {names}")
     return path.resolve()
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new folder for the estimates of one track, removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="sdx-estimates-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Estimator:

@@ -9,10 +9,7 @@ before; the rounding alone adds an error of −101 dB of full scale, which chang
 loudness by some 1e-5 dB.
 """
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +20,7 @@ from numpy.typing import NDArray
 from evaluator import text_table
 from evaluator.compare import FEWEST_TRACKS, RESAMPLES, bootstrap_interval
 from evaluator.dataset import Dataset, Track
-from evaluator.estimator import Estimator, StepInfo
+from evaluator.estimator import Estimator, StepInfo, scratch_folder
 from evaluator.gram import BLOCK_SAMPLES, Blocks, blocks_of, gram_matrix
 from evaluator.weighting import (
     Layout,
@@ -145,16 +142,6 @@ def _reference_blocks(track: Track, stem: str) -> Blocks:
     """The reference as the estimates have it: float32, a mono one in every channel."""
     blocks = soundfile.blocks(track.references[stem], BLOCK_SAMPLES, dtype="float32", always_2d=True)
     return (np.broadcast_to(block.T, (track.estimate_channels, len(block))) for block in blocks)
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A new folder for the estimates of one track, removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="sdx-estimates-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def weigh(step: StepInfo, scores: Scorer, number_of_folds: int = FOLDS) -> Tuned:

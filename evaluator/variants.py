@@ -14,6 +14,7 @@ from evaluator.estimator import MemberInfo, PresetInfo, StepInfo
 
 Document = dict[str, Any]
 FULL = "the whole preset"
+RUN_KEYS = ("polarity", "shifts", "overlap", "loudness_lufs")  # of a step, how its members are run
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ def _all(document: Document, info: PresetInfo) -> Iterator[Variant]:
         if step.consistency:
             changed = _changed_step(document, index, lambda node: node.pop("consistency"))
             yield Variant("without a part", f"{step.name}: without consistency", changed)
+        if "loudness_lufs" in document["steps"][index]:
+            changed = _changed_step(document, index, lambda node: node.pop("loudness_lufs"))
+            yield Variant("without a part", f"{step.name}: without loudness", changed)
         without = _without_step(document, info, index)
         if without is not None:
             yield Variant("without a part", f"without the step {step.name}", without)
@@ -156,9 +160,6 @@ def _total(step: StepInfo, stem: str) -> float:
 
 def _offering(step: StepInfo, stem: str) -> int:
     return sum(stem in member.offers for member in step.members)
-
-
-RUN_KEYS = ("polarity", "shifts", "overlap", "loudness_lufs")
 
 
 def _alone(document: Document, info: PresetInfo) -> Iterator[Variant]:

@@ -67,7 +67,7 @@ def _run(given: Namespace) -> int:
         with CheckBar() as checked:
             digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
         text = file.read_text(encoding="utf-8")
-        with tune.scratch_folder() as folder:
+        with estimator.scratch_folder() as folder:
             draft = folder / file.name
             for name in names:
                 draft.write_text(preset_file.with_manifest_for(text, file.parent, folder), encoding="utf-8")

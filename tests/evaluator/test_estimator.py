@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evaluator import ablate, dataset, metrics, scoring, tune
 from evaluator.__main__ import main
 from evaluator.dataset import Dataset
-from evaluator.estimator import Cost, Estimator, EstimatorError, PresetInfo
+from evaluator.estimator import Cost, Estimator, EstimatorError, PresetInfo, scratch_folder
 from evaluator.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, TuneError
 from evaluator.variants import FULL, variants
 from evaluator.weighting import Layout, Vector, scorer
@@ -215,7 +215,7 @@ def test_tune_writes_a_better_preset(setup: Setup, capsys: pytest.CaptureFixture
 
 def mean_sdr(setup: Setup, preset: Path) -> float:
     """The mean SDR in dB of a preset on the tracks, in an evaluation."""
-    with tune.scratch_folder() as folder:
+    with scratch_folder() as folder:
         scores = []
         for track in setup.data.tracks:
             setup.runner.write_stems(preset, track, folder)
@@ -240,7 +240,7 @@ def test_ablate_shares_what_variants_have_in_common(setup: Setup) -> None:
         assert one_member.reused >= 2  # both polarities over the mixture
     whole_row = rows[0]
     for track, scores in zip(setup.data.tracks, whole_row.scores, strict=True):
-        with tune.scratch_folder() as folder:
+        with scratch_folder() as folder:
             setup.runner.write_stems(setup.preset, track, folder)
             assert scores == scoring.score_track(track, folder, ["sdr"])["sdr"]
     assert whole_row.rtf > rows[2].rtf > 0

@@ -115,6 +115,14 @@ def test_of_two_members_one_left_out_is_the_other_alone() -> None:
     assert len(names) == 4  # the whole, either member, without shifts
 
 
+def test_loudness_is_a_part_like_others() -> None:
+    document = yaml.safe_load((PRESETS_FOLDER / "cdx-dnr.yaml").read_text())
+    document["steps"][0]["loudness_lufs"] = -27
+    found = {variant.name: variant for variant in variants(document, info_of(load_preset("cdx-dnr")))}
+    assert "loudness_lufs" not in found["stems: without loudness"].document["steps"][0]
+    assert found[FULL].document["steps"][0]["loudness_lufs"] == -27
+
+
 def test_a_member_twice_is_told_apart() -> None:
     (step,) = info_of(load_preset("cdx-dnr")).steps
     first, second, _ = step.members
