@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator import configured, preflight
+from evaluator import configured, preflight, preflight_files, preflight_push
 from evaluator.challenge import CHALLENGES
 from evaluator.configured import ConfigurationError, Configured
 from evaluator.git import GitError, Repository
-from evaluator.preflight import Check, Target
+from evaluator.preflight import Check
+from evaluator.preflight_push import Target
 
 REMOTES = {"music": "aicrowd", "cinematic": "aicrowd-cinematic"}
 
@@ -94,9 +95,12 @@ class _Checklist:
     def look_at_commit(self, scratch: Path) -> Laid | None:
         """Checks of the commit; it as laid out below `scratch`, or None where that was not possible."""
         files = self._repository.files(self.commit)
-        self._try("commit", lambda: preflight.check_clean(self._repository))
-        complete = self.note(preflight.check_files(files))
-        if not self._try("git-lfs", lambda: preflight.check_lfs(self._repository, files)) or not complete:
+        self._try("commit", lambda: preflight_push.check_clean(self._repository))
+        complete = self.note(preflight_files.check_files(files))
+        if (
+            not self._try("git-lfs", lambda: preflight_files.check_lfs(self._repository, files))
+            or not complete
+        ):
             self.note(Check("preset", "skipped", "the commit cannot be laid out as on a server yet"))
             return None
         folder, empty_cache = scratch / "commit", scratch / "cache"
@@ -123,9 +127,9 @@ class _Checklist:
         manifest = preflight.read_manifest(folder)
         for item in preflight.check_manifest(manifest, challenge):
             self.note(item)
-        for item in preflight.check_imports(folder):
+        for item in preflight_files.check_imports(folder):
             self.note(item)
-        self.note(preflight.check_weights(asked.weights, folder, asked.preset))
+        self.note(preflight_files.check_weights(asked.weights, folder, asked.preset))
         return Laid(folder, empty_cache, asked, isinstance(manifest, dict) and manifest.get("gpu") is True)
 
     def look_at_remote(self, track: str | None) -> Target | None:
@@ -136,12 +140,12 @@ class _Checklist:
         if remote is None:
             self.note(Check("remote", "skipped", "the track is not known yet"))
         else:
-            check, target = preflight.check_remote(repository, remote, track or "")
+            check, target = preflight_push.check_remote(repository, remote, track or "")
             self.note(check)
         if target is not None:
             there = target
-            self._try("branch", lambda: preflight.check_branch(repository, there))
-            self._try("new commit", lambda: preflight.check_not_submitted(repository, there))
-        self._try("tag", lambda: preflight.check_tag(repository, target, name))
-        self._try("push", lambda: preflight.check_push(repository, target))
+            self._try("branch", lambda: preflight_push.check_branch(repository, there))
+            self._try("new commit", lambda: preflight_push.check_not_submitted(repository, there))
+        self._try("tag", lambda: preflight_push.check_tag(repository, target, name))
+        self._try("push", lambda: preflight_push.check_push(repository, target))
         return target

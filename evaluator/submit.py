@@ -3,7 +3,7 @@
 from typing import TextIO
 
 from evaluator.git import GitError, Repository
-from evaluator.preflight import Target
+from evaluator.preflight_push import Target
 
 
 def publish(
