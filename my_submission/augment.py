@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import pyloudnorm
 from torch import Tensor
 
 Reader = Callable[[int, int], Tensor]
@@ -56,6 +55,8 @@ def loudness_gain(signal: Tensor, sample_rate: int, target_lufs: float) -> float
 
     1 where loudness is not defined: shorter than one 0.4 s block, or nothing above the absolute gate.
     """
+    import pyloudnorm  # brings scipy.signal, a second of every start; few presets need it
+
     meter = pyloudnorm.Meter(sample_rate)
     if signal.shape[-1] < math.ceil(meter.block_size * sample_rate):
         return 1.0

@@ -17,13 +17,13 @@ from my_submission.audio import (
     check_sample_rate,
     resample,
     signal_from_array,
-    to_channels,
     to_stereo,
 )
-from my_submission.chunking import Reader
+from my_submission.chunking import Reader, reader
 from my_submission.ensemble import Ensemble, Progress
 from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
 from my_submission.preset import INSTRUMENTS, PresetError, checkpoint_rows, load_preset
+from my_submission.streaming import at_mixture_rate
 from my_submission.weights import require
 from my_submission.weights.store import sha256_of
 
@@ -139,19 +139,17 @@ class SeparationModel:
         return arrays, dict.fromkeys(self.instruments, int(sample_rate))
 
     def _separate(self, mixture: Tensor, sample_rate: int) -> Stems:
+        stems = {stem: torch.zeros_like(mixture) for stem in self.instruments}
         if not mixture.any():
-            return {stem: torch.zeros_like(mixture) for stem in self.instruments}
-        model_input = resample(to_stereo(mixture), sample_rate, MODEL_SAMPLE_RATE)
-        estimates = self._ensemble.separate(model_input, self._progress)
+            return stems
         channels, samples = mixture.shape
-        stems = {
-            stem: to_channels(resample(estimate, MODEL_SAMPLE_RATE, sample_rate, samples), channels)
-            for stem, estimate in estimates.items()
-        }
-        if sample_rate != MODEL_SAMPLE_RATE and self._ensemble.preset.mixture_consistent:
-            # What lies above the models' half rate is in no estimate; shared out equally, the sum holds.
-            share = (mixture - sum(stems.values())) / len(stems)
-            stems = {stem: estimate + share for stem, estimate in stems.items()}
+        model_input = resample(to_stereo(mixture), sample_rate, MODEL_SAMPLE_RATE)
+        blocks = self.stream(reader(model_input), model_input.shape[-1], self._progress)
+        for start, block in at_mixture_rate(
+            blocks, reader(mixture), channels, samples, sample_rate, consistent=self.mixture_consistent
+        ):
+            for stem, piece in block.items():
+                stems[stem][:, start : start + piece.shape[-1]] = piece
         return stems
 
 
