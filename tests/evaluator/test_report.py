@@ -155,6 +155,16 @@ def test_a_run_without_estimates_still_has_a_page(tmp_path: Path) -> None:
     assert "no track worked" in write(without_files({"a": "crashed"}), tmp_path)
 
 
+def test_there_is_no_headline_score_unless_every_track_worked(tmp_path: Path) -> None:
+    headline = re.compile(r"<dt>mean SDR</dt><dd>(.*?)</dd>")
+    whole = headline.search(write(without_files({"a": 1.0, "b": 2.0}), tmp_path))
+    part = headline.search(write(without_files({"a": 1.0, "b": "crashed"}), tmp_path))
+    assert whole is not None
+    assert "1.50" in whole[1]
+    assert part is not None
+    assert not re.search(r"\d", part[1])
+
+
 def test_data_that_changed_since_is_not_shown_as_the_reference(tmp_path: Path) -> None:
     entry = made_runs.make_run(tmp_path, ("one",), 0.6)
     made_runs.write_data(tmp_path / "data", ("one",), 0.7)
