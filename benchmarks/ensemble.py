@@ -1,6 +1,6 @@
 """The published ensembles against ours: `python benchmarks/ensemble.py [--preset mdx-c] [--precision auto] …`.
 
-Full-size networks with random weights (made once, in .cache/random_weights), one clip of noise. Both sides run in
+Full-size networks with random weights (made once, in the temporary folder), one clip of noise. Both sides run in
 turn in this process; ours uses the delays that the published side draws. Prints time and RTF of each step, the ratio
 of medians over the repeats, the agreement of the final stems, and the peak memory of host and GPU.
 """
@@ -27,19 +27,12 @@ from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.ensemble import MAX_DELAY_SAMPLES, Ensemble, step_passes
 from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
 from my_submission.preset import Preset, checkpoint_rows, load_preset
-from tests.random_checkpoints import save_checkpoint
-
-WEIGHTS = ROOT / ".cache" / "random_weights"
+from tests.random_checkpoints import full_size_checkpoint
 
 
 def random_weights(preset: Preset) -> dict[str, Path]:
-    """The preset's checkpoints, full size, made where they are missing."""
-    WEIGHTS.mkdir(parents=True, exist_ok=True)
-    paths = {}
-    for seed, row in enumerate(checkpoint_rows(preset)):
-        path = WEIGHTS / row.file
-        paths[row.name] = path if path.exists() else save_checkpoint(row, WEIGHTS, small=False, seed=seed)
-    return paths
+    """The preset's checkpoints, full size, all in one folder that outlives the run."""
+    return {row.name: full_size_checkpoint(row) for row in checkpoint_rows(preset)}
 
 
 @contextmanager
@@ -88,7 +81,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for step in preset.steps
         for one in step_passes(step, preset, 0)
     }
-    published = Published(WEIGHTS, device, lambda name: MAX_DELAY_SAMPLES - delays.get(name, 0))
+    weights = next(iter(paths.values())).parent
+    published = Published(weights, device, lambda name: MAX_DELAY_SAMPLES - delays.get(name, 0))
     mixture = 0.1 * torch.randn(
         2, int(arguments.seconds * MODEL_SAMPLE_RATE), generator=torch.Generator().manual_seed(0)
     )

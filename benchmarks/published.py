@@ -99,7 +99,9 @@ class Published:
         models = [load_torch(self.weights / rows[name].file, rows[name]) for name in experts]
         model = models[0] if len(models) == 1 else BagOfModels(models, torch.eye(4).tolist())
         with _drawing([self.offsets(name) for name in experts]):
-            estimates: Tensor = apply_model(model, signal[None], shifts=1, overlap=overlap, device=self.device)
+            estimates: Tensor = apply_model(
+                model, signal[None], shifts=1, overlap=overlap, device=self.device
+            )
         return estimates[0].cpu()
 
     def mdx_net(self, name: str, n_fft: int, signal: Tensor, overlap: float = 0.6) -> Tensor:

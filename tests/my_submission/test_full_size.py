@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from benchmarks.ensemble import WEIGHTS, random_weights
+from benchmarks.ensemble import random_weights
 from benchmarks.published import Published, agreement_db
 from my_submission.ensemble import MAX_DELAY_SAMPLES, Ensemble, step_passes
 from my_submission.inference import ModelPool, Schedule
@@ -20,10 +20,11 @@ def test_full_size_ensembles_are_the_published_ones(name: str) -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     preset = load_preset(name)
     paths = random_weights(preset)
+    weights = next(iter(paths.values())).parent
     mixture = 0.1 * torch.randn(2, 44_100, generator=torch.Generator().manual_seed(0))
     passes = [one for step in preset.steps for one in step_passes(step, preset, 0)]
     delays = {one.checkpoint: one.augmentation.delay_samples for one in passes}
-    published = Published(WEIGHTS, CPU, lambda expert: MAX_DELAY_SAMPLES - delays.get(expert, 0))
+    published = Published(weights, CPU, lambda expert: MAX_DELAY_SAMPLES - delays.get(expert, 0))
     expected = published.mdx_c(mixture) if name == "mdx-c" else published.cdx_b(mixture)
     models = ModelPool(checkpoint_rows(preset), paths, CPU, torch.float32)
     found = Ensemble(preset, models, 0, Schedule.for_device(CPU)).separate(mixture)
