@@ -46,7 +46,9 @@ def test_power_is_the_mean_over_channels_and_scales_with_the_square() -> None:
     left[:, 1] = 0
     power = pictures.spectrogram(both, RATE_HZ)
     assert pictures.spectrogram(left, RATE_HZ) == pytest.approx(power / 2, rel=1e-4, abs=1e-12)
-    assert pictures.spectrogram(both / np.float32(10), RATE_HZ) == pytest.approx(power / 100, rel=1e-3, abs=1e-12)
+    assert pictures.spectrogram(both / np.float32(10), RATE_HZ) == pytest.approx(
+        power / 100, rel=1e-3, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("frames", [1, 2, 100, 5000])
