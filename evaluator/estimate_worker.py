@@ -280,13 +280,10 @@ def main() -> int:
         request = json.loads(line)
         try:
             if passes is None:
-                cache = EstimateCache(Path(request["cache"]), request["limit_bytes"])
-                passes = Passes(cache, request["device"], request["precision"])
-                answer: dict[str, Any] = {}
+                passes, answer = _open(request), {}
             else:
                 passes.cost = Cost()
-                answer = OPERATIONS[request["operation"]](passes, request)
-                answer |= asdict(passes.cost)
+                answer = OPERATIONS[request["operation"]](passes, request) | asdict(passes.cost)
         except EXPECTED_ERRORS as error:
             answer = {"error": str(error)}
         except Exception as error:
@@ -297,6 +294,14 @@ def main() -> int:
         except BrokenPipeError:  # whoever asked is gone
             return 1
     return 0
+
+
+def _open(settings: Mapping[str, Any]) -> Passes:
+    cache = EstimateCache(Path(settings["cache"]), settings["limit_bytes"])
+    try:
+        return Passes(cache, settings["device"], settings["precision"])
+    except RuntimeError as error:  # no such device
+        raise ValueError(str(error)) from error
 
 
 if __name__ == "__main__":
