@@ -214,13 +214,25 @@ def test_progress_reaches_the_total_and_never_falls(noise: Tensor) -> None:
     assert reports[-1][0] == pytest.approx(reports[-1][1])
 
 
+GEOMETRIES = {
+    "Kim_Vocal_1": Geometry(2_000, margin_samples=300, short_chunk="start"),
+    "Kim_Inst": Geometry(2_000, margin_samples=300, short_chunk="start"),
+    "hdemucs_mmi": Geometry(7_000, short_chunk="as_is", least_samples=5),
+}
+"""Models of unlike geometry in one cascade, as MDX-Net, HTDemucs and HDemucs are."""
+
+
 @pytest.mark.parametrize("block_samples", [1, 999, 30_000, 88_200])
 @pytest.mark.parametrize("schedule", [SEQUENTIAL, Schedule(batch_size=5), Schedule(workers=3)])
 def test_blocks_change_nothing_but_rounding(noise: Tensor, block_samples: int, schedule: Schedule) -> None:
     if block_samples == 1:
         noise = noise[:, :2_000]
-    separate = Ensemble(load_preset("mdx-c"), cast(ModelPool, Pool(experts())), schedule=schedule)
-    expected = separate.separate(noise)
+    models = experts()
+    for name, geometry in GEOMETRIES.items():
+        cast(Gains, models[name]).geometry = geometry
+    preset = load_preset("mdx-c")
+    expected = Ensemble(preset, cast(ModelPool, Pool(models))).separate(noise)
+    separate = Ensemble(preset, cast(ModelPool, Pool(models)), schedule=schedule)
     position = 0
     for start, block in separate.stream(reader(noise), 2, noise.shape[-1], block_samples=block_samples):
         assert start == position
