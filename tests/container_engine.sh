@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Brings up a container engine for the tests marked `container`, on a Debian machine, as root:
 #
-#   source tests/container_engine.sh     # then: python -m pytest -m container
-#   tests/container_engine.sh stop       # ends the service and removes what was made
+#   source tests/container_engine.sh start   # then: SDX_REQUIRE_ENGINE=1 python -m pytest -m container
+#   source tests/container_engine.sh stop    # ends the service and removes what was made
 #
 # Installs Podman, starts its Docker-compatible service on a socket of our own, makes a base image with
 # debootstrap, and exports DOCKER_HOST and SDX_BASE_IMAGE. Registries may be out of reach, so nothing is pulled;
@@ -75,7 +75,7 @@ sdx_base_image() {
         return 1
     }
     rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
-    tar -C "$root" -c . | podman import --quiet - "$sdx_base" >/dev/null
+    tar -C "$root" -c . | podman import --quiet - "$sdx_base" >/dev/null || return 1
     rm -rf "$root"
 }
 
@@ -96,9 +96,14 @@ sdx_start() {
 }
 
 sdx_stop() {
-    [ -f "$sdx_folder/pid" ] && kill "$(cat "$sdx_folder/pid")" 2>/dev/null
-    podman image rm --force $(podman images --quiet --filter label=sdx.evaluator=image) "$sdx_base" >/dev/null 2>&1
+    if [ -f "$sdx_folder/pid" ]; then
+        kill "$(cat "$sdx_folder/pid")" 2>/dev/null || true
+    fi
+    for image in $(podman images --quiet --filter label=sdx.evaluator=image | sort -u) "$sdx_base"; do
+        podman image rm --force "$image" >/dev/null 2>&1 || true
+    done
     rm -rf "$sdx_folder"
+    unset DOCKER_HOST SDX_BASE_IMAGE CONTAINERS_CONF
 }
 
 case ${1:-start} in
