@@ -17,6 +17,7 @@ sdx_install() {
     for tool in podman runc debootstrap; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
+    [ -e /usr/lib/podman/netavark ] || missing+=(netavark) # Debian's podman only recommends it
     [ ${#missing[@]} -eq 0 ] && return
     apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes "${missing[@]}" >/dev/null
 }
