@@ -36,7 +36,9 @@ def with_weights(
     for place in reversed(range(len(members))):
         if not any(weights[place].values()):
             _remove(members, place)
-    lines = [line for sentence in note for line in textwrap.wrap(sentence, NOTE_WIDTH)]
+    lines = [
+        line for sentence in note for line in textwrap.wrap(sentence, NOTE_WIDTH, break_on_hyphens=False)
+    ]
     _comment_before(step, "members", [f"{mark[2:]}: {line}" for line in lines])
     return _text(yaml, document)
 
