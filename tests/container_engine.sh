@@ -86,7 +86,9 @@ sdx_start() {
     sdx_configure && sdx_base_image || return 1
     if ! { [ -f "$sdx_folder/pid" ] && kill -0 "$(cat "$sdx_folder/pid")" 2>/dev/null; }; then
         rm -f "$sdx_folder/socket"
-        nohup podman system service --time=0 "unix://$sdx_folder/socket" >"$sdx_folder/service.log" 2>&1 &
+        # From its own folder: what monitors a container leaves a file there when memory runs out.
+        (cd "$sdx_folder" && exec nohup podman system service --time=0 "unix://$sdx_folder/socket") \
+            >"$sdx_folder/service.log" 2>&1 &
         echo $! >"$sdx_folder/pid"
     fi
     for _ in $(seq 100); do
