@@ -228,7 +228,8 @@ def test_a_model_without_the_stem_says_how_to_read_it_off(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["mdx-d", "nowhere.yaml", ""])
 def test_unknown_presets_list_the_known_ones(name: str) -> None:
-    with pytest.raises(PresetError, match="no such preset file" if "." in name else "one of cdx-b, cdx-demo, cdx-dnr"):
+    message = "no such preset file" if "." in name else "one of cdx-b, cdx-demo, cdx-dnr"
+    with pytest.raises(PresetError, match=message):
         load_preset(name)
 
 
