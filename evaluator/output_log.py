@@ -1,6 +1,7 @@
 """What a submission prints, drained from a pipe as fast as it comes and kept up to a limit."""
 
 import os
+import select
 import sys
 import threading
 import time
@@ -35,10 +36,26 @@ class OutputLog:
         self._left_out = 0
 
     def _drain(self) -> None:
-        while chunk := os.read(self._pipe, CHUNK_BYTES):
+        while self._drain_once():
+            pass
+        os.close(self._pipe)
+
+    def _drain_once(self) -> bool:
+        """Keep what is there, waiting for it; False at the end of the pipe.
+
+        Reading and keeping are one step under the lock: what has left the pipe is never missed by `take`. Windows
+        cannot wait for a pipe without reading it, so there `take` may miss what is just being read.
+        """
+        if sys.platform == "win32":
+            chunk = os.read(self._pipe, CHUNK_BYTES)
             with self._lock:
                 self._keep(chunk)
-        os.close(self._pipe)
+        else:
+            _wait_readable(self._pipe)
+            with self._lock:
+                chunk = os.read(self._pipe, CHUNK_BYTES)
+                self._keep(chunk)
+        return bool(chunk)
 
     def _keep(self, chunk: bytes) -> None:
         room = HEAD_BYTES - len(self._head)
@@ -87,6 +104,13 @@ class OutputLog:
     def close(self) -> None:
         """Wait a moment for the end of the pipe, which comes when the last process that holds it is gone."""
         self._thread.join(SETTLE_SECONDS)
+
+
+def _wait_readable(pipe: int) -> None:
+    """Return when the pipe has something to read or has ended."""
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    waiting.poll()
 
 
 def _enlarge(pipe: int) -> None:

@@ -18,6 +18,16 @@ def test_output_is_split_where_it_is_taken() -> None:
     assert log.take() == ""
 
 
+def test_nothing_that_was_printed_is_missed() -> None:
+    """What is between the pipe and the log at the moment of `take` belongs to it, too."""
+    reading, writing = os.pipe()
+    log = OutputLog(reading)
+    for number in range(300):
+        os.write(writing, f"{number}\n".encode())
+        assert log.take() == f"{number}\n"
+    os.close(writing)
+
+
 def test_the_beginning_and_the_end_of_much_output_are_kept() -> None:
     reading, writing = os.pipe()
     log = OutputLog(reading)
