@@ -80,11 +80,16 @@ sdx_base_image() {
     rm -rf "$root"
 }
 
+# A process id in a file may be another process's by now; the service's own answer is not mistaken.
+sdx_answers() {
+    podman --remote --url "unix://$sdx_folder/socket" version >/dev/null 2>&1
+}
+
 sdx_start() {
     mkdir -p "$sdx_folder" && sdx_install || return 1
     export CONTAINERS_CONF=$sdx_folder/containers.conf
     sdx_configure && sdx_base_image || return 1
-    if ! { [ -f "$sdx_folder/pid" ] && kill -0 "$(cat "$sdx_folder/pid")" 2>/dev/null; }; then
+    if ! sdx_answers; then
         rm -f "$sdx_folder/socket"
         # From its own folder: what monitors a container leaves a file there when memory runs out.
         (cd "$sdx_folder" && exec nohup podman system service --time=0 "unix://$sdx_folder/socket") \
@@ -92,7 +97,7 @@ sdx_start() {
         echo $! >"$sdx_folder/pid"
     fi
     for _ in $(seq 100); do
-        [ -S "$sdx_folder/socket" ] && break
+        sdx_answers && break
         sleep 0.1
     done
     export DOCKER_HOST=unix://$sdx_folder/socket SDX_BASE_IMAGE=$sdx_base
