@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import yaml
 
 from my_submission.augment import Polarity
+from my_submission.signed_sum import parse_sum
 from my_submission.weights import Bag, Checkpoint, Manifest, load_manifest
 from my_submission.yaml_file import read_yaml
 
@@ -311,24 +312,22 @@ def _read_sources(node: _Node, stems: tuple[str, ...], offered: set[str]) -> dic
     for stem, text in sums.items():
         if stem not in stems:
             node.fail("sources", f"found {stem!r}; {_allowed(str(stem), stems)}")
-        sources[stem] = _parse_sum(node, f"sources.{stem}", text, offered | {STEP_INPUT})
+        sources[stem] = _read_sum(node, f"sources.{stem}", text, offered | {STEP_INPUT})
     return sources
 
 
-def _parse_sum(node: _Node, key: str, text: Any, allowed: set[str]) -> dict[str, int]:
+def _read_sum(node: _Node, key: str, text: Any, allowed: set[str]) -> dict[str, int]:
     """`other + guitar - piano` as {"other": 1, "guitar": 1, "piano": -1}."""
-    tokens = str(text).split() if isinstance(text, str) else []
-    if tokens and tokens[0] not in "+-":
-        tokens = ["+", *tokens]
-    signs, names = tokens[::2], tokens[1::2]
-    if not names or len(signs) != len(names) or set(signs) - {"+", "-"}:
+    terms = parse_sum(text) if isinstance(text, str) else None
+    if terms is None:
         node.fail(key, f"expected a sum such as 'other + guitar' or 'input - instrumental', found {text!r}")
+    names = [name for name, _ in terms]
     for name in names:
         if name not in allowed or names.count(name) > 1:
             node.fail(key, f"found {name!r} in {text!r}; {_allowed(name, allowed)}, each once")
     if names == [STEP_INPUT]:
         node.fail(key, f"{text!r} uses nothing of the model")
-    return {name: 1 if sign == "+" else -1 for sign, name in zip(signs, names, strict=True)}
+    return dict(terms)
 
 
 def _read_weights(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from my_submission.audio import Stems
+from my_submission.signed_sum import parse_sum
 
 MIXTURE = "mixture"
 
@@ -14,9 +15,8 @@ Sums = Mapping[str, Mapping[str, int]]
 """name -> {stem or "mixture": +1 or −1}, summed."""
 
 _LEFT_BY_VOICE = {"vocals": "instrumental", "dialog": "instrumental"}
-"""The voice among a track's stems -> the name of mixture − voice (FACTS 3 calls it so on both tracks)."""
+"""The voice among a track's stems -> the name of mixture − voice."""
 
-_TERM = re.compile(r"\s*([+−-]?)\s*([A-Za-z_]\w*)\s*")
 _NAME = re.compile(r"[\w +−-]+")
 
 
@@ -40,35 +40,29 @@ def parse_stems(wanted: Sequence[str], instruments: Sequence[str]) -> dict[str, 
             raise ValueError(f"stems: found {text!r}; a name has letters, digits, spaces, + and - only")
         if name in sums:
             raise ValueError(f"stems: {name!r} is given twice")
-        sums[name] = _parse_sum(right or derived_stems(instruments).get(name, name), instruments)
+        sums[name] = _read_sum(right or derived_stems(instruments).get(name, name), instruments)
     return sums
 
 
-def _parse_sum(text: str, instruments: Sequence[str]) -> dict[str, int]:
+def _read_sum(text: str, instruments: Sequence[str]) -> dict[str, int]:
     """`mixture - drums + bass` as {"mixture": 1, "drums": -1, "bass": 1}."""
+    terms = parse_sum(text)
+    if terms is None:
+        raise ValueError(
+            f"stems: expected a sum such as 'drums + bass' or 'mixture - vocals', found {text!r}"
+        )
     allowed = (*instruments, MIXTURE)
-    terms: dict[str, int] = {}
-    position = 0
-    while position < len(text):
-        match = _TERM.match(text, position)
-        if match is None or (terms and not match[1]):
-            raise ValueError(
-                f"stems: expected a sum such as 'drums + bass' or 'mixture - vocals', found {text!r}"
-            )
-        name = match[2]
-        if name not in allowed or name in terms:
+    names = [name for name, _ in terms]
+    for name in names:
+        if name not in allowed or names.count(name) > 1:
             close = difflib.get_close_matches(name, allowed, 1)
-            hint = f" (did you mean {close[0]!r}?)" if close and name not in terms else ""
+            hint = f" (did you mean {close[0]!r}?)" if close and name not in allowed else ""
             derived = ", ".join(derived_stems(instruments))
             raise ValueError(
                 f"stems: found {name!r} in {text!r}{hint}; allowed: {', '.join(allowed)}, each once in a sum, "
                 f"and by itself {derived}"
             )
-        terms[name] = -1 if match[1] in ("-", "−") else 1
-        position = match.end()
-    if not terms:
-        raise ValueError(f"stems: expected a sum such as 'drums + bass', found {text!r}")
-    return terms
+    return dict(terms)
 
 
 def derive(sums: Sums, estimates: Stems, mixture: Tensor) -> Stems:
