@@ -32,7 +32,6 @@ from my_submission.audio import (
     to_stereo,
 )
 from my_submission.chunking import reader
-from my_submission.ensemble import Pass
 from my_submission.inference import ChunkModel, Schedule, load_model, resolve_device, resolve_precision
 from my_submission.members import (
     ESTIMATES_VERSION,
@@ -43,6 +42,7 @@ from my_submission.members import (
     step_input,
     used_sources,
 )
+from my_submission.passes import Pass
 from my_submission.preset import Preset, PresetError, as_bag, checkpoint_rows, load_preset
 from my_submission.streaming import at_mixture_rate
 from my_submission.weights import Checkpoint, WeightsError, require

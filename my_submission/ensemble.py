@@ -1,16 +1,12 @@
 """Runs a preset's steps over one mixture, block by block, so that a track's length costs no memory."""
 
-import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from my_submission.audio import MODEL_SAMPLE_RATE, Stems
-from my_submission.augment import Augmentation, draw_delays, loudness_gain
+from my_submission.augment import loudness_gain
 from my_submission.chunking import Reader, reader
 from my_submission.inference import (
     SEQUENTIAL,
@@ -21,97 +17,15 @@ from my_submission.inference import (
     estimate_track,
     lookahead_samples,
 )
-from my_submission.preset import MIXTURE, STEP_INPUT, Member, Preset, Step, needed_experts
+from my_submission.passes import Pass, finish_step, step_passes
+from my_submission.preset import MIXTURE, Preset, Step
 from my_submission.sliding import SlidingSignal
-
-MAX_DELAY_SAMPLES = MODEL_SAMPLE_RATE // 2
-"""The shift trick's delays go up to half a second."""
 
 BLOCK_SAMPLES = 2**22
 """About 95 s: how much of a track goes through all steps at a time. It changes memory, not results."""
 
 Progress = Callable[[float, float], None]
 """Told (work done, work in all); only their ratio has a meaning."""
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One checkpoint over one signal under one augmentation, and what that contributes to which stem.
-
-    factors: stem -> {source: factor}: the member's weight, the bag's share, the sum's sign and the mean over the
-        augmentations in one number.
-    """
-
-    checkpoint: str
-    augmentation: Augmentation
-    overlap: float
-    factors: Mapping[str, Mapping[str, float]]
-
-
-def step_passes(step: Step, preset: Preset, seed: int, gain: float = 1.0) -> Iterator[Pass]:
-    """What a step of a preset runs, in order.
-
-    seed: of the random delays, which depend on it, the step's name and the model alone: a track's estimates depend
-        neither on what was separated before nor on which other members the step has.
-    gain: of the step's input, undone on the estimates.
-    """
-    runs_of: Counter[str] = Counter()
-    for member in step.members:
-        repetition = runs_of[member.model]
-        runs_of[member.model] += 1
-        for checkpoint, shares in needed_experts(member, preset.manifest):
-            place = zlib.crc32(f"{step.name}/{repetition}/{checkpoint}".encode())
-            delays = draw_delays(member.shifts, MAX_DELAY_SAMPLES, np.random.default_rng([seed, place]))
-            gains = member.polarity.gains
-            factors = source_factors(step, member, shares, 1 / (len(delays) * len(gains)))
-            for delay in delays:
-                for polarity in gains:
-                    yield Pass(checkpoint, Augmentation(gain * polarity, delay), member.overlap, factors)
-
-
-def source_factors(
-    step: Step, member: Member, shares: Mapping[str, float], scale: float
-) -> dict[str, dict[str, float]]:
-    """stem -> {source: factor} by which an expert's estimates, times `scale`, enter the step's weighted means.
-
-    shares: the expert's share of each source in its bag.
-    """
-    return {
-        stem: {
-            source: scale * sign * shares[source] * weight / _total_weight(step, stem)
-            for source, sign in member.sources[stem].items()
-            if source in shares
-        }
-        for stem, weight in member.weights.items()
-        if any(source in shares for source in member.sources[stem])
-    }
-
-
-def input_factors(step: Step) -> dict[str, float]:
-    """stem -> factor by which the step's own input enters it, from members read as `input - …`."""
-    return {
-        stem: sum(
-            member.weights.get(stem, 0.0) * member.sources.get(stem, {}).get(STEP_INPUT, 0)
-            for member in step.members
-        )
-        / _total_weight(step, stem)
-        for stem in step.stems
-    }
-
-
-def finish_step(step: Step, sums: Stems, signal: Tensor) -> Stems:
-    """What a step makes of its input and its passes' weighted sums, all (…, samples): the last, linear part of it."""
-    stems = {stem: sums[stem] + factor * signal for stem, factor in input_factors(step).items()}
-    residual = signal - sum(stems.values())
-    if step.consistency:
-        stems = {stem: estimate + residual / len(stems) for stem, estimate in stems.items()}
-    if step.residual is not None:
-        stems[step.residual] = residual
-    return stems
-
-
-def _total_weight(step: Step, stem: str) -> float:
-    return sum(member.weights.get(stem, 0.0) for member in step.members)
 
 
 class Ensemble:

@@ -238,7 +238,7 @@ def test_ablate_shares_what_variants_have_in_common(setup: Setup) -> None:
         assert whole.computed + whole.reused == 5
         assert blended_otherwise.computed == 0  # the same passes, put together otherwise
         assert one_member.reused >= 2  # both polarities over the mixture
-        assert one_member.computed + one_member.reused < 5  # so it costs less; times alone would tell a busy machine's story
+        assert one_member.computed + one_member.reused < 5  # and so it costs less
     whole_row = rows[0]
     for track, scores in zip(setup.data.tracks, whole_row.scores, strict=True):
         with scratch_folder() as folder:

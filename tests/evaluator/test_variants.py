@@ -8,8 +8,8 @@ import yaml
 
 from evaluator.estimator import MemberInfo, PresetInfo, StepInfo
 from evaluator.variants import FULL, Variant, variants
-from my_submission.ensemble import step_passes
 from my_submission.members import blend_of
+from my_submission.passes import step_passes
 from my_submission.preset import PRESETS_FOLDER, Preset, as_bag, load_preset
 
 

@@ -7,8 +7,9 @@ import torch
 
 from benchmarks.ensemble import random_weights
 from benchmarks.published import Published, agreement_db
-from my_submission.ensemble import MAX_DELAY_SAMPLES, Ensemble, step_passes
+from my_submission.ensemble import Ensemble
 from my_submission.inference import ModelPool, Schedule
+from my_submission.passes import MAX_DELAY_SAMPLES, step_passes
 from my_submission.preset import checkpoint_rows, load_preset
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor
 
 from my_submission.chunking import Geometry
-from my_submission.ensemble import Ensemble, Pass
+from my_submission.ensemble import Ensemble
 from my_submission.inference import ChunkModel, ModelPool
 from my_submission.members import (
     blend_of,
@@ -22,6 +22,7 @@ from my_submission.members import (
     step_input,
     used_sources,
 )
+from my_submission.passes import Pass
 from my_submission.preset import PRESETS_FOLDER, Preset, load_preset
 
 MUSIC = ("drums", "bass", "other", "vocals")
