@@ -27,7 +27,8 @@ from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.ensemble import Ensemble
 from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
 from my_submission.passes import MAX_DELAY_SAMPLES, step_passes
-from my_submission.preset import Preset, checkpoint_rows, load_preset
+from my_submission.preset import Preset, checkpoint_rows
+from my_submission.preset_reader import load_preset
 from tests.random_checkpoints import full_size_checkpoint
 
 

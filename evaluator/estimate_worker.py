@@ -43,7 +43,8 @@ from my_submission.members import (
     used_sources,
 )
 from my_submission.passes import Pass
-from my_submission.preset import Preset, PresetError, as_bag, checkpoint_rows, load_preset
+from my_submission.preset import Preset, PresetError, as_bag, checkpoint_rows
+from my_submission.preset_reader import load_preset
 from my_submission.streaming import at_mixture_rate
 from my_submission.weights import Checkpoint, WeightsError, require
 from my_submission.weights.store import sha256_of

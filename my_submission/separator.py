@@ -22,7 +22,8 @@ from my_submission.audio import (
 from my_submission.chunking import Reader, reader
 from my_submission.ensemble import Ensemble, Progress
 from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
-from my_submission.preset import INSTRUMENTS, PresetError, checkpoint_rows, load_preset
+from my_submission.preset import INSTRUMENTS, PresetError, checkpoint_rows
+from my_submission.preset_reader import load_preset
 from my_submission.streaming import at_mixture_rate
 from my_submission.weights import require
 from my_submission.weights.store import sha256_of

@@ -2,7 +2,7 @@
 
 import os
 
-from my_submission.preset import load_preset
+from my_submission.preset_reader import load_preset
 from my_submission.separator import MODELS
 
 PRESET = os.environ.get("SDX_PRESET", "mdx-demo")

@@ -41,7 +41,8 @@ from my_submission.files.workers import (
     separate_all,
 )
 from my_submission.inference import PRECISIONS
-from my_submission.preset import Preset, PresetError, checkpoint_rows, load_preset
+from my_submission.preset import Preset, PresetError, checkpoint_rows
+from my_submission.preset_reader import load_preset
 from my_submission.weights import WeightsError
 from my_submission.weights.manifest import DEMO_MANIFEST
 

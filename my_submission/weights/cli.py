@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..preset import PresetError, checkpoint_rows, load_preset, preset_names
+from ..preset import PresetError, checkpoint_rows
+from ..preset_reader import load_preset, preset_names
 from .errors import WeightsError, WrongContent
 from .fetch import fetch, set_aside
 from .manifest import Checkpoint, load_manifest

@@ -18,7 +18,7 @@ from evaluator.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, TuneError
 from evaluator.variants import FULL, variants
 from evaluator.weighting import Layout, Vector, scorer
 from my_submission import MusicSeparationModel
-from my_submission.preset import load_preset
+from my_submission.preset_reader import load_preset
 from tests.evaluator.small_ensemble import write_ensemble, write_tracks
 
 

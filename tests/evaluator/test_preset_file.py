@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from evaluator.preset_file import with_manifest_for, with_weights
-from my_submission.preset import PRESETS_FOLDER, load_preset
+from my_submission.preset_reader import PRESETS_FOLDER, load_preset
 
 TEXT = """\
 # What this is.

@@ -10,7 +10,8 @@ from evaluator.estimator import MemberInfo, PresetInfo, StepInfo
 from evaluator.variants import FULL, Variant, variants
 from my_submission.members import blend_of
 from my_submission.passes import step_passes
-from my_submission.preset import PRESETS_FOLDER, Preset, as_bag, load_preset
+from my_submission.preset import Preset, as_bag
+from my_submission.preset_reader import PRESETS_FOLDER, load_preset
 
 
 def info_of(preset: Preset) -> PresetInfo:

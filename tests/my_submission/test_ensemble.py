@@ -1,4 +1,4 @@
-"""Cascades follow FACTS 3, with stub networks whose outputs are known, and nothing runs that nobody needs."""
+"""Cascades follow arXiv 2305.07489, section 3, with stub networks whose outputs are known, and nothing runs that nobody needs."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import Tensor
 from my_submission.chunking import Geometry, reader
 from my_submission.ensemble import Ensemble
 from my_submission.inference import SEQUENTIAL, ChunkModel, ModelPool, Schedule
-from my_submission.preset import PRESETS_FOLDER, load_preset
+from my_submission.preset_reader import PRESETS_FOLDER, load_preset
 
 
 class Gains:

@@ -10,7 +10,8 @@ from benchmarks.published import Published, agreement_db
 from my_submission.ensemble import Ensemble
 from my_submission.inference import ModelPool, Schedule
 from my_submission.passes import MAX_DELAY_SAMPLES, step_passes
-from my_submission.preset import checkpoint_rows, load_preset
+from my_submission.preset import checkpoint_rows
+from my_submission.preset_reader import load_preset
 
 CPU = torch.device("cpu")
 

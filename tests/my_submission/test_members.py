@@ -23,7 +23,8 @@ from my_submission.members import (
     used_sources,
 )
 from my_submission.passes import Pass
-from my_submission.preset import PRESETS_FOLDER, Preset, load_preset
+from my_submission.preset import Preset
+from my_submission.preset_reader import PRESETS_FOLDER, load_preset
 
 MUSIC = ("drums", "bass", "other", "vocals")
 

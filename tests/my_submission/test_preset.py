@@ -1,4 +1,4 @@
-"""Presets: the published ensembles are what FACTS 3 says, and every mistake has one clear sentence."""
+"""Presets: the published ensembles are what arXiv 2305.07489, section 3, says, and every mistake has one clear sentence."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from my_submission.augment import Polarity
-from my_submission.preset import Preset, PresetError, load_preset, needed_experts, preset_names
+from my_submission.preset import Preset, PresetError, needed_experts
+from my_submission.preset_reader import load_preset, preset_names
 
 
 def member(preset: Preset, step: int, index: int) -> Any:

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import yaml
 
-from my_submission.preset import load_preset
+from my_submission.preset_reader import load_preset
 
 ROOT = Path(__file__).parents[2]
 
