@@ -1,4 +1,4 @@
-"""The import direction of DESIGN.md: who may import whom inside the repository."""
+"""The import direction of the packages: who may import whom inside the repository."""
 
 import ast
 from pathlib import Path
