@@ -109,7 +109,7 @@ def test_a_sleeper_is_ended_after_its_limit(tmp_path: Path) -> None:
     trap, well = evaluate(tmp_path, "sleeps", TIGHT).tracks
     assert (trap.status, trap.reason) == ("timeout", "track took longer than 2.0 s")
     assert trap.seconds is not None
-    assert 2.0 <= trap.seconds < 5.0
+    assert 2.0 <= trap.seconds < 60.0  # it sleeps for an hour, and the machine may be busy
     assert well.status == "ok"
 
 
