@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from my_submission.files.bars import Bars, duration_text
+from my_submission.files.channels import groups_text
 from my_submission.files.decode import AudioInfo, probe
 from my_submission.files.encode import BITS, made_folder
 from my_submission.files.errors import FileSeparationError
@@ -97,8 +98,21 @@ def add_command(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     levels.add_argument(
         "--scale", action="store_true", help="one gain for all stems of a file, so that nothing does"
     )
-    output.add_argument(
-        "--downmix", action="store_true", help="fold more than two channels down to two (ffmpeg)"
+    many = output.add_mutually_exclusive_group()
+    many.add_argument(
+        "--pairs",
+        dest="many_channels",
+        action="store_const",
+        const="pairs",
+        default="error",
+        help="of more than two channels, separate left with right, two by two, and a channel without partner as mono",
+    )
+    many.add_argument(
+        "--downmix",
+        dest="many_channels",
+        action="store_const",
+        const="downmix",
+        help="fold more than two channels down to two (ffmpeg)",
     )
     output.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
@@ -130,8 +144,8 @@ class _Plan:
 
     @property
     def seconds(self) -> dict[Recording, float]:
-        """The length of each recording, as far as it is known."""
-        return {recording: info.seconds or 0.0 for recording, info in self.infos.items()}
+        """How much there is to separate in each recording, as far as it is known: its length times its groups."""
+        return {recording: (info.seconds or 0.0) * len(info.groups) for recording, info in self.infos.items()}
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -167,8 +181,8 @@ def _plan(options: argparse.Namespace) -> _Plan:
     preset = load_preset(choice.preset)
     clipping: Clipping = "clip" if options.clip else "scale" if options.scale else "error"
     output = FileOptions(
-        options.stems, options.format, options.bits, options.template, clipping, options.downmix,
-        options.overwrite, options.resume,
+        options.stems, options.format, options.bits, options.template, clipping,
+        options.many_channels, options.overwrite, options.resume,
     )  # fmt: skip
     sums = parse_stems(output.stems, preset.instruments)
     print(_introduction(preset))
@@ -186,10 +200,10 @@ def _plan(options: argparse.Namespace) -> _Plan:
         try:
             if not output.resume:
                 check_free_names(paths, output)
-            infos[recording] = probe(recording.source, downmix=output.downmix)
-            output.encoding.check_rate(infos[recording].sample_rate)
+            info = probe(recording.source, output.many_channels)
+            output.encoding.check_form(info.sample_rate, info.channels)
+            infos[recording] = info
         except (FileSeparationError, OSError) as error:
-            infos.pop(recording, None)
             failures.append((str(recording.source), str(error)))
     return _Plan(job, infos, failures)
 
@@ -225,10 +239,7 @@ def _dry_run(plan: _Plan) -> int:
     """Print what would be done and how long it would take; return the exit code that is already certain."""
     for recording, info in plan.infos.items():
         length = "length unknown" if info.seconds is None else duration_text(info.seconds)
-        form = (
-            f"{length}, {info.sample_rate} Hz, {'mono' if info.channels == 1 else 'stereo'}, {info.decoder}"
-        )
-        print(f"{recording.source} ({form})")
+        print(f"{recording.source} ({length}, {info.sample_rate} Hz, {_channels_text(info)}, {info.decoder})")
         for path in _targets(recording, plan.job).values():
             print(f"  -> {path}")
     for name, reason in plan.failures:
@@ -240,12 +251,19 @@ def _dry_run(plan: _Plan) -> int:
             raise ModelFailed(str(error)) from error
         speed = measure_speed(model)
         total = sum(speed.seconds(model, seconds) for seconds in plan.seconds.values())
-        audio = sum(plan.seconds.values())
+        audio = sum(info.seconds or 0.0 for info in plan.infos.values())
         print(
             f"{len(plan.infos)} to separate, {duration_text(audio)} of audio: about {duration_text(total)} "
             f"one after the other on this machine, by a trial on {TRIAL_SECONDS:.0f} s of noise"
         )
     return 1 if plan.failures else 0
+
+
+def _channels_text(info: AudioInfo) -> str:
+    if info.channels > 2:
+        return f"{info.channels} channels: {groups_text(info.groups)}"
+    kind = "mono" if info.channels == 1 else "stereo"
+    return f"folded down to {kind}" if info.downmixed else kind
 
 
 class _Outcomes:
@@ -294,6 +312,8 @@ def _done_text(result: SeparatedFile) -> str:
     text = f"{result.source} ({duration_text(result.seconds)}) -> {', '.join(folders)}: {names}"
     if result.skipped:
         return f"{text}; already done"
+    if result.channels > 2:
+        text += f"; channels {groups_text(result.groups)}"
     text += f"; took {duration_text(result.compute_seconds)}"
     if result.gain != 1:
         text += f"; all stems scaled by {result.gain:.4f} ({20 * math.log10(result.gain):.2f} dB)"

@@ -1,5 +1,6 @@
 """Any recording as float32 blocks: libsndfile where it can, ffmpeg where it is installed."""
 
+import contextlib
 import json
 import logging
 import math
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from my_submission.audio import check_sample_rate
+from my_submission.files.channels import Groups, ManyChannels, groups_by_place, groups_in_order, places_of
 from my_submission.files.errors import UnreadableAudio
 from my_submission.files.spool import SpooledSignal
 
@@ -33,7 +35,8 @@ _BLOCK_SAMPLES = 2**18
 class AudioInfo:
     """What a file says of its audio before it is decoded.
 
-    channels: of what `decode` gives, 1 or 2.
+    channels: of what `decode` gives. groups: which of them are separated together.
+    downmixed: they are the sum of more.
     seconds: its length as the file states it, which may be an estimate, or None.
     """
 
@@ -42,12 +45,15 @@ class AudioInfo:
     seconds: float | None
     tags: Mapping[str, str]
     decoder: Literal["libsndfile", "ffmpeg"]
+    groups: Groups
+    downmixed: bool = False
 
 
-def probe(path: Path, *, downmix: bool = False) -> AudioInfo:
+def probe(path: Path, many_channels: ManyChannels = "error") -> AudioInfo:
     """What a file holds, whether libsndfile or ffmpeg reads it.
 
-    downmix: more than two channels are folded down to two; ffmpeg does it, which knows the channels' places.
+    many_channels: what is done with more than two. Where ffmpeg is installed it says which is which and folds them
+        down; without it, pairs are neighbours.
     Raises UnreadableAudio for a file that neither reads, has no audio, a rate that is not 8 to 192 kHz, or
     too many channels; OSError for one that cannot be opened.
     """
@@ -60,9 +66,7 @@ def probe(path: Path, *, downmix: bool = False) -> AudioInfo:
         check_sample_rate(info.sample_rate)
     except ValueError as error:
         raise UnreadableAudio(f"{path}: {error}") from error
-    if info.channels > 2:
-        info = _downmixed(path, info, downmix)
-    return info
+    return _with_many_channels(path, info, many_channels) if info.channels > 2 else info
 
 
 def _probe_libsndfile(path: Path) -> AudioInfo | str:
@@ -71,7 +75,8 @@ def _probe_libsndfile(path: Path) -> AudioInfo | str:
         with soundfile.SoundFile(path) as file:
             tags = {name: value for name, value in file.copy_metadata().items() if name in TAGS}
             seconds = file.frames / file.samplerate
-            return AudioInfo(file.samplerate, file.channels, seconds, tags, "libsndfile")
+            groups = groups_in_order(file.channels)
+            return AudioInfo(file.samplerate, file.channels, seconds, tags, "libsndfile", groups)
     except soundfile.LibsndfileError as error:
         return str(error.error_string).strip().rstrip(".")
 
@@ -83,7 +88,7 @@ def _probe_ffmpeg(path: Path, refusal: str) -> AudioInfo:
             f"{path}: libsndfile does not read it ({refusal}), and ffmpeg, which reads more formats, video "
             f"among them, is not installed; install it (apt-get install ffmpeg) or convert the file to WAV"
         )
-    entries = "stream=sample_rate,channels,duration:stream_tags:format=duration:format_tags"
+    entries = "stream=sample_rate,channels,channel_layout,duration:stream_tags:format=duration:format_tags"
     probed = subprocess.run(
         ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries", entries, "-of", "json", f"file:{path}"],
         capture_output=True, check=False,
@@ -96,12 +101,15 @@ def _probe_ffmpeg(path: Path, refusal: str) -> AudioInfo:
         raise UnreadableAudio(f"{path}: ffmpeg finds no audio in it")
     stream, container = document["streams"][0], document.get("format", {})
     seconds = stream.get("duration") or container.get("duration")
+    channels = int(stream["channels"])
+    places = places_of(stream.get("channel_layout", "")) if channels > 2 else ()
     return AudioInfo(
         sample_rate=int(stream["sample_rate"]),
-        channels=int(stream["channels"]),
+        channels=channels,
         seconds=float(seconds) if seconds else None,
         tags=_ffmpeg_tags(stream) | _ffmpeg_tags(container),
         decoder="ffmpeg",
+        groups=groups_by_place(places) if len(places) == channels else groups_in_order(channels),
     )
 
 
@@ -111,13 +119,23 @@ def _ffmpeg_tags(section: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in tags.items() if name in TAGS}
 
 
-def _downmixed(path: Path, info: AudioInfo, downmix: bool) -> AudioInfo:
+def _with_many_channels(path: Path, info: AudioInfo, choice: ManyChannels) -> AudioInfo:
     found = f"{path}: expected 1 or 2 channels, found {info.channels}"
-    if not downmix:
-        raise UnreadableAudio(f"{found}; fold them down to two with --downmix (as a library: downmix=True)")
-    if shutil.which("ffmpeg") is None:
-        raise UnreadableAudio(f"{found}; folding them down needs ffmpeg, which is not installed")
-    return AudioInfo(info.sample_rate, 2, info.seconds, info.tags, "ffmpeg")
+    if choice == "error":
+        raise UnreadableAudio(
+            f"{found}; --pairs separates left with right, two by two, and --downmix folds all down to two "
+            f"(as a library: many_channels='pairs' or 'downmix')"
+        )
+    has_ffmpeg = shutil.which("ffmpeg") is not None and shutil.which("ffprobe") is not None
+    if choice == "downmix":
+        if not has_ffmpeg:
+            raise UnreadableAudio(f"{found}; folding them down needs ffmpeg, which is not installed")
+        return replace(info, channels=2, decoder="ffmpeg", groups=groups_in_order(2), downmixed=True)
+    if info.decoder == "libsndfile" and has_ffmpeg:
+        # The order of channels is ffmpeg's only if ffmpeg decodes them (in Ogg Vorbis libsndfile's is another).
+        with contextlib.suppress(UnreadableAudio):
+            info = replace(info, groups=_probe_ffmpeg(path, "").groups, decoder="ffmpeg")
+    return info
 
 
 def _last_line(output: bytes) -> str:
@@ -152,9 +170,10 @@ def _libsndfile_blocks(path: Path) -> Iterator[Any]:
 
 
 def _ffmpeg_blocks(path: Path, info: AudioInfo) -> Iterator[Any]:
+    channels = ["-ac", str(info.channels)] if info.channels <= 2 else []  # more stay as and where they are
     command = [
         "ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0",
-        "-ac", str(info.channels), "-ar", str(info.sample_rate), "-f", "f32le", "pipe:1",
+        *channels, "-ar", str(info.sample_rate), "-f", "f32le", "pipe:1",
     ]  # fmt: skip
     frame_bytes = 4 * info.channels
     with (
@@ -178,12 +197,15 @@ def _ffmpeg_blocks(path: Path, info: AudioInfo) -> Iterator[Any]:
         log.warning("%s: ffmpeg complained while reading it: %s", path, _last_line(said))
 
 
-def read_into(path: Path, info: AudioInfo, signal: SpooledSignal) -> float:
-    """Decode a file into an empty signal and return its peak. UnreadableAudio if it has no samples."""
-    peak = 0.0
+def read_into(path: Path, info: AudioInfo, signal: SpooledSignal) -> Tensor:
+    """Decode a file into an empty signal and return which channels hold anything but silence, (channels,) bool.
+
+    Raises UnreadableAudio if it has no samples.
+    """
+    sounding = torch.zeros(info.channels, dtype=torch.bool)
     for block in decode(path, info):
         signal.append(block)
-        peak = max(peak, float(block.abs().max())) if block.numel() else peak
+        sounding |= block.any(dim=1)
     if not signal.samples:
         raise UnreadableAudio(f"{path}: it holds no audio samples")
     stated = info.seconds
@@ -194,4 +216,4 @@ def read_into(path: Path, info: AudioInfo, signal: SpooledSignal) -> float:
                 "%s: %.1f s are missing of the %.1f s that it states; what is there is separated",
                 path, missing, stated,
             )  # fmt: skip
-    return peak
+    return sounding

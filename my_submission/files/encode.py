@@ -25,6 +25,7 @@ _LOSSY: dict[str, dict[str, Any]] = {
     "ogg": {"subtype": "VORBIS", "compression_level": 0.2},
 }
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+_MOST_CHANNELS = {"mp3": 2, "flac": 8}
 _LARGEST_WAV = 2**32 - 2**20  # its sizes are 32-bit; beyond, the same extension holds RF64
 _PIECE_SAMPLES = 2**16
 
@@ -56,8 +57,14 @@ class Encoding:
         """Whether samples beyond ±1 survive."""
         return self.sample_format == "32f"
 
-    def check_rate(self, sample_rate: int) -> None:
-        """OutputFailed for a rate that the format does not have."""
+    def check_form(self, sample_rate: int, channels: int) -> None:
+        """OutputFailed for a rate or a number of channels that the format does not have."""
+        most = _MOST_CHANNELS.get(self.format)
+        if most is not None and channels > most:
+            raise OutputFailed(
+                f"{self.format} has no more than {most} channels, and stems keep the recording's {channels}; "
+                f"choose the format wav or ogg"
+            )
         if self.format == "mp3" and sample_rate not in _MP3_RATES:
             raise OutputFailed(
                 f"mp3 has no {sample_rate} Hz, and stems keep the recording's rate; "

@@ -4,25 +4,33 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from my_submission.audio import MODEL_SAMPLE_RATE, Stems, to_stereo
 from my_submission.chunking import Reader
 from my_submission.ensemble import Progress
+from my_submission.files.channels import (
+    Groups,
+    ManyChannels,
+    check_many_channels,
+    share_progress,
+    side_by_side,
+)
 from my_submission.files.decode import AudioInfo, probe, read_into
 from my_submission.files.encode import AudioWriter, Encoding, exists_message, made_folder, temporary_path
 from my_submission.files.errors import OutputExists, OutputFailed
 from my_submission.files.inputs import TEMPLATE, Recording, check_template, targets
-from my_submission.files.journal import find_done, write_entry
+from my_submission.files.journal import Entry, find_done, write_entry
 from my_submission.files.levels import Clipping, Levels, check_clipping, limited
 from my_submission.files.spool import SpooledSignal
 from my_submission.files.stems import Sums, derive, parse_stems
-from my_submission.preset import load_preset
+from my_submission.preset_reader import load_preset
 from my_submission.separator import MODELS
 from my_submission.streaming import StreamResampler, at_mixture_rate, resampled_length
 
@@ -31,7 +39,10 @@ _BLOCK_SAMPLES = 2**22
 
 
 class StreamingModel(Protocol):
-    """What separates: a `SeparationModel`, or anything with these."""
+    """What separates: a `SeparationModel`, or anything with these.
+
+    stream: several may be under way at a time; how long its blocks are depends on `samples` only.
+    """
 
     @property
     def instruments(self) -> list[str]: ...
@@ -64,7 +75,7 @@ class FileOptions:
 
     stems: what to write (`parse_stems`); empty: the track's own stems. format, bits: see `Encoding`.
     template: the path of a stem's file inside the output folder. clipping: see `Clipping`.
-    downmix: fold more than two channels down to two. overwrite: replace files that are there.
+    many_channels: what is done with more than two, see `ManyChannels`. overwrite: replace files that are there.
     resume: skip a recording whose files are there, made with the same settings and unchanged.
     """
 
@@ -73,7 +84,7 @@ class FileOptions:
     bits: str | None = None
     template: str = TEMPLATE
     clipping: Clipping = "error"
-    downmix: bool = False
+    many_channels: ManyChannels = "error"
     overwrite: bool = False
     resume: bool = False
 
@@ -81,6 +92,7 @@ class FileOptions:
         Encoding(self.format, self.bits)
         check_template(self.template)
         check_clipping(self.clipping)
+        check_many_channels(self.many_channels)
 
     @property
     def encoding(self) -> Encoding:
@@ -91,7 +103,8 @@ class FileOptions:
 class SeparatedFile:
     """A recording whose stems are written.
 
-    files: stem -> its file. samples: of every file. compute_seconds: what it took, 0 if it was skipped.
+    files: stem -> its file. samples: of every file. groups: which channels were separated together.
+    compute_seconds: what it took, 0 if it was skipped.
     gain: on all stems, other than 1 only with clipping "scale". clipped: stem -> samples cut at ±1.
     skipped: `resume` found it done.
     """
@@ -100,6 +113,7 @@ class SeparatedFile:
     files: Mapping[str, Path]
     sample_rate: int
     channels: int
+    groups: Groups
     samples: int
     gain: float
     clipped: Mapping[str, int]
@@ -172,19 +186,21 @@ def separate_recording(
     began = time.monotonic()
     sums = parse_stems(options.stems, model.instruments)
     files = targets(recording, sums, output_dir, options.template, options.encoding.format)
-    settings = _settings(model_identity, sums, options)
-    if options.resume and (entry := find_done(output_dir, recording.source, settings, files)):
-        return SeparatedFile(recording.source, files, **entry.summary, compute_seconds=0.0, skipped=True)
+    info = probe(recording.source, options.many_channels)
+    settings = _settings(model_identity, sums, options, info)
+    if options.resume and (entry := _find_done(output_dir, recording, settings, options, files)):
+        return SeparatedFile(
+            recording.source, files, **entry.summary, groups=info.groups, compute_seconds=0.0, skipped=True
+        )
     check_free_names(files, options)
-    info = probe(recording.source, downmix=options.downmix)
-    options.encoding.check_rate(info.sample_rate)
+    options.encoding.check_form(info.sample_rate, info.channels)
     with contextlib.ExitStack() as stack:
         for folder in (output_dir, *(path.parent for path in files.values())):
             stack.enter_context(made_folder(folder))
         mixture = stack.enter_context(SpooledSignal(info.channels, output_dir))
-        peak = read_into(recording.source, info, mixture)
+        sounding = read_into(recording.source, info, mixture)
         _check_space(files, output_dir, options, info, mixture.samples)
-        estimates = _estimates(model, mixture, info, output_dir, progress, silent=peak == 0)
+        estimates = _estimates(model, mixture, info, sounding, output_dir, progress)
         blocks: Iterator[Stems] = (
             derive(sums, stems, mixture.read(start, _length(stems))) for start, stems in estimates
         )
@@ -199,21 +215,45 @@ def separate_recording(
             "gain": levels.gain,
             "clipped": {stem: count for stem, count in levels.clipped.items() if count},
         }
+    changed = levels.gain != 1 or bool(summary["clipped"])
+    settings = _with_levels(settings, options.clipping if changed else None)
     write_entry(output_dir, recording.source, settings, files, summary)
     seconds = time.monotonic() - began
-    return SeparatedFile(recording.source, files, **summary, compute_seconds=seconds, skipped=False)
+    return SeparatedFile(
+        recording.source, files, **summary, groups=info.groups, compute_seconds=seconds, skipped=False
+    )
 
 
-def _settings(model_identity: Mapping[str, Any], sums: Sums, options: FileOptions) -> dict[str, Any]:
-    """What decides the content of a recording's files."""
+def _settings(
+    model_identity: Mapping[str, Any], sums: Sums, options: FileOptions, info: AudioInfo
+) -> dict[str, Any]:
+    """What decides the content of a recording's files, but for levels; a choice without effect is not in it."""
     return {
         "model": dict(model_identity),
         "stems": dict(sums),
         "format": options.format,
         "bits": options.encoding.sample_format,
-        "clipping": options.clipping,
-        "downmix": options.downmix,
+        "channels": [list(group) for group in info.groups],
+        "downmixed": info.downmixed,
     }
+
+
+def _with_levels(settings: Mapping[str, Any], changed_by: Clipping | None) -> dict[str, Any]:
+    return {**settings, "levels_changed_by": changed_by}
+
+
+def _find_done(
+    output_dir: Path,
+    recording: Recording,
+    settings: Mapping[str, Any],
+    options: FileOptions,
+    files: Mapping[str, Path],
+) -> Entry | None:
+    """Done either without any change of levels, or with the change that is asked for."""
+    for changed_by in (None, options.clipping):
+        if entry := find_done(output_dir, recording.source, _with_levels(settings, changed_by), files):
+            return entry
+    return None
 
 
 def _write(
@@ -276,40 +316,65 @@ def _estimates(
     model: StreamingModel,
     mixture: SpooledSignal,
     info: AudioInfo,
+    sounding: Tensor,
     folder: Path,
     progress: Progress | None,
-    *,
-    silent: bool,
 ) -> Iterator[tuple[int, Stems]]:
-    """The estimates of a recording in blocks, at its own rate and channels."""
-    channels, samples = info.channels, mixture.samples
-    if silent:
-        for start in range(0, samples, _BLOCK_SAMPLES):
-            length = min(_BLOCK_SAMPLES, samples - start)
-            yield start, {stem: torch.zeros(channels, length) for stem in model.instruments}
+    """The estimates of a recording in blocks, at its own rate and channels.
+
+    sounding: which channels hold anything but silence; what does not is not computed.
+    """
+    groups = [group for group in info.groups if sounding[list(group)].any()]
+    if not groups:
+        for start in range(0, mixture.samples, _BLOCK_SAMPLES):
+            length = min(_BLOCK_SAMPLES, mixture.samples - start)
+            yield start, {stem: torch.zeros(info.channels, length) for stem in model.instruments}
         return
+    shares = share_progress(progress, len(groups))
     with contextlib.ExitStack() as stack:
-        read, model_samples = _at_model_rate(mixture, info.sample_rate, folder, stack)
+        streams = []
+        for group, share in zip(groups, shares, strict=True):
+            stream = _group_estimates(model, mixture, info, group, folder, share)
+            streams.append(stack.enter_context(contextlib.closing(stream)))
+        for blocks in zip(*streams, strict=True):
+            start, _ = blocks[0]
+            yield start, side_by_side([stems for _, stems in blocks], groups, info.channels)
+
+
+def _group_estimates(
+    model: StreamingModel,
+    mixture: SpooledSignal,
+    info: AudioInfo,
+    group: Sequence[int],
+    folder: Path,
+    progress: Progress | None,
+) -> Generator[tuple[int, Stems]]:
+    """The estimates of one or two of a recording's channels."""
+
+    def read(start: int, length: int) -> Tensor:
+        return mixture.read(start, length)[list(group)]
+
+    with contextlib.ExitStack() as stack:
+        model_read, model_samples = _at_model_rate(read, mixture.samples, info.sample_rate, folder, stack)
         yield from at_mixture_rate(
-            model.stream(read, model_samples, progress),
-            mixture.read,
-            channels,
-            samples,
+            model.stream(model_read, model_samples, progress),
+            read,
+            len(group),
+            mixture.samples,
             info.sample_rate,
             consistent=model.mixture_consistent,
         )
 
 
 def _at_model_rate(
-    mixture: SpooledSignal, sample_rate: int, folder: Path, stack: contextlib.ExitStack
+    read: Reader, samples: int, sample_rate: int, folder: Path, stack: contextlib.ExitStack
 ) -> tuple[Reader, int]:
-    """The mixture as the models take it, and its length; a second file on disk where the rate differs."""
+    """One or two channels as the models take them, and their length; on disk where the rate differs."""
     if sample_rate == MODEL_SAMPLE_RATE:
-        return lambda start, length: to_stereo(mixture.read(start, length)), mixture.samples
+        return lambda start, length: to_stereo(read(start, length)), samples
     spool = stack.enter_context(SpooledSignal(2, folder))
-    resampler = StreamResampler(2, sample_rate, MODEL_SAMPLE_RATE, mixture.samples)
-    for start in range(0, mixture.samples, _READ_SAMPLES):
-        block = mixture.read(start, min(_READ_SAMPLES, mixture.samples - start))
-        spool.append(resampler.push(to_stereo(block)))
-    assert spool.samples == resampled_length(mixture.samples, sample_rate, MODEL_SAMPLE_RATE)
+    resampler = StreamResampler(2, sample_rate, MODEL_SAMPLE_RATE, samples)
+    for start in range(0, samples, _READ_SAMPLES):
+        spool.append(resampler.push(to_stereo(read(start, min(_READ_SAMPLES, samples - start)))))
+    assert spool.samples == resampled_length(samples, sample_rate, MODEL_SAMPLE_RATE)
     return spool.read, spool.samples

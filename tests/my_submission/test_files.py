@@ -197,7 +197,7 @@ def test_unreadable_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         str(write(tmp_path / "nan.wav", bad)): "found nan at sample 700 .* of channel 1",
         str(write(tmp_path / "none.wav", noise(0))): "no audio samples",
         str(write(tmp_path / "slow.wav", noise(100), 4_000)): "found 4000",
-        str(write(tmp_path / "six.wav", noise(100, 6))): "found 6; fold them down to two with --downmix",
+        str(write(tmp_path / "six.wav", noise(100, 6))): "found 6; --pairs separates .* --downmix",
     }
     (tmp_path / "text.wav").write_text("not audio")
     (tmp_path / "empty.wav").touch()
@@ -211,7 +211,9 @@ def test_unreadable_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UnreadableAudio, match=r"ffmpeg, which reads more .* is not installed"):
         separate_file(tmp_path / "text.wav", tmp_path / "out", model=KnownShares())
     with pytest.raises(UnreadableAudio, match="folding them down needs ffmpeg"):
-        separate_file(tmp_path / "six.wav", tmp_path, model=KnownShares(), options=FileOptions(downmix=True))
+        separate_file(
+            tmp_path / "six.wav", tmp_path, model=KnownShares(), options=FileOptions(many_channels="downmix")
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -242,7 +244,7 @@ class TestFfmpeg:
             "pcm_f32le",
             source,
         )
-        options = FileOptions(("mixture",), downmix=True)
+        options = FileOptions(("mixture",), many_channels="downmix")
         folded = read_all(separate_file(source, tmp_path, model=KnownShares(), options=options))["mixture"]
         # front, centre and surround of each side; the low-frequency channel is dropped (ITU-R BS.775)
         half = np.sqrt(0.5)

@@ -1,0 +1,92 @@
+"""Recordings with more than two channels: which of them are separated together."""
+
+import functools
+import re
+import subprocess
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from my_submission.audio import Stems
+from my_submission.ensemble import Progress
+
+ManyChannels = Literal["error", "pairs", "downmix"]
+"""error: stop; pairs: separate left with right, two by two, and what has no partner as mono; downmix: fold all down
+to two."""
+
+Groups = tuple[tuple[int, ...], ...]
+"""Which channels are separated together, one or two numbers (from 0) a group."""
+
+_NAMES = re.compile(r"[A-Z]+\d?(\+[A-Z]+\d?)+")
+
+
+def check_many_channels(value: str) -> None:
+    """ValueError for anything but a `ManyChannels`."""
+    if value not in get_args(ManyChannels):
+        raise ValueError(
+            f"many_channels: expected one of {', '.join(get_args(ManyChannels))}, found {value!r}"
+        )
+
+
+def groups_in_order(channels: int) -> Groups:
+    """Two neighbours at a time; an odd last channel is alone."""
+    return tuple(tuple(range(first, min(first + 2, channels))) for first in range(0, channels, 2))
+
+
+def groups_by_place(places: Sequence[str]) -> Groups:
+    """Left with right of the same place; what has no partner, as centre and low frequencies have none, is alone.
+
+    places: of each channel, by ffmpeg's names: FL, FR, FC, LFE, BL, BR, …
+    """
+    partners = {
+        channel: places.index(right)
+        for channel, place in enumerate(places)
+        if (right := place.replace("L", "R")) != place and right in places
+    }
+    return tuple(
+        (channel, partners[channel]) if channel in partners else (channel,)
+        for channel in range(len(places))
+        if channel not in partners.values()
+    )
+
+
+def groups_text(groups: Groups) -> str:
+    """`1+2, 3, 4, 5+6`: channels as people count them."""
+    return ", ".join("+".join(str(channel + 1) for channel in group) for group in groups)
+
+
+def places_of(layout: str) -> tuple[str, ...]:
+    """The places in a layout as ffprobe tells it, "5.1" or "3 channels (FL+FR+LFE)"; none if they are not known."""
+    match = _NAMES.search(layout)
+    return tuple(match[0].split("+")) if match else _standard_layouts().get(layout, ())
+
+
+def side_by_side(parts: Sequence[Stems], groups: Sequence[Sequence[int]], channels: int) -> Stems:
+    """Blocks of the groups, each (its channels, samples), as one of all channels; those of no group are silent."""
+    stems: Stems = {}
+    for stem, first in parts[0].items():
+        stems[stem] = first.new_zeros(channels, first.shape[-1])
+        for part, group in zip(parts, groups, strict=True):
+            stems[stem][list(group)] = part[stem]
+    return stems
+
+
+def share_progress(progress: Progress | None, parts: int) -> list[Progress | None]:
+    """What to tell of each of several equal parts of a work, so that `progress` hears of all of it."""
+    if progress is None or parts == 1:
+        return [progress] * parts
+    fractions = [0.0] * parts
+
+    def tell(part: int, done: float, total: float) -> None:
+        fractions[part] = done / total
+        progress(sum(fractions), parts)
+
+    return [functools.partial(tell, part) for part in range(parts)]
+
+
+@functools.cache
+def _standard_layouts() -> dict[str, tuple[str, ...]]:
+    """ffmpeg's own table, as `ffmpeg -layouts` prints it: two columns below a heading."""
+    command = ["ffmpeg", "-v", "quiet", "-layouts"]
+    printed = subprocess.run(command, capture_output=True, check=False, text=True).stdout
+    rows = [line.split() for line in printed.partition("Standard channel layouts:")[2].splitlines()]
+    return {row[0]: tuple(row[1].split("+")) for row in rows if len(row) == 2}
