@@ -19,8 +19,10 @@ try:
     from evaluator.challenge import CHALLENGES
     from evaluator.commands import report as report_page
     from evaluator.dataset import DataError
+    from evaluator.job import Job
     from evaluator.leaderboard import SHORT, LeaderboardError, Store
     from evaluator.preparation import RUNNERS, Options, UsageError, prepare
+    from evaluator.run_folder import REPORT_PAGE, RESULT_FILE
     from evaluator.run_scores import RunScores
     from evaluator.sandbox import Limits, SandboxError
     from evaluator.submission import SubmissionError
@@ -69,7 +71,7 @@ def run(options: Options, outputs: Outputs) -> int:
         print(note, file=sys.stderr)
     if before is not None:
         run_scores.require_same_data(before, run_scores.of_plan(job.plan))
-    bar = display.ProgressBar(job.dataset)
+    bar = display.ProgressBar(job.dataset, job.plan.jobs)
     try:
         result = evaluation.evaluate(job, bar, options.resume)
     except KeyboardInterrupt:
@@ -100,17 +102,17 @@ def _check(before: RunScores, result: results.Result, tolerance_db: float) -> bo
     return found.passed
 
 
-def _report(job: evaluation.Job, before: RunScores | None, tolerance_db: float) -> None:
+def _report(job: Job, before: RunScores | None, tolerance_db: float) -> None:
     """Write the run's page and print where it is."""
-    entry = leaderboard.make_entry(results.read(job.out / evaluation.RESULT_FILE), job.out)
-    page = job.out / report_page.PAGE
+    entry = leaderboard.make_entry(results.read(job.out / RESULT_FILE), job.out)
+    page = job.out / REPORT_PAGE
     report_page.write(page, report.gather(entry, before, tolerance_db, job.dataset.tracks))
     print(f"\nReport: {page}")
 
 
 def _record(out: Path) -> None:
     """Append the run to the leaderboard; where that fails, the run itself is not lost."""
-    file = out / evaluation.RESULT_FILE
+    file = out / RESULT_FILE
     try:
         run = Store().record(results.read(file), out)
     except (LeaderboardError, results.ResultError) as error:
@@ -167,6 +169,14 @@ def parse(arguments: list[str] | None) -> tuple[Options, Outputs]:
         help="as in 512m or 16g (default: %(default)s)",
     )
     add("--no-limits", action="store_true", help="no limit on time, cores and memory")
+    add(
+        "--jobs",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="tracks at a time, each in a session of its own with these limits; they share the machine, so"
+        " only with 1, the default, do times say whether a submission would pass",
+    )
     add("--runner", choices=RUNNERS, default="process", help="default: %(default)s")
     add(
         "--out",
@@ -212,6 +222,7 @@ def parse(arguments: list[str] | None) -> tuple[Options, Outputs]:
         out=given.out,
         metrics=given.metrics,
         resume=given.resume,
+        jobs=given.jobs,
         keep_estimates=given.report,
     ), Outputs(given.json, given.check, given.tolerance_db, given.report)
 

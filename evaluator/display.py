@@ -4,13 +4,14 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
 from evaluator.challenge import CHALLENGES
 from evaluator.dataset import Dataset, Track
-from evaluator.evaluation import Observer
+from evaluator.job import Observer
 from evaluator.results import Result, TrackResult
 from evaluator.sandbox import Outcome
 
@@ -21,48 +22,81 @@ RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
 
 
-class ProgressBar(Observer):
-    """One bar over the seconds of audio to separate, with the time left; some lines for each track that fails."""
+@dataclass(frozen=True)
+class _Current:
+    """A track that is being separated."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    track: Track
+    limit_seconds: float | None
+    began: float
+
+    def seconds(self) -> float:
+        """How long it has been separated."""
+        return time.monotonic() - self.began
+
+    def description(self) -> str:
+        """Its name and time, to read."""
+        limit = "" if self.limit_seconds is None else f" of at most {self.limit_seconds:.0f}"
+        return f"{self.track.name} {self.seconds():.0f}{limit} s"
+
+
+class ProgressBar(Observer):
+    """One bar over the seconds of audio to separate, with the time left; some lines for each track that fails.
+
+    `jobs` is how many tracks are separated at a time.
+    """
+
+    def __init__(self, dataset: Dataset, jobs: int = 1) -> None:
         self._total = sum(track.seconds for track in dataset.tracks)
+        self._jobs = min(jobs, len(dataset.tracks))
         self._bar = tqdm(total=self._total, file=sys.stderr, bar_format=RUN_BAR, desc="starting")
         self._what, self._began = "starting", time.monotonic()
-        self._track: Track | None = None
-        self._limit: float | None = None
-        self._done = 0.0  # seconds of audio
+        self._current: dict[str, _Current] = {}
+        self._done: dict[str, float] = {}  # seconds of audio, by track
         self._spent, self._covered = 0.0, 0.0  # compute seconds and seconds of audio of tracks of this run
+        self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._refresh, daemon=True)
         self._thread.start()
 
     def _refresh(self) -> None:
         while not self._closed.wait(REFRESH_SECONDS if sys.stderr.isatty() else REFRESH_SECONDS_IN_A_FILE):
-            self._show()
+            with self._lock:
+                self._show()
 
     def _show(self) -> None:
-        elapsed = time.monotonic() - self._began
         pace = self._spent / self._covered if self._covered else self._slowest_pace()
         current = 0.0
-        if self._track is not None and pace:
-            current = min(elapsed / pace, CURRENT_SHARE * self._track.seconds)
-        self._bar.n = min(self._done + current, self._total)
-        limit = "" if self._limit is None else f" of at most {self._limit:.0f}"
-        self._bar.set_postfix_str(
-            time_left(self._total - self._bar.n, pace, not self._covered), refresh=False
-        )
-        self._bar.set_description_str(f"{self._what} {elapsed:.0f}{limit} s")
+        if pace:
+            current = sum(
+                min(each.seconds() / pace, CURRENT_SHARE * each.track.seconds)
+                for each in self._current.values()
+            )
+        self._bar.n = min(sum(self._done.values()) + current, self._total)
+        left = (self._total - self._bar.n) / self._jobs
+        self._bar.set_postfix_str(time_left(left, pace, not self._covered), refresh=False)
+        self._bar.set_description_str(self._description())
+
+    def _description(self) -> str:
+        """What is going on; of several tracks, the one that has taken longest."""
+        if not self._current:
+            return f"{self._what} {time.monotonic() - self._began:.0f} s"
+        first, *others = self._current.values()
+        return first.description() + (f" (and {len(others)} more)" if others else "")
 
     def _slowest_pace(self) -> float | None:
         """Compute seconds per second of audio if every track took as long as it may."""
-        return None if self._limit is None or self._track is None else self._limit / self._track.seconds
+        for each in self._current.values():
+            return None if each.limit_seconds is None else each.limit_seconds / each.track.seconds
+        return None
 
-    def _turn_to(self, what: str, track: Track | None = None, limit_seconds: float | None = None) -> None:
-        self._what, self._began, self._track, self._limit = what, time.monotonic(), track, limit_seconds
-        self._show()
+    def _turn_to(self, what: str) -> None:
+        with self._lock:
+            self._what, self._began = what, time.monotonic()
+            self._show()
 
     def resumed(self, tracks: Sequence[Track]) -> None:
-        self._done = sum(track.seconds for track in tracks)
+        self._done = {track.name: track.seconds for track in tracks}
 
     def setting_up(self) -> None:
         self._turn_to("loading the submission")
@@ -71,13 +105,22 @@ class ProgressBar(Observer):
         self._report(f"the submission could not be constructed: {outcome.status}, {outcome.reason}", log)
 
     def separating(self, track: Track, limit_seconds: float | None) -> None:
-        self._turn_to(track.name, track, limit_seconds)
+        with self._lock:
+            self._current[track.name] = _Current(track, limit_seconds, time.monotonic())
+            self._show()
+
+    def separated(self, track: Track) -> None:
+        with self._lock:
+            del self._current[track.name]
+            self._done[track.name] = track.seconds
+            self._what, self._began = "scoring", time.monotonic()
 
     def finished(self, track: Track, result: TrackResult, log: Sequence[str]) -> None:
-        self._done += track.seconds
-        if result.seconds is not None:
-            self._spent += result.seconds
-            self._covered += track.seconds
+        with self._lock:
+            self._done[track.name] = track.seconds
+            if result.seconds is not None:
+                self._spent += result.seconds
+                self._covered += track.seconds
         if result.status != "ok" and result.seconds is not None:
             self._report(f"{track.name}: {result.status}, {result.reason}", log)
 
@@ -94,7 +137,7 @@ class ProgressBar(Observer):
         """Leave the bar as it stands."""
         self._closed.set()
         self._thread.join()
-        self._track = None
+        self._current.clear()
         self._show()
         self._bar.close()
 
@@ -174,7 +217,19 @@ def _align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def verdict(result: Result) -> str:
-    """One sentence: whether this submission would have passed, and with what score."""
+    """One sentence: whether this submission would have passed, and with what score; a second one on --jobs."""
+    return f"{_verdict(result)}{_shared(result)}"
+
+
+def _shared(result: Result) -> str:
+    """What several tracks at a time mean for the verdict."""
+    jobs = result.plan.jobs
+    if jobs == 1:
+        return ""
+    return f" {jobs} tracks at a time shared the machine and so its limits: confirm the times with --jobs 1."
+
+
+def _verdict(result: Result) -> str:
     score = result.score()
     unlimited = result.plan.limits.time_factor is None
     if score is not None and unlimited:

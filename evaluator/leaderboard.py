@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evaluator import results, run_scores
-from evaluator.evaluation import RESULT_FILE
 from evaluator.preparation import RUNS
+from evaluator.run_folder import RESULT_FILE
 from evaluator.sandbox import Limits
 
 LOG = logging.getLogger(__name__)
@@ -308,7 +308,8 @@ def _is_named(entry: Entry, name: str) -> bool:
 def would_pass(result: Mapping[str, Any]) -> Passing:
     """Whether the run says that the organisers' limits would be met: only limits as strict as theirs can.
 
-    A failure under limits stricter than theirs says nothing either.
+    A failure under limits stricter than theirs says nothing either, and tracks separated side by side had to
+    share the machine.
     """
     organisers, limits = Limits(), result["limits"]
     names = ("time_factor", "setup_seconds", "cpus", "memory_bytes")
@@ -316,7 +317,8 @@ def would_pass(result: Mapping[str, Any]) -> Passing:
     if result["status"] == "ok":
         return "yes" if all(value <= 0 for value in compared) else "unknown"
     if result["status"] == "failed":
-        return "no" if all(value >= 0 for value in compared) else "unknown"
+        alone = results.jobs_of(result) == 1
+        return "no" if alone and all(value >= 0 for value in compared) else "unknown"
     return "unknown"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluator import leaderboard, pages, reproduction, text_table
+from evaluator import leaderboard, pages, reproduction, results, text_table
 from evaluator.challenge import CHALLENGES
 from evaluator.leaderboard import Entry, Group
 from evaluator.published import PublishedRow, PublishedSet
@@ -44,8 +44,14 @@ def _group_text(group: Group) -> str:
 
 def title(group: Group) -> str:
     """Which data a group's runs were made on."""
-    tracks = text_table.count(group.newest.result["data"]["number"], "track")
+    tracks = tracks_words(group.newest.result["data"])
     return f"{group.track}, {group.newest.data_name}: {tracks}, data {group.data_hash[:12]}"
+
+
+def tracks_words(data: Mapping[str, Any]) -> str:
+    """How many tracks of a data set were used, and which."""
+    number = text_table.count(data["number"], "track")
+    return number if data.get("only") is None else f"{number} (--only {data['only']})"
 
 
 def _row(place: str, entry: Entry, stems: Sequence[str]) -> list[str]:
@@ -152,6 +158,7 @@ def _record(entry: Entry, place: int | None) -> dict[str, Any]:
         "data": entry.data_name,
         "data_hash": entry.data_hash,
         "data_tracks": result["data"]["number"],
+        "data_only": result["data"].get("only"),
         "rank": place,
         "run": entry.id,
         "name": entry.name,
@@ -169,6 +176,7 @@ def _record(entry: Entry, place: int | None) -> dict[str, Any]:
         "weights": submission["weights"],
         "limits": result["limits"],
         "runner": result["runner"],
+        "jobs": results.jobs_of(result),
         "machine": result["machine"],
         "versions": result["versions"],
         "folder": entry.folder,
@@ -226,7 +234,7 @@ def detail(entry: Entry) -> str:
         ("made", f"{result['start']}, {result['duration_seconds']:.0f} s"),
         (
             "data",
-            f"{result['track']}, {result['data']['path']}, {text_table.count(result['data']['number'], 'track')}",
+            f"{result['track']}, {result['data']['path']}, {tracks_words(result['data'])}",
         ),
         ("data hash", entry.data_hash),
         ("status", result["status"] + (f" ({failed})" if (failed := failures(entry)) else "")),
@@ -241,6 +249,7 @@ def detail(entry: Entry) -> str:
         ("files", f"SHA-256 {submission['files_sha256']}"),
         *(("weights", line) for line in weights_lines(result)),
         ("limits", ", ".join(limits_words(result["limits"]))),
+        ("tracks at a time", str(results.jobs_of(result))),
         ("not in force", "; ".join((result["isolation"] or {}).get("not_in_force", [])) or "-"),
         ("machine", ", ".join(machine_words(result["machine"]))),
         ("versions", ", ".join(f"{key} {value}" for key, value in result["versions"].items())),

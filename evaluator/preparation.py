@@ -11,8 +11,9 @@ from evaluator import dataset, results, submission
 from evaluator.challenge import CHALLENGES
 from evaluator.container import container_runner
 from evaluator.dataset import Dataset, Track
-from evaluator.evaluation import RESULT_FILE, Job
+from evaluator.job import Job
 from evaluator.results import DataInfo, Plan
+from evaluator.run_folder import RESULT_FILE
 from evaluator.sandbox import REPOSITORY, Limits, ProcessRunner, Runner, Workplace
 from evaluator.submission import PRESET_VARIABLE
 
@@ -40,6 +41,7 @@ class Options:
     out: Path | None = None
     metrics: tuple[str, ...] = ("sdr",)
     resume: bool = False
+    jobs: int = 1  # tracks at a time
     keep_estimates: bool = False  # where there is no `out`; with it they are kept anyway
 
 
@@ -58,10 +60,11 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
     plan = Plan(
         track=challenge,
         submission=submission.identify(path, preset),
-        data=DataInfo(str(data.path.resolve()), len(data.tracks), digest),
+        data=DataInfo(str(data.path.resolve()), len(data.tracks), digest, options.only),
         limits=options.limits,
         metrics=options.metrics,
         runner=options.runner,
+        jobs=options.jobs,
     )
     out = _out_folder(options, plan).resolve()
     return Job(

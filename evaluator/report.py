@@ -18,6 +18,8 @@ from evaluator import (
     pages,
     published,
     reproduction,
+    results,
+    run_folder,
     run_scores,
     track_details,
 )
@@ -85,7 +87,7 @@ def _tracks(result: Mapping[str, Any]) -> tuple[Track, ...]:
 def write(page: Path, sources: Sources, audio: bool = True, progress: Progress = lambda: None) -> None:
     """Write the page, and where its audio is large, the audio into a folder beside it."""
     page.parent.mkdir(parents=True, exist_ok=True)
-    folder = audio_folder(page)
+    folder = run_folder.audio_of(page)
     shutil.rmtree(folder, ignore_errors=True)
     details = collect_details(sources, folder if audio else None, progress)
     html = render(sources, details, folder.name)
@@ -97,11 +99,6 @@ def write(page: Path, sources: Sources, audio: bool = True, progress: Progress =
 def render(sources: Sources, details: Mapping[str, Mapping[str, Any]], audio_folder_name: str) -> str:
     """The page's text, with details by track name; audio that is not in them is looked for in that folder."""
     return pages.render("report.html.j2", **_context(sources, details, audio_folder_name))
-
-
-def audio_folder(page: Path) -> Path:
-    """Where the audio of a page is, if it is not in the page."""
-    return page.with_name(f"{page.stem}_audio")
 
 
 def collect_details(
@@ -200,6 +197,8 @@ def _context(
         "setup_log": _log(entry, SETUP),
         "weights": leaderboard_view.weights_lines(result),
         "limits": leaderboard_view.limits_words(result["limits"]),
+        "jobs": results.jobs_of(result),
+        "tracks_words": leaderboard_view.tracks_words(result["data"]),
         "machine": leaderboard_view.machine_words(result["machine"]),
         "gaps": (result["isolation"] or {}).get("not_in_force", []),
         "commands": reproduction.commands(result),
@@ -229,7 +228,11 @@ def verdict(result: Mapping[str, Any]) -> Verdict:
             "All tracks worked, but under looser limits than the organisers', so this says nothing of passing"
         )
         return Verdict("unsure", text, ())
-    text = f"{len(failed)} of {number} tracks failed under stricter limits than the organisers', so they might pass"
+    counts = f"{len(failed)} of {number} tracks failed"
+    if (jobs := results.jobs_of(result)) > 1:
+        text = f"{counts} while {jobs} at a time shared the machine, so they might pass alone"
+    else:
+        text = f"{counts} under stricter limits than the organisers', so they might pass"
     return Verdict("unsure", text, tuple(reasons))
 
 
@@ -291,7 +294,7 @@ def _log(entry: Entry, name: str) -> str | None:
     if entry.folder is None:
         return None
     folder = Path(entry.folder)
-    file = folder / "setup.log" if name == SETUP else folder / "logs" / f"{name}.log"
+    file = run_folder.setup_log(folder) if name == SETUP else run_folder.track_log(folder, name)
     if not file.is_file():
         return None
     text = file.read_text(encoding="utf-8", errors="backslashreplace")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluator import text_table
+from evaluator import results, text_table
 from evaluator.sandbox import REPOSITORY, Limits
 
 OPTIONS = {
@@ -40,11 +40,22 @@ def commands(result: Mapping[str, Any]) -> list[str]:
         ]
     ) != ["sdr"]:
         arguments += ["--metrics", ",".join(metrics)]
-    if data["number"] == 1:
-        arguments += ["--only", result["tracks"][0]["name"]]
+    if results.jobs_of(result) > 1:
+        arguments += ["--jobs", str(result["jobs"])]
+    if (only := _only(result)) is not None:
+        arguments += ["--only", only]
     lines.append(shlex.join(arguments))
     lines.append(f"# the data: {text_table.count(data['number'], 'track')} with hash {data['hash']}")
     return lines
+
+
+def _only(result: Mapping[str, Any]) -> str | None:
+    """The pattern of --only; of a single track its name, where the pattern was not recorded yet."""
+    data = result["data"]
+    only = data.get("only")
+    if "only" not in data and data["number"] == 1:
+        only = result["tracks"][0]["name"]
+    return None if only is None else str(only)
 
 
 def _limits(limits: Mapping[str, Any]) -> list[str]:

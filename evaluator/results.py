@@ -51,11 +51,12 @@ class SetupResult:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """Which data; `hash` covers names and contents of the tracks that were used."""
+    """Which data; `hash` covers names and contents of the tracks that were used, those that match `only`."""
 
     path: str
     number: int
     hash: str
+    only: str | None = None  # the pattern of --only
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Plan:
     limits: Limits
     metrics: tuple[str, ...]
     runner: str
+    jobs: int = 1  # tracks at a time, which share the machine
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Result:
             else {**asdict(self.isolation), "not_in_force": list(self.isolation.gaps(self.plan.limits))},
             "metrics": list(self.plan.metrics),
             "runner": self.plan.runner,
+            "jobs": self.plan.jobs,
             "machine": dict(self.machine),
             "versions": dict(self.versions),
             "start": self.start,
@@ -149,7 +152,7 @@ def differences(item: Mapping[str, Any], plan: Plan) -> list[str]:
     wanted = json.loads(json.dumps(asdict(plan)))
     found = []
     for name, here in wanted.items():
-        there = item.get(name)
+        there = jobs_of(item) if name == "jobs" else item.get(name)
         if isinstance(here, dict) and isinstance(there, dict):
             found += [
                 f"{name}.{key}: {there.get(key)}, now {here[key]}"
@@ -185,6 +188,11 @@ def read(path: Path) -> dict[str, Any]:
     if version != SCHEMA_VERSION:
         raise ResultError(f"{path}: schema_version {version}, expected {SCHEMA_VERSION}")
     return dict(item)
+
+
+def jobs_of(item: Mapping[str, Any]) -> int:
+    """How many tracks at a time a result's run separated; one where that was not recorded yet."""
+    return int(item.get("jobs", 1))
 
 
 def write(path: Path, item: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ A runner judges nothing about estimates: it says whether the submission finished
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from typing import Any, Literal, Protocol
 
 from evaluator.launch import WorkerSpec
 from evaluator.limits import Isolation, Limits, effective_memory_bytes, gib
-from evaluator.session import ANSWER_SECONDS, REPOSITORY, Launcher, SandboxError, Session
+from evaluator.session import ANSWER_SECONDS, REPOSITORY, Cancelled, Launcher, SandboxError, Session
 
 __all__ = [
     "OWN_WRAPPER",
     "REPOSITORY",
     "THREAD_VARIABLES",
     "WORKER",
+    "Cancelled",
     "Isolation",
     "Launcher",
     "Limits",
@@ -62,7 +64,8 @@ class Outcome:
 class Runner(Protocol):
     """Runs one submission: `start` constructs it, `separate` has it do a track, `close` ends it.
 
-    After an outcome other than ok the submission has been ended and `start` must be called again.
+    After an outcome other than ok the submission has been ended and `start` must be called again. `cancel` is for
+    another thread: what `start` or `separate` waits for is given up, and they raise Cancelled, now and from then on.
     """
 
     @property
@@ -72,13 +75,15 @@ class Runner(Protocol):
     def start(self) -> Outcome: ...
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome: ...
     def close(self) -> None: ...
+    def cancel(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """The folders a submission is given: mixtures to read, predictions to write, scratch space."""
+    """The folders a session is given: mixtures to read, predictions to write, scratch space."""
 
     root: Path
+    number: int = 0  # of the sessions side by side, counted from 0
 
     @property
     def mixtures(self) -> Path:
@@ -110,6 +115,7 @@ class SessionRunner:
         self._limits = limits
         self._isolation: Isolation | None = None
         self._session: Session | None = None
+        self._cancelled = threading.Event()
 
     @property
     def isolation(self) -> Isolation | None:
@@ -120,12 +126,14 @@ class SessionRunner:
         """Import and construct the submission; raises SandboxError where not even a process can be had."""
         self.close()
         self._session = Session(self._launcher, self._spec)
+        self._raise_if_cancelled()  # from here on `cancel` finds the session
         described = self._session.expect("isolation", self._launcher.start_seconds)
         self._isolation = Isolation(runner=self._launcher.runner, **described)
         return self._await("ready", self._limits.setup_seconds, "setup")
 
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
         """Have the wrapper read, separate and write the staged track `folder`."""
+        self._raise_if_cancelled()
         if self._session is None:
             raise SandboxError("separate was called without a running submission; call start first")
         self._session.send({"op": "separate", "folder": folder})
@@ -136,6 +144,16 @@ class SessionRunner:
         if self._session is not None:
             self._session.end(min(self._limits.grace_seconds, CLOSE_GRACE_SECONDS))
             self._session = None
+
+    def cancel(self) -> None:
+        """From another thread: have `start` or `separate` raise Cancelled; `close` is still to be called."""
+        self._cancelled.set()
+        if (session := self._session) is not None:
+            session.cancel()
+
+    def _raise_if_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
 
     def _await(self, awaited: str, limit_seconds: float | None, what: str) -> Outcome:
         """Wait for the worker's event `awaited`; on anything else end it and say what happened."""
@@ -186,7 +204,7 @@ class ProcessRunner(SessionRunner):
         protected: Sequence[Path] = (),
         without: Sequence[str] = (),
     ) -> None:
-        cores = _cores(limits.cpus)
+        cores = _cores(limits.cpus, workplace.number)
         threads = limits.cpus if cores is None else len(cores)
         spec = WorkerSpec(
             command=[
@@ -228,11 +246,15 @@ def _verdict(
     return "crashed", f"exited with code {ended['code']} during {what}"
 
 
-def _cores(count: int | None) -> list[int] | None:
-    """The first `count` of the cores we may use; None where the system has no affinity, or no limit is set."""
+def _cores(count: int | None, number: int) -> list[int] | None:
+    """The cores of a session: the first `count` of ours for session 0, the next for 1, and so on, in a circle.
+
+    None where the system has no affinity, or no limit is set.
+    """
     if count is None or not hasattr(os, "sched_getaffinity"):
         return None
-    return sorted(os.sched_getaffinity(0))[:count]
+    ours = sorted(os.sched_getaffinity(0))
+    return sorted({ours[(number * count + index) % len(ours)] for index in range(count)})
 
 
 def _environment(

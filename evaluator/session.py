@@ -25,6 +25,10 @@ class SandboxError(Exception):
     """The sandbox itself failed; says nothing about the submission."""
 
 
+class Cancelled(Exception):  # noqa: N818 (nothing went wrong)
+    """Another thread has asked for an end of what was waited for."""
+
+
 @dataclass(frozen=True)
 class Launcher:
     """The process that looks after a worker (see `Session`), and how long it may take to have one started."""
@@ -53,8 +57,9 @@ class Session:
         )
         assert self._keeper.stdout is not None
         assert self._keeper.stderr is not None
-        self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[dict[str, Any] | Cancelled | None] = queue.SimpleQueue()
         self._exited: dict[str, Any] | None = None
+        self._ending = False
         self.log = OutputLog(os.dup(self._keeper.stderr.fileno()))
         self._keeper.stderr.close()
         threading.Thread(target=self._read_events, daemon=True).start()
@@ -77,7 +82,10 @@ class Session:
             self._keeper.stdin.flush()
 
     def next_event(self, names: set[str], timeout_seconds: float | None) -> dict[str, Any] | None:
-        """The next event of one of these names, or None when the time is over; SandboxError without a keeper."""
+        """The next event of one of these names, or None when the time is over.
+
+        Raises SandboxError where the keeper has gone, and Cancelled, once, after `cancel`.
+        """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
             remaining = None if deadline is None else max(deadline - time.monotonic(), 0)
@@ -85,6 +93,10 @@ class Session:
                 event = self._events.get(timeout=remaining)
             except queue.Empty:
                 return None
+            if isinstance(event, Cancelled):
+                if self._ending:  # which is what was asked for
+                    continue
+                raise event
             if event is None:
                 self._events.put(None)  # so that this shows whenever an event is waited for
                 raise SandboxError(f"the keeper process ended unexpectedly: {self.log.take()[-2000:]}")
@@ -92,6 +104,10 @@ class Session:
                 self._exited = event
             if event["event"] in names:
                 return event
+
+    def cancel(self) -> None:
+        """Have the thread that waits for an event, now or next, raise Cancelled."""
+        self._events.put(Cancelled())
 
     def expect(self, name: str, timeout_seconds: float) -> dict[str, Any]:
         """The fields of the next event `name`; SandboxError where something else comes or nothing."""
@@ -109,6 +125,7 @@ class Session:
 
     def end(self, grace_seconds: float) -> dict[str, Any]:
         """End the worker and its descendants, and the keeper; returns the "exited" event, or what is like it."""
+        self._ending = True
         if self._exited is None:
             self.send({"op": "end", "grace_seconds": grace_seconds})
             with suppress(SandboxError):  # the keeper has gone, and its worker with it

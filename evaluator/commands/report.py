@@ -11,8 +11,7 @@ from evaluator.commands import Subparsers
 from evaluator.display import BAR
 from evaluator.leaderboard import Store
 from evaluator.report import Sources
-
-PAGE = "report.html"
+from evaluator.run_folder import REPORT_PAGE
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -27,7 +26,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "wanted", metavar="RUN", help="beginning of its id, its folder or result file, or latest"
     )
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="baseline, or result, to compare with")
-    parser.add_argument("--page", type=Path, metavar="FILE", help=f"default: {PAGE} in the run's folder")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help=f"default: {REPORT_PAGE} in the run's folder"
+    )
     parser.add_argument(
         "--no-audio", action="store_true", help="leave the sound out, which is most of the page"
     )
@@ -37,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def _report(given: Namespace) -> int:
     entry = leaderboard.locate(given.wanted, Store())
     before = None if given.baseline is None else baseline.read(given.baseline)
-    page = given.page or Path(entry.folder or ".") / PAGE
+    page = given.page or Path(entry.folder or ".") / REPORT_PAGE
     sources = report.gather(entry, before, baseline.DEFAULT_TOLERANCE_DB)
     write(page, sources, not given.no_audio)
     print(page)

@@ -19,15 +19,18 @@ def result(
     number: int | None = None,
     limits: Limits | None = None,
     start: str = "2026-01-02T03:04:05+00:00",
+    only: str | None = None,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """The JSON of a run on the music track; `number` is how many tracks there are, those not run included."""
     plan = Plan(
         track="music",
         submission=Identity("/somewhere/submission", COMMIT, False, "f" * 64, preset),
-        data=DataInfo("/somewhere/data/music", number or len(tracks), data_hash),
+        data=DataInfo("/somewhere/data/music", number or len(tracks), data_hash, only),
         limits=limits or Limits(),
         metrics=("sdr",),
         runner="process",
+        jobs=jobs,
     )
     made = Result(
         plan=plan,

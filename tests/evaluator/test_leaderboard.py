@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from evaluator import __main__, leaderboard, published
+from evaluator import __main__, dataset, leaderboard, leaderboard_view, published, reproduction
 from evaluator.leaderboard import MIGRATIONS, LeaderboardError, Store
 from evaluator.results import ResultError
 from evaluator.sandbox import REPOSITORY, Limits
-from tests.evaluator import made_results
+from tests.evaluator import audio, made_results
 
 WRITER = """
 import sys
@@ -151,6 +151,35 @@ def test_ranking_keeps_data_apart_and_puts_the_best_first() -> None:
     groups = leaderboard.rank(store_of(low, failed, other, high).entries())
     assert [[entry.result for entry in group.ranked] for group in groups] == [[high, low], [other]]
     assert [entry.result for entry in groups[0].unranked] == [failed]
+
+
+def test_a_part_of_the_data_has_a_ranking_of_its_own_that_says_so(tmp_path: Path) -> None:
+    audio.write_music(tmp_path / "data", {"a": 1000, "b": 1000})
+    data = {only: dataset.load(tmp_path / "data", only).tracks for only in (None, "a")}
+    whole, part = (
+        made_results.result(
+            {track.name: 1.0 if only is None else 9.0 for track in tracks},
+            data_hash=dataset.content_hash(tracks),
+            only=only,
+        )
+        for only, tracks in data.items()
+    )
+    groups = leaderboard.rank(store_of(whole, part).entries())
+    assert [[entry.result for entry in group.ranked] for group in groups] == [[whole], [part]]
+    assert [leaderboard_view.title(group).partition(", data ")[0] for group in groups] == [
+        "music, data/music: 2 tracks",
+        "music, data/music: 1 track (--only a)",
+    ]
+
+
+def test_a_failure_beside_other_tracks_says_nothing_of_passing() -> None:
+    assert leaderboard.would_pass(made_results.result({"a": 1.0, "b": "timeout"}, jobs=2)) == "unknown"
+    assert leaderboard.would_pass(made_results.result({"a": 1.0}, jobs=2)) == "yes"
+
+
+def test_repeating_a_part_of_the_data_with_several_at_a_time() -> None:
+    (*_, command, _) = reproduction.commands(made_results.result({"a": 1.0, "b": 1.0}, only="[ab]", jobs=2))
+    assert command.endswith("--jobs 2 --only '[ab]'")
 
 
 def test_sorting_by_a_stem() -> None:

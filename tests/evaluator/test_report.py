@@ -137,6 +137,7 @@ def test_tables_have_captions_and_their_headings_scopes(run: Entry, tmp_path: Pa
         ({"a": 1.0, "b": "timeout"}, {}, "bad", "would not have passed: 1 of 2 tracks failed"),
         ({"a": 1.0}, {"limits": Limits(time_factor=None)}, "unsure", "says nothing of passing"),
         ({"a": "timeout"}, {"limits": Limits(time_factor=0.1)}, "unsure", "stricter limits"),
+        ({"a": "timeout"}, {"jobs": 2}, "unsure", "2 at a time shared the machine"),
         ({"a": 1.0}, {"number": 3}, "unsure", "Not finished: 1 of 3 tracks"),
     ],
 )

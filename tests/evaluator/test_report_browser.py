@@ -14,7 +14,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from evaluator import leaderboard, leaderboard_view, report
+from evaluator import leaderboard, leaderboard_view, report, run_folder
 from evaluator.leaderboard import Entry, Store
 from tests.evaluator import made_results, made_runs
 
@@ -192,17 +192,18 @@ def test_a_track_plays_and_the_switch_keeps_the_position(visit: Open, page: Path
         "residual",
     }
     for source, name in (("reference", "bass/reference"), ("mixture", "mixture"), ("error", "bass/error")):
-        before, began = playing(driver)["position"], time.monotonic()
+        began, before = time.monotonic(), playing(driver)["position"]
         choose(track, source)
         wait(driver, lambda name=name: heard(driver) == [name])  # type: ignore[misc]
-        passed = time.monotonic() - began
         after = playing(driver)["position"]
+        passed = time.monotonic() - began  # from before the first look to after the last
         assert before <= after <= before + passed + MARGIN_SECONDS
     driver.execute_script("Player.playing.seek(1.0)")
-    before, began = playing(driver)["position"], time.monotonic()
+    began, before = time.monotonic(), playing(driver)["position"]
     choose(track, "vocals")
     wait(driver, lambda: heard(driver) == ["vocals/error"])
-    assert 1.0 <= playing(driver)["position"] <= before + time.monotonic() - began + MARGIN_SECONDS
+    after = playing(driver)["position"]
+    assert 1.0 <= after <= before + time.monotonic() - began + MARGIN_SECONDS
 
 
 def test_what_is_played_is_the_signal_of_that_name(visit: Open, page: Path) -> None:
@@ -278,7 +279,7 @@ def test_audio_that_is_gone_is_said_to_be_so(
     monkeypatch.setattr(report, "INLINE_BYTES", 0)
     path = tmp_path / "page.html"
     report.write(path, report.gather(run, None, 0.02))
-    shutil.rmtree(report.audio_folder(path))
+    shutil.rmtree(run_folder.audio_of(path))
     driver = visit(path)
     track = open_track(driver, 0)
     track.find_element(By.CSS_SELECTOR, ".transport button").click()
@@ -308,11 +309,11 @@ def test_a_hundred_tracks(visit: Open, run: Entry, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
     began = time.monotonic()
     driver = visit(tmp_path / "page.html")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60  # a second or two on a free machine
     assert driver.find_elements(By.CSS_SELECTOR, ".view") == []
     began = time.monotonic()
     open_track(driver, 99)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30  # tenths of a second
 
 
 def test_the_leaderboard_page(visit: Open, tmp_path: Path) -> None:

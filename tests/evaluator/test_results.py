@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import display, machine, results
+from evaluator import dataset, display, machine, results
 from evaluator.results import DataInfo, Plan, Result, ResultError, SetupResult, TrackResult
 from evaluator.sandbox import Isolation, Limits, effective_memory_bytes
 from evaluator.submission import Identity
+from tests.evaluator import audio
 
 STEMS = ("bass", "drums", "other", "vocals")
 PLAN = Plan(
@@ -60,7 +61,7 @@ def test_json_has_all_that_is_needed_to_repeat_the_run() -> None:
     assert item["submission"]["preset"] == "mdx-c"
     assert item["submission"]["requested_preset"] is None
     assert item["submission"]["weights"] == [{"name": "x", "sha256": "ff"}]
-    assert item["data"] == {"path": "/data", "number": 2, "hash": "4567"}
+    assert item["data"] == {"path": "/data", "number": 2, "hash": "4567", "only": None}
     assert item["limits"]["time_factor"] == 1.57
     assert item["isolation"]["memory"] == "cgroup v2"
     assert item["tracks"][0]["bss_eval_sdr"]["bass"] is None
@@ -111,6 +112,37 @@ def test_verdicts() -> None:
     assert display.verdict(replace(RESULT, tracks=(GOOD,))) == "Incomplete: 1 of 2 tracks were separated."
     unlimited = replace(RESULT, plan=replace(PLAN, limits=Limits(time_factor=None)))
     assert "without limits, so this says nothing of passing: 7.000 dB" in display.verdict(unlimited)
+
+
+def test_the_verdict_says_that_limits_were_shared() -> None:
+    shared = replace(RESULT, plan=replace(PLAN, jobs=3))
+    assert display.verdict(shared).startswith(display.verdict(RESULT))
+    assert display.verdict(shared).endswith(
+        " 3 tracks at a time shared the machine and so its limits: confirm the times with --jobs 1."
+    )
+
+
+def test_a_part_of_the_data_is_on_record() -> None:
+    part = replace(RESULT, plan=replace(PLAN, data=replace(PLAN.data, only="[ab]")))
+    assert (RESULT.to_json()["data"]["only"], part.to_json()["data"]["only"]) == (None, "[ab]")
+    assert results.differences(RESULT.to_json(), part.plan) == ["data.only: None, now [ab]"]
+
+
+def test_the_bar_shows_what_is_separated_at_a_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = dataset.load(audio.write_music(tmp_path, {"a": 44100, "b": 44100, "c": 44100}))
+    bar = display.ProgressBar(data, jobs=2)
+    for track in data.tracks[:2]:
+        bar.separating(track, 30.0)
+    bar.separated(data.tracks[0])
+    bar.finished(data.tracks[0], replace(GOOD, seconds=10.0, audio_seconds=1.0), [])
+    bar.separating(data.tracks[2], 30.0)
+    bar.close()
+    shown = capsys.readouterr().err
+    assert "a 0 of at most 30 s (and 1 more) |" in shown
+    assert "b 0 of at most 30 s (and 1 more) |" in shown
+    assert "left 00:10" in shown  # 2 s of audio, 10 s each, two at a time
 
 
 def test_the_footer_says_which_limits_were_not_in_force() -> None:

@@ -42,10 +42,10 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
 
 
-def wait_for_a_track(path: Path) -> None:
-    """Return when a track is recorded in the result file; scoring may lag behind separation."""
+def wait_for_tracks(path: Path, number: int = 1) -> None:
+    """Return when that many tracks are recorded in the result file; scoring may lag behind separation."""
     deadline = time.monotonic() + 90
-    while not json.loads(path.read_text())["tracks"] and time.monotonic() < deadline:
+    while len(json.loads(path.read_text())["tracks"]) < number and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
@@ -161,7 +161,7 @@ def test_ending_the_evaluator_ends_everything_and_keeps_what_is_done(
         arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as evaluator:
         assert processes.wait_until(marker, present=True)
-        wait_for_a_track(tmp_path / "out" / "result.json")
+        wait_for_tracks(tmp_path / "out" / "result.json")
         evaluator.send_signal(number)
         _, errors = evaluator.communicate(timeout=120)
     assert processes.wait_until(marker, present=False)
@@ -172,6 +172,44 @@ def test_ending_the_evaluator_ends_everything_and_keeps_what_is_done(
     kept = json.loads((tmp_path / "out" / "result.json").read_text())
     assert kept["status"] == "incomplete"
     assert [track["name"] for track in kept["tracks"]] == ["a"]
+
+
+def test_several_tracks_at_a_time_give_the_same_result(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "raises")
+    alone = run(arguments)
+    whole = json.loads((tmp_path / "out" / "result.json").read_text())
+    together = run([*arguments, "--jobs", "2"])
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (alone.returncode, together.returncode) == (1, 1)
+    verdict = alone.stdout.splitlines()[-1]
+    assert together.stdout.splitlines()[-1] == (
+        f"{verdict} 2 tracks at a time shared the machine and so its limits: confirm the times with --jobs 1."
+    )
+    assert (whole["jobs"], result["jobs"]) == (1, 2)
+    for item in (whole, result):
+        del item["jobs"], item["isolation"]
+    assert without_times(result) == without_times(whole)
+    assert sorted(os.listdir(tmp_path / "out" / "logs")) == ["a.log", "trap.log", "well.log"]
+
+
+@linux
+def test_an_interruption_ends_all_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = f"3602.{os.getpid()}"
+    monkeypatch.setenv("SDX_TEST_MARKER", marker)
+    arguments = [*command(tmp_path, "sleeps_in_a_grandchild"), "--jobs", "2"]
+    shutil.copytree(tmp_path / "data" / "trap", tmp_path / "data" / "also a trap")
+    with subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as evaluator:
+        assert processes.wait_until(marker, present=True)
+        wait_for_tracks(tmp_path / "out" / "result.json")
+        evaluator.send_signal(signal.SIGINT)
+        _, errors = evaluator.communicate(timeout=120)
+    assert evaluator.returncode == 130, errors
+    assert processes.wait_until(marker, present=False)
+    assert processes.wait_until(str(tmp_path / "sleeps_in_a_grandchild"), present=False)
+    kept = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (kept["status"], [track["name"] for track in kept["tracks"]]) == ("incomplete", ["a"])
 
 
 def test_a_run_is_not_resumed_with_other_code(tmp_path: Path) -> None:
