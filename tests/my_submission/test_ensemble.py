@@ -1,4 +1,4 @@
-"""Cascades follow arXiv 2305.07489, section 3, with stub networks whose outputs are known, and nothing runs that nobody needs."""
+"""Cascades follow arXiv 2305.07489, section 3, with stub networks of known outputs; what nobody needs is not run."""
 
 from collections import Counter
 from pathlib import Path

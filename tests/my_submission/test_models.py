@@ -140,7 +140,7 @@ def mdx_net(folder: Path) -> ChunkModel:
 
 
 def published_mdx_scheme(model: ChunkModel, signal: Tensor) -> Tensor:
-    """As the released code has it: n_fft/2 of padding at both ends, chunks of 261,120 samples, n_fft/2 trimmed off."""
+    """As the released code: n_fft/2 of padding at both ends, chunks of 261,120 samples, n_fft/2 trimmed off."""
     trim, chunk_samples = 3840, 261_120
     kept = chunk_samples - 2 * trim
     missing = -signal.shape[-1] % kept

@@ -1,4 +1,4 @@
-"""Presets: the published ensembles are what arXiv 2305.07489, section 3, says, and every mistake has one clear sentence."""
+"""Presets: the published ensembles are those of arXiv 2305.07489, section 3; every mistake has one clear sentence."""
 
 from pathlib import Path
 from typing import Any

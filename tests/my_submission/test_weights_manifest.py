@@ -1,4 +1,4 @@
-"""The manifest: what ships is what the authors released and published hashes of, and whatever is wrong in one is named."""
+"""The manifest: what ships is what the authors published, and whatever is wrong in one is named."""
 
 from pathlib import Path
 
