@@ -1,4 +1,4 @@
-"""The published ensembles as their authors ran them: FACTS 3 with public packages and nothing clever.
+"""The published ensembles as their authors ran them: their schedule with public packages and nothing clever.
 
 `demucs.apply.apply_model` in float32, one chunk at a time, whole bags (all four experts of htdemucs_ft, whether their
 stem is used or not), ONNX Runtime on host arrays chunk by chunk with all cores on each. It shares no code with

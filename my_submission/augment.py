@@ -15,7 +15,7 @@ Reader = Callable[[int, int], Tensor]
 
 
 class Polarity(StrEnum):
-    """Which polarities of the input a model is run on (FACTS 3): x, −x, or the mean of both."""
+    """Which polarities of the input a model is run on (arXiv 2305.07489): x, −x, or the mean of both."""
 
     PLAIN = "plain"
     INVERTED = "inverted"
