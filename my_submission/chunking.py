@@ -56,11 +56,16 @@ class Chunk:
 
 
 def plan_chunks(track_samples: int, geometry: Geometry, overlap: float) -> list[Chunk]:
-    """The chunks of a track in order, one every hop (the grid of `demucs.apply.apply_model`, tail included)."""
+    """The chunks of a track in order (the grid of `demucs.apply.apply_model`, tail included)."""
     return [
         _chunk_at(offset, track_samples, geometry)
-        for offset in range(0, track_samples, geometry.hop_samples(overlap))
+        for offset in chunk_offsets(track_samples, geometry, overlap)
     ]
+
+
+def chunk_offsets(track_samples: int, geometry: Geometry, overlap: float) -> range:
+    """Where the chunks of a track begin: one every hop."""
+    return range(0, track_samples, geometry.hop_samples(overlap))
 
 
 def _chunk_at(offset: int, track_samples: int, geometry: Geometry) -> Chunk:

@@ -19,6 +19,7 @@ from my_submission.chunking import (
     Chunk,
     Geometry,
     Reader,
+    chunk_offsets,
     overlap_add,
     plan_chunks,
     triangular_window,
@@ -107,6 +108,8 @@ class ModelPool:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        checkpoints = list(checkpoints)
+        self.kinds = {checkpoint.name: network_kind(checkpoint) for checkpoint in checkpoints}
         self._models = {
             checkpoint.name: load_model(checkpoint, paths[checkpoint.name], device, dtype)
             for checkpoint in checkpoints
@@ -114,6 +117,12 @@ class ModelPool:
 
     def get(self, name: str) -> ChunkModel:
         return self._models[name]
+
+
+def network_kind(checkpoint: Checkpoint) -> str:
+    """Equal for checkpoints whose networks do the same work."""
+    parameters = sorted(checkpoint.parameters.items())
+    return f"{checkpoint.architecture} {len(checkpoint.sources)} {parameters}"
 
 
 def load_model(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> ChunkModel:
@@ -179,7 +188,7 @@ def lookahead_samples(geometry: Geometry, overlap: float, schedule: Schedule) ->
 
 def count_chunks(geometry: Geometry, track_samples: int, augmentation: Augmentation, overlap: float) -> int:
     """How many chunks `estimate_track` computes."""
-    return len(plan_chunks(track_samples + augmentation.delay_samples, geometry, overlap))
+    return len(chunk_offsets(track_samples + augmentation.delay_samples, geometry, overlap))
 
 
 def _run_batches(

@@ -87,13 +87,17 @@ def input_factors(step: Step) -> dict[str, float]:
 
 def finish_step(step: Step, sums: Stems, signal: Tensor) -> Stems:
     """What a step makes of its input and its passes' weighted sums, all (…, samples): the last, linear part of it."""
-    stems = {stem: sums[stem] + factor * signal for stem, factor in input_factors(step).items()}
+    return complete_step(
+        step, {stem: sums[stem] + factor * signal for stem, factor in input_factors(step).items()}, signal
+    )
+
+
+def complete_step(step: Step, stems: Stems, signal: Tensor) -> Stems:
+    """What a step makes of its input and of its members' weighted means."""
     residual = signal - sum(stems.values())
     if step.consistency:
-        stems = {stem: estimate + residual / len(stems) for stem, estimate in stems.items()}
-    if step.residual is not None:
-        stems[step.residual] = residual
-    return stems
+        return {stem: estimate + residual / len(stems) for stem, estimate in stems.items()}
+    return stems if step.residual is None else {**stems, step.residual: residual}
 
 
 def total_weight(step: Step, stem: str) -> float:

@@ -1,7 +1,8 @@
 """The challenge's interface to an ensemble: (samples, channels) arrays in and out, any rate, mono or stereo."""
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -20,11 +21,13 @@ from my_submission.audio import (
     to_stereo,
 )
 from my_submission.chunking import Reader, reader
+from my_submission.costs import measure_costs
 from my_submission.ensemble import Ensemble, Progress
 from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
 from my_submission.preset import INSTRUMENTS, PresetError, checkpoint_rows
 from my_submission.preset_reader import load_preset
 from my_submission.streaming import at_mixture_rate
+from my_submission.timed import TimedEnsemble, check_limit_factor
 from my_submission.weights import require
 from my_submission.weights.store import sha256_of
 
@@ -41,6 +44,10 @@ class SeparationModel:
     overlap, shifts: used in every member in place of the preset's.
     seed: of the shift trick's delays.
     verify_weights: compare every file with the manifest's size and hash before it is opened.
+    fast: take all of the preset's economies.
+    time_limit_factor: plan to be done within so many seconds a second of audio, the challenge's 1.57 for example:
+        the models' speed is measured here and now, and the preset's economies are taken, in their order, as far as a
+        track needs them (`timed.TimedEnsemble`). Without it none is ever taken.
     download: fetch weights that are missing; by default only where the environment has SDX_DOWNLOAD=1.
     progress: called with (work done, work in all) while a track is separated.
 
@@ -62,6 +69,8 @@ class SeparationModel:
         shifts: int | None = None,
         seed: int = 0,
         verify_weights: bool = True,
+        fast: bool = False,
+        time_limit_factor: float | None = None,
         download: bool | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -70,6 +79,9 @@ class SeparationModel:
             raise PresetError(
                 f"preset {loaded.name}: expected one for the {self.track} track, found track: {loaded.track}"
             )
+        check_limit_factor(time_limit_factor)
+        taken = loaded.economies if fast else ()
+        loaded = loaded.economised(len(taken))
         torch_device = resolve_device(device)
         dtype = resolve_precision(precision, torch_device)
         checkpoints = checkpoint_rows(loaded)
@@ -81,7 +93,13 @@ class SeparationModel:
             verify=verify_weights,
         )
         models = ModelPool(checkpoints, paths, torch_device, dtype)
-        self._ensemble = Ensemble(loaded, models, seed, Schedule.for_device(torch_device))
+        schedule = Schedule.for_device(torch_device)
+        self._ensemble = Ensemble(loaded, models, seed, schedule)
+        self._economies = [str(economy) for economy in taken]
+        self._timed: TimedEnsemble | None = None
+        if time_limit_factor is not None:
+            costs = measure_costs(models, schedule)
+            self._timed = TimedEnsemble(loaded, models, seed, costs, time_limit_factor)
         self._paths = paths
         self._device, self._precision = torch_device, dtype
         self._progress = progress
@@ -117,7 +135,8 @@ class SeparationModel:
             ],
             "device": str(self._device),
             "precision": str(self._precision).removeprefix("torch."),
-            "economies": [],
+            "time_limit_factor": self._timed.limit_factor if self._timed else None,
+            "economies": [*self._economies, *(self._timed.economies if self._timed else [])],
         }
 
     def raise_aicrowd_error(self, msg: str) -> NoReturn:
@@ -133,25 +152,32 @@ class SeparationModel:
         Returns the stems as float32 arrays (samples, channels) with the mixture's length and channels, and the
         mixture's sample rate for each. Raises ValueError for input that is none of this, or holds NaN or infinity.
         """
+        began = time.monotonic()
         check_sample_rate(sample_rate)
         mixture = signal_from_array(mixed_sound_array)
-        stems = self._separate(mixture, int(sample_rate))
+        stems = self._separate(mixture, int(sample_rate), began)
         arrays = {stem: array_from_signal(stems[stem]) for stem in self.instruments}
         return arrays, dict.fromkeys(self.instruments, int(sample_rate))
 
-    def _separate(self, mixture: Tensor, sample_rate: int) -> Stems:
+    def _separate(self, mixture: Tensor, sample_rate: int, began: float) -> Stems:
         stems = {stem: torch.zeros_like(mixture) for stem in self.instruments}
         if not mixture.any():
             return stems
         channels, samples = mixture.shape
         model_input = resample(to_stereo(mixture), sample_rate, MODEL_SAMPLE_RATE)
-        blocks = self.stream(reader(model_input), model_input.shape[-1], self._progress)
+        blocks = self._blocks(model_input, began)
         for start, block in at_mixture_rate(
             blocks, reader(mixture), channels, samples, sample_rate, consistent=self.mixture_consistent
         ):
             for stem, piece in block.items():
                 stems[stem][:, start : start + piece.shape[-1]] = piece
         return stems
+
+    def _blocks(self, model_input: Tensor, began: float) -> Iterable[tuple[int, Stems]]:
+        if self._timed is None:
+            return self.stream(reader(model_input), model_input.shape[-1], self._progress)
+        spent_seconds = time.monotonic() - began
+        return [(0, self._timed.separate(model_input, self._progress, spent_seconds))]
 
 
 class MusicSeparationModel(SeparationModel):

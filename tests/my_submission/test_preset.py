@@ -240,3 +240,77 @@ def test_files_that_are_no_plain_yaml(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(PresetError, match="cannot be read as YAML"):
         load_preset(path)
+
+
+ECONOMISED = """
+track: cinematic
+steps:
+  - name: all
+    input: mixture
+    stems: [dialog, effect, music]
+    overlap: 0.5
+    polarity: both
+    members: [{model: dnr_a778de4a}, {model: dnr_dbb4db15, shifts: 2, polarity: plain}]
+economies:
+"""
+
+
+def economised(folder: Path, *economies: str) -> Preset:
+    path = folder / "cheap.yaml"
+    path.write_text(ECONOMISED + "".join(f"  - {economy}\n" for economy in economies))
+    return load_preset(path)
+
+
+def test_economies_are_taken_one_on_top_of_the_other(tmp_path: Path) -> None:
+    preset = economised(
+        tmp_path,
+        "{step: all, polarity: inverted}",
+        "{step: all, model: dnr_dbb4db15, shifts: 1}",
+        "{step: all, overlap: 0.1}",
+        "{step: all, drop: dnr_dbb4db15}",
+    )
+    settings = [
+        [
+            (m.polarity.value, m.shifts, m.overlap, bool(m.weights))
+            for m in preset.economised(n).steps[0].members
+        ]
+        for n in range(5)
+    ]
+    assert settings == [
+        [("both", 0, 0.5, True), ("plain", 2, 0.5, True)],
+        [("inverted", 0, 0.5, True), ("plain", 2, 0.5, True)],
+        [("inverted", 0, 0.5, True), ("plain", 1, 0.5, True)],
+        [("inverted", 0, 0.1, True), ("plain", 1, 0.1, True)],
+        [("inverted", 0, 0.1, True), ("plain", 1, 0.1, False)],
+    ]
+    assert preset.economised(4).checkpoints == ("dnr_a778de4a",)
+    assert [str(economy) for economy in preset.economies] == [
+        "all: all members with polarity inverted",
+        "all: dnr_dbb4db15 with shifts 1",
+        "all: all members with overlap 0.1",
+        "all: without dnr_dbb4db15",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("economies", "message"),
+    [
+        (["{step: one, overlap: 0}"], r"cheap.yaml: economies\[0\].step: found 'one'; allowed: all"),
+        (["{step: all}"], "expected one of drop, overlap, polarity, shifts, found none"),
+        (["{step: all, overlap: 0, shifts: 1}"], "found overlap and shifts"),
+        (["{step: all, weight: 0}"], "unknown key 'weight'"),
+        (["{step: all, overlap: 0.5}"], r"economies\[0\]: saves nothing that is not saved already"),
+        (["{step: all, overlap: 1}"], r"economies\[0\].overlap: expected a fraction from 0 to 0.99, found 1"),
+        (["{step: all, shifts: -1}"], r"economies\[0\].shifts: expected a whole number"),
+        (["{step: all, polarity: both}"], r"economies\[0\].polarity: found 'both'; allowed: inverted, plain"),
+        (["{step: all, drop: htdemucs}"], r"economies\[0\].drop: found 'htdemucs'; allowed: dnr_"),
+        (["{step: all, drop: dnr_a778de4a, model: dnr_dbb4db15}"], "economies.0..model: with drop"),
+        (
+            ["{step: all, drop: dnr_a778de4a}", "{step: all, drop: dnr_dbb4db15}"],
+            r"economies\[1\]: leaves no member for 'dialog' in the step 'all'",
+        ),
+    ],
+)
+def test_wrong_economies(tmp_path: Path, economies: list[str], message: str) -> None:
+    with pytest.raises(PresetError, match=message):
+        economised(tmp_path, *economies)

@@ -9,6 +9,7 @@ import pytest
 
 from my_submission import CinematicSeparationModel, MusicSeparationModel
 from my_submission.preset import PresetError
+from my_submission.preset_reader import load_preset
 from my_submission.weights import MissingWeights
 
 Array = Any
@@ -156,6 +157,40 @@ def test_provenance_is_json_and_names_every_file(music: MusicSeparationModel) ->
     assert len(record["weights"]) == 9
     assert all(len(row["sha256"]) == 64 for row in record["weights"])
     assert (record["device"], record["precision"]) == ("cpu", "float32")
+
+
+def test_fast_takes_all_economies_and_loads_only_what_is_left(small_weights: Path) -> None:
+    model = MusicSeparationModel(
+        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", fast=True
+    )
+    record = model.provenance()
+    assert [row["name"] for row in record["weights"]] == ["Kim_Vocal_1", "htdemucs"]
+    assert record["economies"] == [str(economy) for economy in load_preset("mdx-c").economies]
+    mixture = noise(5_000)
+    arrays, _ = model.separate_music_file(mixture, 44_100)
+    assert np.abs(total(arrays) - mixture).max() < 1e-6
+
+
+@pytest.mark.parametrize("rate", [44_100, 32_000])
+def test_a_generous_limit_changes_nothing_and_a_hopeless_one_is_kept_to_as_well_as_can_be(
+    music: MusicSeparationModel, small_weights: Path, rate: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixture = noise(5_000)
+    expected, _ = music.separate_music_file(mixture, rate)
+    for factor in (1e6, 1e-3):
+        model = MusicSeparationModel(
+            preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", precision="fp32",
+            overlap=0.0, shifts=0, time_limit_factor=factor,
+        )  # fmt: skip
+        assert ("tracks will be late" in caplog.text) == (factor < 1)
+        arrays, _ = model.separate_music_file(mixture, rate)
+        assert np.abs(total(arrays) - mixture).max() < 1e-6
+        if factor > 1:
+            assert model.provenance()["economies"] == []
+            for stem, array in expected.items():
+                np.testing.assert_allclose(arrays[stem], array, atol=1e-6)
+    assert model.provenance()["time_limit_factor"] == 1e-3
+    assert "vocals: without Kim_Inst" in model.provenance()["economies"]
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])

@@ -1,0 +1,72 @@
+"""What models cost on this machine: measured on a few chunks, then foretold for any pass."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from my_submission.augment import Augmentation
+from my_submission.chunking import Geometry, reader
+from my_submission.inference import ChunkModel, ModelPool, Schedule, count_chunks, estimate_track
+from my_submission.passes import Pass
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], float]
+
+MEASURED_SECONDS = 0.5
+"""Quick networks are run again until so much time has passed, and no more often than MOST_ROUNDS."""
+MOST_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds that a chunk of each checkpoint takes when as many run side by side as the schedule allows."""
+
+    chunk_seconds: Mapping[str, float]
+    geometries: Mapping[str, Geometry]
+    schedule: Schedule
+
+    def seconds(self, passes: Iterable[Pass], samples: int) -> float:
+        """What passes over a track of `samples` take, one after the other."""
+        return sum(self.pass_seconds(one, samples) for one in passes)
+
+    def pass_seconds(self, one: Pass, samples: int) -> float:
+        """A round of chunks that is not full is taken to last as long as a full one."""
+        chunks = count_chunks(self.geometries[one.checkpoint], samples, one.augmentation, one.overlap)
+        full = self.schedule.batch_size * self.schedule.workers
+        return math.ceil(chunks / full) * full * self.chunk_seconds[one.checkpoint]
+
+
+def measure_costs(models: ModelPool, schedule: Schedule, clock: Clock = time.monotonic) -> Costs:
+    """Run one network of each kind on noise: a round of chunks to warm up, then some that are timed."""
+    by_kind: dict[str, float] = {}
+    for name, kind in models.kinds.items():
+        if kind not in by_kind:
+            by_kind[kind] = _chunk_seconds(models.get(name), schedule, clock)
+            log.info("%s: %.3f s a chunk on this machine", name, by_kind[kind])
+    return Costs(
+        {name: by_kind[kind] for name, kind in models.kinds.items()},
+        {name: models.get(name).geometry for name in models.kinds},
+        schedule,
+    )
+
+
+def _chunk_seconds(model: ChunkModel, schedule: Schedule, clock: Clock) -> float:
+    chunks = schedule.batch_size * schedule.workers
+    samples = chunks * model.geometry.chunk_samples
+    noise = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0))
+
+    def run_round() -> None:
+        for _ in estimate_track(model, reader(noise), samples, Augmentation(), 0.0, schedule):
+            pass
+
+    run_round()
+    began, rounds = clock(), 0
+    while rounds == 0 or (rounds < MOST_ROUNDS and clock() - began < MEASURED_SECONDS):
+        run_round()
+        rounds += 1
+    return (clock() - began) / rounds / chunks
