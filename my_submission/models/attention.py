@@ -1,14 +1,18 @@
-"""Multi-head attention for inference in float32, in place of `torch.nn.MultiheadAttention` inside HTDemucs.
+"""Multi-head attention for inference, in place of `torch.nn.MultiheadAttention` inside HTDemucs.
 
-The module's own fast path writes out the whole attention matrix; the blockwise kernel is quicker in float32 (in
-bfloat16 on the CPU it is not: benchmarks/README.md has the figures).
+In float32 torch's blockwise kernel is quickest. In lower precision on the CPU that kernel runs at half the speed of
+plain matrix products, and the module's own fast path writes out all scores of all heads: here they are computed for
+some hundred queries of one head at a time, which stay in the cache (benchmarks/README.md has the figures).
 """
 
+import torch
 from torch import Tensor, nn
 
+QUERIES_AT_A_TIME = 336
 
-class BlockwiseAttention(nn.Module):
-    """The weights of a MultiheadAttention (batch first, no dropout, no masks) on the blockwise kernel."""
+
+class Attention(nn.Module):
+    """The weights of a MultiheadAttention (batch first, no dropout, no masks)."""
 
     def __init__(self, original: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -42,7 +46,10 @@ class BlockwiseAttention(nn.Module):
         queries = self._heads(nn.functional.linear(query, query_weight, query_bias))
         pairs = nn.functional.linear(key, pair_weight, pair_bias)
         keys, values = self._heads(pairs[..., :width]), self._heads(pairs[..., width:])
-        mixed = nn.functional.scaled_dot_product_attention(queries, keys, values)
+        if queries.device.type == "cpu" and queries.dtype != torch.float32:
+            mixed = _by_head(queries, keys, values)
+        else:
+            mixed = nn.functional.scaled_dot_product_attention(queries, keys, values)
         output: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(query.shape))
         return output, None
 
@@ -52,9 +59,24 @@ class BlockwiseAttention(nn.Module):
         return projected.view(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
 
 
-def use_blockwise_attention(network: nn.Module) -> None:
+def _by_head(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """`scaled_dot_product_attention`, (batch, heads, tokens, size) each, as plain matrix products.
+
+    Scores are rounded to the inputs' precision, so the keys' common part, which no softmax sees, is taken off first.
+    """
+    keys = (keys - keys.mean(dim=2, keepdim=True)) * keys.shape[-1] ** -0.5
+    mixed = queries.new_empty(queries.shape)
+    flat = (tensor.flatten(0, 1) for tensor in (queries, keys, values, mixed))
+    for query, key, value, into in zip(*flat, strict=True):
+        key, value = key.T.contiguous(), value.contiguous()
+        for some, out in zip(query.split(QUERIES_AT_A_TIME), into.split(QUERIES_AT_A_TIME), strict=True):
+            torch.mm(torch.mm(some, key).softmax(dim=-1), value, out=out)
+    return mixed
+
+
+def use_plain_attention(network: nn.Module) -> None:
     """Replace every plain MultiheadAttention of a network; the weights are shared."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.MultiheadAttention:
-                setattr(parent, name, BlockwiseAttention(child))
+                setattr(parent, name, Attention(child))

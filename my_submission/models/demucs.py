@@ -10,7 +10,10 @@ from torch import Tensor
 
 from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.chunking import Geometry
-from my_submission.models.attention import use_blockwise_attention
+from my_submission.models.attention import Attention, use_plain_attention
+from my_submission.models.heap import keep_heap
+from my_submission.models.precision import Guarded, exact_float32
+from my_submission.models.residual import fold_residuals
 from my_submission.weights import Checkpoint, load_torch
 
 LEAST_SAMPLES = 5
@@ -32,6 +35,7 @@ class DemucsModel:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        """On the CPU the network's modules are replaced by quicker ones, and cast to dtype, in place."""
         self.sources = sources
         fixed = isinstance(network, HTDemucs) and network.use_train_segment
         self.geometry = Geometry(
@@ -39,8 +43,11 @@ class DemucsModel:
             short_chunk="centre" if fixed else "as_is",
             least_samples=LEAST_SAMPLES,
         )
-        if device.type == "cpu" and dtype == torch.float32:
-            use_blockwise_attention(network)
+        if device.type == "cpu":
+            keep_heap()
+            use_plain_attention(network)
+            fold_residuals(network)
+            _cast_weights(network, dtype)
         self._network = network.to(device).eval()
         self._device = device
         self._dtype = dtype
@@ -53,16 +60,32 @@ class DemucsModel:
         """
         with (
             torch.inference_mode(),
+            exact_float32(self._device),
             torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32),
         ):
             estimates: Tensor = self._network(chunks.to(self._device))
         return estimates.float()
 
 
-def load(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> DemucsModel:
+def load(
+    checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
+) -> DemucsModel | Guarded:
     """Open a `.th` or `.safetensors` checkpoint; WeightsError where it is not what its row says."""
-    network = load_torch(path, checkpoint)
-    return DemucsModel(network, checkpoint.sources, device, dtype)
+
+    def model(dtype: torch.dtype) -> DemucsModel:
+        return DemucsModel(load_torch(path, checkpoint), checkpoint.sources, device, dtype)
+
+    if dtype == torch.float32:
+        return model(dtype)
+    return Guarded(checkpoint.name, model(dtype), lambda: model(torch.float32))
+
+
+def _cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Cast beforehand what autocast would cast at every call; other layers keep their float32."""
+    layers = torch.nn.modules.conv._ConvNd, torch.nn.Linear, Attention
+    for module in network.modules():
+        if isinstance(module, layers):
+            module.to(dtype)
 
 
 def _segment_seconds(network: torch.nn.Module) -> Fraction | float:

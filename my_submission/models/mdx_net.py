@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from my_submission.chunking import Geometry
+from my_submission.models.heap import keep_heap
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
+from my_submission.models.precision import Guarded, exact_float32
 from my_submission.weights import Checkpoint, WeightsError
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """The networks' view of audio (FACTS 4): centred STFT with a periodic Hann window, lowest `dim_f` bins,
+    """The networks' view of audio (kuielab/mdx-net): centred STFT with a periodic Hann window, lowest `dim_f` bins,
     channels left real, left imaginary, right real, right imaginary."""
 
     n_fft: int
@@ -90,12 +92,14 @@ class MdxNetModel:
 
     def __call__(self, chunks: Tensor) -> Tensor:
         """(batch, 2, samples) float32 -> (batch, 1, 2, samples) float32 on the device."""
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_float32(self._device):
             spectrograms = self._spectrogram.forward(chunks.to(self._device))
             return self._spectrogram.inverse(self._network(spectrograms))[:, None]
 
 
-def load(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> MdxNetModel:
+def load(
+    checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
+) -> MdxNetModel | Guarded:
     """Open an ONNX checkpoint: float32 on the CPU runs in ONNX Runtime, anything else in torch.
 
     A graph with operators that `onnx_network` does not know runs in ONNX Runtime on either device, in float32.
@@ -109,6 +113,8 @@ def load(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.
     if device.type == "cpu" and dtype == torch.float32:
         network, shape = _open_session(path, device)
     else:
+        if device.type == "cpu":
+            keep_heap()
         try:
             network = OnnxNetwork(path, device, dtype)
             shape = network.input_shape
@@ -118,7 +124,10 @@ def load(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.
     expected = (4, spectrogram.dim_f, spectrogram.dim_t)
     if shape[1:] != expected:
         raise WeightsError(f"{path}: expected an input of shape (batch, {expected}), found {shape}")
-    return MdxNetModel(network, checkpoint.sources, spectrogram, device)
+    model = MdxNetModel(network, checkpoint.sources, spectrogram, device)
+    if dtype == torch.float32:
+        return model
+    return Guarded(checkpoint.name, model, lambda: load(checkpoint, path, device, torch.float32))
 
 
 def _open_session(path: Path, device: torch.device) -> tuple[Network, tuple[int, ...]]:
@@ -129,7 +138,7 @@ def _open_session(path: Path, device: torch.device) -> tuple[Network, tuple[int,
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda":
         onnxruntime.preload_dlls()  # the CUDA libraries that torch's wheels bring
-        providers = [("CUDAExecutionProvider", {"device_id": device.index or 0})]
+        providers = [("CUDAExecutionProvider", {"device_id": device.index or 0, "use_tf32": 0})]
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises a dozen unrelated classes for an unreadable file

@@ -1,5 +1,6 @@
 """Our path over a track equals the public packages': `demucs.apply` and the published MDX-Net scheme."""
 
+import copy
 import random
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def test_demucs_equals_apply_model(name: str, overlap: float, tmp_path: Path, no
     if name == "hdemucs_mmi":
         # 44 s chunks would make one chunk of any test signal: a shorter segment for both sides.
         theirs.segment = 0.5  # type: ignore[assignment]
-        ours = type(ours)(theirs, ours.sources, CPU, torch.float32)  # type: ignore[call-arg]
+        ours = type(ours)(copy.deepcopy(theirs), ours.sources, CPU, torch.float32)  # type: ignore[call-arg]
     for length in lengths(name):
         signal = noise[:, :length]
         expected = apply_model(theirs, signal[None], shifts=0, overlap=overlap)[0]

@@ -1,0 +1,65 @@
+"""What keeps float32 exact on a GPU, and lower precision from overflowing unnoticed."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from my_submission.chunking import Geometry
+
+log = logging.getLogger(__name__)
+
+
+class _Model(Protocol):
+    @property
+    def sources(self) -> tuple[str, ...]: ...
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+    def __call__(self, chunks: Tensor) -> Tensor: ...
+
+
+@contextlib.contextmanager
+def exact_float32(device: torch.device) -> Iterator[None]:
+    """On a GPU, convolutions in float32 are not rounded to TF32 (10 bits), which torch does unless told otherwise."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+class Guarded:
+    """A model in lower precision; a batch that overflows there is logged and computed again in float32."""
+
+    def __init__(self, name: str, model: _Model, load_float32: Callable[[], _Model]) -> None:
+        """load_float32 opens the same checkpoint in float32; it is called when first needed."""
+        self.sources, self.geometry = model.sources, model.geometry
+        self._name, self._model, self._load_float32 = name, model, load_float32
+        self._float32: _Model | None = None
+
+    def __call__(self, chunks: Tensor) -> Tensor:
+        """(batch, channels, samples) float32 -> (batch, sources, channels, samples) float32.
+
+        Raises FloatingPointError if float32 gives inf or nan, too, or the chunks hold them.
+        """
+        estimates = self._model(chunks)
+        if estimates.isfinite().all():
+            return estimates
+        log.warning("%s: inf or nan in lower precision; these chunks are computed in float32", self._name)
+        if self._float32 is None:
+            self._float32 = self._load_float32()
+        estimates = self._float32(chunks)
+        if not estimates.isfinite().all():
+            raise FloatingPointError(
+                f"{self._name}: inf or nan in float32, too: the mixture or the weights hold them"
+            )
+        return estimates

@@ -1,0 +1,95 @@
+"""The residual branches of Demucs ("DConv") for inference: the last normalisation folded into the layer before it.
+
+A branch ends in a 1×1 convolution from few channels to many, a GroupNorm over all of them, a GLU and a LayerScale.
+The mean and variance of the convolution's output follow from the mean and covariance of its few inputs, so that
+normalisation and scale become weights of one matrix product, and no pass over the wide tensor is left for them.
+"""
+
+import torch
+from demucs.demucs import DConv
+from demucs.transformer import LayerScale
+from torch import Tensor, nn
+
+
+class NormalisedProjection(nn.Module):
+    """GroupNorm (one group) of a 1×1 convolution, its first half times a scale, as one matrix product."""
+
+    weight: Tensor
+    bias: Tensor
+    gram: Tensor
+    gain: Tensor
+    offset: Tensor
+
+    def __init__(self, convolution: nn.Conv1d, norm: nn.GroupNorm, scale: Tensor) -> None:
+        """scale (channels out / 2): a LayerScale after the GLU can act before it, as GLU(a, b) = a · sigmoid(b)."""
+        super().__init__()
+        weight = convolution.weight[..., 0].detach().float()  # (channels out, channels in)
+        bias = (
+            weight.new_zeros(len(weight)) if convolution.bias is None else convolution.bias.detach().float()
+        )
+        both = torch.cat([scale.detach().float(), torch.ones_like(scale, dtype=torch.float32)])
+        self.eps = norm.eps
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.register_buffer("gram", weight.T @ weight / len(weight))
+        self.register_buffer("gain", norm.weight.detach().float() * both)
+        self.register_buffer("offset", norm.bias.detach().float() * both)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(batch, channels in, samples) -> (batch, channels out, samples), the same dtype; float32 inside."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            values = hidden.float()
+            mean = values.mean(dim=-1, keepdim=True)
+            centred = values - mean
+            covariance = centred @ centred.transpose(1, 2) / values.shape[-1]
+            channel_means = mean[..., 0] @ self.weight.T + self.bias
+            spread = channel_means.var(dim=1, correction=0)
+            variance = (covariance * self.gram).sum(dim=(1, 2)) + spread
+            gain = self.gain * (variance + self.eps).rsqrt()[:, None]  # (batch, channels out)
+            offset = gain * (self.bias - channel_means.mean(dim=1, keepdim=True)) + self.offset
+            weight = torch.cat([gain[..., None] * self.weight, offset[..., None]], dim=-1)
+            ones = nn.functional.pad(hidden, (0, 0, 0, 1), value=1.0)  # what the offset is multiplied by
+            return torch.bmm(weight.to(hidden.dtype), ones)
+
+
+class FoldedResidual(nn.Module):
+    """A DConv whose branches all end in 1×1 convolution, GroupNorm, GLU, LayerScale."""
+
+    def __init__(self, original: DConv) -> None:
+        super().__init__()
+        branches = _branches(original)
+        self.hidden = nn.ModuleList(branch[:-4] for branch in branches)
+        tails = (_tail(branch) for branch in branches)
+        self.projections = nn.ModuleList(NormalisedProjection(*tail) for tail in tails if tail is not None)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, channels, samples) -> the same shape and dtype."""
+        for hidden, projection in zip(self.hidden, self.projections, strict=True):
+            change = nn.functional.glu(projection(hidden(features)), dim=1)
+            features = change.add_(features) if change.dtype == features.dtype else features + change
+        return features
+
+
+def fold_residuals(network: nn.Module) -> None:
+    """Replace every DConv of a network that ends as described above, in place."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, DConv) and None not in map(_tail, _branches(child)):
+                setattr(parent, name, FoldedResidual(child))
+
+
+def _branches(residual: DConv) -> list[nn.Sequential]:
+    return [branch for branch in residual.layers if isinstance(branch, nn.Sequential)]
+
+
+def _tail(branch: nn.Sequential) -> tuple[nn.Conv1d, nn.GroupNorm, Tensor] | None:
+    """The convolution, norm and scale that a branch ends in, if it ends as described above."""
+    match list(branch)[-4:]:
+        case [
+            nn.Conv1d(kernel_size=(1,)) as convolution,
+            nn.GroupNorm(num_groups=1) as norm,
+            nn.GLU(dim=1),
+            LayerScale(channel_last=False) as last,
+        ]:
+            return convolution, norm, last.scale
+    return None

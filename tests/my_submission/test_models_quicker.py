@@ -1,0 +1,177 @@
+"""What replaces a network's modules for speed computes what they computed; precision keeps its promises."""
+
+import logging
+import resource
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from demucs.demucs import DConv
+from demucs.hdemucs import HDemucs
+from demucs.htdemucs import HTDemucs
+from torch import Tensor, nn
+
+from my_submission.chunking import Geometry
+from my_submission.inference import load_model
+from my_submission.models.attention import Attention, use_plain_attention
+from my_submission.models.heap import keep_heap
+from my_submission.models.precision import Guarded, exact_float32
+from my_submission.models.residual import FoldedResidual, fold_residuals
+from my_submission.weights import load_manifest, load_torch
+from tests.random_checkpoints import demucs_arguments, save_demucs
+
+CPU = torch.device("cpu")
+MANIFEST = load_manifest()
+
+
+def agreement(expected: Tensor, found: Tensor) -> float:
+    """Energy of the expected over that of the difference, in dB."""
+    difference = (expected.double() - found.double()).square().sum().clamp_min(1e-30)
+    return float(10 * torch.log10(expected.double().square().sum() / difference))
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """With values in every parameter that matter: as they are made, scales are nearly zero and norms do nothing."""
+    torch.manual_seed(0)
+    for name, parameter in module.named_parameters():
+        if name.endswith("scale") or parameter.dim() == 1:
+            nn.init.normal_(parameter, 0.3, 0.5)
+    return module.eval()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [
+        ({"compress": 8}, (16, 16, 40)),
+        ({"compress": 4, "attn": True, "lstm": True}, (2, 16, 40)),
+        ({"depth": 3, "kernel": 1}, (1, 8, 1000)),
+    ],
+)
+def test_a_folded_residual_is_the_residual(arguments: dict[str, int], shape: tuple[int, int, int]) -> None:
+    network = nn.Sequential(randomised(DConv(shape[1], **arguments)))
+    features = torch.randn(shape, generator=torch.Generator().manual_seed(1)) + 2.0
+    with torch.no_grad():
+        expected = network(features)
+        with torch.autocast("cpu", torch.bfloat16):
+            lower = network(features)
+        fold_residuals(network)
+        assert isinstance(network[0], FoldedResidual)
+        assert agreement(expected, network(features)) > 110
+        with torch.autocast("cpu", torch.bfloat16):
+            folded = network(features)
+    assert agreement(expected, features) < 20, "the branches matter"
+    assert agreement(expected, folded) > agreement(expected, lower) - 1.5
+
+
+def test_constant_features_do_not_divide_by_zero() -> None:
+    network = nn.Sequential(randomised(DConv(8, compress=4)))
+    with torch.no_grad():
+        expected = network(torch.zeros(1, 8, 50))
+        fold_residuals(network)
+        assert agreement(expected, network(torch.zeros(1, 8, 50))) > 90
+
+
+def test_a_residual_of_another_form_is_left_alone() -> None:
+    network = nn.Sequential(DConv(8, norm=False))
+    fold_residuals(network)
+    assert type(network[0]) is DConv
+
+
+@pytest.mark.parametrize("tokens", [(1, 1), (335, 20), (336, 700), (1000, 337)])
+def test_attention_is_multi_head_attention(tokens: tuple[int, int]) -> None:
+    network = nn.Sequential(nn.MultiheadAttention(32, 4, batch_first=True)).eval()
+    generator = torch.Generator().manual_seed(0)
+    query, key = (2 * torch.randn(2, count, 32, generator=generator) for count in tokens)
+    with torch.no_grad():
+        expected = network[0](query, key, key, need_weights=False)[0]
+        use_plain_attention(network)
+        assert isinstance(network[0], Attention)
+        assert agreement(expected, network[0](query, key, key)[0]) > 110
+        network.bfloat16()
+        key = key.bfloat16()
+        assert agreement(expected, network[0](query.bfloat16(), key, key)[0]) > 35
+
+
+@pytest.mark.parametrize("name", ["htdemucs", "htdemucs_6s", "hdemucs_mmi", "dnr_a778de4a"])
+def test_a_whole_network_agrees_in_both_precisions(name: str, tmp_path: Path) -> None:
+    checkpoint = MANIFEST.checkpoints[name]
+    path = save_demucs(name, tmp_path / checkpoint.file, small=True, seed=0)
+    theirs = load_torch(path, checkpoint).eval()
+    mixture = 0.1 * torch.randn(2, 2, 26_460, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = theirs(mixture)
+    for dtype, least in ((torch.float32, 90), (torch.bfloat16, 40)):  # small networks average less noise out
+        found = load_model(checkpoint, path, CPU, dtype)(mixture)
+        assert found.dtype == torch.float32
+        for source in range(found.shape[1]):
+            assert agreement(expected[:, source], found[:, source]) > least, (dtype, source)
+
+
+@pytest.mark.parametrize("name", ["htdemucs", "hdemucs_mmi"])
+def test_every_residual_and_attention_is_replaced(name: str) -> None:
+    klass, arguments = demucs_arguments(name, small=True)
+    network = klass(**arguments)
+    assert isinstance(network, HTDemucs | HDemucs)
+    residuals = sum(isinstance(module, DConv) for module in network.modules())
+    fold_residuals(network)
+    use_plain_attention(network)
+    left = [module for module in network.modules() if isinstance(module, DConv | nn.MultiheadAttention)]
+    assert left == []
+    assert sum(isinstance(module, FoldedResidual) for module in network.modules()) == residuals > 0
+
+
+class Fake:
+    """Answers one value everywhere."""
+
+    sources = ("vocals",)
+    geometry = Geometry(chunk_samples=4, short_chunk="as_is", least_samples=1)
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+        self.calls = 0
+
+    def __call__(self, chunks: Tensor) -> Tensor:
+        self.calls += 1
+        return torch.full((len(chunks), 1, *chunks.shape[1:]), self.value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_what_overflows_is_computed_again_in_float32(value: float, caplog: pytest.LogCaptureFixture) -> None:
+    lower, exact, loads = Fake(value), Fake(0.5), []
+    guarded = Guarded("fragile", lower, lambda: loads.append(1) or exact)  # type: ignore[func-returns-value]
+    chunks = torch.zeros(2, 2, 4)
+    for _ in range(2):
+        assert guarded(chunks).eq(0.5).all()
+    assert "fragile: inf or nan in lower precision" in caplog.text
+    assert (lower.calls, exact.calls, len(loads)) == (2, 2, 1)
+    lower.value = 0.25
+    assert guarded(chunks).eq(0.25).all()
+    assert exact.calls == 2
+    lower.value = exact.value = value
+    with pytest.raises(FloatingPointError, match="fragile: inf or nan in float32, too"):
+        guarded(chunks)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_float32_on_a_gpu_is_not_tf32(before: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", before)
+    with exact_float32(torch.device("cuda", 0)):
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 is before
+    with exact_float32(CPU):
+        assert torch.backends.cudnn.allow_tf32 is before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
+def test_large_tensors_come_from_the_heap(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        keep_heap()
+    assert caplog.text == ""
+    for _ in range(2):
+        torch.ones(16 * 2**20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(16 * 2**20)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 4_000  # 64 MiB each: 16,384 pages
