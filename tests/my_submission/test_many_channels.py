@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from my_submission import FileOptions, MusicSeparationModel, separate_file
+from my_submission.__main__ import main
 from my_submission.files import OutputFailed, channels
 from my_submission.files.decode import probe
 from my_submission.files.separate import SeparatedFile
@@ -174,3 +175,14 @@ def test_a_folded_recording_is_not_taken_for_a_stereo_one(tmp_path: Path) -> Non
 def test_an_unknown_choice() -> None:
     with pytest.raises(ValueError, match="many_channels: expected one of error, pairs, downmix"):
         FileOptions(many_channels="both")  # type: ignore[arg-type]
+
+
+def test_the_command_line_offers_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "a.wav", noise(100, 6))
+    command = ["separate", str(source), "-o", str(tmp_path / "out")]
+    assert main(command) == 1
+    assert "found 6; --pairs separates left with right, two by two, and --downmix" in capsys.readouterr().err
+    assert main([*command, "--pairs", "--format", "mp3"]) == 1
+    assert "mp3 has no more than 2 channels" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--pairs", "--downmix"])
