@@ -2,14 +2,21 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+# Each process builds its own tiny weights, so more of them soon cost more than they save.
+SIDE_BY_SIDE := -n auto --maxprocesses=6 --dist=worksteal
 
-.PHONY: eval test test-slow test-container lint setup clean
+.PHONY: eval test test-coverage test-slow test-container lint setup clean
 
 eval: $(VENV)/.installed
 	$(RUN) run_eval.py
 
 test: lint
-	$(RUN) -m pytest -m "not slow and not container"
+	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not container"
+
+test-coverage: lint
+	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not container" --cov --cov-report=
+	@echo "Least covered (why, is in tests/README.md):"
+	@$(RUN) -m coverage report --sort=cover | sed -n '1,22p;$$p'
 
 test-slow: $(VENV)/.installed-tests
 	$(RUN) -m pytest -m "slow and not container"
