@@ -11,6 +11,8 @@ import pytest
 import soundfile
 import yaml
 
+from my_submission import aicrowd_wrapper
+from my_submission.aicrowd_wrapper import AIcrowdWrapper
 from my_submission.preset_reader import load_preset
 
 ROOT = Path(__file__).parents[2]
@@ -77,30 +79,41 @@ def test_music_kit(tmp_path: Path, small_weights: Path) -> None:
     assert np.abs(sum(stems.values()) - mixture).max() < 5 / 32768  # four files and the mixture are 16 bit
 
 
-@pytest.mark.parametrize("two_files", [True, False])
-def test_cinematic_kit(tmp_path: Path, small_weights: Path, two_files: bool) -> None:
+def test_cinematic_kit(tmp_path: Path, small_weights: Path) -> None:
+    """One track with a file a channel, one with a single mono file: both come in the organisers' data."""
     kit = starter_kit(tmp_path, small_weights, "cdx-b")
     work, shared = tmp_path / "elsewhere", tmp_path / "shared"
     (shared / "predictions").mkdir(parents=True)
     work.mkdir()
-    rng = np.random.default_rng(0)
-    left, right = 0.1 * rng.standard_normal((2, 3_000))
     dataset = tmp_path / "hidden"
-    if two_files:
-        write(dataset / "f1" / "f1_mixture_Lt.wav", left)
-        write(dataset / "f1" / "f1_mixture_Rt.wav", right)
-    else:
-        right = left
-        write(dataset / "f1" / "mix.wav", left)
+    left, right = 0.1 * np.random.default_rng(0).standard_normal((2, 3_000))
+    write(dataset / "f1" / "f1_mixture_Lt.wav", left)
+    write(dataset / "f1" / "f1_mixture_Rt.wav", right)
+    write(dataset / "f2" / "mix.wav", left)
     done = run_loop(kit, work, AICROWD_DATASET_DIR=str(dataset), AICROWD_PUBLIC_SHARED_DIR=str(shared))
     assert done.returncode == 0, done.stderr
-    stems = {path.name: soundfile.read(path)[0] for path in (shared / "predictions" / "f1").iterdir()}
-    assert set(stems) == {"f1_dialog.wav", "f1_effect.wav", "f1_music.wav"}
-    assert np.abs(sum(stems.values()) - np.stack([left, right], axis=1)).max() < 4 / 32768
+    for folder, channels in {"f1": (left, right), "f2": (left, left)}.items():
+        stems = {path.name: soundfile.read(path)[0] for path in (shared / "predictions" / folder).iterdir()}
+        assert set(stems) == {f"{folder}_{stem}.wav" for stem in ("dialog", "effect", "music")}
+        assert np.abs(sum(stems.values()) - np.stack(channels, axis=1)).max() < 4 / 32768
 
 
-def test_missing_directories_are_refused(tmp_path: Path, small_weights: Path) -> None:
-    kit = starter_kit(tmp_path, small_weights, "cdx-b")
-    done = run_loop(kit, tmp_path)
-    assert done.returncode != 0
-    assert "predictions - No such directory" in done.stderr
+class Model:
+    """All of a model that the wrapper needs to be constructed."""
+
+    instruments = ("dialog", "effect", "music")
+
+
+@pytest.mark.parametrize("missing", ["predictions", "data"])
+def test_missing_directories_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    for variable in ("AICROWD_DATASET_DIR", "AICROWD_PUBLIC_SHARED_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(aicrowd_wrapper, "MySeparationModel", Model)
+    folders = {name: tmp_path / name for name in ("predictions", "data")}
+    for folder in folders.values():
+        folder.mkdir()
+    folders[missing].rmdir()
+    with pytest.raises(AssertionError, match=f"{missing} - No such directory"):
+        AIcrowdWrapper(predictions_dir=str(folders["predictions"]), dataset_dir=str(folders["data"]))
