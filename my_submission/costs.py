@@ -19,7 +19,7 @@ Clock = Callable[[], float]
 
 MEASURED_SECONDS = 0.5
 """Quick networks are run again until so much time has passed, and no more often than MOST_ROUNDS."""
-MOST_ROUNDS = 5
+MOST_ROUNDS = 3
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from torch import Tensor
 from my_submission.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.augment import loudness_gain
 from my_submission.chunking import Reader, reader
+from my_submission.costs import Costs
 from my_submission.inference import (
     SEQUENTIAL,
-    ChunkModel,
     ModelPool,
     Schedule,
     count_chunks,
@@ -32,6 +32,7 @@ class Ensemble:
     """A preset with its models loaded.
 
     seed: of the random delays.
+    costs: once measured, progress is told in seconds on this machine; without them in samples that models read.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Ensemble:
         self._models = models
         self._seed = seed
         self._schedule = schedule
+        self.costs: Costs | None = None
 
     def separate(self, mixture: Tensor, progress: Progress | None = None) -> Stems:
         """(channels, samples) float32 at the models' rate -> the track's stems, each of that shape."""
@@ -70,7 +72,7 @@ class Ensemble:
         steps = self.preset.steps
         if any(step.loudness_lufs is not None and step.input != MIXTURE for step in steps):
             block_samples = samples
-        meter = _Meter(self.work(samples), progress)
+        meter = _Meter(self.work(samples), lambda one: self._chunk_work(one, samples), progress)
         stages: list[_Stage] = []
         signals: dict[str, Reader] = {MIXTURE: read}
         for step in steps:
@@ -105,17 +107,18 @@ class Ensemble:
 
     def work(self, samples: int) -> float:
         """The work of a track, in the unit that progress is told in."""
-        return sum(
-            count_chunks(model.geometry, samples, one.augmentation, one.overlap) * chunk_work(model)
-            for step in self.preset.steps
-            for one in step_passes(step, self.preset, self._seed)
-            for model in [self._models.get(one.checkpoint)]
-        )
+        passes = (one for step in self.preset.steps for one in step_passes(step, self.preset, self._seed))
+        return sum(self._chunks(one, samples) * self._chunk_work(one, samples) for one in passes)
 
+    def _chunks(self, one: Pass, samples: int) -> int:
+        geometry = self._models.get(one.checkpoint).geometry
+        return count_chunks(geometry, samples, one.augmentation, one.overlap)
 
-def chunk_work(model: ChunkModel) -> float:
-    """The work of one chunk, in samples read."""
-    return model.geometry.chunk_samples + 2 * model.geometry.margin_samples
+    def _chunk_work(self, one: Pass, samples: int) -> float:
+        if self.costs is not None:
+            return self.costs.pass_seconds(one, samples) / self._chunks(one, samples)
+        geometry = self._models.get(one.checkpoint).geometry
+        return geometry.chunk_samples + 2 * geometry.margin_samples
 
 
 class _Passes:
@@ -147,7 +150,7 @@ class _Passes:
     def _open(self, one: Pass, read: Reader, samples: int) -> "_OpenPass":
         model = self._models.get(one.checkpoint)
         pieces = estimate_track(
-            model, read, samples, one.augmentation, one.overlap, self._schedule, self._meter.counter(model)
+            model, read, samples, one.augmentation, one.overlap, self._schedule, self._meter.counter(one)
         )
         return _OpenPass(one, model.sources, pieces)
 
@@ -204,13 +207,14 @@ class _Stage:
 class _Meter:
     """Counts the work of one track and tells it to whoever asked."""
 
-    def __init__(self, total: float, progress: Progress | None) -> None:
+    def __init__(self, total: float, chunk_work: Callable[[Pass], float], progress: Progress | None) -> None:
         self._done = 0.0
         self._total = total
+        self._chunk_work = chunk_work
         self._progress = progress
 
-    def counter(self, model: ChunkModel) -> Callable[[int], None]:
-        work = chunk_work(model)
+    def counter(self, one: Pass) -> Callable[[int], None]:
+        work = self._chunk_work(one)
 
         def count(chunks: int) -> None:
             self._done += chunks * work

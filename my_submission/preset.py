@@ -5,7 +5,7 @@ mean of the members' estimates; what it makes, and its residual, later steps may
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,6 +117,7 @@ class Preset:
     """A named ensemble for one track of the challenge.
 
     economies: to be taken from the first on, each on top of those before it, where time is short.
+    instruments: the stems it gives, in the organisers' order: the track's, or those that `for_stems` chose.
     """
 
     name: str
@@ -124,11 +125,8 @@ class Preset:
     description: str
     steps: tuple[Step, ...]
     manifest: Manifest
+    instruments: tuple[str, ...]
     economies: tuple[Economy, ...] = ()
-
-    @property
-    def instruments(self) -> tuple[str, ...]:
-        return INSTRUMENTS[self.track]
 
     @property
     def checkpoints(self) -> tuple[str, ...]:
@@ -162,6 +160,19 @@ class Preset:
             for step in self.steps
         )
         return replace(self, steps=steps)
+
+    def for_stems(self, stems: Collection[str]) -> "Preset":
+        """The preset without the steps that none of these stems needs."""
+        instruments = tuple(stem for stem in self.instruments if stem in stems)
+        needed = set(instruments)
+        steps: list[Step] = []
+        for step in reversed(self.steps):
+            if needed & set(step.makes):
+                needed.add(step.input)
+                steps.insert(0, step)
+        names = {step.name for step in steps}
+        economies = tuple(economy for economy in self.economies if economy.step in names)
+        return replace(self, steps=tuple(steps), instruments=instruments, economies=economies)
 
     def economised(self, count: int) -> "Preset":
         """The preset with the first `count` of its economies taken."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -24,7 +24,7 @@ from my_submission.chunking import Reader, reader
 from my_submission.costs import measure_costs
 from my_submission.ensemble import Ensemble, Progress
 from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
-from my_submission.preset import INSTRUMENTS, PresetError, checkpoint_rows
+from my_submission.preset import PresetError, checkpoint_rows
 from my_submission.preset_reader import load_preset
 from my_submission.streaming import at_mixture_rate
 from my_submission.timed import TimedEnsemble, check_limit_factor
@@ -44,6 +44,7 @@ class SeparationModel:
     overlap, shifts: used in every member in place of the preset's.
     seed: of the shift trick's delays.
     verify_weights: compare every file with the manifest's size and hash before it is opened.
+    stems: the ones that are wanted, by default all; steps that only others need are not run.
     fast: take all of the preset's economies.
     time_limit_factor: plan to be done within so many seconds a second of audio, the challenge's 1.57 for example:
         the models' speed is measured here and now, and the preset's economies are taken, in their order, as far as a
@@ -69,6 +70,7 @@ class SeparationModel:
         shifts: int | None = None,
         seed: int = 0,
         verify_weights: bool = True,
+        stems: Collection[str] | None = None,
         fast: bool = False,
         time_limit_factor: float | None = None,
         download: bool | None = None,
@@ -80,6 +82,8 @@ class SeparationModel:
                 f"preset {loaded.name}: expected one for the {self.track} track, found track: {loaded.track}"
             )
         check_limit_factor(time_limit_factor)
+        if stems is not None:
+            loaded = loaded.for_stems(stems)
         taken = loaded.economies if fast else ()
         loaded = loaded.economised(len(taken))
         torch_device = resolve_device(device)
@@ -92,14 +96,14 @@ class SeparationModel:
             download=download,
             verify=verify_weights,
         )
-        models = ModelPool(checkpoints, paths, torch_device, dtype)
-        schedule = Schedule.for_device(torch_device)
-        self._ensemble = Ensemble(loaded, models, seed, schedule)
+        self._models = ModelPool(checkpoints, paths, torch_device, dtype)
+        self._schedule = Schedule.for_device(torch_device)
+        self._ensemble = Ensemble(loaded, self._models, seed, self._schedule)
         self._economies = [str(economy) for economy in taken]
         self._timed: TimedEnsemble | None = None
         if time_limit_factor is not None:
-            costs = measure_costs(models, schedule)
-            self._timed = TimedEnsemble(loaded, models, seed, costs, time_limit_factor)
+            costs = measure_costs(self._models, self._schedule)
+            self._timed = TimedEnsemble(loaded, self._models, seed, costs, time_limit_factor)
         self._paths = paths
         self._device, self._precision = torch_device, dtype
         self._progress = progress
@@ -107,8 +111,8 @@ class SeparationModel:
 
     @property
     def instruments(self) -> list[str]:
-        """The stems, in the organisers' order."""
-        return list(INSTRUMENTS[self.track])
+        """The stems that are given, in the organisers' order."""
+        return list(self._ensemble.preset.instruments)
 
     @property
     def mixture_consistent(self) -> bool:
@@ -120,6 +124,10 @@ class SeparationModel:
     ) -> Iterator[tuple[int, Stems]]:
         """Separate a stereo recording of any length at MODEL_SAMPLE_RATE in bounded memory: `Ensemble.stream`."""
         return self._ensemble.stream(read, 2, samples, progress)
+
+    def measure(self) -> None:
+        """Run a few chunks of the models: from here on `work` and `progress` are in seconds on this machine."""
+        self._ensemble.costs = measure_costs(self._models, self._schedule)
 
     def work(self, samples: int) -> float:
         """The work of a recording of that many samples at MODEL_SAMPLE_RATE, as `progress` counts it."""

@@ -7,18 +7,18 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.files.bars import Bars, duration_text
 from my_submission.files.channels import groups_text
 from my_submission.files.decode import AudioInfo, probe
 from my_submission.files.encode import BITS, made_folder
 from my_submission.files.errors import FileSeparationError
-from my_submission.files.estimate import TRIAL_SECONDS, measure_speed
 from my_submission.files.inputs import TEMPLATE, Recording, check_collisions, find_recordings, targets
 from my_submission.files.levels import Clipping
 from my_submission.files.separate import (
@@ -29,7 +29,7 @@ from my_submission.files.separate import (
     configured_preset,
     open_model,
 )
-from my_submission.files.stems import parse_stems
+from my_submission.files.stems import needed_stems, parse_stems
 from my_submission.files.workers import (
     Event,
     Failed,
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 INTERRUPTED = 130
+MEASURED_FROM_SECONDS = 120.0
+"""So much audio is worth finding out how long it will take: a few chunks of every network are run first."""
 
 
 def add_command(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -71,6 +73,9 @@ def add_command(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     model.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
     model.add_argument("--precision", default="auto", choices=["auto", *PRECISIONS])
+    model.add_argument(
+        "--fast", action="store_true", help="take all economies that the preset lists: sooner, a little worse"
+    )
     model.add_argument("--weights-dir", type=Path, metavar="DIR", help="a folder to search first for weights")
 
     output = parser.add_argument_group("what is written")
@@ -176,7 +181,11 @@ def _plan(options: argparse.Namespace) -> _Plan:
     Raises PresetError, WeightsError for a wrong manifest, and ValueError for options that cannot be.
     """
     choice = ModelChoice(
-        options.preset or configured_preset(), options.device, options.precision, options.weights_dir
+        options.preset or configured_preset(),
+        options.device,
+        options.precision,
+        options.weights_dir,
+        options.fast,
     )
     preset = load_preset(choice.preset)
     clipping: Clipping = "clip" if options.clip else "scale" if options.scale else "error"
@@ -191,6 +200,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
         print(
             f"{found.left_out} other files in the folders are left out: neither audio nor video by their names"
         )
+    choice = replace(choice, stems=needed_stems(sums))
     job = Job(choice, output, tuple(sums), options.output)
     files = {recording: _targets(recording, job) for recording in found.recordings}
     check_collisions(list(files.items()))
@@ -228,7 +238,8 @@ def _separate(plan: _Plan, processes: int) -> int:
     outcomes = _Outcomes(plan.failures)
     if plan.infos:
         with made_folder(plan.job.output_dir), Bars(plan.seconds) as bars:
-            events = separate_all(plan.infos, plan.job, processes)
+            measure = sum(plan.seconds.values()) >= MEASURED_FROM_SECONDS
+            events = separate_all(plan.infos, replace(plan.job, measure=measure), processes)
             with contextlib.closing(events):
                 for event in events:
                     outcomes.take(event, bars)
@@ -249,12 +260,13 @@ def _dry_run(plan: _Plan) -> int:
             model = open_model(plan.job.model)
         except (RuntimeError, ValueError) as error:
             raise ModelFailed(str(error)) from error
-        speed = measure_speed(model)
-        total = sum(speed.seconds(model, seconds) for seconds in plan.seconds.values())
+        model.measure()
+        lengths = [max(1, round(seconds * MODEL_SAMPLE_RATE)) for seconds in plan.seconds.values()]
+        total = sum(map(model.work, lengths))
         audio = sum(info.seconds or 0.0 for info in plan.infos.values())
         print(
             f"{len(plan.infos)} to separate, {duration_text(audio)} of audio: about {duration_text(total)} "
-            f"one after the other on this machine, by a trial on {TRIAL_SECONDS:.0f} s of noise"
+            f"one after the other on this machine, by a trial of its models"
         )
     return 1 if plan.failures else 0
 

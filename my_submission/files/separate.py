@@ -29,7 +29,7 @@ from my_submission.files.inputs import TEMPLATE, Recording, check_template, targ
 from my_submission.files.journal import Entry, find_done, write_entry
 from my_submission.files.levels import Clipping, Levels, check_clipping, limited
 from my_submission.files.spool import SpooledSignal
-from my_submission.files.stems import Sums, derive, parse_stems
+from my_submission.files.stems import Sums, derive, needed_stems, parse_stems
 from my_submission.preset_reader import load_preset
 from my_submission.separator import MODELS
 from my_submission.streaming import StreamResampler, at_mixture_rate, resampled_length
@@ -54,6 +54,8 @@ class StreamingModel(Protocol):
         self, read: Reader, samples: int, progress: Progress | None = None
     ) -> Iterator[tuple[int, Stems]]: ...
 
+    def measure(self) -> None: ...
+
     def work(self, samples: int) -> float: ...
 
     def provenance(self) -> dict[str, Any]: ...
@@ -61,12 +63,14 @@ class StreamingModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model separates; see `SeparationModel`."""
+    """Which model separates; see `SeparationModel`, whose `stems` are all where none is named."""
 
     preset: str
     device: str = "auto"
     precision: str = "auto"
     weights_dir: Path | None = None
+    fast: bool = False
+    stems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,10 +147,12 @@ def separate_file(
     Raises FileSeparationError (UnreadableAudio, OutputExists, WouldClip, OutputFailed), ValueError for wrong options,
     OSError where the source cannot be opened, and what the model raises.
     """
-    if model is None:
-        model = open_model(ModelChoice(configured_preset()))
     recording = Recording(Path(source))
     options = options or FileOptions()
+    if model is None:
+        preset = configured_preset()
+        needed = needed_stems(parse_stems(options.stems, load_preset(preset).instruments))
+        model = open_model(ModelChoice(preset, stems=needed))
     return separate_recording(recording, Path(output_dir), model, identity(model), options, progress)
 
 
@@ -157,6 +163,8 @@ def open_model(choice: ModelChoice) -> StreamingModel:
         weights_dir=choice.weights_dir,
         device=choice.device,
         precision=choice.precision,
+        fast=choice.fast,
+        stems=choice.stems or None,
     )
 
 
@@ -168,9 +176,9 @@ def configured_preset() -> str:
 
 
 def identity(model: StreamingModel) -> dict[str, Any]:
-    """What decides a model's estimates: preset, weights, precision. It hashes the weights: once a model is enough."""
+    """What decides a model's estimates. It hashes the weights: once a model is enough."""
     provenance = model.provenance()
-    return {key: provenance[key] for key in ("preset", "weights", "precision")}
+    return {key: provenance[key] for key in ("preset", "weights", "precision", "economies")}
 
 
 def separate_recording(

@@ -44,6 +44,11 @@ def parse_stems(wanted: Sequence[str], instruments: Sequence[str]) -> dict[str, 
     return sums
 
 
+def needed_stems(sums: Sums) -> tuple[str, ...]:
+    """The track's own stems that occur in any of the sums, each once."""
+    return tuple(dict.fromkeys(term for terms in sums.values() for term in terms if term != MIXTURE))
+
+
 def _read_sum(text: str, instruments: Sequence[str]) -> dict[str, int]:
     """`mixture - drums + bass` as {"mixture": 1, "drums": -1, "bass": 1}."""
     terms = parse_sum(text)

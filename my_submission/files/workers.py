@@ -38,12 +38,16 @@ _SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which to
 
 @dataclass(frozen=True)
 class Job:
-    """What all recordings of a run have in common. stems: the names of what is written."""
+    """What all recordings of a run have in common.
+
+    stems: the names of what is written. measure: spend a little time on finding out how long all will take.
+    """
 
     model: ModelChoice
     options: FileOptions
     stems: tuple[str, ...]
     output_dir: Path
+    measure: bool = False
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,8 @@ def _serve(connection: Connection, job: Job, cores: tuple[int, ...]) -> None:
     try:
         model = open_model(job.model)
         model_identity = identity(model)
+        if job.measure:
+            model.measure()
     except (RuntimeError, ValueError, OSError) as error:
         send(_NoModel(str(error)))
         return

@@ -41,6 +41,9 @@ class KnownShares:
             if progress is not None:
                 progress(start + length, samples)
 
+    def measure(self) -> None:
+        pass
+
     def work(self, samples: int) -> float:
         return samples
 

@@ -242,6 +242,25 @@ def test_files_that_are_no_plain_yaml(tmp_path: Path, text: str) -> None:
         load_preset(path)
 
 
+@pytest.mark.parametrize(
+    ("stems", "steps"),
+    [
+        (["vocals"], ["vocals"]),
+        (["bass"], ["vocals", "instruments"]),
+        (["vocals", "drums"], ["vocals", "instruments"]),
+    ],
+)
+def test_only_the_steps_that_the_wanted_stems_need(stems: list[str], steps: list[str]) -> None:
+    whole = load_preset("mdx-c")
+    preset = whole.for_stems(stems)
+    assert [step.name for step in preset.steps] == steps
+    assert set(preset.instruments) == set(stems)
+    assert {economy.step for economy in preset.economies} == set(steps)
+    assert not preset.mixture_consistent
+    assert len(preset.checkpoints) == (3 if steps == ["vocals"] else 9)
+    assert whole.for_stems(whole.instruments) == whole
+
+
 ECONOMISED = """
 track: cinematic
 steps:

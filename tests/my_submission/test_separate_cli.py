@@ -15,12 +15,12 @@ import pytest
 import soundfile
 
 from my_submission.__main__ import main
-from my_submission.files import estimate, workers
+from my_submission.files import cli, separate, workers
 from my_submission.files.bars import duration_text, seconds_left
 from my_submission.files.encode import temporary_path
 from my_submission.files.inputs import Recording, check_collisions, find_recordings, targets
-from my_submission.files.separate import FileOptions, ModelChoice
-from tests.my_submission.files_model import KnownShares, write_tiny_preset
+from my_submission.files.separate import FileOptions, ModelChoice, StreamingModel
+from tests.my_submission.files_model import write_tiny_preset
 
 
 def write_noise(path: Path, seconds: float = 0.5, rate: int = 44_100, channels: int = 2) -> Path:
@@ -209,7 +209,6 @@ def test_what_cannot_be_is_said_before_anything_is_done(
 def test_a_dry_run_writes_nothing_and_predicts_the_time(
     preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate, "TRIAL_SECONDS", 1.0)
     write_noise(tmp_path / "a.wav", 90, 8_000, 1)
     (tmp_path / "b.wav").touch()
     arguments = ["separate", str(tmp_path), "-o", str(tmp_path / "out"), "--preset", str(preset), "--dry-run"]
@@ -221,11 +220,34 @@ def test_a_dry_run_writes_nothing_and_predicts_the_time(
     assert names(tmp_path) == ["a.wav", "b.wav"]
 
 
-def test_the_predicted_time_is_in_proportion_to_the_work() -> None:
-    model = KnownShares()
-    speed = estimate.measure_speed(model)
-    assert speed.seconds(model, 24) == pytest.approx(2 * speed.seconds(model, 12))
-    assert speed.seconds(model, 12) > 0
+def test_fast_and_wanted_stems_decide_which_models_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_noise(tmp_path / "a.wav")
+    chosen: list[ModelChoice] = []
+
+    def spied(choice: ModelChoice) -> StreamingModel:
+        chosen.append(choice)
+        return separate.open_model(choice)
+
+    monkeypatch.setattr(cli, "open_model", spied)
+    command = [
+        "separate",
+        str(tmp_path / "a.wav"),
+        "--preset",
+        "mdx-demo",
+        "--dry-run",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    assert main(command) == 0
+    assert main([*command, "--fast", "--stems", "instrumental"]) == 0
+    assert [(choice.fast, choice.stems) for choice in chosen] == [
+        (False, ("bass", "drums", "other", "vocals")),
+        (True, ("vocals",)),
+    ]
+    seconds = [separate.open_model(choice).work(44_100) for choice in chosen]
+    assert seconds[1] < seconds[0] / 3
 
 
 def test_files_in_the_way_need_no_model(
