@@ -57,7 +57,15 @@ def load_preset(name_or_path: str | Path) -> Preset:
         steps.append(_read_step(node, steps, manifest))
     _check_outputs(root, track, steps)
     description = root.text("description", default="") or ""
-    return Preset(path.stem, track, description, tuple(steps), manifest, INSTRUMENTS[track], _read_economies(root, steps))
+    return Preset(
+        path.stem,
+        track,
+        description,
+        tuple(steps),
+        manifest,
+        INSTRUMENTS[track],
+        _read_economies(root, steps),
+    )
 
 
 def _preset_path(name_or_path: str | Path) -> Path:
