@@ -168,6 +168,12 @@ def parse(arguments: list[str] | None) -> tuple[Options, Outputs]:
         metavar="SIZE",
         help="as in 512m or 16g (default: %(default)s)",
     )
+    add(
+        "--fit",
+        action="store_true",
+        help="tell the submission the time factor, so that it plans to fit and takes its preset's economies where"
+        " a track needs them",
+    )
     add("--no-limits", action="store_true", help="no limit on time, cores and memory")
     add(
         "--jobs",
@@ -223,6 +229,7 @@ def parse(arguments: list[str] | None) -> tuple[Options, Outputs]:
         metrics=given.metrics,
         resume=given.resume,
         jobs=given.jobs,
+        fit=given.fit,
         keep_estimates=given.report,
     ), Outputs(given.json, given.check, given.tolerance_db, given.report)
 

@@ -182,6 +182,11 @@ def table(result: Result) -> str:
     lines = _align([header, *rows, totals])
     rule = "-" * max(map(len, lines))
     parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], "SDR in dB (the challenge's global SDR)."]
+    parts += [
+        f"{track.name}: to be in time, {'; '.join(map(str, track.economies))}."
+        for track in result.tracks
+        if track.economies
+    ]
     if result.isolation is not None and (gaps := result.isolation.gaps(result.plan.limits)):
         parts.append(f"Not as at the organisers': {'; '.join(gaps)}.")
     return "\n".join([*parts, "", verdict(result)])

@@ -15,7 +15,7 @@ from evaluator.job import Job
 from evaluator.results import DataInfo, Plan
 from evaluator.run_folder import RESULT_FILE
 from evaluator.sandbox import REPOSITORY, Limits, ProcessRunner, Runner, Workplace
-from evaluator.submission import PRESET_VARIABLE
+from evaluator.submission import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
 
 DEMO = REPOSITORY / "local_data" / "demo"
 RUNS = REPOSITORY / "runs"
@@ -42,6 +42,7 @@ class Options:
     metrics: tuple[str, ...] = ("sdr",)
     resume: bool = False
     jobs: int = 1  # tracks at a time
+    fit: bool = False  # tell the submission the time factor, so that it plans to fit
     keep_estimates: bool = False  # where there is no `out`; with it they are kept anyway
 
 
@@ -55,11 +56,12 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
     path = submission.check_folder(options.submission)
     asked = None if options.data is None else dataset.load(options.data, options.only)
     challenge, preset = _challenge_and_preset(options, path, asked)
+    time_factor = _told_time_factor(options, path)
     data = asked or dataset.load(DEMO / challenge, options.only)
     digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
     plan = Plan(
         track=challenge,
-        submission=submission.identify(path, preset),
+        submission=submission.identify(path, preset, time_factor),
         data=DataInfo(str(data.path.resolve()), len(data.tracks), digest, options.only),
         limits=options.limits,
         metrics=options.metrics,
@@ -72,7 +74,7 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
         dataset=data,
         out=out,
         keep_estimates=options.keep_estimates or options.out is not None,
-        make_runner=_runner(options, path, _environment(preset), data, out),
+        make_runner=_runner(options, path, _environment(preset, time_factor), data, out),
     )
 
 
@@ -82,7 +84,7 @@ def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) ->
     wanted = options.track or (data.challenge.name if data is not None else None)
     if data is not None and data.challenge.name != wanted:
         raise UsageError(f"--track {wanted}, but {data.path} holds {data.challenge.name} tracks")
-    if wanted is not None and not submission.takes_presets(path):
+    if wanted is not None and not submission.heeds(path, PRESET_VARIABLE):
         return wanted, preset
     configured = submission.configured_challenge(path, _environment(preset))
     if wanted is None:
@@ -98,8 +100,24 @@ def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) ->
     return wanted, preset
 
 
-def _environment(preset: str | None) -> dict[str, str]:
-    return {} if preset is None else {PRESET_VARIABLE: preset}
+def _told_time_factor(options: Options, path: Path) -> float | None:
+    """What --fit tells the submission; UsageError where there is no limit, or nobody who would listen."""
+    if not options.fit:
+        return None
+    if options.limits.time_factor is None:
+        raise UsageError("--fit plans to fit a time limit, and --no-limits sets none; drop one of the two")
+    if not submission.heeds(path, TIME_FACTOR_VARIABLE):
+        raise UsageError(
+            f"--fit: nothing in {path / 'my_submission'} reads {TIME_FACTOR_VARIABLE}; drop it, or see how our "
+            f"my_submission/user_config.py does"
+        )
+    return options.limits.time_factor
+
+
+def _environment(preset: str | None, time_factor: float | None = None) -> dict[str, str]:
+    """What is asked of the submission. Without a time factor the variable is emptied: ours may be set."""
+    asked = {} if preset is None else {PRESET_VARIABLE: preset}
+    return asked | {TIME_FACTOR_VARIABLE: "" if time_factor is None else f"{time_factor:g}"}
 
 
 def _absolute_if_file(preset: str | None) -> str | None:

@@ -31,6 +31,8 @@ def commands(result: Mapping[str, Any]) -> list[str]:
         arguments += ["--submission", submission["path"]]
     if submission["requested_preset"] is not None:
         arguments += ["--preset", submission["requested_preset"]]
+    if submission.get("requested_time_factor") is not None:
+        arguments += ["--fit"]
     if result["runner"] != "process":
         arguments += ["--runner", result["runner"]]
     arguments += _limits(result["limits"])

@@ -14,6 +14,7 @@ from evaluator.challenge import CHALLENGES
 
 USER_CONFIG = Path("my_submission") / "user_config.py"
 PRESET_VARIABLE = "SDX_PRESET"
+TIME_FACTOR_VARIABLE = "SDX_TIME_LIMIT_FACTOR"
 PROBE_SECONDS = 120
 PROBE = """
 import sys
@@ -37,6 +38,7 @@ class Identity:
     dirty: bool | None
     files_sha256: str
     requested_preset: str | None  # None leaves the choice to the submission
+    requested_time_factor: float | None = None  # that of --fit; None asks for no economies
 
 
 def check_folder(path: Path) -> Path:
@@ -48,10 +50,10 @@ def check_folder(path: Path) -> Path:
     return path.resolve()
 
 
-def takes_presets(path: Path) -> bool:
-    """Whether any module of the submission mentions the variable through which a preset is asked for."""
+def heeds(path: Path, variable: str) -> bool:
+    """Whether any module of the submission mentions a variable through which something is asked of it."""
     modules = (path / "my_submission").rglob("*.py")
-    return any(PRESET_VARIABLE in module.read_text(errors="replace") for module in modules)
+    return any(variable in module.read_text(errors="replace") for module in modules)
 
 
 def configured_challenge(path: Path, environment: Mapping[str, str]) -> str | None:
@@ -90,8 +92,11 @@ def challenge_of_manifest(path: Path) -> str | None:
     return None
 
 
-def identify(path: Path, preset: str | None) -> Identity:
-    """Commit and content of the submission at `path`; the commit is None outside a git repository."""
+def identify(path: Path, preset: str | None, time_factor: float | None = None) -> Identity:
+    """Commit and content of the submission at `path`; the commit is None outside a git repository.
+
+    preset, time_factor: what is asked of it.
+    """
     commit = _git(path, "rev-parse", "HEAD")
     status = None if commit is None else _git(path, "status", "--porcelain", "--", ".")
     digest = hashlib.sha256()
@@ -101,7 +106,8 @@ def identify(path: Path, preset: str | None) -> Identity:
     for file in sorted(files):
         name = file.relative_to(path).as_posix() if file.is_relative_to(path) else file.name
         digest.update(f"{name}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return Identity(str(path), commit, None if status is None else bool(status), digest.hexdigest(), preset)
+    dirty = None if status is None else bool(status)
+    return Identity(str(path), commit, dirty, digest.hexdigest(), preset, time_factor)
 
 
 def _is_code(path: Path) -> bool:

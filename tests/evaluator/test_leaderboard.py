@@ -180,6 +180,9 @@ def test_a_failure_beside_other_tracks_says_nothing_of_passing() -> None:
 def test_repeating_a_part_of_the_data_with_several_at_a_time() -> None:
     (*_, command, _) = reproduction.commands(made_results.result({"a": 1.0, "b": 1.0}, only="[ab]", jobs=2))
     assert command.endswith("--jobs 2 --only '[ab]'")
+    fitted = made_results.result({"a": 1.0})
+    fitted["submission"]["requested_time_factor"] = 1.57
+    assert " --fit" in reproduction.commands(fitted)[-2]
 
 
 def test_sorting_by_a_stem() -> None:

@@ -101,6 +101,19 @@ def test_references_that_are_links_are_hidden_where_they_are(tmp_path: Path) -> 
     assert hidden_paths(data, []) == [tmp_path / "data", tmp_path / "real.wav"]
 
 
+def test_fit_tells_a_submission_that_listens_the_time_factor(demo: Path, with_presets: Path) -> None:
+    with pytest.raises(UsageError, match="--fit: nothing in .*my_submission reads SDX_TIME_LIMIT_FACTOR"):
+        prepare(Options(with_presets, fit=True))
+    config = with_presets / "my_submission" / "user_config.py"
+    config.write_text(f'{PRESET_CONFIG}LIMIT = os.environ.get("SDX_TIME_LIMIT_FACTOR", "")\n')
+    told = prepare(Options(with_presets, fit=True, limits=Limits(time_factor=0.5)))
+    untold = prepare(Options(with_presets))
+    assert told.plan.submission.requested_time_factor == 0.5
+    assert untold.plan.submission.requested_time_factor is None
+    with pytest.raises(UsageError, match="--fit plans to fit a time limit, and --no-limits sets none"):
+        prepare(Options(with_presets, fit=True, limits=Limits(time_factor=None)))
+
+
 def test_the_identity_changes_with_the_code(tmp_path: Path) -> None:
     path = write_submission(tmp_path, "perfect")
     before = identify(path, None)
