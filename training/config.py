@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -124,13 +125,17 @@ class AugmentationSettings:
 
 @dataclass(frozen=True)
 class OptimisationSettings:
-    """How long and how fast to learn. `batch` is per process; the learning rate rises over `warmup_steps` and
-    then follows a cosine down to `final_share` of itself at `steps`."""
+    """How long and how fast to learn.
+
+    batch: per process. learning_rate: rises over `warmup_steps`, then follows a cosine down to `final_share` of
+    itself at `steps`. source_weights: how much each source's error counts, 1 where none is given.
+    """
 
     steps: int
     batch: int
     learning_rate: float
     loss: Literal["l1", "mse", "relative_l1"] = "l1"
+    source_weights: Mapping[str, float] = field(default_factory=dict)
     betas: tuple[float, float] = (0.9, 0.99)
     warmup_steps: int = 50
     final_share: float = 0.03
@@ -146,6 +151,9 @@ class OptimisationSettings:
             _check(getattr(self, name) >= 1, f"optimisation.{name}", "1 or more", getattr(self, name))
         for name in ("learning_rate", "clip_norm"):
             _check(getattr(self, name) > 0, f"optimisation.{name}", "more than 0", getattr(self, name))
+        for source, weight in self.source_weights.items():
+            good = type(weight) in (int, float) and 0 < weight < math.inf
+            _check(good, f"optimisation.source_weights.{source}", "more than 0", weight)
         _check(0 <= self.ema_decay < 1, "optimisation.ema_decay", "0 to below 1", self.ema_decay)
         _check(self.warmup_steps >= 0, "optimisation.warmup_steps", "0 or more", self.warmup_steps)
 
@@ -185,6 +193,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _check(bool(self.data), "data", "at least one data set", self.data)
+        unknown = sorted(set(self.optimisation.source_weights) - set(self.model.sources))
+        _check(not unknown, "optimisation.source_weights", f"some of {list(self.model.sources)}", unknown)
         if self.start_checkpoint is not None:
             _check(self.start_run is None, "start_run", "nothing beside start_checkpoint", self.start_run)
             _check(isinstance(self.model, HTDemucsSettings), "start_checkpoint", "an htdemucs", "mdx_net")

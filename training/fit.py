@@ -79,19 +79,23 @@ def seed_step(seed: int, process: int, step: int) -> None:
     torch.manual_seed(value)
 
 
-def waveform_loss(kind: str, mixtures: Tensor, references: Tensor, estimates: Tensor) -> Tensor:
+def waveform_loss(
+    kind: str, mixtures: Tensor, references: Tensor, estimates: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Mean absolute or squared error over all samples of all sources.
 
+    weights: (sources,) how much each source's error counts; by default all the same.
     "relative_l1" divides each example's absolute error by that of silence for its mixture, so that quiet scenes
     count as much as loud songs.
     """
     difference = estimates - references
-    if kind == "mse":
-        return difference.square().mean()
-    if kind == "l1":
-        return difference.abs().mean()
+    error = difference.square() if kind == "mse" else difference.abs()
+    if weights is not None:
+        error = error * (weights / weights.mean())[:, None, None]
+    if kind != "relative_l1":
+        return error.mean()
     level = mixtures.abs().mean(dim=(1, 2)) + QUIETEST_MEAN
-    return (difference.abs().mean(dim=(1, 2, 3)) / level).mean()
+    return (error.mean(dim=(1, 2, 3)) / level).mean()
 
 
 def initial_network(config: TrainingConfig) -> torch.nn.Module:
@@ -234,7 +238,7 @@ class Trainer:
         self.parallel.train()
         with torch.autocast(self.process.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             estimates = self.parallel(mixtures)
-        loss = waveform_loss(settings.loss, mixtures, references, estimates.float())
+        loss = waveform_loss(settings.loss, mixtures, references, estimates.float(), self._source_weights())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
@@ -247,6 +251,13 @@ class Trainer:
         self.average.update(self.network, self.step)
         self.step += 1
         return loss.item(), norm.item()
+
+    def _source_weights(self) -> Tensor | None:
+        given = self.settings.source_weights
+        if not given:
+            return None
+        weights = [given.get(source, 1.0) for source in self.config.model.sources]
+        return torch.tensor(weights, device=self.process.device)
 
     def _agree(self, ending: bool) -> bool:
         """Whether any process wants to end: all of them must do so after the same step."""

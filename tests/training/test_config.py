@@ -30,6 +30,13 @@ def test_a_configuration_survives_being_written_down(
         ("optimisation", "steps", "many", "optimisation.steps: expected int, found 'many'"),
         ("optimisation", "steps", 0, "optimisation.steps: expected 1 or more, found 0"),
         ("optimisation", "loss", "sdr", "optimisation.loss: expected one of"),
+        (
+            "optimisation",
+            "source_weights",
+            {"other": 0},
+            "source_weights.other: expected more than 0, found 0",
+        ),
+        ("optimisation", "source_weights", {"piano": 2}, "source_weights: expected some of .*found .'piano'"),
         ("augmentation", "gain_db", [3, -3], "augmentation.gain_db"),
         ("augmentation", "gain_db", [3], "augmentation.gain_db: expected 2 entries"),
         ("model", "architecture", "wavenet", "model.architecture: expected one of .*found 'wavenet'"),

@@ -198,6 +198,21 @@ def test_relative_loss_does_not_depend_on_loudness() -> None:
         )
 
 
+@pytest.mark.parametrize("kind", ["l1", "mse", "relative_l1"])
+def test_the_loss_is_the_weighted_mean_of_the_sources_losses(kind: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    references = torch.randn(3, 2, 2, 1000, generator=random)
+    estimates = torch.randn(3, 2, 2, 1000, generator=random)
+    mixtures = references.sum(dim=1)
+    first, second = (
+        waveform_loss(kind, mixtures, references[:, [source]], estimates[:, [source]]) for source in (0, 1)
+    )
+    weighted = waveform_loss(kind, mixtures, references, estimates, torch.tensor([3.0, 1.0]))
+    torch.testing.assert_close(weighted, (3 * first + second) / 4)
+    equal = waveform_loss(kind, mixtures, references, estimates, torch.tensor([2.0, 2.0]))
+    torch.testing.assert_close(equal, waveform_loss(kind, mixtures, references, estimates))
+
+
 def test_the_average_follows_the_weights(documents: dict[str, dict[str, Any]]) -> None:
     network = build_network(parse_config(documents["mdx_net"]).model)
     average = Average(network, decay=0.9)
