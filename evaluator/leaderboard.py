@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evaluator import results, run_scores
 from evaluator.preparation import RUNS
 from evaluator.run_folder import RESULT_FILE
-from evaluator.sandbox import Limits
 
 LOG = logging.getLogger(__name__)
 
@@ -46,8 +45,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " BEGIN SELECT RAISE(ABORT, 'the leaderboard is append-only'); END",
     ),
 )
-
-Passing = Literal["yes", "no", "unknown"]
 
 
 class LeaderboardError(Exception):
@@ -303,27 +300,3 @@ def on_data(entries: Sequence[Entry], wanted: str | None) -> list[Entry]:
 def _is_named(entry: Entry, name: str) -> bool:
     path = f"/{Path(entry.result['data']['path']).as_posix().strip('/')}"
     return path.endswith(f"/{name}") or f"/{entry.data_name}".endswith(f"/{name}")
-
-
-def would_pass(result: Mapping[str, Any]) -> Passing:
-    """Whether the run says that the organisers' limits would be met: only limits as strict as theirs can.
-
-    A failure under limits stricter than theirs says nothing either, and tracks separated side by side had to
-    share the machine.
-    """
-    organisers, limits = Limits(), result["limits"]
-    names = ("time_factor", "setup_seconds", "cpus", "memory_bytes")
-    compared = [_compare(limits[name], getattr(organisers, name)) for name in names]
-    if result["status"] == "ok":
-        return "yes" if all(value <= 0 for value in compared) else "unknown"
-    if result["status"] == "failed":
-        alone = results.jobs_of(result) == 1
-        return "no" if alone and all(value >= 0 for value in compared) else "unknown"
-    return "unknown"
-
-
-def _compare(limit: float | None, organisers: float) -> int:
-    """Below 0 where `limit` is stricter than the organisers', above 0 where it is looser; None is no limit."""
-    if limit is None:
-        return 1
-    return (limit > organisers) - (limit < organisers)

@@ -57,7 +57,7 @@ def tracks_words(data: Mapping[str, Any]) -> str:
 def _row(place: str, entry: Entry, stems: Sequence[str]) -> list[str]:
     scores = [text_table.db(entry.score(stem)) for stem in (MEAN, *stems)]
     rtf = "-" if entry.rtf is None else f"{entry.rtf:.2f}"
-    passing = leaderboard.would_pass(entry.result)
+    passing = results.would_pass(entry.result)
     return [
         place,
         short_id(entry),
@@ -163,7 +163,7 @@ def _record(entry: Entry, place: int | None) -> dict[str, Any]:
         "run": entry.id,
         "name": entry.name,
         "status": result["status"],
-        "would_pass": leaderboard.would_pass(result),
+        "would_pass": results.would_pass(result),
         "scores": {stem: entry.score(stem) for stem in (MEAN, *CHALLENGES[result["track"]].stems)},
         "rtf": entry.rtf,
         "start": result["start"],
@@ -218,7 +218,7 @@ def as_html(board: Board) -> str:
         short_id=short_id,
         commit=commit,
         failures=failures,
-        would_pass=leaderboard.would_pass,
+        would_pass=results.would_pass,
     )
 
 
@@ -238,7 +238,7 @@ def detail(entry: Entry) -> str:
         ),
         ("data hash", entry.data_hash),
         ("status", result["status"] + (f" ({failed})" if (failed := failures(entry)) else "")),
-        ("would pass", leaderboard.would_pass(result)),
+        ("would pass", results.would_pass(result)),
         *((stem, f"{text_table.db(entry.score(stem))} dB") for stem in (MEAN, *stems)),
         ("RTF", "-" if entry.rtf is None else f"{entry.rtf:.3f}"),
         ("preset", submission["preset"] or "-"),

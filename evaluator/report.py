@@ -13,7 +13,6 @@ from evaluator import (
     baseline,
     charts,
     dataset,
-    leaderboard,
     leaderboard_view,
     pages,
     published,
@@ -210,7 +209,7 @@ def _context(
 
 def verdict(result: Mapping[str, Any]) -> Verdict:
     """What the run says of a submission to the organisers."""
-    passing = leaderboard.would_pass(result)
+    passing = results.would_pass(result)
     failed = [track for track in result["tracks"] if track["status"] != "ok"]
     number = result["data"]["number"]
     reasons = [f"{track['name']}: {track['status']}, {track['reason']}" for track in failed]

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evaluator import scoring
 from evaluator.challenge import CHALLENGES
@@ -13,6 +13,7 @@ from evaluator.sandbox import Isolation, Limits, Status
 from evaluator.submission import Identity
 
 SCHEMA_VERSION = 1
+Passing = Literal["yes", "no", "unknown"]
 
 
 class ResultError(Exception):
@@ -193,6 +194,30 @@ def read(path: Path) -> dict[str, Any]:
 def jobs_of(item: Mapping[str, Any]) -> int:
     """How many tracks at a time a result's run separated; one where that was not recorded yet."""
     return int(item.get("jobs", 1))
+
+
+def would_pass(result: Mapping[str, Any]) -> Passing:
+    """Whether the run says that the organisers' limits would be met: only limits as strict as theirs can.
+
+    A failure under limits stricter than theirs says nothing either, and tracks separated side by side had to
+    share the machine.
+    """
+    organisers, limits = Limits(), result["limits"]
+    names = ("time_factor", "setup_seconds", "cpus", "memory_bytes")
+    compared = [_compare(limits[name], getattr(organisers, name)) for name in names]
+    if result["status"] == "ok":
+        return "yes" if all(value <= 0 for value in compared) else "unknown"
+    if result["status"] == "failed":
+        alone = jobs_of(result) == 1
+        return "no" if alone and all(value >= 0 for value in compared) else "unknown"
+    return "unknown"
+
+
+def _compare(limit: float | None, organisers: float) -> int:
+    """Below 0 where `limit` is stricter than the organisers', above 0 where it is looser; None is no limit."""
+    if limit is None:
+        return 1
+    return (limit > organisers) - (limit < organisers)
 
 
 def write(path: Path, item: Mapping[str, Any]) -> None:

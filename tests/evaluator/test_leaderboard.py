@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from evaluator import __main__, dataset, leaderboard, leaderboard_view, published, reproduction
+from evaluator import __main__, dataset, leaderboard, leaderboard_view, published, reproduction, results
 from evaluator.leaderboard import MIGRATIONS, LeaderboardError, Store
 from evaluator.results import ResultError
 from evaluator.sandbox import REPOSITORY, Limits
@@ -173,8 +173,8 @@ def test_a_part_of_the_data_has_a_ranking_of_its_own_that_says_so(tmp_path: Path
 
 
 def test_a_failure_beside_other_tracks_says_nothing_of_passing() -> None:
-    assert leaderboard.would_pass(made_results.result({"a": 1.0, "b": "timeout"}, jobs=2)) == "unknown"
-    assert leaderboard.would_pass(made_results.result({"a": 1.0}, jobs=2)) == "yes"
+    assert results.would_pass(made_results.result({"a": 1.0, "b": "timeout"}, jobs=2)) == "unknown"
+    assert results.would_pass(made_results.result({"a": 1.0}, jobs=2)) == "yes"
 
 
 def test_repeating_a_part_of_the_data_with_several_at_a_time() -> None:
@@ -208,11 +208,11 @@ def test_sorting_by_a_stem() -> None:
 )
 def test_whether_a_run_would_have_passed(limits: Limits, given: float | str, expected: str) -> None:
     run = made_results.result({"a": 1.0, "b": given}, limits=limits)
-    assert leaderboard.would_pass(run) == expected
+    assert results.would_pass(run) == expected
 
 
 def test_an_unfinished_run_says_nothing_of_passing() -> None:
-    assert leaderboard.would_pass(made_results.result({"a": 1.0}, number=2)) == "unknown"
+    assert results.would_pass(made_results.result({"a": 1.0}, number=2)) == "unknown"
 
 
 def test_export_and_import_carry_runs_and_repeat_without_harm(

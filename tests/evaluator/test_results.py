@@ -111,7 +111,13 @@ def test_verdicts() -> None:
     )
     assert display.verdict(replace(RESULT, tracks=(GOOD,))) == "Incomplete: 1 of 2 tracks were separated."
     unlimited = replace(RESULT, plan=replace(PLAN, limits=Limits(time_factor=None)))
-    assert "without limits, so this says nothing of passing: 7.000 dB" in display.verdict(unlimited)
+    assert "looser limits than the organisers', so this says nothing of passing: 7.000 dB" in display.verdict(
+        unlimited
+    )
+    strict = replace(failed, plan=replace(PLAN, limits=Limits(time_factor=0.1)))
+    assert display.verdict(strict) == (
+        "This says nothing of passing under the organisers' own limits: 1 of 2 tracks failed: b (timeout)."
+    )
 
 
 def test_the_verdict_says_that_limits_were_shared() -> None:

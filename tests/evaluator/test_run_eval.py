@@ -66,9 +66,8 @@ def test_a_submission_that_passes(tmp_path: Path) -> None:
     columns = "track, status, seconds, allowed, bass, drums, other, vocals, mean, si_sdr, mean"
     assert lines[0].split() == columns.split(", ")
     assert [line.split()[:2] for line in lines[2:5]] == [["a", "ok"], ["trap", "ok"], ["well", "ok"]]
-    assert lines[-1] == (
-        f"This submission would have passed, with a score of {result['score']['mean']:.3f} dB."
-    )
+    assert "looser limits" in lines[-1]  # so that a busy machine fails no test
+    assert lines[-1].endswith(f" {result['score']['mean']:.3f} dB.")
     assert (result["schema_version"], result["status"], result["track"]) == (1, "ok", "music")
     assert result["worked"] == {"tracks": 3, **result["score"]}
     assert result["tracks"][1]["limit_seconds"] == 300
@@ -136,7 +135,7 @@ def test_outside_the_environment_one_line_says_what_to_do() -> None:
 def test_no_limits(tmp_path: Path) -> None:
     done = run(command(tmp_path, "perfect", "--no-limits"))
     assert done.returncode == 0
-    assert "without limits, so this says nothing of passing" in done.stdout
+    assert "looser limits than the organisers', so this says nothing of passing" in done.stdout
     assert json.loads((tmp_path / "out" / "result.json").read_text())["limits"]["time_factor"] is None
 
 
@@ -181,9 +180,11 @@ def test_several_tracks_at_a_time_give_the_same_result(tmp_path: Path) -> None:
     together = run([*arguments, "--jobs", "2"])
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (alone.returncode, together.returncode) == (1, 1)
-    verdict = alone.stdout.splitlines()[-1]
+    failed = "1 of 3 tracks failed: trap (crashed)."
+    assert alone.stdout.splitlines()[-1] == f"This submission would NOT have passed: {failed}"
     assert together.stdout.splitlines()[-1] == (
-        f"{verdict} 2 tracks at a time shared the machine and so its limits: confirm the times with --jobs 1."
+        f"This says nothing of passing under the organisers' own limits: {failed} "
+        f"2 tracks at a time shared the machine and so its limits: confirm the times with --jobs 1."
     )
     assert (whole["jobs"], result["jobs"]) == (1, 2)
     for item in (whole, result):
