@@ -19,7 +19,7 @@ test-coverage: lint
 	@$(RUN) -m coverage report --sort=cover | sed -n '1,22p;/^TOTAL/p'
 
 test-slow: $(VENV)/.installed-tests
-	$(RUN) -m pytest -m "slow and not container"
+	$(RUN) -m pytest -n 2 --dist=loadfile -m "slow and not container"
 
 test-container: $(VENV)/.installed-tests
 	$(RUN) -m pytest -m container

@@ -44,7 +44,8 @@ class SeparationModel:
     overlap, shifts: used in every member in place of the preset's.
     seed: of the shift trick's delays.
     verify_weights: compare every file with the manifest's size and hash before it is opened.
-    stems: the ones that are wanted, by default all; steps that only others need are not run.
+    stems: the ones that are wanted, by default all; steps that only others need are not run. At other rates than
+        44.1 kHz what lies above 22.05 kHz is then in no stem.
     fast: take all of the preset's economies.
     time_limit_factor: plan to be done within so many seconds a second of audio, the challenge's 1.57 for example:
         the models' speed is measured here and now, and the preset's economies are taken, in their order, as far as a
