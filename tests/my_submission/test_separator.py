@@ -218,7 +218,7 @@ def test_a_generous_limit_changes_nothing_and_a_hopeless_one_is_kept_to_as_well_
             for stem, array in expected.items():
                 np.testing.assert_allclose(arrays[stem], array, atol=1e-6)
     assert model.provenance()["time_limit_factor"] == 1e-3
-    assert "vocals: without demo-mdx-vocals" in model.provenance()["economies"]
+    assert "vocals: without demo-htdemucs-4stem" in model.provenance()["economies"]
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
