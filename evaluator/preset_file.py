@@ -22,7 +22,8 @@ def with_weights(
     """A preset's text with other weights in one step.
 
     weights: stem -> weight for each member in order, for every stem that the member has a say in; a member with
-        nothing above zero is taken out, since a preset must not have such a one.
+        nothing above zero is taken out, since a preset must not have such a one, and with it the step's economies,
+        which may name it or leave too little.
     note: sentences to put above the step's members as comments.
     """
     mark = f"# {NOTE} ({step_name})"
@@ -33,9 +34,11 @@ def with_weights(
     members: CommentedSeq = step["members"]
     for member, own in zip(members, weights, strict=True):
         _set_weights(member, own, one_stem=len(step["stems"]) == 1)
-    for place in reversed(range(len(members))):
-        if not any(weights[place].values()):
-            _remove(members, place)
+    unused = [place for place, own in enumerate(weights) if not any(own.values())]
+    for place in reversed(unused):
+        _remove(members, place)
+    if unused:
+        _remove_economies(document, step_name)
     lines = [
         line for sentence in note for line in textwrap.wrap(sentence, NOTE_WIDTH, break_on_hyphens=False)
     ]
@@ -92,6 +95,15 @@ def _remove(members: CommentedSeq, place: int) -> None:
     del members[place]
     if end is not None:
         _give_end(members[-1], end)
+
+
+def _remove_economies(document: CommentedMap, step_name: str) -> None:
+    economies: CommentedSeq = document.get("economies", CommentedSeq())
+    for place in reversed(range(len(economies))):
+        if economies[place]["step"] == step_name:
+            del economies[place]
+    if not economies:
+        document.pop("economies", None)
 
 
 def _take_end(node: CommentedMap) -> Any:

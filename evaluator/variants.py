@@ -30,9 +30,11 @@ def variants(document: Document, info: PresetInfo) -> list[Variant]:
     """The preset itself, then without each member, augmentation and step, then each member alone.
 
     document: the preset as YAML data. info: the same preset as its reader understands it.
+    Economies are no part of a variant: they name members that it may not have, and no time is short here.
     What cannot be taken away without losing a stem is left out; of equal variants only the first is kept, under all
     their names.
     """
+    document = {key: value for key, value in document.items() if key != "economies"}
     found: list[Variant] = []
     for variant in _all(document, info):
         for place, earlier in enumerate(found):

@@ -129,3 +129,20 @@ def test_a_manifest_is_found_from_another_folder(tmp_path: Path) -> None:
     assert moved.startswith("# mine\n")
     assert with_manifest_for(text, old, old) == text
     assert with_manifest_for(TEXT, old, new) == TEXT
+
+
+def test_a_member_that_goes_takes_the_economies_of_its_step_with_it(tmp_path: Path) -> None:
+    text = (PRESETS_FOLDER / "mdx-c.yaml").read_text()
+    changed = with_weights(text, "vocals", [{"vocals": 3}, {"vocals": 0}, {"vocals": 1}], [])
+    path = tmp_path / "preset.yaml"
+    path.write_text(changed)
+    kept = [economy for economy in load_preset("mdx-c").economies if economy.step == "instruments"]
+    assert list(load_preset(path).economies) == kept
+    path.write_text(with_weights(text, "vocals", [{"vocals": 3}, {"vocals": 1}, {"vocals": 1}], []))
+    assert load_preset(path).economies == load_preset("mdx-c").economies
+    (tmp_path / "all.yaml").write_text(
+        with_weights(
+            changed, "instruments", [dict.fromkeys(("bass", "drums", "other"), w) for w in (1, 0, 0, 0)], []
+        )
+    )
+    assert load_preset(tmp_path / "all.yaml").economies == ()
