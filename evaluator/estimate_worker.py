@@ -32,7 +32,7 @@ from my_submission.audio import (
     to_stereo,
 )
 from my_submission.chunking import reader
-from my_submission.inference import ChunkModel, Schedule, load_model, resolve_device, resolve_precision
+from my_submission.inference import Schedule, load_model, resolve_device, resolve_precision
 from my_submission.members import (
     ESTIMATES_VERSION,
     blend_of,
@@ -42,6 +42,7 @@ from my_submission.members import (
     step_input,
     used_sources,
 )
+from my_submission.models import ChunkModel
 from my_submission.passes import Pass
 from my_submission.preset import Preset, PresetError, as_bag, checkpoint_rows
 from my_submission.preset_reader import load_preset

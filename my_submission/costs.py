@@ -10,7 +10,8 @@ import torch
 
 from my_submission.augment import Augmentation
 from my_submission.chunking import Geometry, reader
-from my_submission.inference import ChunkModel, ModelPool, Schedule, count_chunks, estimate_track
+from my_submission.inference import ModelPool, Schedule, count_chunks, estimate_track
+from my_submission.models import ChunkModel
 from my_submission.passes import Pass
 
 log = logging.getLogger(__name__)
@@ -36,9 +37,16 @@ class Costs:
 
     def pass_seconds(self, one: Pass, samples: int) -> float:
         """A round of chunks that is not full is taken to last as long as a full one."""
-        chunks = count_chunks(self.geometries[one.checkpoint], samples, one.augmentation, one.overlap)
         full = self.schedule.batch_size * self.schedule.workers
-        return math.ceil(chunks / full) * full * self.chunk_seconds[one.checkpoint]
+        rounds = math.ceil(self._chunks(one, samples) / full)
+        return rounds * full * self.chunk_seconds[one.checkpoint]
+
+    def share_of_chunk(self, one: Pass, samples: int) -> float:
+        """What each of a pass' chunks has of `pass_seconds`."""
+        return self.pass_seconds(one, samples) / self._chunks(one, samples)
+
+    def _chunks(self, one: Pass, samples: int) -> int:
+        return count_chunks(self.geometries[one.checkpoint], samples, one.augmentation, one.overlap)
 
 
 def measure_costs(models: ModelPool, schedule: Schedule, clock: Clock = time.monotonic) -> Costs:

@@ -116,7 +116,7 @@ class Ensemble:
 
     def _chunk_work(self, one: Pass, samples: int) -> float:
         if self.costs is not None:
-            return self.costs.pass_seconds(one, samples) / self._chunks(one, samples)
+            return self.costs.share_of_chunk(one, samples)
         geometry = self._models.get(one.checkpoint).geometry
         return geometry.chunk_samples + 2 * geometry.margin_samples
 

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,26 +23,13 @@ from my_submission.chunking import (
     plan_chunks,
     triangular_window,
 )
-from my_submission.models import demucs, mdx_net
+from my_submission.models import ChunkModel, demucs, mdx_net
 from my_submission.weights import Checkpoint
 
 log = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEVICES = "auto, cpu, cuda or cuda:N"
-
-
-class ChunkModel(Protocol):
-    """A network as the rest sees it; `geometry` says which chunks it takes."""
-
-    @property
-    def sources(self) -> tuple[str, ...]: ...
-
-    @property
-    def geometry(self) -> Geometry: ...
-
-    def __call__(self, chunks: Tensor) -> Tensor:
-        """(batch, channels, samples) float32 -> (batch, sources, channels, samples) float32, on its device."""
 
 
 _LOADERS: dict[str, Callable[[Checkpoint, Path, torch.device, torch.dtype], ChunkModel]] = {

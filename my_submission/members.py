@@ -14,7 +14,8 @@ from torch import Tensor
 from my_submission.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.augment import loudness_gain
 from my_submission.chunking import reader
-from my_submission.inference import SEQUENTIAL, ChunkModel, Schedule, estimate_track
+from my_submission.inference import SEQUENTIAL, Schedule, estimate_track
+from my_submission.models import ChunkModel
 from my_submission.passes import Pass, finish_step, input_factors, step_passes
 from my_submission.preset import MIXTURE, STEP_INPUT, Preset, Step
 

@@ -5,6 +5,7 @@ signals whole: steps are finished one after the other, and in a step what the ch
 there is something to leave out for as long as possible.
 """
 
+import functools
 import logging
 import math
 import time
@@ -19,7 +20,7 @@ from my_submission.augment import loudness_gain
 from my_submission.chunking import reader
 from my_submission.costs import Clock, Costs
 from my_submission.ensemble import Progress
-from my_submission.inference import ModelPool, count_chunks, estimate_track
+from my_submission.inference import ModelPool, estimate_track
 from my_submission.passes import Pass, complete_step, step_passes
 from my_submission.preset import MIXTURE, Preset
 from my_submission.units import Unit, step_units
@@ -172,6 +173,7 @@ class _TimedTrack:
         self._samples = samples
         self._progress = progress
         self._late = False
+        self._units = functools.cache(self._find_units)
 
     def run_step(self, index: int, signal: Tensor) -> Stems:
         """All that step number `index` makes of its (channels, samples) input."""
@@ -227,7 +229,7 @@ class _TimedTrack:
             log.warning("time is short, and the preset has no further economies: the limit may be missed")
         self._late = True
 
-    def _units(self, level: int, index: int, gain: float) -> list[Unit]:
+    def _find_units(self, level: int, index: int, gain: float) -> list[Unit]:
         plan = self._ensemble.plans[level]
         return step_units(plan.steps[index], plan, self._ensemble.seed, gain)
 
@@ -271,8 +273,7 @@ class _TimedTrack:
         """A pass over the track; the watch is told of every chunk."""
         ensemble, samples = self._ensemble, self._samples
         model = ensemble.models.get(one.checkpoint)
-        chunks = count_chunks(model.geometry, samples, one.augmentation, one.overlap)
-        foretold = ensemble.costs.pass_seconds(one, samples) / chunks
+        foretold = ensemble.costs.share_of_chunk(one, samples)
         return estimate_track(
             model, reader(signal), samples, one.augmentation, one.overlap, ensemble.costs.schedule,
             lambda computed: self.watch.note(computed * foretold),

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from my_submission.inference import ChunkModel
+from my_submission.models import ChunkModel
 from my_submission.weights import load_manifest, load_torch, require
 from training import curves
 from training.config import ConfigError, OptimisationSettings, TrainingConfig, as_document

@@ -7,7 +7,7 @@ from demucs.htdemucs import HTDemucs
 from torch import Tensor, nn
 
 from my_submission.audio import MODEL_SAMPLE_RATE
-from my_submission.inference import ChunkModel
+from my_submission.models import ChunkModel
 from my_submission.models.demucs import DemucsModel
 from my_submission.models.mdx_net import MdxNetModel, Spectrogram
 from my_submission.models.tfc_tdf import TfcTdfNet

@@ -10,7 +10,8 @@ from evaluator.metrics import sdr
 from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.augment import Augmentation
 from my_submission.chunking import reader
-from my_submission.inference import ChunkModel, Schedule, estimate_track
+from my_submission.inference import Schedule, estimate_track
+from my_submission.models import ChunkModel
 from training.config import TrainingConfig, ValidationSettings
 from training.data import Audio, find_tracks
 

@@ -3,24 +3,13 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from my_submission.chunking import Geometry
+from my_submission.models import ChunkModel
 
 log = logging.getLogger(__name__)
-
-
-class _Model(Protocol):
-    @property
-    def sources(self) -> tuple[str, ...]: ...
-
-    @property
-    def geometry(self) -> Geometry: ...
-
-    def __call__(self, chunks: Tensor) -> Tensor: ...
 
 
 @contextlib.contextmanager
@@ -40,11 +29,11 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 class Guarded:
     """A model in lower precision; a batch that overflows there is logged and computed again in float32."""
 
-    def __init__(self, name: str, model: _Model, load_float32: Callable[[], _Model]) -> None:
+    def __init__(self, name: str, model: ChunkModel, load_float32: Callable[[], ChunkModel]) -> None:
         """load_float32 opens the same checkpoint in float32; it is called when first needed."""
         self.sources, self.geometry = model.sources, model.geometry
         self._name, self._model, self._load_float32 = name, model, load_float32
-        self._float32: _Model | None = None
+        self._float32: ChunkModel | None = None
 
     def __call__(self, chunks: Tensor) -> Tensor:
         """(batch, channels, samples) float32 -> (batch, sources, channels, samples) float32.

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from my_submission.chunking import Geometry, reader
 from my_submission.ensemble import Ensemble
-from my_submission.inference import SEQUENTIAL, ChunkModel, ModelPool, Schedule
+from my_submission.inference import SEQUENTIAL, ModelPool, Schedule
+from my_submission.models import ChunkModel
 from my_submission.preset_reader import PRESETS_FOLDER, load_preset
 
 

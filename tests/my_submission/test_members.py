@@ -12,7 +12,7 @@ from torch import Tensor
 
 from my_submission.chunking import Geometry
 from my_submission.ensemble import Ensemble
-from my_submission.inference import ChunkModel, ModelPool
+from my_submission.inference import ModelPool
 from my_submission.members import (
     blend_of,
     compute_pass,
@@ -22,6 +22,7 @@ from my_submission.members import (
     step_input,
     used_sources,
 )
+from my_submission.models import ChunkModel
 from my_submission.passes import Pass
 from my_submission.preset import Preset
 from my_submission.preset_reader import PRESETS_FOLDER, load_preset

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from my_submission.augment import Augmentation
 from my_submission.chunking import reader
-from my_submission.inference import SEQUENTIAL, ChunkModel, Schedule, estimate_track, load_model
+from my_submission.inference import SEQUENTIAL, Schedule, estimate_track, load_model
+from my_submission.models import ChunkModel
 from my_submission.models.mdx_net import Spectrogram
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.weights import WeightsError, load_manifest, load_torch
