@@ -202,10 +202,11 @@ def two_members(folder: Path) -> Preset:
 
 
 def test_a_slow_track_makes_the_next_one_careful_from_the_start(mixture: Tensor) -> None:
-    preset, clock = load_preset("mdx-c"), FakeClock()
+    # without shifts: their delays are longer than this track, and chunks of silence take no time
+    preset, clock = load_preset("mdx-c").override(None, 0), FakeClock()
     limit = seconds_of(preset, 0) * (1 + MARGIN) * 1.01
     ensemble = timed(preset, clock, limit)
-    clock.slowdown_at = [(clock(), 2.0)]
+    clock.slowdown_at = [(clock(), 3.0)]
     ensemble.separate(mixture)
     first = list(ensemble.economies)
     began = clock()
@@ -215,7 +216,7 @@ def test_a_slow_track_makes_the_next_one_careful_from_the_start(mixture: Tensor)
     fitting = next(
         level
         for level in range(len(preset.economies) + 1)
-        if seconds_of(preset, level) * 2.0 * (1 + MARGIN) <= limit
+        if seconds_of(preset, level) * 3.0 * (1 + MARGIN) <= limit
     )
     assert ensemble.economies == [str(economy) for economy in preset.economies[:fitting]]
     assert close(stems, Ensemble(preset.economised(fitting), made(preset, FakeClock())).separate(mixture))
