@@ -21,8 +21,8 @@ from my_submission.passes import Pass, finish_step, step_passes
 from my_submission.preset import MIXTURE, Preset, Step
 from my_submission.sliding import SlidingSignal
 
-BLOCK_SAMPLES = 2**22
-"""About 95 s: how much of a track goes through all steps at a time. It changes memory, not results."""
+BLOCK_SAMPLES = 2**20
+"""About 24 s: how much of a track goes through all steps at a time. It changes memory, not results."""
 
 Progress = Callable[[float, float], None]
 """Told (work done, work in all); only their ratio has a meaning."""

@@ -1,13 +1,16 @@
 """Signals of which only a stretch is held, so that a track's length costs no memory."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from my_submission.chunking import reader
+_PAGE_SAMPLES = 2**18
+"""A signal is held in pages of one size: growing copies nothing, and what is freed fits the next page."""
 
 
 class SlidingSignal:
-    """A (channels, samples) signal that grows at its end and is forgotten at its beginning.
+    """A (channels, samples) float32 signal that grows at its end and is forgotten at its beginning.
 
     `add` sums pieces in anywhere from `start` on; `read` gives zeros beyond the track, and raises IndexError where a
     sample is asked for that is forgotten or not there yet.
@@ -15,28 +18,29 @@ class SlidingSignal:
 
     def __init__(self, channels: int, samples: int) -> None:
         self.start = 0
+        self.end = 0
+        self._channels = channels
         self._samples = samples
-        self._held = torch.zeros(channels, 0)
-
-    @property
-    def end(self) -> int:
-        return self.start + self._held.shape[-1]
+        self._pages: dict[int, Tensor] = {}
 
     def add(self, start: int, piece: Tensor, factor: float = 1.0) -> None:
         """Add factor · piece at `start`; the signal is zero where nothing was added."""
         if start < self.start:
             raise IndexError(f"samples before {self.start} are forgotten, found {start}")
-        missing = start + piece.shape[-1] - self.end
-        if missing > 0:
-            self._held = torch.nn.functional.pad(self._held, (0, missing))
-        self._held[:, start - self.start :][:, : piece.shape[-1]].add_(piece, alpha=factor)
+        end = start + piece.shape[-1]
+        for page, first, last in _spans(start, end):
+            self._part(page, first, last).add_(piece[:, first - start : last - start], alpha=factor)
+        self.end = max(self.end, end)
 
     def read(self, start: int, length: int) -> Tensor:
         """(channels, length) from `start`, which may lie outside the track: a `chunking.Reader`."""
         first, last = max(0, start), min(self._samples, start + length)
         if first < last and not self.start <= first < last <= self.end:
             raise IndexError(f"samples {first} to {last} asked for, {self.start} to {self.end} are held")
-        return reader(self._held)(start - self.start, length)
+        signal = torch.zeros(self._channels, length)
+        for page, begin, end in _spans(first, last):
+            signal[:, begin - start : end - start] = self._part(page, begin, end)
+        return signal
 
     def take(self, end: int) -> Tensor:
         """The samples from `start` to `end`, which are forgotten here."""
@@ -46,6 +50,23 @@ class SlidingSignal:
 
     def forget(self, end: int) -> None:
         """Drop the samples before `end`."""
-        if end > self.start:
-            self._held = self._held[:, end - self.start :].clone()
-            self.start = end
+        for page in range(self.start // _PAGE_SAMPLES, end // _PAGE_SAMPLES):
+            self._pages.pop(page, None)
+        self.start = max(self.start, end)
+        self.end = max(self.end, end)
+
+    def _part(self, page: int, start: int, end: int) -> Tensor:
+        """A view of the samples from `start` to `end`, all in one page, which begins as silence."""
+        if page not in self._pages:
+            self._pages[page] = torch.zeros(self._channels, _PAGE_SAMPLES)
+        offset = page * _PAGE_SAMPLES
+        return self._pages[page][:, start - offset : end - offset]
+
+
+def _spans(start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(page, first sample, one past the last) of the stretch from `start` to `end`."""
+    while start < end:
+        page = start // _PAGE_SAMPLES
+        page_end = min(end, (page + 1) * _PAGE_SAMPLES)
+        yield page, start, page_end
+        start = page_end
