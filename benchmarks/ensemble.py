@@ -26,7 +26,7 @@ from benchmarks.published import Published, agreement_db
 from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.ensemble import Ensemble
 from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
-from my_submission.passes import MAX_DELAY_SAMPLES, step_passes
+from my_submission.passes import MAX_DELAY_SAMPLES, needed_sources, step_passes
 from my_submission.preset import Preset, checkpoint_rows
 from my_submission.preset_reader import load_preset
 from tests.random_checkpoints import full_size_checkpoint
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     device = resolve_device(arguments.device)
     dtype = resolve_precision(arguments.precision, device)
     start = time.perf_counter()
-    models = Timing(ModelPool(checkpoint_rows(preset), paths, device, dtype))
+    models = Timing(ModelPool(checkpoint_rows(preset), paths, device, dtype, needed_sources(preset)))
     loading = time.perf_counter() - start
     schedule = Schedule.for_device(device)
     ours = Ensemble(preset, models, seed=0, schedule=schedule)  # type: ignore[arg-type]

@@ -40,10 +40,9 @@ from my_submission.members import (
     member_estimates,
     separate,
     step_input,
-    used_sources,
 )
 from my_submission.models import ChunkModel
-from my_submission.passes import Pass
+from my_submission.passes import Pass, used_sources
 from my_submission.preset import Preset, PresetError, as_bag, checkpoint_rows
 from my_submission.preset_reader import load_preset
 from my_submission.streaming import at_mixture_rate

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,9 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 DEVICES = "auto, cpu, cuda or cuda:N"
 
 
-_LOADERS: dict[str, Callable[[Checkpoint, Path, torch.device, torch.dtype], ChunkModel]] = {
+_Loader = Callable[[Checkpoint, Path, torch.device, torch.dtype, Collection[str] | None], ChunkModel]
+
+_LOADERS: dict[str, _Loader] = {
     "htdemucs": demucs.load,
     "hdemucs": demucs.load,
     "mdx_net": mdx_net.load,
@@ -85,7 +87,10 @@ def _quick_dtype(device: torch.device) -> torch.dtype:
 
 
 class ModelPool:
-    """The loaded models of a preset, by checkpoint name; owns their memory."""
+    """The loaded models of a preset, by checkpoint name; owns their memory.
+
+    needed: checkpoint name -> the sources that are to be computed; by default all that a checkpoint has.
+    """
 
     def __init__(
         self,
@@ -93,27 +98,38 @@ class ModelPool:
         paths: Mapping[str, Path],
         device: torch.device,
         dtype: torch.dtype,
+        needed: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         checkpoints = list(checkpoints)
-        self.kinds = {checkpoint.name: network_kind(checkpoint) for checkpoint in checkpoints}
+        needed = needed or {}
         self._models = {
-            checkpoint.name: load_model(checkpoint, paths[checkpoint.name], device, dtype)
-            for checkpoint in checkpoints
+            row.name: load_model(row, paths[row.name], device, dtype, needed.get(row.name))
+            for row in checkpoints
         }
+        self.kinds = {row.name: network_kind(row, self._models[row.name]) for row in checkpoints}
 
     def get(self, name: str) -> ChunkModel:
         return self._models[name]
 
 
-def network_kind(checkpoint: Checkpoint) -> str:
+def network_kind(checkpoint: Checkpoint, model: ChunkModel) -> str:
     """Equal for checkpoints whose networks do the same work."""
     parameters = sorted(checkpoint.parameters.items())
-    return f"{checkpoint.architecture} {len(checkpoint.sources)} {parameters}"
+    return f"{checkpoint.architecture} {len(model.sources)} {parameters}"
 
 
-def load_model(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> ChunkModel:
-    """Open a checkpoint's file as a callable on chunks. WeightsError where it is not what the row says."""
-    return _LOADERS[checkpoint.architecture](checkpoint, path, device, dtype)
+def load_model(
+    checkpoint: Checkpoint,
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    needed: Collection[str] | None = None,
+) -> ChunkModel:
+    """Open a checkpoint's file as a callable on chunks. WeightsError where it is not what the row says.
+
+    needed: the sources that are to be computed, by default all; a network may compute others, too.
+    """
+    return _LOADERS[checkpoint.architecture](checkpoint, path, device, dtype, needed)
 
 
 @dataclass(frozen=True)

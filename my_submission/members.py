@@ -16,7 +16,7 @@ from my_submission.augment import loudness_gain
 from my_submission.chunking import reader
 from my_submission.inference import SEQUENTIAL, Schedule, estimate_track
 from my_submission.models import ChunkModel
-from my_submission.passes import Pass, finish_step, input_factors, step_passes
+from my_submission.passes import Pass, finish_step, input_factors, step_passes, used_sources
 from my_submission.preset import MIXTURE, STEP_INPUT, Preset, Step
 
 ESTIMATES_VERSION = 2
@@ -24,11 +24,6 @@ ESTIMATES_VERSION = 2
 
 RunPass = Callable[[Pass, Tensor], Mapping[str, Tensor]]
 """One pass over a (channels, samples) signal -> at least the sources that it uses, each of that shape."""
-
-
-def used_sources(one: Pass) -> tuple[str, ...]:
-    """The sources of its checkpoint that a pass contributes to anything."""
-    return tuple(dict.fromkeys(source for factors in one.factors.values() for source in factors))
 
 
 def compute_pass(

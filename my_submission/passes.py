@@ -55,6 +55,20 @@ def step_passes(step: Step, preset: Preset, seed: int, gain: float = 1.0) -> Ite
                     yield Pass(checkpoint, augmentation, member.overlap, factors, place, repeat)
 
 
+def used_sources(one: Pass) -> tuple[str, ...]:
+    """The sources of its checkpoint that a pass contributes to anything."""
+    return tuple(dict.fromkeys(source for factors in one.factors.values() for source in factors))
+
+
+def needed_sources(preset: Preset) -> dict[str, set[str]]:
+    """checkpoint name -> the sources that it contributes to anything in the preset."""
+    needed: dict[str, set[str]] = {}
+    for step in preset.steps:
+        for one in step_passes(step, preset, seed=0):
+            needed.setdefault(one.checkpoint, set()).update(used_sources(one))
+    return needed
+
+
 def source_factors(
     step: Step, member: Member, shares: Mapping[str, float], scale: float
 ) -> dict[str, dict[str, float]]:

@@ -24,6 +24,7 @@ from my_submission.chunking import Reader, reader
 from my_submission.costs import measure_costs
 from my_submission.ensemble import Ensemble, Progress
 from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
+from my_submission.passes import needed_sources
 from my_submission.preset import PresetError, checkpoint_rows
 from my_submission.preset_reader import load_preset
 from my_submission.streaming import at_mixture_rate
@@ -97,7 +98,7 @@ class SeparationModel:
             download=download,
             verify=verify_weights,
         )
-        self._models = ModelPool(checkpoints, paths, torch_device, dtype)
+        self._models = ModelPool(checkpoints, paths, torch_device, dtype, needed_sources(loaded))
         self._schedule = Schedule.for_device(torch_device)
         self._ensemble = Ensemble(loaded, self._models, seed, self._schedule)
         self._economies = [str(economy) for economy in taken]

@@ -1,8 +1,9 @@
 """HTDemucs and HDemucs checkpoints as callables on chunks."""
 
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from demucs.htdemucs import HTDemucs
@@ -23,7 +24,7 @@ LEAST_SAMPLES = 5
 class DemucsModel:
     """A Demucs network of either family in evaluation mode on one device.
 
-    sources: in the network's own order, in the challenge's terms.
+    sources: the computed ones in the network's own order, in the challenge's terms.
     geometry: the training segment; an HTDemucs that was trained with `use_train_segment` takes nothing else, so
         short chunks are read with what surrounds them, any other network runs at a chunk's own length.
     """
@@ -34,9 +35,17 @@ class DemucsModel:
         sources: tuple[str, ...],
         device: torch.device,
         dtype: torch.dtype,
+        needed: Collection[str] | None = None,
     ) -> None:
-        """On the CPU the network's modules are replaced by quicker ones, and cast to dtype, in place."""
-        self.sources = sources
+        """The network is changed in place: on the CPU its modules become quicker ones of the given dtype.
+
+        sources: all that the network has. needed: those that are to be computed, by default all.
+        """
+        kept: Sequence[int] = range(len(sources))
+        if needed is not None and _sources_are_apart(network):
+            kept = [place for place, source in enumerate(sources) if source in needed]
+            _keep_sources(network, kept)
+        self.sources = tuple(sources[place] for place in kept)
         fixed = isinstance(network, HTDemucs) and network.use_train_segment
         self.geometry = Geometry(
             chunk_samples=int(MODEL_SAMPLE_RATE * _segment_seconds(network)),
@@ -68,16 +77,48 @@ class DemucsModel:
 
 
 def load(
-    checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
+    checkpoint: Checkpoint,
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    needed: Collection[str] | None = None,
 ) -> DemucsModel | Guarded:
-    """Open a `.th` or `.safetensors` checkpoint; WeightsError where it is not what its row says."""
+    """Open a `.th` or `.safetensors` checkpoint; WeightsError where it is not what its row says.
+
+    needed: the sources that are to be computed, by default all.
+    """
 
     def model(dtype: torch.dtype) -> DemucsModel:
-        return DemucsModel(load_torch(path, checkpoint), checkpoint.sources, device, dtype)
+        return DemucsModel(load_torch(path, checkpoint), checkpoint.sources, device, dtype, needed)
 
     if dtype == torch.float32:
         return model(dtype)
     return Guarded(checkpoint.name, model(dtype), lambda: model(torch.float32))
+
+
+def _last_layers(network: torch.nn.Module) -> list[torch.nn.Module]:
+    """Of the two branches: what gives a spectrogram and a waveform a source."""
+    return [cast("torch.nn.ModuleList", branch)[-1] for branch in (network.decoder, network.tdecoder)]
+
+
+def _sources_are_apart(network: torch.nn.Module) -> bool:
+    """Whether no source's estimate depends on another's: no Wiener filter and no normalisation comes after."""
+    apart = all(isinstance(layer.norm2, torch.nn.Identity) for layer in _last_layers(network))
+    return apart and bool(network.cac)
+
+
+def _keep_sources(network: torch.nn.Module, kept: Sequence[int]) -> None:
+    """Let a network compute some of its sources only, in place, by the channels of its last layers."""
+    sources = cast("list[str]", network.sources)
+    for layer in _last_layers(network):
+        convolution = cast("torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d", layer.conv_tr)
+        channels = convolution.out_channels // len(sources)
+        chosen = torch.tensor([place * channels + i for place in kept for i in range(channels)])
+        convolution.weight = torch.nn.Parameter(convolution.weight.detach()[:, chosen])
+        assert convolution.bias is not None
+        convolution.bias = torch.nn.Parameter(convolution.bias.detach()[chosen])
+        convolution.out_channels = len(chosen)
+    cast("Any", network).sources = [sources[place] for place in kept]
 
 
 def _cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:

@@ -1,7 +1,7 @@
 """MDX-Net checkpoints (ONNX) as callables on chunks: STFT, network on spectrograms, inverse STFT."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,11 +98,16 @@ class MdxNetModel:
 
 
 def load(
-    checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
+    checkpoint: Checkpoint,
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    needed: Collection[str] | None = None,
 ) -> MdxNetModel | Guarded:
     """Open an ONNX checkpoint: float32 on the CPU runs in ONNX Runtime, anything else in torch.
 
     A graph with operators that `onnx_network` does not know runs in ONNX Runtime on either device, in float32.
+    needed: without effect, since an MDX-Net has one source.
     Raises WeightsError where the file is not the network its row describes, RuntimeError where ONNX Runtime is
     needed on a GPU and cannot use it.
     """

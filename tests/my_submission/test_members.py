@@ -20,10 +20,9 @@ from my_submission.members import (
     run_step,
     separate,
     step_input,
-    used_sources,
 )
 from my_submission.models import ChunkModel
-from my_submission.passes import Pass
+from my_submission.passes import Pass, used_sources
 from my_submission.preset import Preset
 from my_submission.preset_reader import PRESETS_FOLDER, load_preset
 

@@ -14,6 +14,7 @@ from my_submission.augment import Augmentation
 from my_submission.chunking import reader
 from my_submission.inference import SEQUENTIAL, Schedule, estimate_track, load_model
 from my_submission.models import ChunkModel
+from my_submission.models.demucs import DemucsModel
 from my_submission.models.mdx_net import Spectrogram
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.weights import WeightsError, load_manifest, load_torch
@@ -71,6 +72,29 @@ def test_demucs_equals_apply_model(name: str, overlap: float, tmp_path: Path, no
         signal = noise[:, :length]
         expected = apply_model(theirs, signal[None], shifts=0, overlap=overlap)[0]
         assert_equal_to(estimates(ours, signal, PLAIN, overlap), expected)
+
+
+@pytest.mark.parametrize("needed", [{"vocals"}, {"bass", "other"}, {"drums", "bass", "other", "vocals"}])
+@pytest.mark.parametrize("name", ["htdemucs", "htdemucs_6s", "hdemucs_mmi"])
+def test_sources_that_are_not_needed_are_not_computed(
+    name: str, needed: set[str], tmp_path: Path, noise: Tensor
+) -> None:
+    whole, _ = opened(name, tmp_path)
+    checkpoint = MANIFEST.checkpoints[name]
+    part = load_model(checkpoint, tmp_path / checkpoint.file, CPU, torch.float32, needed)
+    assert part.sources == tuple(source for source in whole.sources if source in needed)
+    chunk = noise[None, :, :26_460]
+    expected = whole(chunk)[:, [whole.sources.index(source) for source in part.sources]]
+    assert_equal_to(part(chunk), expected)
+
+
+def test_sources_that_depend_on_each_other_are_all_computed() -> None:
+    """Without complex channels a mask is filtered across the sources; a norm after the last layer is over all."""
+    for change in ({"cac": False}, {"norm_starts": 0}):
+        network_class, arguments = demucs_arguments("hdemucs_mmi", small=True)
+        network = network_class(**{**arguments, **change})
+        model = DemucsModel(network, tuple(arguments["sources"]), CPU, torch.float32, {"vocals"})
+        assert len(model.sources) == 4
 
 
 def test_hdemucs_takes_the_shortest_tracks(tmp_path: Path, noise: Tensor) -> None:
