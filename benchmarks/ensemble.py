@@ -25,10 +25,11 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.published import Published, agreement_db
 from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.ensemble import Ensemble
-from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
+from my_submission.inference import ModelPool, resolve_device, resolve_precision
 from my_submission.passes import MAX_DELAY_SAMPLES, needed_sources, step_passes
 from my_submission.preset import Preset, checkpoint_rows
 from my_submission.preset_reader import load_preset
+from my_submission.schedule import plan_schedule
 from tests.random_checkpoints import full_size_checkpoint
 
 
@@ -58,6 +59,7 @@ class Timing:
         class Noting:
             sources = model.sources
             geometry = model.geometry
+            bytes_per_sample = model.bytes_per_sample
 
             def __call__(self, chunks: Tensor) -> Tensor:
                 start = time.perf_counter()
@@ -74,9 +76,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     device = resolve_device(arguments.device)
     dtype = resolve_precision(arguments.precision, device)
     start = time.perf_counter()
-    models = Timing(ModelPool(checkpoint_rows(preset), paths, device, dtype, needed_sources(preset)))
+    pool = ModelPool(checkpoint_rows(preset), paths, device, dtype, needed_sources(preset))
+    models = Timing(pool)
     loading = time.perf_counter() - start
-    schedule = Schedule.for_device(device)
+    schedule = plan_schedule(device, pool.largest_chunk_bytes())
     ours = Ensemble(preset, models, seed=0, schedule=schedule)  # type: ignore[arg-type]
     delays = {
         one.checkpoint: one.augmentation.delay_samples

@@ -32,7 +32,7 @@ from my_submission.audio import (
     to_stereo,
 )
 from my_submission.chunking import reader
-from my_submission.inference import Schedule, load_model, resolve_device, resolve_precision
+from my_submission.inference import load_model, resolve_device, resolve_precision
 from my_submission.members import (
     ESTIMATES_VERSION,
     blend_of,
@@ -41,10 +41,11 @@ from my_submission.members import (
     separate,
     step_input,
 )
-from my_submission.models import ChunkModel
+from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.passes import Pass, used_sources
 from my_submission.preset import Preset, PresetError, as_bag, checkpoint_rows
 from my_submission.preset_reader import load_preset
+from my_submission.schedule import plan_schedule
 from my_submission.streaming import at_mixture_rate
 from my_submission.weights import Checkpoint, WeightsError, require
 from my_submission.weights.store import sha256_of
@@ -152,9 +153,11 @@ class Passes:
         }
 
     def _compute(self, one: Pass, signal: Tensor) -> Iterator[tuple[int, dict[str, Any]]]:
+        model = self._model(one.checkpoint)
+        schedule = plan_schedule(self.device, chunk_bytes(model))
         pieces = compute_pass(
-            one, self._model(one.checkpoint), signal, Schedule.for_device(self.device)
-        )  # an iterator: the model is loaded now, chunks are computed as they are drawn
+            one, model, signal, schedule
+        )  # an iterator: chunks are computed as they are drawn
         return (
             (start, {source: piece.numpy() for source, piece in by_source.items()})
             for start, by_source in pieces

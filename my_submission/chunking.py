@@ -32,6 +32,11 @@ class Geometry:
     short_chunk: Literal["as_is", "start", "centre"] = "centre"
     least_samples: int = 1
 
+    @property
+    def read_samples(self) -> int:
+        """What is read for a full chunk."""
+        return self.chunk_samples + 2 * self.margin_samples
+
     def hop_samples(self, overlap: float) -> int:
         """Samples between the starts of two chunks; ValueError unless 0 <= overlap < 1 leaves at least one."""
         hop = int((1 - overlap) * self.chunk_samples)

@@ -10,9 +10,10 @@ import torch
 
 from my_submission.augment import Augmentation
 from my_submission.chunking import Geometry, reader
-from my_submission.inference import ModelPool, Schedule, count_chunks, estimate_track
+from my_submission.inference import ModelPool, count_chunks, estimate_track
 from my_submission.models import ChunkModel
 from my_submission.passes import Pass
+from my_submission.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +26,14 @@ MOST_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that a chunk of each checkpoint takes when as many run side by side as the schedule allows."""
+    """Seconds that a chunk of each checkpoint takes when as many run side by side as the schedule allows.
+
+    at_a_time: checkpoint -> how many that are.
+    """
 
     chunk_seconds: Mapping[str, float]
     geometries: Mapping[str, Geometry]
+    at_a_time: Mapping[str, int]
     schedule: Schedule
 
     def seconds(self, passes: Iterable[Pass], samples: int) -> float:
@@ -37,7 +42,7 @@ class Costs:
 
     def pass_seconds(self, one: Pass, samples: int) -> float:
         """A round of chunks that is not full is taken to last as long as a full one."""
-        full = self.schedule.batch_size * self.schedule.workers
+        full = self.at_a_time[one.checkpoint]
         rounds = math.ceil(self._chunks(one, samples) / full)
         return rounds * full * self.chunk_seconds[one.checkpoint]
 
@@ -59,12 +64,18 @@ def measure_costs(models: ModelPool, schedule: Schedule, clock: Clock = time.mon
     return Costs(
         {name: by_kind[kind] for name, kind in models.kinds.items()},
         {name: models.get(name).geometry for name in models.kinds},
+        {name: _at_a_time(models.get(name), schedule) for name in models.kinds},
         schedule,
     )
 
 
+def _at_a_time(model: ChunkModel, schedule: Schedule) -> int:
+    own = schedule.for_model(model, model.geometry.read_samples)
+    return own.batch_size * own.workers
+
+
 def _chunk_seconds(model: ChunkModel, schedule: Schedule, clock: Clock) -> float:
-    chunks = schedule.batch_size * schedule.workers
+    chunks = _at_a_time(model, schedule)
     samples = chunks * model.geometry.chunk_samples
     noise = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0))
 

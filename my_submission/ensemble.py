@@ -10,15 +10,14 @@ from my_submission.augment import loudness_gain
 from my_submission.chunking import Reader, reader
 from my_submission.costs import Costs
 from my_submission.inference import (
-    SEQUENTIAL,
     ModelPool,
-    Schedule,
     count_chunks,
     estimate_track,
     lookahead_samples,
 )
 from my_submission.passes import Pass, finish_step, step_passes
 from my_submission.preset import MIXTURE, Preset, Step
+from my_submission.schedule import SEQUENTIAL, Schedule
 from my_submission.sliding import SlidingSignal
 
 BLOCK_SAMPLES = 2**20
@@ -118,7 +117,7 @@ class Ensemble:
         if self.costs is not None:
             return self.costs.share_of_chunk(one, samples)
         geometry = self._models.get(one.checkpoint).geometry
-        return geometry.chunk_samples + 2 * geometry.margin_samples
+        return geometry.read_samples
 
 
 class _Passes:

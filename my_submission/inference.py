@@ -6,7 +6,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,8 @@ from my_submission.chunking import (
     plan_chunks,
     triangular_window,
 )
-from my_submission.models import ChunkModel, demucs, mdx_net
+from my_submission.models import ChunkModel, chunk_bytes, demucs, mdx_net
+from my_submission.schedule import SEQUENTIAL, Schedule
 from my_submission.weights import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,10 @@ class ModelPool:
     def get(self, name: str) -> ChunkModel:
         return self._models[name]
 
+    def largest_chunk_bytes(self) -> int:
+        """What computing one chunk takes with the model that takes most."""
+        return max(chunk_bytes(model) for model in self._models.values())
+
 
 def network_kind(checkpoint: Checkpoint, model: ChunkModel) -> str:
     """Equal for checkpoints whose networks do the same work."""
@@ -130,32 +134,6 @@ def load_model(
     needed: the sources that are to be computed, by default all; a network may compute others, too.
     """
     return _LOADERS[checkpoint.architecture](checkpoint, path, device, dtype, needed)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the chunks of a pass are computed. It changes speed and memory, not results.
-
-    batch_size: chunks a call of a model (good on a GPU). workers: calls at a time, each on `threads` cores (good on
-    the CPU, where two chunks on a core each are done sooner than one after the other on two).
-    """
-
-    batch_size: int = 1
-    workers: int = 1
-    threads: int = 1
-
-    @classmethod
-    def for_device(cls, device: torch.device) -> "Schedule":
-        """One worker a core on the CPU; batches on a GPU."""
-        return cls(workers=torch.get_num_threads()) if device.type == "cpu" else cls(batch_size=4)
-
-    def for_calls(self, calls: int) -> "Schedule":
-        """The same cores among no more workers than there are calls."""
-        workers = max(1, min(self.workers, calls))
-        return Schedule(self.batch_size, workers, self.threads * self.workers // workers)
-
-
-SEQUENTIAL = Schedule()
 
 
 def estimate_track(
@@ -201,6 +179,7 @@ def _run_batches(
     on_chunks: Callable[[int], None],
 ) -> Iterator[Tensor]:
     """The model's output for each chunk in order, (sources, channels, read_length) on its device."""
+    schedule = schedule.for_model(model, max((chunk.read_length for chunk in chunks), default=0))
     batches = list(_batches(chunks, schedule.batch_size))
     inputs = ([read(chunk.read_start, chunk.read_length) for chunk in batch] for batch in batches)
     outputs = _in_order(partial(_run_batch, model), inputs, schedule.for_calls(len(batches)))

@@ -14,10 +14,11 @@ from torch import Tensor
 from my_submission.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.augment import loudness_gain
 from my_submission.chunking import reader
-from my_submission.inference import SEQUENTIAL, Schedule, estimate_track
+from my_submission.inference import estimate_track
 from my_submission.models import ChunkModel
 from my_submission.passes import Pass, finish_step, input_factors, step_passes, used_sources
 from my_submission.preset import MIXTURE, STEP_INPUT, Preset, Step
+from my_submission.schedule import SEQUENTIAL, Schedule
 
 ESTIMATES_VERSION = 2
 """Raise it with every change of chunking, augmentation, models or inference that changes what a pass gives."""

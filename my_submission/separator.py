@@ -23,10 +23,11 @@ from my_submission.audio import (
 from my_submission.chunking import Reader, reader
 from my_submission.costs import measure_costs
 from my_submission.ensemble import Ensemble, Progress
-from my_submission.inference import ModelPool, Schedule, resolve_device, resolve_precision
+from my_submission.inference import ModelPool, resolve_device, resolve_precision
 from my_submission.passes import needed_sources
 from my_submission.preset import PresetError, checkpoint_rows
 from my_submission.preset_reader import load_preset
+from my_submission.schedule import plan_schedule
 from my_submission.streaming import at_mixture_rate
 from my_submission.timed import TimedEnsemble, check_limit_factor
 from my_submission.weights import require
@@ -51,11 +52,13 @@ class SeparationModel:
     time_limit_factor: plan to be done within so many seconds a second of audio, the challenge's 1.57 for example:
         the models' speed is measured here and now, and the preset's economies are taken, in their order, as far as a
         track needs them (`timed.TimedEnsemble`). Without it none is ever taken.
+    memory_budget: bytes of the device's memory that this process may take, models included; less means fewer chunks
+        at a time and more time, never another result. By default most of what is free, on a GPU 8 GiB at most.
     download: fetch weights that are missing; by default only where the environment has SDX_DOWNLOAD=1.
     progress: called with (work done, work in all) while a track is separated.
 
-    Raises PresetError, MissingWeights (with the command that fetches them), WrongContent, or RuntimeError for a
-    device that is not there, before anything is computed.
+    Raises PresetError, MissingWeights (with the command that fetches them), WrongContent, RuntimeError for a device
+    that is not there, or ValueError for a memory_budget in which not one chunk fits, before anything is computed.
     """
 
     track: ClassVar[str]
@@ -75,6 +78,7 @@ class SeparationModel:
         stems: Collection[str] | None = None,
         fast: bool = False,
         time_limit_factor: float | None = None,
+        memory_budget: int | None = None,
         download: bool | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -99,7 +103,7 @@ class SeparationModel:
             verify=verify_weights,
         )
         self._models = ModelPool(checkpoints, paths, torch_device, dtype, needed_sources(loaded))
-        self._schedule = Schedule.for_device(torch_device)
+        self._schedule = plan_schedule(torch_device, self._models.largest_chunk_bytes(), memory_budget)
         self._ensemble = Ensemble(loaded, self._models, seed, self._schedule)
         self._economies = [str(economy) for economy in taken]
         self._timed: TimedEnsemble | None = None

@@ -10,8 +10,9 @@ from evaluator.metrics import sdr
 from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.augment import Augmentation
 from my_submission.chunking import reader
-from my_submission.inference import Schedule, estimate_track
+from my_submission.inference import estimate_track
 from my_submission.models import ChunkModel
+from my_submission.schedule import Schedule
 from training.config import TrainingConfig, ValidationSettings
 from training.data import Audio, find_tracks
 

@@ -131,12 +131,30 @@ def add_command(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     run.add_argument(
         "--jobs", type=_positive, default=1, metavar="N", help="recordings at a time; default: 1"
     )
+    run.add_argument(
+        "--memory-budget",
+        type=_gibibytes,
+        metavar="GIB",
+        help="of the device's memory, for all jobs together: less takes more time; default: most of what is free, "
+        "on a GPU 8 at most",
+    )
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
     return int(text)
+
+
+def _gibibytes(text: str) -> int:
+    """Bytes."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of GiB, for example 4, found {text!r}")
+    return int(size * 2**30)
 
 
 @dataclass(frozen=True)
@@ -186,6 +204,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
         options.precision,
         options.weights_dir,
         options.fast,
+        memory_budget=None if options.memory_budget is None else options.memory_budget // options.jobs,
     )
     preset = load_preset(choice.preset)
     clipping: Clipping = "clip" if options.clip else "scale" if options.scale else "error"

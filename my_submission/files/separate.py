@@ -71,6 +71,7 @@ class ModelChoice:
     weights_dir: Path | None = None
     fast: bool = False
     stems: tuple[str, ...] = ()
+    memory_budget: int | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,7 @@ def open_model(choice: ModelChoice) -> StreamingModel:
         precision=choice.precision,
         fast=choice.fast,
         stems=choice.stems or None,
+        memory_budget=choice.memory_budget,
     )
 
 

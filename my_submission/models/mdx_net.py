@@ -18,6 +18,9 @@ from my_submission.weights import Checkpoint, WeightsError
 
 log = logging.getLogger(__name__)
 
+_BYTES_PER_BIN, _BYTES_PER_BIN_LOWER = 1600, 560
+"""A frame and bin of the spectrogram; measured on Kim_Vocal_1: ONNX Runtime in float32, torch in bfloat16."""
+
 Network = Callable[[Tensor], Tensor]
 """(batch, 4, dim_f, dim_t) float32 -> the target's spectrogram, the same shape."""
 
@@ -78,9 +81,17 @@ class MdxNetModel:
     """
 
     def __init__(
-        self, network: Network, sources: tuple[str, ...], spectrogram: Spectrogram, device: torch.device
+        self,
+        network: Network,
+        sources: tuple[str, ...],
+        spectrogram: Spectrogram,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        """dtype: what the network computes in."""
         self.sources = sources
+        bytes_per_bin = _BYTES_PER_BIN if dtype == torch.float32 else _BYTES_PER_BIN_LOWER
+        self.bytes_per_sample = bytes_per_bin * spectrogram.dim_f // spectrogram.hop
         self.geometry = Geometry(
             chunk_samples=spectrogram.samples - spectrogram.n_fft,
             margin_samples=spectrogram.n_fft // 2,
@@ -129,7 +140,7 @@ def load(
     expected = (4, spectrogram.dim_f, spectrogram.dim_t)
     if shape[1:] != expected:
         raise WeightsError(f"{path}: expected an input of shape (batch, {expected}), found {shape}")
-    model = MdxNetModel(network, checkpoint.sources, spectrogram, device)
+    model = MdxNetModel(network, checkpoint.sources, spectrogram, device, dtype)
     if dtype == torch.float32:
         return model
     return Guarded(checkpoint.name, model, lambda: load(checkpoint, path, device, torch.float32))

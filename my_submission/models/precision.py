@@ -32,6 +32,7 @@ class Guarded:
     def __init__(self, name: str, model: ChunkModel, load_float32: Callable[[], ChunkModel]) -> None:
         """load_float32 opens the same checkpoint in float32; it is called when first needed."""
         self.sources, self.geometry = model.sources, model.geometry
+        self.bytes_per_sample = model.bytes_per_sample
         self._name, self._model, self._load_float32 = name, model, load_float32
         self._float32: ChunkModel | None = None
 

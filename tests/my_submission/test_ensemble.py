@@ -11,15 +11,17 @@ from torch import Tensor
 
 from my_submission.chunking import Geometry, reader
 from my_submission.ensemble import Ensemble
-from my_submission.inference import SEQUENTIAL, ModelPool, Schedule
+from my_submission.inference import ModelPool
 from my_submission.models import ChunkModel
 from my_submission.preset_reader import PRESETS_FOLDER, load_preset
+from my_submission.schedule import SEQUENTIAL, Schedule
 
 
 class Gains:
     """A 'network' that gives a fixed fraction of its input for each source, plus a constant bias."""
 
     geometry = Geometry(1_000)
+    bytes_per_sample = 1
 
     def __init__(self, gains: dict[str, float], bias: float = 0.0) -> None:
         self.sources = tuple(gains)

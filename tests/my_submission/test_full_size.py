@@ -1,6 +1,9 @@
 """The full-size architectures with random weights, through the whole graph, against the published schedule."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,12 +11,39 @@ import torch
 from benchmarks.ensemble import random_weights
 from benchmarks.published import Published, agreement_db
 from my_submission.ensemble import Ensemble
-from my_submission.inference import ModelPool, Schedule
+from my_submission.inference import ModelPool
 from my_submission.passes import MAX_DELAY_SAMPLES, needed_sources, step_passes
 from my_submission.preset import checkpoint_rows
 from my_submission.preset_reader import load_preset
+from my_submission.schedule import plan_schedule
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+
+EIGHT_CHUNKS = """
+import resource, sys, torch
+from benchmarks.ensemble import random_weights
+from my_submission.augment import Augmentation
+from my_submission.chunking import reader
+from my_submission.inference import estimate_track, load_model
+from my_submission.models import chunk_bytes
+from my_submission.preset import checkpoint_rows
+from my_submission.preset_reader import load_preset
+from my_submission.schedule import plan_schedule
+
+preset, (name, precision, budget) = load_preset("mdx-c"), sys.argv[1:]
+row = next(row for row in checkpoint_rows(preset) if row.name == name)
+device = torch.device("cpu")
+model = load_model(row, random_weights(preset)[name], device, getattr(torch, precision))
+torch.set_num_threads(8)
+schedule = plan_schedule(device, chunk_bytes(model), int(budget))
+samples = 8 * model.geometry.chunk_samples
+signal = 0.1 * torch.randn(2, samples)
+for _ in estimate_track(model, reader(signal), samples, Augmentation(), 0.0, schedule):
+    pass
+print(schedule.for_model(model, model.geometry.read_samples).workers)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
 
 
 @pytest.mark.slow
@@ -29,7 +59,19 @@ def test_full_size_ensembles_are_the_published_ones(name: str) -> None:
     published = Published(weights, CPU, lambda expert: MAX_DELAY_SAMPLES - delays.get(expert, 0))
     expected = published.mdx_c(mixture) if name == "mdx-c" else published.cdx_b(mixture)
     models = ModelPool(checkpoint_rows(preset), paths, CPU, torch.float32, needed_sources(preset))
-    found = Ensemble(preset, models, 0, Schedule.for_device(CPU)).separate(mixture)
+    found = Ensemble(preset, models, 0, plan_schedule(CPU, models.largest_chunk_bytes())).separate(mixture)
     for stem, db in agreement_db(expected, found).items():
         assert db > 90, f"{stem}: {db:.1f} dB"
     assert (sum(found.values()) - mixture).abs().max() < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "precision"), [("htdemucs_6s", "bfloat16"), ("Kim_Vocal_1", "float32")])
+def test_a_memory_budget_is_kept(name: str, precision: str) -> None:
+    """Eight chunks on what torch takes for eight cores would need 4 and 10 GB."""
+    budget = 3 << 30
+    command = [sys.executable, "-c", EIGHT_CHUNKS, name, precision, str(budget)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    workers, peak_bytes = (int(line) for line in done.stdout.split()[-2:])
+    assert 1 <= workers < 8
+    assert budget / 2 < peak_bytes <= budget

@@ -33,6 +33,7 @@ class Network:
     """A 'network' that is neither linear nor independent of where its chunk begins."""
 
     geometry = Geometry(9_000)
+    bytes_per_sample = 1
 
     def __init__(self, sources: tuple[str, ...], seed: int) -> None:
         self.sources = sources

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from my_submission.augment import Augmentation
 from my_submission.chunking import reader
-from my_submission.inference import SEQUENTIAL, Schedule, estimate_track, load_model
+from my_submission.inference import estimate_track, load_model
 from my_submission.models import ChunkModel
 from my_submission.models.demucs import DemucsModel
 from my_submission.models.mdx_net import Spectrogram
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
+from my_submission.schedule import SEQUENTIAL, Schedule
 from my_submission.weights import WeightsError, load_manifest, load_torch
 from tests.random_checkpoints import demucs_arguments, save_demucs, save_mdx_net
 
@@ -195,6 +196,7 @@ def test_mdx_net_with_overlap_has_no_clicks(tmp_path: Path) -> None:
 
         def __init__(self) -> None:
             self.geometry = mdx_net(tmp_path).geometry
+            self.bytes_per_sample = 1
             self.calls = 0
 
         def __call__(self, chunks: Tensor) -> Tensor:

@@ -126,6 +126,7 @@ class Fake:
 
     sources = ("vocals",)
     geometry = Geometry(chunk_samples=4, short_chunk="as_is", least_samples=1)
+    bytes_per_sample = 1
 
     def __init__(self, value: float) -> None:
         self.value = value

@@ -14,10 +14,11 @@ from my_submission.augment import Augmentation
 from my_submission.chunking import Geometry
 from my_submission.costs import Costs, measure_costs
 from my_submission.ensemble import Ensemble
-from my_submission.inference import ModelPool, Schedule
+from my_submission.inference import ModelPool
 from my_submission.passes import Pass
 from my_submission.preset import Preset
 from my_submission.preset_reader import load_preset
+from my_submission.schedule import Schedule
 from my_submission.timed import FILES_FACTOR, FILES_SECONDS, MARGIN, TimedEnsemble
 from my_submission.units import step_units
 
@@ -46,6 +47,7 @@ class Network:
     """A gain for each source, and seconds a chunk."""
 
     geometry = Geometry(CHUNK)
+    bytes_per_sample = 1
 
     def __init__(self, clock: FakeClock, sources: tuple[str, ...], gain: float, seconds: float = 1.0) -> None:
         self.sources = sources

@@ -1,0 +1,98 @@
+"""How much memory there is for computing: what the machine has left, within the limits that the process is under."""
+
+import os
+from pathlib import Path
+
+import torch
+
+_SHARE_OF_THE_FREE = 0.75
+"""What is taken unless the user says otherwise; the rest is for signals under way and for others."""
+_SIGNALS_BYTES = 400 << 20
+"""A block of a track in all stages of an ensemble; in a budget it is set aside."""
+_GPU_BYTES = 8 << 30
+"""What is used of a GPU at most unless the user says otherwise: larger batches are hardly quicker."""
+
+
+def memory_for_chunks(device: torch.device, budget_bytes: int | None = None) -> int | None:
+    """What computing chunks may take on a device, once the models are loaded; None where it is not known.
+
+    budget_bytes: what this process may take there in all, models included; by default most of what is free.
+    May be negative: the models alone take more than the budget.
+    """
+    held = held_bytes(device)
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        return (budget_bytes or min(_GPU_BYTES, int(_SHARE_OF_THE_FREE * (held + free)))) - held
+    if budget_bytes is not None:
+        return budget_bytes - held
+    free_bytes = available_bytes()
+    return None if free_bytes is None else int(_SHARE_OF_THE_FREE * free_bytes)
+
+
+def held_bytes(device: torch.device) -> int:
+    """What this process takes of a device's memory before it computes; of the machine's, with room for signals."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:  # a system that does not tell
+        pages = 0
+    return pages * os.sysconf("SC_PAGE_SIZE") + _SIGNALS_BYTES
+
+
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """Memory that this process may still take: free in the machine and in each of its control groups.
+
+    None where the system does not tell. root: of the files that tell, for the tests.
+    """
+    found = [_machine_bytes(root / "proc" / "meminfo")]
+    found += [_group_bytes(folder) for folder in _groups(root)]
+    known = [value for value in found if value is not None]
+    return min(known, default=None)
+
+
+def _machine_bytes(meminfo: Path) -> int | None:
+    try:
+        lines = meminfo.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _groups(root: Path) -> list[Path]:
+    """The folders of the control groups, of either version, that this process is in; the innermost first.
+
+    In a container the path may be that of the host, of which only the last group can be seen, as the root.
+    """
+    try:
+        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    top = root / "sys" / "fs" / "cgroup"
+    folders: list[Path] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        tops = (top / "memory",) if controllers else (top, top / "unified")
+        for base in tops:
+            innermost = base / path.lstrip("/")
+            folders += [innermost, *(parent for parent in innermost.parents if parent.is_relative_to(base))]
+    return folders
+
+
+def _group_bytes(folder: Path) -> int | None:
+    """What is left in a group; the cache of files, which the kernel gives up, counts as free."""
+    for limit_name, usage_name in (
+        ("memory.max", "memory.current"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            limit = int((folder / limit_name).read_text())
+            usage = int((folder / usage_name).read_text())
+            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+        cache = int(statistics.get("total_inactive_file", statistics.get("inactive_file", 0)))
+        return limit - usage + cache
+    return None
