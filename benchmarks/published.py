@@ -39,14 +39,21 @@ class Published:
 
     def mdx_c(self, mixture: Tensor) -> dict[str, Tensor]:
         """(2, samples) at 44.1 kHz -> bass, drums, other, vocals."""
+        vocals = self.mdx_c_vocals(mixture)
+        return {**self.mdx_c_instruments(mixture - vocals["vocals"]), **vocals}
+
+    def mdx_c_vocals(self, mixture: Tensor) -> dict[str, Tensor]:
+        """The first step: vocals alone."""
         with self.timed("Kim_Vocal_1"):
             vocals_1 = self.mdx_net("Kim_Vocal_1", 7680, mixture)
         with self.timed("Kim_Inst"):
             vocals_2 = mixture + self.mdx_net("Kim_Inst", 7680, -mixture)
         with self.timed("htdemucs_ft_vocals"):
             vocals_3 = self.both_polarities(["htdemucs_ft_vocals"], mixture, 0.6)[3]
-        vocals = (12 * vocals_1 + 8 * vocals_2 + 3 * vocals_3) / 23
-        instrumental = mixture - vocals
+        return {"vocals": (12 * vocals_1 + 8 * vocals_2 + 3 * vocals_3) / 23}
+
+    def mdx_c_instruments(self, instrumental: Tensor) -> dict[str, Tensor]:
+        """The second step: bass, drums and other of what the first one leaves."""
         bags = {
             "htdemucs_ft": ([f"htdemucs_ft_{stem}" for stem in ("drums", "bass", "other", "vocals")], 0.5),
             "htdemucs": (["htdemucs"], 0.6),
@@ -63,29 +70,34 @@ class Published:
             stem: sum(w * estimate[index] for w, estimate in zip(row, estimates, strict=True)) / sum(row)
             for index, (stem, row) in enumerate(weights.items())
         }
-        blended = {
+        return {
             stem: (instrumental - sum(mean[other] for other in mean if other != stem) + 2 * mean[stem]) / 3
             for stem in mean
         }
-        return {**blended, "vocals": vocals}
 
     def cdx_b(self, mixture: Tensor) -> dict[str, Tensor]:
         """(2, samples) at 44.1 kHz -> dialog, effect, music."""
+        dialog = self.cdx_b_dialog(mixture)
+        return {**self.cdx_b_background(mixture - dialog["dialog"]), **dialog}
+
+    def cdx_b_dialog(self, mixture: Tensor) -> dict[str, Tensor]:
+        """The first step: dialog alone."""
         with self.timed("Kim_Vocal_1"):
             vocals_1 = self.mdx_net("Kim_Vocal_1", 7680, mixture)
         with self.timed("UVR-MDX-NET-Inst_HQ_2"):
             vocals_2 = mixture - self.mdx_net("UVR-MDX-NET-Inst_HQ_2", 6144, mixture)
         with self.timed("htdemucs_ft_vocals"):
             vocals_3 = self.demucs(["htdemucs_ft_vocals"], mixture, 0.6)[3]
-        dialog = (10 * vocals_1 + 4 * vocals_2 + 2 * vocals_3) / 16
-        instrumental = mixture - dialog
+        return {"dialog": (10 * vocals_1 + 4 * vocals_2 + 2 * vocals_3) / 16}
+
+    def cdx_b_background(self, instrumental: Tensor) -> dict[str, Tensor]:
+        """The second step: effect and music of what the first one leaves."""
         estimates = []
         for name in ("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468"):
             with self.timed(name):
                 estimates.append(self.demucs([name], instrumental, 0.8))
         music, effect, _ = torch.stack(estimates).mean(dim=0)
         return {
-            "dialog": dialog,
             "effect": (effect + instrumental - music) / 2,
             "music": (music + instrumental - effect) / 2,
         }

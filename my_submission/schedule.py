@@ -59,8 +59,8 @@ def plan_schedule(
         needed = (found + largest_chunk_bytes) / 2**30
         if memory_budget is not None:
             raise ValueError(
-                f"memory_budget: expected at least {needed:.1f} GiB a process for these models and one chunk on {device}, "
-                f"found {memory_budget / 2**30:.1f}; choose a smaller preset or more memory"
+                f"memory_budget: expected at least {needed:.1f} GiB a process for these models and one chunk on "
+                f"{device}, found {memory_budget / 2**30:.1f}; choose a smaller preset or more memory"
             )
         log.warning("memory is short: these models and one chunk take about %.1f GiB on %s", needed, device)
     if device.type == "cpu":
