@@ -67,11 +67,20 @@ class Mixture:
         """Stereo at the models' rate."""
         return resample(to_stereo(self.signal), self.rate_hz, MODEL_SAMPLE_RATE)
 
-    def at_own_rate(self, stems: Stems, consistent: bool) -> Stems:
-        """What was estimated from `model_input`, with the mixture's rate, channels and length."""
+    def at_own_rate(self, stems: Stems, sharing: int = 0) -> Stems:
+        """What was estimated from `model_input`, with the mixture's rate, channels and length.
+
+        sharing: see `at_mixture_rate`.
+        """
         channels, samples = self.signal.shape
         blocks = at_mixture_rate(
-            [(0, stems)], reader(self.signal), channels, samples, self.rate_hz, consistent=consistent
+            [(0, stems)],
+            reader(self.signal),
+            reader(self.model_input),
+            channels,
+            samples,
+            self.rate_hz,
+            sharing=sharing,
         )
         pieces = [block for _, block in blocks]
         return {stem: torch.cat([piece[stem] for piece in pieces], dim=-1) for stem in stems}
@@ -236,11 +245,11 @@ def write_estimates(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any
     passes.admit(preset)
     mixture, folder = read_mixture(request), Path(request["folder"])
     step, signal = step_input(preset, request["step"], mixture.model_input, SEED, passes.run)
-    (given,) = mixture.at_own_rate({"input": signal}, consistent=False).values()
+    (given,) = mixture.at_own_rate({"input": signal}).values()
     np.save(folder / "input.npy", given.numpy())
     candidates = []
     for place, stems in member_estimates(step, preset, signal, SEED, passes.run):
-        for stem, estimate in mixture.at_own_rate(stems, consistent=False).items():
+        for stem, estimate in mixture.at_own_rate(stems).items():
             file = f"member{place}.{stem}.npy"
             np.save(folder / file, estimate.numpy())
             candidates.append({"member": place, "stem": stem, "file": file})
@@ -253,7 +262,7 @@ def write_stems(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
     passes.admit(preset)
     mixture, folder = read_mixture(request), Path(request["folder"])
     stems = separate(preset, mixture.model_input, SEED, passes.run)
-    for stem, estimate in mixture.at_own_rate(stems, preset.mixture_consistent).items():
+    for stem, estimate in mixture.at_own_rate(stems, preset.sharing_stems).items():
         soundfile.write(folder / f"{stem}.wav", array_from_signal(estimate), mixture.rate_hz)
     return {}
 

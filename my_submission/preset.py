@@ -148,6 +148,11 @@ class Preset:
                 parts = parts - {step.input} | set(step.makes)
         return parts == set(self.instruments)
 
+    @property
+    def sharing_stems(self) -> int:
+        """How many stems share what no model sees, since they add up to the mixture; 0 where they do not."""
+        return len(self.instruments) if self.mixture_consistent else 0
+
     def override(self, overlap: float | None, shifts: int | None) -> "Preset":
         """The preset with another overlap or number of shifts in every member."""
         changes: dict[str, Any] = {}

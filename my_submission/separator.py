@@ -46,8 +46,7 @@ class SeparationModel:
     overlap, shifts: used in every member in place of the preset's.
     seed: of the shift trick's delays.
     verify_weights: compare every file with the manifest's size and hash before it is opened.
-    stems: the ones that are wanted, by default all; steps that only others need are not run. At other rates than
-        44.1 kHz what lies above 22.05 kHz is then in no stem.
+    stems: the ones that are wanted, by default all; what only others need is not run.
     fast: take all of the preset's economies.
     time_limit_factor: plan to be done within so many seconds a second of audio, the challenge's 1.57 for example:
         the models' speed is measured here and now, and the preset's economies are taken, in their order, as far as a
@@ -88,6 +87,7 @@ class SeparationModel:
                 f"preset {loaded.name}: expected one for the {self.track} track, found track: {loaded.track}"
             )
         check_limit_factor(time_limit_factor)
+        self._sharing_stems = loaded.sharing_stems
         if stems is not None:
             loaded = loaded.for_stems(stems)
         taken = loaded.economies if fast else ()
@@ -121,9 +121,9 @@ class SeparationModel:
         return list(self._ensemble.preset.instruments)
 
     @property
-    def mixture_consistent(self) -> bool:
-        """Whether the estimates add up to the mixture by construction."""
-        return self._ensemble.preset.mixture_consistent
+    def sharing_stems(self) -> int:
+        """`Preset.sharing_stems` of the whole preset, whatever stems were asked for."""
+        return self._sharing_stems
 
     def stream(
         self, read: Reader, samples: int, progress: Progress | None = None
@@ -181,7 +181,13 @@ class SeparationModel:
         model_input = resample(to_stereo(mixture), sample_rate, MODEL_SAMPLE_RATE)
         blocks = self._blocks(model_input, began)
         for start, block in at_mixture_rate(
-            blocks, reader(mixture), channels, samples, sample_rate, consistent=self.mixture_consistent
+            blocks,
+            reader(mixture),
+            reader(model_input),
+            channels,
+            samples,
+            sample_rate,
+            sharing=self._sharing_stems,
         ):
             for stem, piece in block.items():
                 stems[stem][:, start : start + piece.shape[-1]] = piece

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from my_submission.audio import MODEL_SAMPLE_RATE, Stems, to_channels
 from my_submission.chunking import Reader
+from my_submission.preset import MIXTURE
 
 
 class StreamResampler:
@@ -47,17 +48,19 @@ def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
 def at_mixture_rate(
     blocks: Iterable[tuple[int, Stems]],
     read: Reader,
+    read_at_model_rate: Reader,
     channels: int,
     samples: int,
     sample_rate: int,
     *,
-    consistent: bool,
+    sharing: int,
 ) -> Iterator[tuple[int, Stems]]:
     """Stereo blocks of estimates at the models' rate as blocks with the mixture's rate and channels.
 
     blocks: `(start, stems)` in order, of the whole track. read, channels, samples, sample_rate: of the mixture.
-    consistent: the estimates add up to the mixture, and shall after resampling too: what lies above the models' half
-        rate is in no estimate and is shared out equally.
+    read_at_model_rate: the mixture in stereo as the models were given it.
+    sharing: how many stems add up to the mixture, be they all among these or not; 0 if they do not. What lies above
+        the models' half rate is in no estimate, and these share it equally.
     """
     if sample_rate == MODEL_SAMPLE_RATE:
         for start, stems in blocks:
@@ -65,18 +68,25 @@ def at_mixture_rate(
         return
     model_samples = resampled_length(samples, sample_rate, MODEL_SAMPLE_RATE)
     resamplers: dict[str, StreamResampler] = {}
+
+    def resample_block(name: str, signal: Tensor) -> Tensor:
+        if name not in resamplers:
+            resamplers[name] = StreamResampler(2, MODEL_SAMPLE_RATE, sample_rate, model_samples, samples)
+        return to_channels(resamplers[name].push(signal), channels)
+
     start = 0
-    for _, stems in blocks:
-        for stem in stems.keys() - resamplers.keys():
-            resamplers[stem] = StreamResampler(2, MODEL_SAMPLE_RATE, sample_rate, model_samples, samples)
-        ready = {
-            stem: to_channels(resamplers[stem].push(estimate), channels) for stem, estimate in stems.items()
-        }
-        length = next(iter(ready.values())).shape[-1]
+    for model_start, stems in blocks:
+        model_length = next(iter(stems.values())).shape[-1]
+        ready = {stem: resample_block(stem, estimate) for stem, estimate in stems.items()}
+        if sharing > len(stems):  # the others are not there to be added up, but what they add up to is known
+            total = resample_block(MIXTURE, read_at_model_rate(model_start, model_length))
+        else:
+            total = torch.stack(list(ready.values())).sum(dim=0)
+        length = total.shape[-1]
         if not length:
             continue
-        if consistent:
-            share = (read(start, length) - sum(ready.values())) / len(ready)
+        if sharing:
+            share = (read(start, length) - total) / sharing
             ready = {stem: estimate + share for stem, estimate in ready.items()}
         yield start, ready
         start += length

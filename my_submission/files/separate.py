@@ -41,6 +41,7 @@ _BLOCK_SAMPLES = 2**22
 class StreamingModel(Protocol):
     """What separates: a `SeparationModel`, or anything with these.
 
+    sharing_stems: how many stems, asked for or not, add up to the mixture; 0 if they do not.
     stream: several may be under way at a time; how long its blocks are depends on `samples` only.
     """
 
@@ -48,7 +49,7 @@ class StreamingModel(Protocol):
     def instruments(self) -> list[str]: ...
 
     @property
-    def mixture_consistent(self) -> bool: ...
+    def sharing_stems(self) -> int: ...
 
     def stream(
         self, read: Reader, samples: int, progress: Progress | None = None
@@ -369,10 +370,11 @@ def _group_estimates(
         yield from at_mixture_rate(
             model.stream(model_read, model_samples, progress),
             read,
+            model_read,
             len(group),
             mixture.samples,
             info.sample_rate,
-            consistent=model.mixture_consistent,
+            sharing=model.sharing_stems,
         )
 
 

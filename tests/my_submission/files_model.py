@@ -19,7 +19,7 @@ SHARES = {"bass": 0.5, "drums": 0.25, "other": 2.0, "vocals": -1.75}
 class KnownShares:
     """Each estimate is its share of the mixture: a `StreamingModel`."""
 
-    mixture_consistent = True
+    sharing_stems = len(SHARES)
 
     def __init__(self, block_samples: int = 30_000, preset: str = "known") -> None:
         self._block_samples = block_samples
