@@ -43,6 +43,19 @@ def check_limit_factor(factor: float | None) -> None:
         raise ValueError(f"time_limit_factor: expected seconds above 0 a second of audio, found {factor}")
 
 
+def read_limit_factor(setting: float | str) -> float | None:
+    """A time limit as it stands in a configuration: seconds a second of audio, or empty for none."""
+    if setting == "":
+        return None
+    try:
+        return float(setting)
+    except ValueError:
+        raise ValueError(
+            f"TIME_LIMIT_FACTOR: expected seconds a second of audio, for example 1.57, or nothing for no limit, "
+            f"found {setting!r}"
+        ) from None
+
+
 class TimedEnsemble:
     """A preset with its models loaded, kept to a time limit.
 

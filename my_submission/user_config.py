@@ -4,6 +4,7 @@ import os
 
 from my_submission.preset_reader import load_preset
 from my_submission.separator import MODELS
+from my_submission.timed import read_limit_factor
 
 PRESET = os.environ.get("SDX_PRESET", "mdx-demo")
 # Seconds a second of audio, "1.57" in the challenge: the preset's economies are taken where a track needs them.
@@ -15,5 +16,4 @@ class MySeparationModel(MODELS[load_preset(PRESET).track]):  # type: ignore[misc
     """The submitted preset, for the track that it is made for."""
 
     def __init__(self) -> None:
-        limit = float(TIME_LIMIT_FACTOR) if TIME_LIMIT_FACTOR else None
-        super().__init__(preset=PRESET, time_limit_factor=limit)
+        super().__init__(preset=PRESET, time_limit_factor=read_limit_factor(TIME_LIMIT_FACTOR))

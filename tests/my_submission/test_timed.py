@@ -19,7 +19,7 @@ from my_submission.passes import Pass
 from my_submission.preset import Preset
 from my_submission.preset_reader import load_preset
 from my_submission.schedule import Schedule
-from my_submission.timed import FILES_FACTOR, FILES_SECONDS, MARGIN, TimedEnsemble
+from my_submission.timed import FILES_FACTOR, FILES_SECONDS, MARGIN, TimedEnsemble, read_limit_factor
 from my_submission.units import step_units
 
 SOURCES = ("drums", "bass", "other", "vocals")
@@ -281,3 +281,12 @@ def test_costs_are_measured_once_a_kind_of_network_and_foretell_full_rounds() ->
     assert costs.pass_seconds(one, 3 * CHUNK) == pytest.approx(4 * 0.25)
     assert costs.seconds([one, one], 4 * CHUNK) == pytest.approx(2 * 4 * 0.25)
     assert isinstance(costs, Costs)
+
+
+def test_a_limit_in_a_configuration_is_a_number_or_nothing() -> None:
+    assert read_limit_factor("") is None
+    assert read_limit_factor("1.57") == read_limit_factor(1.57) == 1.57
+    with pytest.raises(
+        ValueError, match="TIME_LIMIT_FACTOR: expected seconds a second of audio.*found 'fast'"
+    ):
+        read_limit_factor("fast")
