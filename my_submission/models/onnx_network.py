@@ -3,11 +3,15 @@
 Reads the graph as it stands, whatever exported it, as long as it is made of the operators of a TFC-TDF U-Net.
 Tensors keep the ONNX meaning of their axes, (batch, channels, frames, bins), but lie channels-last in memory: so
 convolutions need no reordering, and a linear layer along the bins is one plain matrix product a frame.
+
+In lower precision what costs little stays exact, since a stem's error comes from there as much as from the rest: the
+first layer and what ends in the last one are float32, normalisations have float32 parameters, and the weights of the
+convolutions that halve the resolution are two numbers each.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +55,51 @@ class OnnxNetwork(nn.Module):
         self.input_shape = tuple(axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim)
         constants = _constants(graph)
         nodes = [node for node in graph.node if node.output[0] not in constants]
-        builder = _Builder(path, constants, device, dtype)
-        self._operations = _with_last_uses(_fuse([builder.operation(node) for node in nodes]), self._output)
+        lower = _Builder(path, constants, device, dtype)
+        exact = _Builder(path, constants, device, torch.float32)
+        ending = _ending(nodes, self._output)
+        operations = []
+        for node in nodes:
+            if node.output[0] in ending:
+                operations.append(_in_float32(exact.operation(node), torch.float32))
+            elif self._input in node.input:
+                operations.append(_in_float32(exact.operation(node), dtype))
+            else:
+                operations.append(lower.operation(node))
+        self._operations = _with_last_uses(_fuse(operations), self._output)
 
     def forward(self, values: Tensor) -> Tensor:
         """(batch, …) float32 -> float32 on the network's device."""
-        values = values.to(self._device, self._dtype, memory_format=torch.channels_last)
+        values = values.to(self._device, memory_format=torch.channels_last)
         known = {self._input: values}
         for operation in self._operations:
             known[operation.output] = operation.function(*(known[name] for name in operation.inputs))
             for name in operation.last_use:
                 del known[name]
         return known[self._output].float()
+
+
+def _ending(nodes: Sequence[onnx.NodeProto], output: str) -> set[str]:
+    """The values between the output and the layers with weights before the last one, the output included."""
+    makers = {node.output[0]: node for node in nodes}
+    ending, beyond_last = set(), False
+    waiting = [output]
+    while waiting:
+        name = waiting.pop()
+        node = makers.get(name)
+        has_weights = node is not None and node.op_type in ("Conv", "ConvTranspose", "MatMul")
+        if node is None or node.op_type == "Relu" or (has_weights and beyond_last):
+            continue
+        ending.add(name)
+        beyond_last = beyond_last or has_weights
+        waiting += node.input
+    return ending
+
+
+def _in_float32(operation: _Operation, result: torch.dtype) -> _Operation:
+    """An operation with float32 weights on values of any dtype."""
+    plain = operation.function
+    return replace(operation, function=lambda *values: plain(*(value.float() for value in values)).to(result))
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, Tensor]:
@@ -128,22 +165,29 @@ class _Builder:
         if attributes.get("output_padding") or attributes.get("output_shape"):
             self._refuse(node, "output_padding and output_shape are not supported")
         weight = self._weight(node.input[1]).contiguous(memory_format=torch.channels_last)
+        strides = tuple(attributes.get("strides", [1, 1]))
         bias = self._weight(node.input[2]) if len(node.input) > 2 else None
         convolve = nn.functional.conv2d if node.op_type == "Conv" else nn.functional.conv_transpose2d
         settings = {
-            "stride": tuple(attributes.get("strides", [1, 1])),
+            "stride": strides,
             "padding": tuple(pads[:2]),
             "dilation": tuple(attributes.get("dilations", [1, 1])),
             "groups": attributes.get("group", 1),
         }
-        return lambda values: convolve(values, weight, bias, **settings)
+        if node.op_type == "ConvTranspose" or strides == (1, 1) or self._dtype == torch.float32:
+            return lambda values: convolve(values, weight, bias, **settings)
+        remainder = (self._constants[node.input[1]].to(self._device) - weight.float()).to(self._dtype)
+        remainder = remainder.contiguous(memory_format=torch.channels_last)
+        return lambda values: convolve(values, weight, bias, **settings).add_(
+            convolve(values, remainder, None, **settings)
+        )
 
     def _batch_norm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Function:
-        scale, shift, mean, variance = (self._constants[name] for name in node.input[1:5])
-        factor = scale / torch.sqrt(variance + attributes.get("epsilon", 1e-5))
-        offset = shift - mean * factor
-        factor, offset = (item[:, None, None].to(self._device, self._dtype) for item in (factor, offset))
-        return lambda values: torch.addcmul(offset, values, factor)
+        scale, shift, mean, variance = (self._constants[name].to(self._device) for name in node.input[1:5])
+        epsilon = attributes.get("epsilon", 1e-5)
+        return lambda values: nn.functional.batch_norm(
+            values, mean, variance, scale, shift, training=False, eps=epsilon
+        )
 
     def _matrix_product(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Function:
         weight = self._constants.get(node.input[1])

@@ -37,20 +37,24 @@ def mixture_and_references(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarr
 
 @pytest.mark.slow
 @pytest.mark.parametrize("track", ["music", "cinematic"])
-def test_lower_precision_moves_no_score_by_more_than_a_hundredth(track: str) -> None:
-    """Of the mean over the first two demo tracks, for every stem."""
-    means = []
-    for precision in ("fp32", "bf16"):
-        model = MODELS[track](device="cpu", precision=precision)
-        scores: dict[str, list[float]] = {stem: [] for stem in model.instruments}
-        for folder in sorted((DEMO / track).iterdir())[:2]:
-            mixture, references, rate = mixture_and_references(folder)
-            estimates, _ = model.separate_music_file(mixture, rate)
-            for stem, found in scores.items():
-                found.append(sdr(references[stem], estimates[stem]))
-        means.append({stem: float(np.mean(found)) for stem, found in scores.items()})
-    for stem, exact in means[0].items():
-        assert means[1][stem] == pytest.approx(exact, abs=0.01)
+def test_lower_precision_agrees_to_45_db_and_moves_no_score_by_more_than_a_hundredth(track: str) -> None:
+    """For every stem over the first two demo tracks; of a single one that is much quieter than the mixture, less."""
+    exact, lower = (MODELS[track](device="cpu", precision=precision) for precision in ("fp32", "bf16"))
+    moved: dict[str, list[float]] = {stem: [] for stem in exact.instruments}
+    energies = {stem: np.zeros(2) for stem in exact.instruments}
+    for folder in sorted((DEMO / track).iterdir())[:2]:
+        mixture, references, rate = mixture_and_references(folder)
+        expected, _ = exact.separate_music_file(mixture, rate)
+        found, _ = lower.separate_music_file(mixture, rate)
+        for stem, reference in references.items():
+            energies[stem] += [
+                np.sum(signal.astype(float) ** 2) for signal in (expected[stem], expected[stem] - found[stem])
+            ]
+            moved[stem].append(sdr(reference, found[stem]) - sdr(reference, expected[stem]))
+    for stem, (signal, difference) in energies.items():
+        assert 10 * np.log10(signal / difference) >= 45, stem
+    for stem, differences in moved.items():
+        assert abs(np.mean(differences)) <= 0.01, stem
 
 
 @pytest.mark.slow

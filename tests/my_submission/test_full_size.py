@@ -11,7 +11,8 @@ import torch
 from benchmarks.ensemble import random_weights
 from benchmarks.published import Published, agreement_db
 from my_submission.ensemble import Ensemble
-from my_submission.inference import ModelPool
+from my_submission.inference import ModelPool, load_model
+from my_submission.models.onnx_network import OnnxNetwork
 from my_submission.passes import MAX_DELAY_SAMPLES, needed_sources, step_passes
 from my_submission.preset import checkpoint_rows
 from my_submission.preset_reader import load_preset
@@ -63,6 +64,30 @@ def test_full_size_ensembles_are_the_published_ones(name: str) -> None:
     for stem, db in agreement_db(expected, found).items():
         assert db > 90, f"{stem}: {db:.1f} dB"
     assert (sum(found.values()) - mixture).abs().max() < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["htdemucs", "htdemucs_6s"])
+def test_demucs_in_bfloat16_agrees_to_45_db(name: str) -> None:
+    preset = load_preset("mdx-c")
+    row = next(row for row in checkpoint_rows(preset) if row.name == name)
+    path = random_weights(preset)[name]
+    exact, lower = (load_model(row, path, CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
+    noise = torch.randn(1, 2, exact.geometry.read_samples, generator=torch.Generator().manual_seed(0))
+    expected, found = (dict(zip(row.sources, model(0.1 * noise)[0], strict=True)) for model in (exact, lower))
+    for source, db in agreement_db(expected, found).items():
+        assert db >= 45, f"{source}: {db:.1f} dB"
+
+
+@pytest.mark.slow
+def test_mdx_net_in_bfloat16_agrees_to_45_db() -> None:
+    """In its spectrogram: with random weights that is a constant for the most part, whose waveform is silence."""
+    path = random_weights(load_preset("mdx-c"))["Kim_Vocal_1"]
+    exact, lower = (OnnxNetwork(path, CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
+    values = torch.randn(1, *exact.input_shape[1:], generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        db = agreement_db({"vocals": exact(values)}, {"vocals": lower(values)})["vocals"]
+    assert db >= 45
 
 
 @pytest.mark.slow
