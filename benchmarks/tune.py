@@ -16,10 +16,18 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from evaluator.estimator import MemberInfo, StepInfo
-from evaluator.gram import blocks_of, gram_matrix
+from evaluator.ensembles.estimator import MemberInfo, StepInfo
+from evaluator.ensembles.gram import blocks_of, gram_matrix
+from evaluator.ensembles.weighting import (
+    INPUT,
+    Layout,
+    Scorer,
+    best_weights,
+    equal_weights,
+    scorer,
+    unconstrained_best,
+)
 from evaluator.tune import weigh
-from evaluator.weighting import INPUT, Layout, Scorer, best_weights, equal_weights, scorer, unconstrained_best
 
 T = TypeVar("T")
 SAMPLES = 2_000

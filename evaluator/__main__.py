@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from evaluator.commands import ablate, baseline, compare, dataset, leaderboard, report, submit, tune
 from evaluator.dataset import DataError
-from evaluator.estimator import EstimatorError
+from evaluator.ensembles.estimator import EstimatorError
 from evaluator.leaderboard import LeaderboardError
 from evaluator.results import ResultError
 from evaluator.tune import TuneError

@@ -12,8 +12,8 @@ import yaml
 
 from evaluator import scoring, text_table
 from evaluator.dataset import Dataset, Track
-from evaluator.estimator import Estimator, scratch_folder
-from evaluator.variants import Variant
+from evaluator.ensembles.estimator import Estimator, scratch_folder
+from evaluator.ensembles.variants import Variant
 
 
 @dataclass(frozen=True)

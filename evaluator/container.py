@@ -1,7 +1,7 @@
 """Runs a submission in a container of its image: the same contract as sandbox.ProcessRunner.
 
 What the two have in common is in sandbox.SessionRunner; the process that looks after the container is
-container_bridge.py, and process 1 inside it container_init.py.
+containers/bridge.py, and process 1 inside it containers/init.py.
 """
 
 import json
@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evaluator import machine
-from evaluator.container_bridge import ContainerSpec
-from evaluator.engine import EngineError, connect
-from evaluator.image import context_of, ensure_image
-from evaluator.launch import WorkerSpec
+from evaluator.containers.bridge import ContainerSpec
+from evaluator.containers.engine import EngineError, connect
+from evaluator.containers.image import context_of, ensure_image
+from evaluator.isolation import machine
+from evaluator.isolation.launch import WorkerSpec
 from evaluator.sandbox import (
     MAX_PROCESSES,
     OWN_WRAPPER,
@@ -37,8 +37,13 @@ HOME = "/home/aicrowd"  # where the Dockerfile puts the submission
 CODE, MIXTURES, SHARED, PRESET = "/sdx/code", "/sdx/mixtures", "/sdx/shared", "/sdx/preset"
 WRAPPER = f"{CODE}/{OWN_WRAPPER.name}"
 CODE_FILES = (
-    *("__init__.py", "cgroup.py", "container_init.py", "keeper.py", "launch.py", "namespaces.py"),
-    *("process_tree.py", "worker.py"),
+    "__init__.py",
+    "worker.py",
+    *("containers/__init__.py", "containers/init.py"),
+    *(
+        f"isolation/{name}.py"
+        for name in ("__init__", "cgroup", "keeper", "launch", "namespaces", "process_tree")
+    ),
 )
 SCRATCH = "/tmp"
 OWN_PREFIX = "SDX_"
@@ -93,7 +98,7 @@ class ContainerRunner(SessionRunner):
             mounts.append((str(preset.mounted), PRESET, True))
         container = ContainerSpec(
             image=image,
-            command=["python", "-m", "evaluator.container_init"],
+            command=["python", "-m", "evaluator.containers.init"],
             folder=CODE,
             mounts=mounts,
             memory_bytes=effective_memory_bytes(limits),
@@ -126,7 +131,7 @@ class ContainerRunner(SessionRunner):
             without=[],
         )
         described = json.dumps(asdict(container))
-        bridge = (sys.executable, "-m", "evaluator.container_bridge", described)
+        bridge = (sys.executable, "-m", "evaluator.containers.bridge", described)
         super().__init__(Launcher("docker", bridge, START_SECONDS), spec, limits)
 
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
@@ -141,10 +146,10 @@ class ContainerRunner(SessionRunner):
 
 def _stage_code(folder: Path) -> Path:
     """Copies of what process 1 and the worker are made of, readable for the user inside."""
-    sources = {name: REPOSITORY / "evaluator" / name for name in CODE_FILES}
-    (folder / "evaluator").mkdir(parents=True)
-    for name, source in sources.items():
-        shutil.copyfile(source, folder / "evaluator" / name)
+    for name in CODE_FILES:
+        copy = folder / "evaluator" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / "evaluator" / name, copy)
     shutil.copyfile(OWN_WRAPPER, folder / OWN_WRAPPER.name)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -10,8 +10,8 @@ from pathlib import Path
 from evaluator import estimates, run_folder
 from evaluator.challenge import CHALLENGES
 from evaluator.dataset import Track
+from evaluator.isolation.output_log import write_log
 from evaluator.job import Job, Observer
-from evaluator.output_log import write_log
 from evaluator.recorder import Recorder
 from evaluator.sandbox import Outcome, Runner, Workplace
 from evaluator.staging import stage_mixture

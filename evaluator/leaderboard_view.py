@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluator import leaderboard, pages, reproduction, results, text_table
+from evaluator import leaderboard, reproduction, results, text_table
 from evaluator.challenge import CHALLENGES
 from evaluator.leaderboard import Entry, Group
 from evaluator.published import PublishedRow, PublishedSet
+from evaluator.reporting import pages
 from evaluator.run_scores import MEAN
 
 

@@ -22,11 +22,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from evaluator import machine, results, scoring
+from evaluator import results, scoring
 from evaluator.dataset import Track
 from evaluator.estimates import InvalidOutputError
+from evaluator.isolation import machine
+from evaluator.isolation.output_log import last_lines
 from evaluator.job import Job, Observer
-from evaluator.output_log import last_lines
 from evaluator.results import Result, SetupResult, TrackResult
 from evaluator.run_folder import RESULT_FILE
 from evaluator.sandbox import THREAD_VARIABLES, Isolation, Outcome

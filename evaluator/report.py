@@ -11,21 +11,19 @@ from typing import Any
 
 from evaluator import (
     baseline,
-    charts,
     dataset,
     leaderboard_view,
-    pages,
     published,
     reproduction,
     results,
     run_folder,
     run_scores,
-    track_details,
 )
 from evaluator.challenge import CHALLENGES
-from evaluator.charts import Axis, Strip
 from evaluator.dataset import DataError, Track
 from evaluator.leaderboard import Entry
+from evaluator.reporting import charts, pages, track_details
+from evaluator.reporting.charts import Axis, Strip
 from evaluator.run_scores import MEAN, RunScores
 
 INLINE_BYTES = 32 << 20  # audio up to this size (base64) is put into the page, more goes beside it

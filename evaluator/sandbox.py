@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from evaluator.launch import WorkerSpec
-from evaluator.limits import Isolation, Limits, effective_memory_bytes, gib
-from evaluator.session import ANSWER_SECONDS, REPOSITORY, Cancelled, Launcher, SandboxError, Session
+from evaluator.isolation.launch import WorkerSpec
+from evaluator.isolation.limits import Isolation, Limits, effective_memory_bytes, gib
+from evaluator.isolation.session import ANSWER_SECONDS, REPOSITORY, Cancelled, Launcher, SandboxError, Session
 
 __all__ = [
     "OWN_WRAPPER",
@@ -185,7 +185,7 @@ class SessionRunner:
         return Outcome("ok", None, seconds, peak, log, event.get("provenance"))
 
 
-KEEPER = Launcher("process", (sys.executable, "-m", "evaluator.keeper"), ANSWER_SECONDS)
+KEEPER = Launcher("process", (sys.executable, "-m", "evaluator.isolation.keeper"), ANSWER_SECONDS)
 
 
 class ProcessRunner(SessionRunner):

@@ -2,8 +2,8 @@
 
 from typing import TextIO
 
-from evaluator.git import GitError, Repository
-from evaluator.preflight_push import Target
+from evaluator.submitting.git import GitError, Repository
+from evaluator.submitting.preflight_push import Target
 
 
 def publish(

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from evaluator import text_table
 from evaluator.compare import FEWEST_TRACKS, RESAMPLES, bootstrap_interval
 from evaluator.dataset import Dataset, Track
-from evaluator.estimator import Estimator, StepInfo, scratch_folder
-from evaluator.gram import BLOCK_SAMPLES, Blocks, blocks_of, gram_matrix
-from evaluator.weighting import (
+from evaluator.ensembles.estimator import Estimator, StepInfo, scratch_folder
+from evaluator.ensembles.gram import BLOCK_SAMPLES, Blocks, blocks_of, gram_matrix
+from evaluator.ensembles.weighting import (
     Layout,
     Scorer,
     Vector,

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluator import ablate, dataset, estimator
+from evaluator import ablate, dataset
 from evaluator.commands import Subparsers, estimator_options
 from evaluator.dataset import Track
 from evaluator.display import BAR, CheckBar
-from evaluator.estimator import EstimatorError
-from evaluator.variants import FULL, Variant, variants
+from evaluator.ensembles import estimator
+from evaluator.ensembles.estimator import EstimatorError
+from evaluator.ensembles.variants import FULL, Variant, variants
 
 
 def add_parser(subparsers: Subparsers) -> None:

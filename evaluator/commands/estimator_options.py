@@ -4,9 +4,10 @@ import argparse
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from evaluator import dataset, estimator
+from evaluator import dataset
 from evaluator.dataset import Dataset
-from evaluator.estimator import Estimator, EstimatorError, PresetInfo
+from evaluator.ensembles import estimator
+from evaluator.ensembles.estimator import Estimator, EstimatorError, PresetInfo
 from evaluator.preparation import DEMO
 
 GIB = 1 << 30

@@ -5,14 +5,15 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluator import dry_run, submit
+from evaluator import submit
 from evaluator.challenge import CHALLENGES
-from evaluator.checklist import REMOTES, Intent, Preflight, check
 from evaluator.commands import Subparsers
-from evaluator.git import SUBMISSION_PREFIX, GitError, Repository
-from evaluator.preflight import Check
 from evaluator.preparation import RUNNERS
 from evaluator.sandbox import REPOSITORY
+from evaluator.submitting import dry_run
+from evaluator.submitting.checklist import REMOTES, Intent, Preflight, check
+from evaluator.submitting.git import SUBMISSION_PREFIX, GitError, Repository
+from evaluator.submitting.preflight import Check
 
 MARKS = {"ok": "[ok]  ", "warning": "[look]", "failed": "[FAIL]", "skipped": "[ -- ]"}
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluator import dataset, estimator, preset_file, tune
+from evaluator import dataset, tune
 from evaluator.commands import Subparsers, estimator_options
 from evaluator.dataset import Dataset, Track
 from evaluator.display import BAR, CheckBar
-from evaluator.estimator import Estimator, PresetInfo
+from evaluator.ensembles import estimator, preset_file
+from evaluator.ensembles.estimator import Estimator, PresetInfo
 from evaluator.tune import CURRENT, MEAN_SDR, TUNED, Tuned, TuneError
 
 HASH_DIGITS = 12

@@ -66,7 +66,7 @@ class OnnxNetwork(nn.Module):
                 operations.append(_in_float32(exact.operation(node), dtype))
             else:
                 operations.append(lower.operation(node))
-        self._operations = _with_last_uses(_fuse(operations), self._output)
+        self._operations = _with_last_uses(_fuse(_transpose_outside(operations)), self._output)
 
     def forward(self, values: Tensor) -> Tensor:
         """(batch, …) float32 -> float32 on the network's device."""
@@ -99,6 +99,9 @@ def _ending(nodes: Sequence[onnx.NodeProto], output: str) -> set[str]:
 def _in_float32(operation: _Operation, result: torch.dtype) -> _Operation:
     """An operation with float32 weights on values of any dtype."""
     plain = operation.function
+    if operation.kind == "Add" and len(operation.inputs) == 2:  # with one copy in float32 rather than three
+        plain = lambda one, other: one.to(torch.float32, copy=True).add_(other)  # noqa: E731
+        return replace(operation, function=lambda *values: plain(*values).to(result))
     return replace(operation, function=lambda *values: plain(*(value.float() for value in values)).to(result))
 
 
@@ -148,7 +151,14 @@ class _Builder:
             constant = self._weight(next(name for name in node.input if name in self._constants))
             plain = function
             function = lambda values: plain(values, constant)  # noqa: E731
-        return _Operation(node.op_type, inputs, node.output[0], function)
+        return _Operation(self._kind(node, attributes), inputs, node.output[0], function)
+
+    def _kind(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> str:
+        strides, pads = attributes.get("strides", [1, 1]), attributes.get("pads", [0, 0, 0, 0])
+        kind: str = node.op_type
+        if kind != "Conv" or strides != [1, 1] or any(pads):
+            return kind
+        return "PointwiseConv" if self._constants[node.input[1]].shape[2:] == (1, 1) else kind
 
     def _refuse(self, node: onnx.NodeProto, expected: str) -> None:
         raise UnsupportedGraph(
@@ -224,6 +234,24 @@ def _fuse(operations: Sequence[_Operation]) -> list[_Operation]:
         _Operation(o.kind, o.inputs, o.output, torch.relu_) if o.kind == "Relu" and o.inputs[0] in own else o
         for o in operations
     ]
+
+
+def _transpose_outside(operations: Sequence[_Operation]) -> list[_Operation]:
+    """Transposes next to the first and the last layer act on their few channels, where those are pointwise."""
+    result = list(operations)
+    if [o.kind for o in result[:3]] == ["PointwiseConv", "Relu", "Transpose"]:
+        result[1:3] = _swapped(*result[1:3])
+        result[0:2] = _swapped(*result[0:2])
+    if [o.kind for o in result[-2:]] == ["Transpose", "PointwiseConv"]:
+        result[-2:] = _swapped(*result[-2:])
+    return result
+
+
+def _swapped(first: _Operation, second: _Operation) -> tuple[_Operation, _Operation]:
+    """Two operations of which the second alone reads the first, in the other order."""
+    return replace(second, inputs=first.inputs, output=first.output), replace(
+        first, inputs=second.inputs, output=second.output
+    )
 
 
 def _with_last_uses(operations: Sequence[_Operation], kept: str) -> list[_Operation]:

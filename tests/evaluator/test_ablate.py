@@ -9,7 +9,7 @@ import yaml
 
 from evaluator import ablate
 from evaluator.ablate import Row
-from evaluator.variants import FULL, Variant
+from evaluator.ensembles.variants import FULL, Variant
 
 STEMS = ("dialog", "music")
 ROWS = [

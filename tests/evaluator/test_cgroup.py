@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import cgroup
+from evaluator.isolation import cgroup
 
 OWN_V2 = "0::/user.slice/app.slice/term.scope\n"
 OWN_V1 = "9:name=systemd:/\n8:pids:/\n4:memory:/jobs/x\n0::/\n"

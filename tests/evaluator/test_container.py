@@ -17,8 +17,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from evaluator import evaluation, image
-from evaluator.engine import LABEL, EngineError, connect
+from evaluator import evaluation
+from evaluator.containers import image
+from evaluator.containers.engine import LABEL, EngineError, connect
 from evaluator.preparation import DEMO, Options, prepare
 from evaluator.results import Result
 from evaluator.sandbox import REPOSITORY, Limits
@@ -241,7 +242,7 @@ def running(client: docker.DockerClient, tmp_path: Path, marker: str) -> Iterato
 
 def bridges() -> list[int]:
     """Ids of the processes that look after a container."""
-    return processes.with_argument("evaluator.container_bridge")
+    return processes.with_argument("evaluator.containers.bridge")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -252,7 +253,7 @@ def test_ending_the_evaluator_ends_the_container(
     running.wait(60)
     assert wait_until_gone(client, GONE_SECONDS)
     assert processes.wait_until(marker, present=False)
-    assert processes.wait_until("evaluator.container_bridge", present=False)
+    assert processes.wait_until("evaluator.containers.bridge", present=False)
 
 
 def test_killing_the_bridge_too_ends_the_container(

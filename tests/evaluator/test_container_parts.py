@@ -13,11 +13,11 @@ import pytest
 from docker.errors import DockerException
 
 import run_eval
-from evaluator import container_bridge, image
 from evaluator.container import container_runner, wants_gpu
-from evaluator.container_bridge import ContainerSpec, host_options, pass_on
-from evaluator.container_init import Requests
-from evaluator.engine import EngineError, connect
+from evaluator.containers import image
+from evaluator.containers.bridge import ContainerSpec, host_options, pass_on
+from evaluator.containers.engine import EngineError, connect
+from evaluator.containers.init import Requests
 from evaluator.sandbox import REPOSITORY, Limits
 from tests.evaluator import audio
 from tests.evaluator.submissions import write_submission
@@ -119,7 +119,7 @@ def test_requests_end_with_their_pipe_or_with_silence() -> None:
 
 
 def test_the_bridge_passes_lines_in_and_frames_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container_bridge, "ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr("evaluator.containers.bridge.ALIVE_SECONDS", 0.1)
     engine_side, ours = socket.socketpair()
     (requests, ask), (events, events_in), (log, log_in) = os.pipe(), os.pipe(), os.pipe()
     bridge = threading.Thread(target=pass_on, args=(requests, ours, {1: events_in}, log_in))

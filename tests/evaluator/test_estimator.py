@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from evaluator import ablate, dataset, metrics, scoring, tune
 from evaluator.__main__ import main
 from evaluator.dataset import Dataset
-from evaluator.estimator import Cost, Estimator, EstimatorError, PresetInfo, scratch_folder
+from evaluator.ensembles.estimator import Cost, Estimator, EstimatorError, PresetInfo, scratch_folder
+from evaluator.ensembles.variants import FULL, variants
+from evaluator.ensembles.weighting import Layout, Vector, scorer
 from evaluator.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, TuneError
-from evaluator.variants import FULL, variants
-from evaluator.weighting import Layout, Vector, scorer
 from my_submission import MusicSeparationModel
 from my_submission.preset_reader import load_preset
 from tests.evaluator.small_ensemble import write_ensemble, write_tracks
@@ -183,7 +183,7 @@ def test_a_wrong_preset_is_explained_and_the_child_lives_on(
 
 
 def test_a_child_that_ends_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluator.estimator.sys.executable", "false")
+    monkeypatch.setattr("evaluator.ensembles.estimator.sys.executable", "false")
     runner = Estimator(tmp_path / "cache")
     with pytest.raises(EstimatorError, match="ended with exit code 1"):
         runner.__enter__()

@@ -3,7 +3,7 @@
 import os
 import threading
 
-from evaluator.output_log import HEAD_BYTES, TAIL_BYTES, OutputLog, last_lines
+from evaluator.isolation.output_log import HEAD_BYTES, TAIL_BYTES, OutputLog, last_lines
 
 
 def test_output_is_split_where_it_is_taken() -> None:

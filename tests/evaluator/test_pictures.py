@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluator import charts, metrics, pictures
+from evaluator import metrics
+from evaluator.reporting import charts, pictures
 
 RATE_HZ = 44100
 

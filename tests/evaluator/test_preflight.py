@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import preflight
 from evaluator.challenge import CINEMATIC, MUSIC
-from evaluator.checklist import Intent, Laid, check
-from evaluator.configured import server_like
-from evaluator.git import Repository
-from evaluator.preflight import Check
+from evaluator.submitting import preflight
+from evaluator.submitting.checklist import Intent, Laid, check
+from evaluator.submitting.configured import server_like
+from evaluator.submitting.git import Repository
+from evaluator.submitting.preflight import Check
 from tests.evaluator.submit_repository import (
     MANIFEST,
     USER_CONFIG,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from evaluator.dry_run import SONG_SECONDS, verdict
 from evaluator.results import DataInfo, Plan, Result, TrackResult
 from evaluator.sandbox import Isolation, Limits, Status
 from evaluator.submission import Identity
+from evaluator.submitting.dry_run import SONG_SECONDS, verdict
 
 AUDIO_SECONDS = 20.0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluator.preset_file import with_manifest_for, with_weights
+from evaluator.ensembles.preset_file import with_manifest_for, with_weights
 from my_submission.preset_reader import PRESETS_FOLDER, load_preset
 
 TEXT = """\

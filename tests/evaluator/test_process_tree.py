@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from evaluator import process_tree
+from evaluator.isolation import process_tree
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="neither /proc nor ps")
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from evaluator import __main__, pages, report, run_scores
+from evaluator import __main__, report, run_scores
 from evaluator.leaderboard import Entry
+from evaluator.reporting import pages
 from evaluator.results import ResultError
 from evaluator.sandbox import Limits
 from tests.evaluator import made_results, made_runs

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import dataset, display, machine, results
+from evaluator import dataset, display, results
+from evaluator.isolation import machine
 from evaluator.results import DataInfo, Plan, Result, ResultError, SetupResult, TrackResult
 from evaluator.sandbox import Isolation, Limits, effective_memory_bytes
 from evaluator.submission import Identity

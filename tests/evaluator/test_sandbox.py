@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import evaluation, namespaces
+from evaluator import evaluation
 from evaluator.dataset import Track
+from evaluator.isolation import namespaces
 from evaluator.metrics import DELTA
 from evaluator.preparation import WITHOUT_VARIABLE, Options, prepare
 from evaluator.results import Result, TrackResult

@@ -7,7 +7,7 @@ from typing import TextIO
 import pytest
 
 from evaluator.__main__ import main
-from evaluator.git import GitError, Remote, Repository, without_secrets
+from evaluator.submitting.git import GitError, Remote, Repository, without_secrets
 from tests.evaluator import audio
 from tests.evaluator.submit_repository import Workshop, git_settings, make_workshop
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from evaluator import tune
-from evaluator.estimator import MemberInfo, StepInfo
-from evaluator.gram import blocks_of, gram_matrix
+from evaluator.ensembles.estimator import MemberInfo, StepInfo
+from evaluator.ensembles.gram import blocks_of, gram_matrix
+from evaluator.ensembles.weighting import Scorer, scorer
 from evaluator.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, Tuned, TuneError, weigh
-from evaluator.weighting import Scorer, scorer
 
 
 def step_with(*weights: float) -> StepInfo:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluator.estimator import MemberInfo, PresetInfo, StepInfo
-from evaluator.variants import FULL, Variant, variants
+from evaluator.ensembles.estimator import MemberInfo, PresetInfo, StepInfo
+from evaluator.ensembles.variants import FULL, Variant, variants
 from my_submission.members import blend_of
 from my_submission.passes import step_passes
 from my_submission.preset import Preset, as_bag

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from evaluator import metrics
-from evaluator.gram import blocks_of, gram_matrix
-from evaluator.weighting import (
+from evaluator.ensembles.gram import blocks_of, gram_matrix
+from evaluator.ensembles.weighting import (
     INPUT,
     Layout,
     Scorer,

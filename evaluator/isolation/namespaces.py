@@ -145,7 +145,7 @@ def _try_processes(flags: int) -> None:
 def _try_mounts() -> None:
     unshare(CLONE_NEWNS)
     mount_own_proc()
-    hide(str(Path(__file__).parent))
+    hide(str(Path(__file__).parent.parent))
 
 
 def _try_network(flags: int) -> None:

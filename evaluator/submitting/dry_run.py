@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator import dataset, evaluation
-from evaluator.checklist import Laid
-from evaluator.configured import as_on_a_server
 from evaluator.dataset import DataError
-from evaluator.preflight import Check, State
 from evaluator.preparation import DEMO, Options, UsageError, prepare
 from evaluator.results import Result, ResultError
 from evaluator.sandbox import Limits, SandboxError
 from evaluator.submission import SubmissionError
+from evaluator.submitting.checklist import Laid
+from evaluator.submitting.configured import as_on_a_server
+from evaluator.submitting.preflight import Check, State
 
 SONG_SECONDS = 240.0
 NAME = "dry run"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from evaluator.estimator import MemberInfo, PresetInfo, StepInfo
+from evaluator.ensembles.estimator import MemberInfo, PresetInfo, StepInfo
 
 Document = dict[str, Any]
 FULL = "the whole preset"

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evaluator import launch, namespaces
-from evaluator.cgroup import ControlGroup
-from evaluator.keeper import Keeper, emit
+from evaluator.isolation import launch, namespaces
+from evaluator.isolation.cgroup import ControlGroup
+from evaluator.isolation.keeper import Keeper, emit
 
 ALIVE_SECONDS = 2.0
 SILENCE_SECONDS = 30.0

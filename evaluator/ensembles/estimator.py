@@ -131,7 +131,7 @@ class Estimator:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "evaluator.estimate_worker"],
+            [sys.executable, "-m", "evaluator.ensembles.estimate_worker"],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

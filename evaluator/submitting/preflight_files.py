@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from evaluator import import_closure
-from evaluator.configured import Weights
-from evaluator.git import Blob, Repository
-from evaluator.preflight import PACKAGE, Check, shorten, size_text
+from evaluator.submitting import import_closure
+from evaluator.submitting.configured import Weights
+from evaluator.submitting.git import Blob, Repository
+from evaluator.submitting.preflight import PACKAGE, Check, shorten, size_text
 
 LFS_BYTES = 5_000_000  # larger files go through git-lfs
 SERVER_FILES = (

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator import configured, preflight, preflight_files, preflight_push
 from evaluator.challenge import CHALLENGES
-from evaluator.configured import ConfigurationError, Configured
-from evaluator.git import GitError, Repository
-from evaluator.preflight import Check
-from evaluator.preflight_push import Target
+from evaluator.submitting import configured, preflight, preflight_files, preflight_push
+from evaluator.submitting.configured import ConfigurationError, Configured
+from evaluator.submitting.git import GitError, Repository
+from evaluator.submitting.preflight import Check
+from evaluator.submitting.preflight_push import Target
 
 REMOTES = {"music": "aicrowd", "cinematic": "aicrowd-cinematic"}
 

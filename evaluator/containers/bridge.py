@@ -1,7 +1,7 @@
 """The small process between the evaluator and a container: it passes lines on, and takes the container away.
 
 To the evaluator it is what keeper.py is for the process runner, and speaks the same lines; the keeper proper is
-process 1 of the container (container_init.py). The container is removed when the evaluator is no longer there,
+process 1 of the container (init.py). The container is removed when the evaluator is no longer there,
 for whatever reason (its end of our standard input closes); and if this process is killed, too, process 1 of the
 container notices the silence.
 """
@@ -25,9 +25,9 @@ from docker.errors import DockerException
 from docker.types import DeviceRequest, LogConfig, Mount
 from requests.exceptions import RequestException
 
-from evaluator.container_init import ALIVE_SECONDS
-from evaluator.engine import LABEL, EngineError, connect, is_podman
-from evaluator.keeper import emit
+from evaluator.containers.engine import LABEL, EngineError, connect, is_podman
+from evaluator.containers.init import ALIVE_SECONDS
+from evaluator.isolation.keeper import emit
 
 PERIOD_MICROSECONDS = 100_000
 BLOCK_BYTES = 1 << 16

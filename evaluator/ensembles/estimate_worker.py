@@ -22,7 +22,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from evaluator.estimate_cache import CacheError, EstimateCache, Kept
+from evaluator.ensembles.estimate_cache import CacheError, EstimateCache, Kept
 from my_submission.audio import (
     MODEL_SAMPLE_RATE,
     Stems,

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from evaluator import machine
+from evaluator.isolation import machine
 
 GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 SAFE_SHARE = 0.9  # of the machine's memory

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evaluator.git import SUBMISSION_PREFIX, GitError, Remote, Repository
-from evaluator.preflight import Check, shorten, size_text
-from evaluator.preflight_files import too_large, with_sizes
+from evaluator.submitting.git import SUBMISSION_PREFIX, GitError, Remote, Repository
+from evaluator.submitting.preflight import Check, shorten, size_text
+from evaluator.submitting.preflight_files import too_large, with_sizes
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evaluator.challenge import CHALLENGES, Challenge
-from evaluator.configured import Configured
+from evaluator.submitting.configured import Configured
 
 State = Literal["ok", "warning", "failed", "skipped"]
 

@@ -17,7 +17,7 @@ from docker.errors import DockerException, ImageNotFound
 from docker.utils.build import exclude_paths
 from requests.exceptions import RequestException
 
-from evaluator.engine import LABEL, EngineError, connect
+from evaluator.containers.engine import LABEL, EngineError, connect
 from evaluator.sandbox import REPOSITORY
 
 log = logging.getLogger(__name__)

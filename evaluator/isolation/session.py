@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluator.launch import WorkerSpec
-from evaluator.output_log import OutputLog
+from evaluator.isolation.launch import WorkerSpec
+from evaluator.isolation.output_log import OutputLog
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 ANSWER_SECONDS = 10.0  # for the keeper, which has nothing else to do
 END_SECONDS = 20.0  # beyond the grace period, for the kernel to end everything
 EVENT_BYTES = 1 << 20

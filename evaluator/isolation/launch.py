@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from evaluator import namespaces, process_tree
+from evaluator.isolation import namespaces, process_tree
 
 KILL_SECONDS = 5.0
 EVERY_OTHER = -1  # to kill(2): all processes of this namespace but the first

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from evaluator import cgroup, launch, namespaces, process_tree
+from evaluator.isolation import cgroup, launch, namespaces, process_tree
 
 TICK_SECONDS = 0.02
 # Between looks at the process tree and its memory; where we hold the cap ourselves, between looks at its memory.
