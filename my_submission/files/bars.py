@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from types import TracebackType
 from typing import NoReturn
 
@@ -12,9 +13,20 @@ from my_submission.files.inputs import Recording
 _FORMAT = "{desc:24.24} {percentage:3.0f}%|{bar}| {unit}"  # the unit is the time left
 
 
-def seconds_left(fraction: float, elapsed_seconds: float) -> float | None:
-    """The time left of work that goes on as it went so far; None as long as nothing is done."""
-    return elapsed_seconds * (1 - fraction) / fraction if fraction > 0 else None
+class Pace:
+    """How quickly work goes on, as the later half of what is done tells: a slow start is soon forgotten."""
+
+    def __init__(self) -> None:
+        self._noted: deque[tuple[float, float]] = deque([(0.0, 0.0)])
+
+    def seconds_left(self, fraction: float, elapsed_seconds: float) -> float | None:
+        """Note how much is done after how long; the time left if it goes on so, None as long as nothing is done."""
+        while len(self._noted) > 1 and self._noted[1][0] <= fraction / 2:
+            self._noted.popleft()
+        self._noted.append((fraction, elapsed_seconds))
+        fraction_then, seconds_then = self._noted[0]
+        done = fraction - fraction_then
+        return (elapsed_seconds - seconds_then) * (1 - fraction) / done if done > 0 else None
 
 
 def duration_text(seconds: float) -> str:
@@ -34,6 +46,8 @@ class Bars:
         self._seconds = dict(seconds)
         self._fractions: dict[Recording, float] = {}
         self._began: dict[Recording, float] = {}
+        self._paces: dict[Recording, Pace] = {}
+        self._pace_of_all = Pace()
         self._first_began: float | None = None
         self._bars: dict[Recording, tqdm[NoReturn]] = {}
         self._all = self._bar("all", 0) if len(seconds) > 1 else None
@@ -50,6 +64,7 @@ class Bars:
     def start(self, recording: Recording) -> None:
         now = time.monotonic()
         self._began[recording] = now
+        self._paces[recording] = Pace()
         self._first_began = self._first_began or now
         taken = {bar.pos for bar in self._bars.values()}
         place = next(place for place in range(1, len(taken) + 2) if -place not in taken)
@@ -57,7 +72,8 @@ class Bars:
 
     def advance(self, recording: Recording, fraction: float) -> None:
         self._fractions[recording] = fraction
-        _show(self._bars[recording], fraction, time.monotonic() - self._began[recording])
+        elapsed = time.monotonic() - self._began[recording]
+        _show(self._bars[recording], fraction, self._paces[recording].seconds_left(fraction, elapsed))
         self._show_all()
 
     def finish(self, recording: Recording, *, counts: bool) -> None:
@@ -75,7 +91,8 @@ class Bars:
         if self._all is None or self._first_began is None or not total:
             return
         done = sum(self._seconds[recording] * fraction for recording, fraction in self._fractions.items())
-        _show(self._all, done / total, time.monotonic() - self._first_began)
+        elapsed = time.monotonic() - self._first_began
+        _show(self._all, done / total, self._pace_of_all.seconds_left(done / total, elapsed))
 
     @staticmethod
     def _bar(name: str, place: int) -> "tqdm[NoReturn]":
@@ -90,8 +107,7 @@ class Bars:
         )
 
 
-def _show(bar: "tqdm[NoReturn]", fraction: float, elapsed_seconds: float) -> None:
-    left = seconds_left(fraction, elapsed_seconds)
+def _show(bar: "tqdm[NoReturn]", fraction: float, left: float | None) -> None:
     bar.n = fraction
     bar.unit = "" if left is None else f"{duration_text(left)} left"
     bar.refresh()

@@ -16,7 +16,7 @@ import soundfile
 
 from my_submission.__main__ import main
 from my_submission.files import cli, separate, workers
-from my_submission.files.bars import duration_text, seconds_left
+from my_submission.files.bars import Pace, duration_text
 from my_submission.files.encode import temporary_path
 from my_submission.files.inputs import Recording, check_collisions, find_recordings, targets
 from my_submission.files.separate import FileOptions, ModelChoice, StreamingModel
@@ -121,9 +121,22 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_time_left_of_steady_work() -> None:
-    assert seconds_left(0.0, 3.0) is None
-    assert seconds_left(0.25, 10.0) == 30.0
-    assert seconds_left(1.0, 10.0) == 0.0
+    pace = Pace()
+    assert pace.seconds_left(0.0, 3.0) is None
+    assert Pace().seconds_left(0.25, 10.0) == 30.0
+    assert Pace().seconds_left(1.0, 10.0) == 0.0
+
+
+@pytest.mark.parametrize("start_seconds", [0.0, 2.0, 8.0])
+@pytest.mark.parametrize("step", [0.001, 0.02, 0.05])
+def test_time_left_is_right_after_a_tenth_whatever_the_start_took(start_seconds: float, step: float) -> None:
+    """100 s of steady work after a start in which nothing is told."""
+    pace = Pace()
+    for i in range(1, round(1 / step) + 1):
+        fraction = i * step
+        left = pace.seconds_left(fraction, start_seconds + 100 * fraction)
+        if fraction >= 0.1:
+            assert left == pytest.approx(100 * (1 - fraction), rel=0.25, abs=1e-6)
 
 
 @pytest.mark.parametrize("processes", [2, 3, 64])
