@@ -22,7 +22,8 @@ def memory_for_chunks(device: torch.device, budget_bytes: int | None = None) -> 
     held = held_bytes(device)
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
-        return (budget_bytes or min(_GPU_BYTES, int(_SHARE_OF_THE_FREE * (held + free)))) - held
+        default = min(_GPU_BYTES, int(_SHARE_OF_THE_FREE * (held + free)))
+        return (default if budget_bytes is None else budget_bytes) - held
     if budget_bytes is not None:
         return budget_bytes - held
     free_bytes = available_bytes()

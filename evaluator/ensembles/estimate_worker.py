@@ -62,7 +62,7 @@ class Mixture:
     signal: Tensor
     rate_hz: int
 
-    @property
+    @functools.cached_property
     def model_input(self) -> Tensor:
         """Stereo at the models' rate."""
         return resample(to_stereo(self.signal), self.rate_hz, MODEL_SAMPLE_RATE)
@@ -164,9 +164,7 @@ class Passes:
     def _compute(self, one: Pass, signal: Tensor) -> Iterator[tuple[int, dict[str, Any]]]:
         model = self._model(one.checkpoint)
         schedule = plan_schedule(self.device, chunk_bytes(model))
-        pieces = compute_pass(
-            one, model, signal, schedule
-        )  # an iterator: chunks are computed as they are drawn
+        pieces = compute_pass(one, model, signal, schedule)  # computed as they are drawn
         return (
             (start, {source: piece.numpy() for source, piece in by_source.items()})
             for start, by_source in pieces

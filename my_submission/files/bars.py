@@ -14,19 +14,22 @@ _FORMAT = "{desc:24.24} {percentage:3.0f}%|{bar}| {unit}"  # the unit is the tim
 
 
 class Pace:
-    """How quickly work goes on, as the later half of what is done tells: a slow start is soon forgotten."""
+    """How quickly work goes on, as the later half of what is done tells: a slow start is soon forgotten.
 
-    def __init__(self) -> None:
-        self._noted: deque[tuple[float, float]] = deque([(0.0, 0.0)])
+    began: when the work did, in seconds of the clock that `seconds_left` is told.
+    """
 
-    def seconds_left(self, fraction: float, elapsed_seconds: float) -> float | None:
-        """Note how much is done after how long; the time left if it goes on so, None as long as nothing is done."""
+    def __init__(self, began: float = 0.0) -> None:
+        self._noted = deque([(0.0, began)])
+
+    def seconds_left(self, fraction: float, now: float) -> float | None:
+        """Note how much is done by when; the time left if it goes on so, None as long as nothing is done."""
         while len(self._noted) > 1 and self._noted[1][0] <= fraction / 2:
             self._noted.popleft()
-        self._noted.append((fraction, elapsed_seconds))
-        fraction_then, seconds_then = self._noted[0]
+        self._noted.append((fraction, now))
+        fraction_then, then = self._noted[0]
         done = fraction - fraction_then
-        return (elapsed_seconds - seconds_then) * (1 - fraction) / done if done > 0 else None
+        return (now - then) * (1 - fraction) / done if done > 0 else None
 
 
 def duration_text(seconds: float) -> str:
@@ -45,10 +48,8 @@ class Bars:
     def __init__(self, seconds: dict[Recording, float]) -> None:
         self._seconds = dict(seconds)
         self._fractions: dict[Recording, float] = {}
-        self._began: dict[Recording, float] = {}
         self._paces: dict[Recording, Pace] = {}
-        self._pace_of_all = Pace()
-        self._first_began: float | None = None
+        self._pace_of_all: Pace | None = None
         self._bars: dict[Recording, tqdm[NoReturn]] = {}
         self._all = self._bar("all", 0) if len(seconds) > 1 else None
 
@@ -63,17 +64,16 @@ class Bars:
 
     def start(self, recording: Recording) -> None:
         now = time.monotonic()
-        self._began[recording] = now
-        self._paces[recording] = Pace()
-        self._first_began = self._first_began or now
+        self._paces[recording] = Pace(now)
+        self._pace_of_all = self._pace_of_all or Pace(now)
         taken = {bar.pos for bar in self._bars.values()}
         place = next(place for place in range(1, len(taken) + 2) if -place not in taken)
         self._bars[recording] = self._bar(recording.source.name, place if self._all is not None else 0)
 
     def advance(self, recording: Recording, fraction: float) -> None:
         self._fractions[recording] = fraction
-        elapsed = time.monotonic() - self._began[recording]
-        _show(self._bars[recording], fraction, self._paces[recording].seconds_left(fraction, elapsed))
+        left = self._paces[recording].seconds_left(fraction, time.monotonic())
+        _show(self._bars[recording], fraction, left)
         self._show_all()
 
     def finish(self, recording: Recording, *, counts: bool) -> None:
@@ -88,11 +88,10 @@ class Bars:
 
     def _show_all(self) -> None:
         total = sum(self._seconds.values())
-        if self._all is None or self._first_began is None or not total:
+        if self._all is None or self._pace_of_all is None or not total:
             return
         done = sum(self._seconds[recording] * fraction for recording, fraction in self._fractions.items())
-        elapsed = time.monotonic() - self._first_began
-        _show(self._all, done / total, self._pace_of_all.seconds_left(done / total, elapsed))
+        _show(self._all, done / total, self._pace_of_all.seconds_left(done / total, time.monotonic()))
 
     @staticmethod
     def _bar(name: str, place: int) -> "tqdm[NoReturn]":

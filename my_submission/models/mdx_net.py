@@ -151,9 +151,7 @@ def _open_session(path: Path, device: torch.device) -> tuple[Network, tuple[int,
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    options.enable_cpu_mem_arena = (
-        False  # each session's own arena would keep 5 GB; malloc's memory serves all
-    )
+    options.enable_cpu_mem_arena = False  # each session's own would keep 5 GB
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda":
         onnxruntime.preload_dlls()  # the CUDA libraries that torch's wheels bring

@@ -99,10 +99,14 @@ def _ending(nodes: Sequence[onnx.NodeProto], output: str) -> set[str]:
 def _in_float32(operation: _Operation, result: torch.dtype) -> _Operation:
     """An operation with float32 weights on values of any dtype."""
     plain = operation.function
-    if operation.kind == "Add" and len(operation.inputs) == 2:  # with one copy in float32 rather than three
-        plain = lambda one, other: one.to(torch.float32, copy=True).add_(other)  # noqa: E731
-        return replace(operation, function=lambda *values: plain(*values).to(result))
+    if operation.kind == "Add" and len(operation.inputs) == 2:
+        return replace(operation, function=lambda *values: _sum_in_float32(*values).to(result))
     return replace(operation, function=lambda *values: plain(*(value.float() for value in values)).to(result))
+
+
+def _sum_in_float32(one: Tensor, other: Tensor) -> Tensor:
+    """With one copy in float32 rather than three."""
+    return one.to(torch.float32, copy=True).add_(other)
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, Tensor]:

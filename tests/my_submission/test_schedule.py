@@ -50,6 +50,11 @@ def test_batches_are_as_large_as_fit(chunks_that_fit: int, batch_size: int) -> N
     assert (schedule.batch_size, schedule.workers) == (batch_size, 1)
 
 
+def test_batches_at_a_time_share_the_memory() -> None:
+    schedule = Schedule(batch_size=2, workers=3, memory_bytes=5 * 1_200_000).for_model(Network(), 1_200)
+    assert (schedule.batch_size, schedule.workers) == (2, 2)
+
+
 def test_a_budget_holds_what_is_there_already() -> None:
     held = held_bytes(CPU)
     found = memory_for_chunks(CPU, held + GIB)

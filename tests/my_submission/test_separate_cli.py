@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -350,3 +351,36 @@ def test_a_child_that_dies_fails_its_recording_only(preset: Path, tmp_path: Path
     assert isinstance(finished, workers.Finished)
     assert names(tmp_path) == [".separated.jsonl", "long.wav", "short.wav", "short/bass.wav"]
     assert not (tmp_path / "long").exists()
+
+
+def test_a_memory_budget_is_for_all_jobs_together(
+    preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[workers.Job] = []
+
+    def no_events(recordings: object, job: workers.Job, processes: int) -> Generator[workers.Event]:
+        jobs.append(job)
+        yield from ()
+
+    monkeypatch.setattr(cli, "separate_all", no_events)
+    song = write_noise(tmp_path / "song.wav")
+    command = ["separate", "--preset", str(preset), str(song), "-o", str(tmp_path / "stems")]
+    main([*command, "--memory-budget", "3", "--jobs", "2"])
+    assert [job.model.memory_budget for job in jobs] == [3 << 29]
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "much", "inf", "nan"])
+def test_a_memory_budget_is_a_number_of_gibibytes(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["separate", "song.wav", f"--memory-budget={size}"])
+    assert f"expected a number of GiB, for example 4, found '{size}'" in capsys.readouterr().err
+
+
+def test_too_small_a_memory_budget_is_one_sentence(
+    preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = write_noise(tmp_path / "song.wav")
+    command = ["separate", "--preset", str(preset), str(song), "-o", str(tmp_path / "stems")]
+    assert main([*command, "--memory-budget", "0.01"]) == 1
+    assert "error: memory_budget: expected at least" in capsys.readouterr().err
+    assert not (tmp_path / "stems").exists()

@@ -185,6 +185,17 @@ def test_a_wanted_stem_is_what_it_is_among_all(
     np.testing.assert_allclose(alone["vocals"], whole["vocals"], atol=1e-6)
 
 
+def test_networks_compute_only_the_sources_that_the_preset_uses(music: MusicSeparationModel) -> None:
+    found = {
+        name: set(music._models.get(name).sources) for name in ("htdemucs_ft_bass", "htdemucs", "htdemucs_6s")
+    }
+    assert found == {
+        "htdemucs_ft_bass": {"bass"},
+        "htdemucs": {"bass", "drums", "other"},
+        "htdemucs_6s": {"bass", "drums", "other", "guitar", "piano"},
+    }
+
+
 def test_once_measured_progress_is_in_seconds(demo: MusicSeparationModel) -> None:
     seconds: list[tuple[float, float]] = []
     unmeasured = demo.work(44_100)
