@@ -20,7 +20,7 @@ from my_submission.passes import Pass, finish_step, input_factors, step_passes, 
 from my_submission.preset import MIXTURE, STEP_INPUT, Preset, Step
 from my_submission.schedule import SEQUENTIAL, Schedule
 
-ESTIMATES_VERSION = 3
+ESTIMATES_VERSION = 4
 """Raise it with every change of chunking, augmentation, models or inference that changes what a pass gives."""
 
 RunPass = Callable[[Pass, Tensor], Mapping[str, Tensor]]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.chunking import Geometry
-from my_submission.models.attention import Attention, use_plain_attention
 from my_submission.models.heap import keep_heap
+from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.precision import Guarded, exact_float32
 from my_submission.models.residual import fold_residuals
 from my_submission.weights import Checkpoint, load_torch
@@ -59,9 +59,12 @@ class DemucsModel:
         self.bytes_per_sample = _BYTES_PER_SAMPLE_AND_CHANNEL * cast("int", network.channels)
         if device.type == "cpu":
             keep_heap()
-            use_plain_attention(network)
-            fold_residuals(network)
-            _cast_weights(network, dtype)
+            if supported(network):
+                network = FastHTDemucs(network, dtype)
+            else:
+                fold_residuals(network)
+                _cast_weights(network, dtype)
+        self._autocast = dtype != torch.float32 and not isinstance(network, FastHTDemucs)
         self._network = network.to(device).eval()
         self._device = device
         self._dtype = dtype
@@ -75,7 +78,7 @@ class DemucsModel:
         with (
             torch.inference_mode(),
             exact_float32(self._device),
-            torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32),
+            torch.autocast(self._device.type, self._dtype, enabled=self._autocast),
         ):
             estimates: Tensor = self._network(chunks.to(self._device))
         return estimates.float()
@@ -128,7 +131,7 @@ def _keep_sources(network: torch.nn.Module, kept: Sequence[int]) -> None:
 
 def _cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
     """Cast beforehand what autocast would cast at every call; other layers keep their float32."""
-    layers = torch.nn.modules.conv._ConvNd, torch.nn.Linear, Attention
+    layers = torch.nn.modules.conv._ConvNd, torch.nn.Linear
     for module in network.modules():
         if isinstance(module, layers):
             module.to(dtype)

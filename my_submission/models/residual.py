@@ -35,19 +35,37 @@ class NormalisedProjection(nn.Module):
         self.register_buffer("gain", norm.weight.detach().float() * both)
         self.register_buffer("offset", norm.bias.detach().float() * both)
 
+    @classmethod
+    def of(cls, branch: nn.Sequential) -> "NormalisedProjection | None":
+        """What a branch ends in, if it ends as described above."""
+        match list(branch)[-4:]:
+            case [
+                nn.Conv1d(kernel_size=(1,)) as convolution,
+                nn.GroupNorm(num_groups=1) as norm,
+                nn.GLU(dim=1),
+                LayerScale(channel_last=False) as last,
+            ]:
+                return cls(convolution, norm, last.scale)
+        return None
+
+    def for_values(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, samples, channels in) float32 -> weight (batch, channels out, channels in), offset (batch, channels
+        out), float32: what each item is to be multiplied by, and what is to be added."""
+        mean = values.mean(dim=1, keepdim=True)
+        centred = values - mean
+        covariance = centred.transpose(1, 2) @ centred / values.shape[1]
+        channel_means = mean[:, 0] @ self.weight.T + self.bias
+        spread = channel_means.var(dim=1, correction=0)
+        variance = (covariance * self.gram).sum(dim=(1, 2)) + spread
+        gain = self.gain * (variance + self.eps).rsqrt()[:, None]  # (batch, channels out)
+        offset = gain * (self.bias - channel_means.mean(dim=1, keepdim=True)) + self.offset
+        return gain[..., None] * self.weight, offset
+
     def forward(self, hidden: Tensor) -> Tensor:
         """(batch, channels in, samples) -> (batch, channels out, samples), the same dtype; float32 inside."""
         with torch.autocast(hidden.device.type, enabled=False):
-            values = hidden.float()
-            mean = values.mean(dim=-1, keepdim=True)
-            centred = values - mean
-            covariance = centred @ centred.transpose(1, 2) / values.shape[-1]
-            channel_means = mean[..., 0] @ self.weight.T + self.bias
-            spread = channel_means.var(dim=1, correction=0)
-            variance = (covariance * self.gram).sum(dim=(1, 2)) + spread
-            gain = self.gain * (variance + self.eps).rsqrt()[:, None]  # (batch, channels out)
-            offset = gain * (self.bias - channel_means.mean(dim=1, keepdim=True)) + self.offset
-            weight = torch.cat([gain[..., None] * self.weight, offset[..., None]], dim=-1)
+            weight, offset = self.for_values(hidden.float().transpose(1, 2))
+            weight = torch.cat([weight, offset[..., None]], dim=-1)
             ones = nn.functional.pad(hidden, (0, 0, 0, 1), value=1.0)  # what the offset is multiplied by
             return torch.bmm(weight.to(hidden.dtype), ones)
 
@@ -57,10 +75,9 @@ class FoldedResidual(nn.Module):
 
     def __init__(self, original: DConv) -> None:
         super().__init__()
-        branches = _branches(original)
-        self.hidden = nn.ModuleList(branch[:-4] for branch in branches)
-        tails = (_tail(branch) for branch in branches)
-        self.projections = nn.ModuleList(NormalisedProjection(*tail) for tail in tails if tail is not None)
+        self.hidden = nn.ModuleList(branch[:-4] for branch in branches(original))
+        projections = (NormalisedProjection.of(branch) for branch in branches(original))
+        self.projections = nn.ModuleList(projection for projection in projections if projection is not None)
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, channels, samples) -> the same shape and dtype."""
@@ -74,22 +91,10 @@ def fold_residuals(network: nn.Module) -> None:
     """Replace every DConv of a network that ends as described above, in place."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, DConv) and None not in map(_tail, _branches(child)):
+            if isinstance(child, DConv) and None not in map(NormalisedProjection.of, branches(child)):
                 setattr(parent, name, FoldedResidual(child))
 
 
-def _branches(residual: DConv) -> list[nn.Sequential]:
+def branches(residual: DConv) -> list[nn.Sequential]:
+    """The residual branches, in order."""
     return [branch for branch in residual.layers if isinstance(branch, nn.Sequential)]
-
-
-def _tail(branch: nn.Sequential) -> tuple[nn.Conv1d, nn.GroupNorm, Tensor] | None:
-    """The convolution, norm and scale that a branch ends in, if it ends as described above."""
-    match list(branch)[-4:]:
-        case [
-            nn.Conv1d(kernel_size=(1,)) as convolution,
-            nn.GroupNorm(num_groups=1) as norm,
-            nn.GLU(dim=1),
-            LayerScale(channel_last=False) as last,
-        ]:
-            return convolution, norm, last.scale
-    return None

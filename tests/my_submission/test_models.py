@@ -125,7 +125,8 @@ def test_polarity_is_the_half_difference(tmp_path: Path, noise: Tensor) -> None:
     negated = apply_model(theirs, -noise[None], shifts=0)[0]
     assert (plain + negated).abs().max() > 1e-4 * plain.abs().max(), "a network is no odd function"
     both = estimates(ours, noise, (Augmentation(1.0), Augmentation(-1.0)), 0.25)
-    assert_equal_to(both, 0.5 * plain - 0.5 * negated)
+    # most of an estimate cancels here; the rounding errors that stay are those of the whole
+    assert (both - 0.5 * (plain - negated)).abs().max() <= 1e-6 * plain.abs().max()
     assert_equal_to(estimates(ours, noise, (Augmentation(-1.0),), 0.25), -negated)
 
 

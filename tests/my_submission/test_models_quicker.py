@@ -4,19 +4,22 @@ import logging
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
 import torch
 from demucs.demucs import DConv
-from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from torch import Tensor, nn
 
 from my_submission.chunking import Geometry
 from my_submission.inference import load_model
-from my_submission.models.attention import Attention, use_plain_attention
+from my_submission.models import fused
+from my_submission.models.demucs import DemucsModel
 from my_submission.models.heap import keep_heap
+from my_submission.models.htdemucs import FastHTDemucs, supported
+from my_submission.models.htdemucs.attention import Attention
 from my_submission.models.precision import Guarded, exact_float32
 from my_submission.models.residual import FoldedResidual, fold_residuals
 from my_submission.preset import checkpoint_rows
@@ -82,19 +85,40 @@ def test_a_residual_of_another_form_is_left_alone() -> None:
     assert type(network[0]) is DConv
 
 
+def attention(scale: float) -> tuple[nn.MultiheadAttention, Tensor]:
+    """With scores of about the given size and biases, and factors for what comes out of it."""
+    torch.manual_seed(0)
+    module = nn.MultiheadAttention(32, 4, batch_first=True).eval()
+    with torch.no_grad():
+        module.in_proj_weight[:64] *= scale**0.5
+        module.in_proj_bias.normal_()
+        module.out_proj.bias.normal_()
+    return module, torch.rand(32)
+
+
 @pytest.mark.parametrize("tokens", [(1, 1), (335, 20), (336, 700), (1000, 337)])
 def test_attention_is_multi_head_attention(tokens: tuple[int, int]) -> None:
-    network = nn.Sequential(nn.MultiheadAttention(32, 4, batch_first=True)).eval()
+    module, factors = attention(scale=4)
     generator = torch.Generator().manual_seed(0)
     query, key = (2 * torch.randn(2, count, 32, generator=generator) for count in tokens)
     with torch.no_grad():
-        expected = network[0](query, key, key, need_weights=False)[0]
-        use_plain_attention(network)
-        assert isinstance(network[0], Attention)
-        assert agreement(expected, network[0](query, key, key)[0]) > 110
-        network.bfloat16()
-        key = key.bfloat16()
-        assert agreement(expected, network[0](query.bfloat16(), key, key)[0]) > 35
+        expected = factors * module(query, key, key, need_weights=False)[0]
+        assert agreement(expected, Attention(module, factors, torch.float32)(query, key)) > 110
+        lower = Attention(module, factors, torch.bfloat16)(query.bfloat16(), key.bfloat16())
+        assert agreement(expected, lower) > 35
+
+
+def test_scores_beyond_what_an_exponential_can_hold() -> None:
+    module, factors = attention(scale=300)
+    query, key = 2 * torch.randn(2, 1, 400, 32, generator=torch.Generator().manual_seed(0))
+    queries, keys = query.bfloat16(), key.bfloat16()
+    with torch.no_grad():
+        expected = factors * module(queries.float(), keys.float(), keys.float(), need_weights=False)[0]
+        projected = nn.functional.linear(torch.cat([query, key], 1), module.in_proj_weight[:64])
+        assert (projected[0, :400, :8] @ projected[0, 400:, 32:40].T).max() * 8**-0.5 > 89, (
+            "exp() is inf in float32"
+        )
+        assert agreement(expected, Attention(module, factors, torch.bfloat16)(queries, keys)) > 15
 
 
 @pytest.mark.parametrize("name", ["htdemucs", "htdemucs_6s", "hdemucs_mmi", "dnr_a778de4a"])
@@ -112,17 +136,67 @@ def test_a_whole_network_agrees_in_both_precisions(name: str, tmp_path: Path) ->
             assert agreement(expected[:, source], found[:, source]) > least, (dtype, source)
 
 
-@pytest.mark.parametrize("name", ["htdemucs", "hdemucs_mmi"])
-def test_every_residual_and_attention_is_replaced(name: str) -> None:
-    klass, arguments = demucs_arguments(name, small=True)
-    network = klass(**arguments)
-    assert isinstance(network, HTDemucs | HDemucs)
-    residuals = sum(isinstance(module, DConv) for module in network.modules())
-    fold_residuals(network)
-    use_plain_attention(network)
-    left = [module for module in network.modules() if isinstance(module, DConv | nn.MultiheadAttention)]
-    assert left == []
-    assert sum(isinstance(module, FoldedResidual) for module in network.modules()) == residuals > 0
+VARIANTS = [
+    {},
+    {"bottom_channels": 0},
+    {"freq_emb": 0.0, "t_norm_in": False, "t_norm_out": False, "t_layer_scale": False},
+    {"t_cross_first": True, "t_norm_in_group": True, "t_weight_pos_embed": 0.3},
+    {"dconv_mode": 1, "context": 0, "context_enc": 1, "use_train_segment": False},
+    {"audio_channels": 1, "dconv_depth": 1, "dconv_comp": 2, "growth": 1},
+]
+OTHERS = [
+    {"t_layers": 0},
+    {"t_norm_first": False},
+    {"t_gelu": False},
+    {"t_emb": "cape"},
+    {"t_group_norm": True},
+    {"norm_starts": 2},
+    {"rewrite": False},
+    {"multi_freqs": [0.5]},
+    {"cac": False},
+    {"depth": 5},
+]
+
+
+def network_of(changes: dict[str, Any]) -> HTDemucs:
+    torch.manual_seed(0)
+    _, arguments = demucs_arguments("htdemucs", small=True)
+    network = HTDemucs(**arguments | changes)
+    randomised(network)
+    return network
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_htdemucs_in_another_layout_is_the_network(
+    changes: dict[str, Any], plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """plain: as a build of torch without oneDNN has it."""
+    if plain:
+        monkeypatch.setattr(fused, "_FUSED", False)
+    network = network_of(changes)
+    assert supported(network)
+    batch = (
+        0.1 * torch.randn(2, network.audio_channels, 20_000, generator=torch.Generator().manual_seed(0))
+        + 0.05
+    )
+    with torch.inference_mode():
+        expected = network(batch)
+        found = FastHTDemucs(network, torch.float32)(batch)
+        assert found.shape == expected.shape
+        assert agreement(expected, found) > 90
+        assert agreement(expected, FastHTDemucs(network, torch.bfloat16)(batch)) > 25
+
+
+@pytest.mark.parametrize("changes", OTHERS)
+def test_an_htdemucs_of_another_form_runs_as_it_stands(changes: dict[str, Any]) -> None:
+    network = network_of(changes)
+    assert not supported(network)
+    sources = tuple(network.sources)
+    batch = 0.1 * torch.randn(1, 2, 20_000, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network(batch)
+        assert agreement(expected, DemucsModel(network, sources, CPU, torch.float32)(batch)) > 90
 
 
 class Fake:

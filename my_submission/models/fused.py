@@ -1,0 +1,116 @@
+"""Layers with what follows them in one pass over memory, on the CPU: oneDNN's post-operations.
+
+Tensors are grids, (batch, rows, frames, channels) contiguous: with channels last, convolutions need no reordering.
+The operators in `torch.ops.mkldnn` are what torch's own compiler uses; a build of torch without them (on a Mac, for
+example) gets the same layers as separate operations.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+_FUSED = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+_ALGORITHMS = {
+    "none": "",
+    "relu": "",
+    "sigmoid": "",
+    "gelu": "none",
+}  # gelu by the error function, not by tanh
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda grid: grid,
+    "relu": torch.relu_,
+    "sigmoid": torch.sigmoid_,
+    "gelu": nn.functional.gelu,
+}
+
+
+@dataclass(frozen=True)
+class Taps:
+    """A convolution over rows and frames: weight (channels out, channels in, rows, frames), bias, and settings."""
+
+    weight: Tensor
+    bias: Tensor
+    stride: Sequence[int] = (1, 1)
+    padding: Sequence[int] = (0, 0)
+    dilation: Sequence[int] = (1, 1)
+
+
+class Convolution:
+    """A convolution and an activation: none, relu, sigmoid or gelu."""
+
+    def __init__(self, taps: Taps, dtype: torch.dtype, activation: str = "none") -> None:
+        self._weight = taps.weight.to(dtype).contiguous(memory_format=torch.channels_last)
+        self._bias = taps.bias.to(dtype)
+        self._geometry = list(taps.padding), list(taps.stride), list(taps.dilation)
+        self._activation = activation
+        if _FUSED:
+            self._weight = torch.ops.mkldnn._reorder_convolution_weight(self._weight, *self._geometry, 1)
+
+    def __call__(self, grid: Tensor) -> Tensor:
+        """(batch, rows, frames, channels in) -> (batch, rows, frames, channels out) as stride and padding have it."""
+        if not _FUSED:
+            return _ACTIVATIONS[self._activation](self._plain(grid))
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            grid.permute(0, 3, 1, 2),
+            self._weight,
+            self._bias,
+            *self._geometry,
+            1,
+            self._activation,
+            [],
+            _ALGORITHMS[self._activation],
+        )
+        return result.permute(0, 2, 3, 1)
+
+    def times(self, grid: Tensor, factor: Tensor) -> Tensor:
+        """The convolution, without the activation, times a grid of its output's shape."""
+        if not _FUSED:
+            return self._plain(grid).mul_(factor)
+        images = grid.permute(0, 3, 1, 2), factor.permute(0, 3, 1, 2)
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+            *images, self._weight, self._bias, *self._geometry, 1, "mul", None, None, [], None
+        )
+        return result.permute(0, 2, 3, 1)
+
+    def _plain(self, grid: Tensor) -> Tensor:
+        padding, stride, dilation = self._geometry
+        image = nn.functional.conv2d(
+            grid.permute(0, 3, 1, 2), self._weight, self._bias, stride, padding, dilation
+        )
+        return image.permute(0, 2, 3, 1)
+
+
+class GatedConvolution:
+    """A convolution to twice the channels and a GLU over them."""
+
+    def __init__(self, taps: Taps, dtype: torch.dtype) -> None:
+        halves = zip(taps.weight.chunk(2), taps.bias.chunk(2), strict=True)
+        value, gate = (replace(taps, weight=weight, bias=bias) for weight, bias in halves)
+        self._value, self._gate = Convolution(value, dtype), Convolution(gate, dtype, "sigmoid")
+
+    def __call__(self, grid: Tensor) -> Tensor:
+        """(batch, rows, frames, channels in) -> (batch, rows, frames, channels out / 2)."""
+        return self._value.times(grid, self._gate(grid))
+
+
+class Linear:
+    """A linear layer and, if asked for, a GELU."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool = False) -> None:
+        """weight (width out, width in), bias (width out)."""
+        self._weight, self._bias = weight.to(dtype).contiguous(), bias.to(dtype)
+        self._activation = "gelu" if gelu else "none"
+        self._packed = _FUSED and dtype != torch.float32  # in float32 the plain product is as quick
+        if self._packed:
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(…, width in) -> (…, width out), the layer's dtype."""
+        if not self._packed:
+            return _ACTIVATIONS[self._activation](nn.functional.linear(features, self._weight, self._bias))
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(
+            features, self._weight, self._bias, self._activation, [], _ALGORITHMS[self._activation]
+        )
+        return result

@@ -1,0 +1,115 @@
+"""The layers of the encoders and decoders, of either branch, on grids: (batch, rows, frames, channels)."""
+
+from typing import Any
+
+import torch
+from demucs.demucs import DConv
+from demucs.hdemucs import HDecLayer, HEncLayer
+from torch import Tensor, nn
+
+from my_submission.models.fused import Convolution, GatedConvolution, Taps
+from my_submission.models.residual import NormalisedProjection, branches
+
+
+def supported(layer: nn.Module) -> bool:
+    """Whether a layer has no normalisation of its own, and residual branches without LSTM and attention."""
+    if not isinstance(layer, HEncLayer | HDecLayer) or layer.empty or layer.norm or layer.rewrite is None:
+        return False
+    return layer.dconv is None or all(map(_is_plain, branches(layer.dconv)))
+
+
+def _is_plain(branch: nn.Sequential) -> bool:
+    kinds = [type(module) for module in list(branch)[:3]]
+    plain = kinds == [nn.Conv1d, nn.GroupNorm, nn.GELU] and len(branch) == 7
+    return plain and NormalisedProjection.of(branch) is not None
+
+
+def _on_grid(layer: Any) -> Taps:
+    """A convolution of either branch, for rows and frames."""
+    weight, bias = layer.weight.detach(), layer.bias.detach()
+    if weight.dim() == 4:
+        return Taps(weight, bias, layer.stride, layer.padding, layer.dilation)
+    return Taps(weight[:, :, None], bias, (1, *layer.stride), (0, *layer.padding), (1, *layer.dilation))
+
+
+class Encoder:
+    """An HEncLayer without normalisation: strided convolution, GELU, residual branches, gated convolution."""
+
+    def __init__(self, layer: HEncLayer, dtype: torch.dtype) -> None:
+        self._convolution = Convolution(_on_grid(layer.conv), dtype, "gelu")
+        self._residual = _Residual(layer.dconv, dtype)
+        self._rewrite = GatedConvolution(_on_grid(layer.rewrite), dtype)
+        self._frames_stride = 1 if layer.freq else layer.stride
+
+    def __call__(self, grid: Tensor) -> Tensor:
+        """(batch, rows, frames, channels in) -> (batch, rows / stride, frames, channels), or (batch, 1, frames /
+        stride, channels) with the frames filled up to whole strides."""
+        beyond = -grid.shape[2] % self._frames_stride
+        grid = self._convolution(nn.functional.pad(grid, (0, 0, 0, beyond)) if beyond else grid)
+        self._residual.add_to(grid)
+        return self._rewrite(grid)
+
+
+class Decoder:
+    """An HDecLayer without normalisation: gated convolution, residual branches, transposed convolution, GELU."""
+
+    def __init__(self, layer: HDecLayer, dtype: torch.dtype) -> None:
+        self._rewrite = GatedConvolution(_on_grid(layer.rewrite), dtype)
+        self._residual = _Residual(layer.dconv, dtype)
+        transposed = _on_grid(layer.conv_tr)
+        self._weight = transposed.weight.to(dtype).contiguous(memory_format=torch.channels_last)
+        self._bias, self._stride = transposed.bias.to(dtype), transposed.stride
+        self._axis = 1 if layer.freq else 2
+        self._margin, self._last = layer.pad, layer.last
+
+    def __call__(self, grid: Tensor, skip: Tensor, length: int) -> Tensor:
+        """grid and skip (batch, rows, frames, channels in) -> (batch, length, frames, channels out), or (batch, 1,
+        length, channels out)."""
+        grid = self._rewrite((grid + skip).to(self._weight.dtype))
+        self._residual.add_to(grid)
+        image = grid.permute(0, 3, 1, 2)
+        image = nn.functional.conv_transpose2d(image, self._weight, self._bias, self._stride)
+        grid = image.permute(0, 2, 3, 1).narrow(self._axis, self._margin, length)
+        return grid if self._last else nn.functional.gelu(grid)
+
+
+class _Residual:
+    """A DConv: branches of few channels, dilated along the frames, one after the other."""
+
+    def __init__(self, residual: DConv | None, dtype: torch.dtype) -> None:
+        self._branches = [] if residual is None else [_Branch(branch, dtype) for branch in branches(residual)]
+
+    def add_to(self, grid: Tensor) -> None:
+        """Add to (batch, rows, frames, channels), in place; rows are apart from one another."""
+        for branch in self._branches:
+            branch.add_to(grid.flatten(0, 1))
+
+
+def _projection(branch: nn.Sequential) -> NormalisedProjection:
+    projection = NormalisedProjection.of(branch)
+    assert projection is not None, "see supported()"
+    return projection
+
+
+class _Branch:
+    """Dilated convolution to few channels, normalisation, GELU, a NormalisedProjection and a GLU."""
+
+    def __init__(self, branch: nn.Sequential, dtype: torch.dtype) -> None:
+        self._hidden = Convolution(_on_grid(branch[0]), dtype)
+        self._norm: Any = branch[1]
+        self._projection = _projection(branch)
+        self._dtype = dtype
+
+    def add_to(self, rows: Tensor) -> None:
+        """Add the branch's output to (rows, frames, channels), in place."""
+        norm = self._norm
+        hidden = self._hidden(rows[None])[0].float()  # (rows, frames, few channels)
+        hidden = nn.functional.group_norm(
+            hidden[:, :, None].permute(0, 3, 1, 2), norm.num_groups, norm.weight, norm.bias, norm.eps
+        )
+        values = nn.functional.gelu(hidden.permute(0, 2, 3, 1)[:, :, 0])
+        weight, offset = self._projection.for_values(values)  # (rows, 2 · channels, few)
+        weight = torch.cat([weight.transpose(1, 2), offset[:, None]], dim=1).to(self._dtype)
+        value, gate = (half.contiguous() for half in weight.chunk(2, dim=2))
+        few = nn.functional.pad(values.to(self._dtype), (0, 1), value=1.0)  # ones for the offset
+        rows.addcmul_(torch.bmm(few, value), torch.bmm(few, gate).sigmoid_())
