@@ -1,22 +1,24 @@
 """The published ensembles against ours: `python benchmarks/ensemble.py [--preset mdx-c] [--precision auto] …`.
 
 Full-size networks with random weights (made once, in the temporary folder), one clip of noise. Both sides run in
-turn in this process; ours uses the delays that the published side draws. Prints time and ratio by model and in all
-(medians over the repeats), the RTF, the agreement of the final stems, and the peak memory of host and GPU.
+turn, each in a process of its own (so that neither has what the other tells the allocator) with its models loaded;
+ours uses the delays that the published side draws. Prints time and ratio by model and in all (medians over the
+repeats), the RTF, the agreement of the final stems, and each side's peak memory on host and GPU.
 """
 
 import argparse
 import json
-import resource
+import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,13 +64,6 @@ def random_weights(preset: Preset) -> dict[str, Path]:
     return {row.name: full_size_checkpoint(row) for row in checkpoint_rows(preset)}
 
 
-@contextmanager
-def timed(times: dict[str, list[float]], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    times.setdefault(name, []).append(time.perf_counter() - start)
-
-
 class Timing:
     """A ModelPool whose models note the time between the first and the last of their calls."""
 
@@ -94,67 +89,128 @@ class Timing:
         return Noting()
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    preset = chosen_steps(load_preset(arguments.preset), arguments.steps)
-    paths = random_weights(preset)
-    device = resolve_device(arguments.device)
-    dtype = resolve_precision(arguments.precision, device)
+Stems = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run over the clip: seconds in all and by model, stems of (channels, samples)."""
+
+    seconds: float
+    by_model: dict[str, float]
+    stems: Stems
+
+
+class Ours:
+    """The ensemble of this project, its models loaded."""
+
+    def __init__(self, preset: Preset, arguments: argparse.Namespace) -> None:
+        device = resolve_device(arguments.device)
+        dtype = resolve_precision(arguments.precision, device)
+        pool = ModelPool(
+            checkpoint_rows(preset), random_weights(preset), device, dtype, needed_sources(preset)
+        )
+        self._models = Timing(pool)
+        self._schedule = plan_schedule(device, pool.largest_chunk_bytes())
+        self._ensemble = Ensemble(preset, self._models, seed=0, schedule=self._schedule)  # type: ignore[arg-type]
+        self.precision = str(dtype).removeprefix("torch.")
+
+    def run(self, mixture: Tensor) -> Pass:
+        self._models.seconds.clear()
+        start = time.perf_counter()
+        stems = self._ensemble.separate(mixture)
+        seconds = time.perf_counter() - start
+        by_model = {name: value / self._schedule.workers for name, value in self._models.seconds.items()}
+        return Pass(seconds, by_model, {stem: signal.numpy() for stem, signal in stems.items()})
+
+
+class Theirs:
+    """The published schedule, its models loaded."""
+
+    precision = "float32"
+
+    def __init__(self, preset: Preset, arguments: argparse.Namespace) -> None:
+        delays = {
+            one.checkpoint: one.augmentation.delay_samples
+            for step in preset.steps
+            for one in step_passes(step, preset, 0)
+        }
+        weights = next(iter(random_weights(preset).values())).parent
+        device = resolve_device(arguments.device)
+        self._published = Published(weights, device, lambda name: MAX_DELAY_SAMPLES - delays.get(name, 0))
+        self._published.load(row.name for row in checkpoint_rows(preset))
+        self._function = PUBLISHED[arguments.preset][arguments.steps]
+
+    def run(self, mixture: Tensor) -> Pass:
+        start = time.perf_counter()
+        stems = self._function(self._published, mixture)
+        seconds = time.perf_counter() - start
+        by_model = dict(self._published.seconds)
+        return Pass(seconds, by_model, {stem: signal.numpy() for stem, signal in stems.items()})
+
+
+SIDES: dict[str, type[Ours] | type[Theirs]] = {"published": Theirs, "ours": Ours}
+
+
+def serve(side: str, arguments: argparse.Namespace, pipe: "Connection[Any, Any]") -> None:
+    """A side's process: loads, then runs whenever it is asked to, then tells its peaks."""
     start = time.perf_counter()
-    pool = ModelPool(checkpoint_rows(preset), paths, device, dtype, needed_sources(preset))
-    models = Timing(pool)
-    loading = time.perf_counter() - start
-    schedule = plan_schedule(device, pool.largest_chunk_bytes())
-    ours = Ensemble(preset, models, seed=0, schedule=schedule)  # type: ignore[arg-type]
-    delays = {
-        one.checkpoint: one.augmentation.delay_samples
-        for step in preset.steps
-        for one in step_passes(step, preset, 0)
-    }
-    weights = next(iter(paths.values())).parent
-    published = Published(weights, device, lambda name: MAX_DELAY_SAMPLES - delays.get(name, 0))
+    loaded = SIDES[side](chosen_steps(load_preset(arguments.preset), arguments.steps), arguments)
+    pipe.send((time.perf_counter() - start, loaded.precision, torch.get_num_threads()))
     mixture = 0.1 * torch.randn(
         2, int(arguments.seconds * MODEL_SAMPLE_RATE), generator=torch.Generator().manual_seed(0)
     )
-    times: dict[str, list[float]] = {}
-    by_model: dict[str, dict[str, list[float]]] = {"published": {}, "ours": {}}
-    expected: dict[str, Tensor] = {}
-    found: dict[str, Tensor] = {}
+    while pipe.recv():
+        pipe.send(loaded.run(mixture))
+    status = Path("/proc/self/status").read_text()
+    host = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    on_gpu = resolve_device(arguments.device).type == "cuda"
+    pipe.send((host, torch.cuda.max_memory_allocated() if on_gpu else None))
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    random_weights(
+        chosen_steps(load_preset(arguments.preset), arguments.steps)
+    )  # made before either side wants them
+    context = multiprocessing.get_context("spawn")
+    pipes = {}
+    for side in ["ours"] if arguments.only_ours else list(SIDES):
+        pipes[side], theirs = context.Pipe()
+        context.Process(target=serve, args=(side, arguments, theirs), daemon=True).start()
+        theirs.close()
+    opened = {side: pipe.recv() for side, pipe in pipes.items()}
+    passes: dict[str, list[Pass]] = {side: [] for side in pipes}
     for repeat in range(arguments.repeats):
-        if not arguments.only_ours:
-            with timed(times, "published"):
-                expected = PUBLISHED[arguments.preset][arguments.steps](published, mixture)
-            note(by_model["published"], published.seconds)
-            say(f"repeat {repeat + 1}: published {times['published'][-1]:.1f} s")
-        models.seconds.clear()
-        with timed(times, "ours"):
-            found = ours.separate(mixture)
-        note(by_model["ours"], {name: s / schedule.workers for name, s in models.seconds.items()})
-        say(f"repeat {repeat + 1}: ours {times['ours'][-1]:.1f} s")
-    medians = {side: statistics.median(values) for side, values in times.items()}
+        for side, pipe in pipes.items():
+            pipe.send(True)
+            passes[side].append(pipe.recv())
+            say(f"repeat {repeat + 1}: {side} {passes[side][-1].seconds:.1f} s")
+    for pipe in pipes.values():
+        pipe.send(False)
+    peaks = {side: pipe.recv() for side, pipe in pipes.items()}
+    medians = {side: statistics.median(one.seconds for one in some) for side, some in passes.items()}
+    both = "published" in passes
     return {
-        "preset": preset.name,
-        "device": str(device),
-        "precision": str(dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
+        "preset": arguments.preset,
+        "steps": arguments.steps,
+        "device": str(resolve_device(arguments.device)),
+        "precision": opened["ours"][1],
+        "threads": opened["ours"][2],
         "clip_seconds": arguments.seconds,
-        "load_seconds": loading,
+        "load_seconds": {side: seconds for side, (seconds, *_) in opened.items()},
         "seconds": medians,
         "rtf": {side: seconds / arguments.seconds for side, seconds in medians.items()},
-        "ratio": medians["published"] / medians["ours"] if "published" in medians else None,
+        "ratio": medians["published"] / medians["ours"] if both else None,
         "models": {
-            side: {name: statistics.median(values) for name, values in seconds.items()}
-            for side, seconds in by_model.items()
+            side: {name: statistics.median(one.by_model[name] for one in some) for name in some[0].by_model}
+            for side, some in passes.items()
         },
-        "agreement_db": agreement_db(expected, found) if expected else None,
-        "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "peak_gpu_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        "agreement_db": agreement_db(passes["published"][-1].stems, passes["ours"][-1].stems)
+        if both
+        else None,
+        "peak_host_bytes": {side: host for side, (host, _) in peaks.items()},
+        "peak_gpu_bytes": {side: gpu for side, (_, gpu) in peaks.items()},
     }
-
-
-def note(times: dict[str, list[float]], seconds: Mapping[str, float]) -> None:
-    """Keep the times of one repeat."""
-    for name, value in seconds.items():
-        times.setdefault(name, []).append(value)
 
 
 def row_of(checkpoint: str, names: Collection[str]) -> str | None:
@@ -168,21 +224,24 @@ def say(line: str) -> None:
 
 
 def show(result: dict[str, Any]) -> None:
-    print(f"{result['preset']}, {result['device']}, {result['precision']}, {result['threads']} threads, "
-          f"{result['clip_seconds']} s clip, models loaded in {result['load_seconds']:.1f} s")  # fmt: skip
-    published, ours = result["models"]["published"], result["models"]["ours"]
+    print(f"{result['preset']}, {result['steps']} steps, {result['device']}, {result['precision']}, "
+          f"{result['threads']} threads, {result['clip_seconds']} s clip")  # fmt: skip
+    ours, published = result["models"]["ours"], result["models"].get("published", {})
     for name in published or ours:
         seconds = sum(value for model, value in ours.items() if row_of(model, published or ours) == name)
         line = f"  {name:<24} ours {seconds:6.1f} s"
         if published:
             line += f", published {published[name]:6.1f} s, ratio {published[name] / seconds:.2f}"
         print(line)
-    for side, rtf in result["rtf"].items():
-        print(f"{side}: {result['seconds'][side]:.1f} s, RTF {rtf:.2f}")
+    for side, seconds in result["seconds"].items():
+        gpu = result["peak_gpu_bytes"][side]
+        line = f"{side}: {seconds:.1f} s, RTF {result['rtf'][side]:.2f}, "
+        line += f"loaded in {result['load_seconds'][side]:.1f} s, "
+        line += f"peak {result['peak_host_bytes'][side] / 2**30:.1f} GiB"
+        print(line + (f" and {gpu / 2**30:.1f} GiB on the GPU" if gpu else ""))
     if result["ratio"]:
         print(f"published / ours: {result['ratio']:.2f}")
         print("agreement: " + ", ".join(f"{s} {db:.1f} dB" for s, db in result["agreement_db"].items()))
-    print(f"peak host memory {result['peak_host_bytes'] / 2**30:.1f} GiB")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ my_submission but the file names of the manifest, so it is a yardstick for speed
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +30,20 @@ BINS = 3072
 
 @dataclass
 class Published:
-    """Models of an ensemble, opened once; `seconds` collects the time of each step."""
+    """Models of an ensemble, each opened once; `seconds` collects the time of each step."""
 
     weights: Path
     device: torch.device
     offsets: Offsets
     seconds: dict[str, float] = field(default_factory=dict)
+    _networks: dict[str, torch.nn.Module] = field(default_factory=dict)
+    _sessions: dict[str, onnxruntime.InferenceSession] = field(default_factory=dict)
+
+    def load(self, names: Iterable[str]) -> None:
+        """Open the checkpoints of these names before they are used."""
+        rows = load_manifest().checkpoints
+        for name in names:
+            self._session(name) if rows[name].architecture == "mdx_net" else self._network(name)
 
     def mdx_c(self, mixture: Tensor) -> dict[str, Tensor]:
         """(2, samples) at 44.1 kHz -> bass, drums, other, vocals."""
@@ -107,8 +115,7 @@ class Published:
 
     def demucs(self, experts: list[str], signal: Tensor, overlap: float) -> Tensor:
         """A single model, or a bag of four with identity weights; one random shift each."""
-        rows = load_manifest().checkpoints
-        models = [load_torch(self.weights / rows[name].file, rows[name]) for name in experts]
+        models = [self._network(name) for name in experts]
         model = models[0] if len(models) == 1 else BagOfModels(models, torch.eye(4).tolist())
         with _drawing([self.offsets(name) for name in experts]):
             estimates: Tensor = apply_model(
@@ -118,10 +125,7 @@ class Published:
 
     def mdx_net(self, name: str, n_fft: int, signal: Tensor, overlap: float = 0.6) -> Tensor:
         """Chunks of HOP · (FRAMES − 1) samples, n_fft/2 trimmed at both ends, blended by a triangle."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        path = str(self.weights / load_manifest().checkpoints[name].file)
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = self._session(name)
         window = torch.hann_window(n_fft)
         trim, read = n_fft // 2, HOP * (FRAMES - 1)
         kept, samples = read - n_fft, signal.shape[-1]
@@ -148,6 +152,22 @@ class Published:
             weight[start : start + length] += triangle[:length]
         return (total / weight.clamp_min(1e-12))[:, :samples]
 
+    def _network(self, name: str) -> torch.nn.Module:
+        if name not in self._networks:
+            row = load_manifest().checkpoints[name]
+            self._networks[name] = load_torch(self.weights / row.file, row)
+        return self._networks[name]
+
+    def _session(self, name: str) -> onnxruntime.InferenceSession:
+        if name not in self._sessions:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = torch.get_num_threads()
+            path = str(self.weights / load_manifest().checkpoints[name].file)
+            self._sessions[name] = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        return self._sessions[name]
+
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         start = time.perf_counter()
@@ -166,10 +186,13 @@ def _drawing(offsets: list[int]) -> Iterator[None]:
         random.randint = original  # type: ignore[assignment]
 
 
-def agreement_db(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, float]:
+def agreement_db(
+    expected: Mapping[str, Tensor | np.ndarray], found: Mapping[str, Tensor | np.ndarray]
+) -> dict[str, float]:
     """Energy of a stem over the energy of its difference, in dB, by stem."""
     result = {}
-    for stem, signal in expected.items():
-        difference = (signal.double() - found[stem].double()).square().sum()
-        result[stem] = float(10 * np.log10(signal.double().square().sum() / difference.clamp_min(1e-30)))
+    for stem in expected:
+        signal, other = (np.asarray(one[stem], np.float64) for one in (expected, found))
+        difference = max(float(np.square(signal - other).sum()), 1e-30)
+        result[stem] = float(10 * np.log10(np.square(signal).sum() / difference))
     return result

@@ -20,6 +20,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from my_submission.models.fused import Convolution, Taps
 from my_submission.weights import WeightsError
 
 Function = Callable[..., Tensor]
@@ -55,8 +56,9 @@ class OnnxNetwork(nn.Module):
         self.input_shape = tuple(axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim)
         constants = _constants(graph)
         nodes = [node for node in graph.node if node.output[0] not in constants]
-        lower = _Builder(path, constants, device, dtype)
-        exact = _Builder(path, constants, device, torch.float32)
+        rectified = _rectified(nodes) - {self._output}
+        lower = _Builder(path, constants, device, dtype, rectified)
+        exact = _Builder(path, constants, device, torch.float32, rectified)
         ending = _ending(nodes, self._output)
         operations = []
         for node in nodes:
@@ -128,11 +130,18 @@ class _Builder:
     """Turns nodes into operations with their weights on the device and in the dtype."""
 
     def __init__(
-        self, path: Path, constants: dict[str, Tensor], device: torch.device, dtype: torch.dtype
+        self,
+        path: Path,
+        constants: dict[str, Tensor],
+        device: torch.device,
+        dtype: torch.dtype,
+        rectified: set[str],
     ) -> None:
+        """rectified: the values that nothing but rectifiers reads."""
         self._path = path
         self._constants = constants
         self._device, self._dtype = device, dtype
+        self._rectified = rectified
 
     def operation(self, node: onnx.NodeProto) -> _Operation:
         makers: dict[str, Callable[[onnx.NodeProto, dict[str, Any]], Function]] = {
@@ -144,7 +153,7 @@ class _Builder:
             "Add": lambda node, attributes: torch.add,
             "Mul": lambda node, attributes: torch.mul,
             "Transpose": self._transpose,
-            "Identity": lambda node, attributes: lambda values: values,
+            "Identity": lambda node, attributes: _same,
         }
         if node.op_type not in makers:
             self._refuse(node, f"known: {', '.join(makers)}")
@@ -155,7 +164,9 @@ class _Builder:
             constant = self._weight(next(name for name in node.input if name in self._constants))
             plain = function
             function = lambda values: plain(values, constant)  # noqa: E731
-        return _Operation(self._kind(node, attributes), inputs, node.output[0], function)
+        rectified = isinstance(function, _OnImages) and function.rectified
+        kind = "RectifiedConv" if rectified else self._kind(node, attributes)
+        return _Operation(kind, inputs, node.output[0], function)
 
     def _kind(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> str:
         strides, pads = attributes.get("strides", [1, 1]), attributes.get("pads", [0, 0, 0, 0])
@@ -188,6 +199,11 @@ class _Builder:
             "dilation": tuple(attributes.get("dilations", [1, 1])),
             "groups": attributes.get("group", 1),
         }
+        plain = node.op_type == "Conv" and strides == (1, 1) and settings["groups"] == 1
+        if plain and bias is not None and self._device.type == "cpu" and self._dtype != torch.float32:
+            taps = Taps(weight, bias, strides, settings["padding"], settings["dilation"])
+            rectified = node.output[0] in self._rectified
+            return _OnImages(Convolution(taps, self._dtype, "relu" if rectified else "none"), rectified)
         if node.op_type == "ConvTranspose" or strides == (1, 1) or self._dtype == torch.float32:
             return lambda values: convolve(values, weight, bias, **settings)
         remainder = (self._constants[node.input[1]].to(self._device) - weight.float()).to(self._dtype)
@@ -230,14 +246,39 @@ def _along_bins(weight: Tensor, values: Tensor) -> Tensor:
     return products
 
 
+class _OnImages:
+    """A convolution of (batch, channels, frames, bins), channels last. rectified: whether it ends in a rectifier."""
+
+    def __init__(self, convolution: Convolution, rectified: bool) -> None:
+        self._convolution, self.rectified = convolution, rectified
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return self._convolution(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _same(values: Tensor) -> Tensor:
+    return values
+
+
+def _rectified(nodes: Sequence[onnx.NodeProto]) -> set[str]:
+    """The values that nothing but rectifiers reads."""
+    by_others = {name for node in nodes if node.op_type != "Relu" for name in node.input}
+    return {node.input[0] for node in nodes if node.op_type == "Relu"} - by_others
+
+
 def _fuse(operations: Sequence[_Operation]) -> list[_Operation]:
-    """A rectifier works in place on what only it reads."""
+    """A rectifier works in place on what only it reads, and not at all on what a convolution has rectified."""
     readers = Counter(name for operation in operations for name in operation.inputs)
+    done = {o.output for o in operations if o.kind == "RectifiedConv"}
     own = {o.output for o in operations if o.kind not in ("Identity", "Relu") and readers[o.output] == 1}
-    return [
-        _Operation(o.kind, o.inputs, o.output, torch.relu_) if o.kind == "Relu" and o.inputs[0] in own else o
-        for o in operations
-    ]
+    result = []
+    for operation in operations:
+        if operation.kind == "Relu" and operation.inputs[0] in done:
+            operation = replace(operation, function=_same)
+        elif operation.kind == "Relu" and operation.inputs[0] in own:
+            operation = replace(operation, function=torch.relu_)
+        result.append(operation)
+    return result
 
 
 def _transpose_outside(operations: Sequence[_Operation]) -> list[_Operation]:
