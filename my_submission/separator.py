@@ -8,13 +8,11 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from my_submission.audio import (
     MODEL_SAMPLE_RATE,
     Stems,
-    array_from_signal,
     check_sample_rate,
     resample,
     signal_from_array,
@@ -27,6 +25,7 @@ from my_submission.inference import ModelPool, resolve_device, resolve_precision
 from my_submission.passes import needed_sources
 from my_submission.preset import PresetError, checkpoint_rows
 from my_submission.preset_reader import load_preset
+from my_submission.results import result_arrays
 from my_submission.schedule import plan_schedule
 from my_submission.streaming import at_mixture_rate
 from my_submission.timed import TimedEnsemble, check_limit_factor
@@ -164,34 +163,31 @@ class SeparationModel:
 
         mixed_sound_array: (samples,) or (samples, channels), 1 or 2 channels, float or integer PCM.
         Returns the stems as float32 arrays (samples, channels) with the mixture's length and channels, and the
-        mixture's sample rate for each. Raises ValueError for input that is none of this, or holds NaN or infinity.
+        mixture's sample rate for each; arrays that memory would not hold are maps of temporary files (`results`).
+        Raises ValueError for input that is none of this, or holds NaN or infinity, MemoryError if there is no room.
         """
         began = time.monotonic()
         check_sample_rate(sample_rate)
         mixture = signal_from_array(mixed_sound_array)
-        stems = self._separate(mixture, int(sample_rate), began)
-        arrays = {stem: array_from_signal(stems[stem]) for stem in self.instruments}
+        arrays = result_arrays(self.instruments, mixture.T.shape)
+        if mixture.any():  # the stems of silence are silence
+            for start, block in self._separate(mixture, int(sample_rate), began):
+                for stem, piece in block.items():
+                    arrays[stem][start : start + piece.shape[-1]] = piece.T
         return arrays, dict.fromkeys(self.instruments, int(sample_rate))
 
-    def _separate(self, mixture: Tensor, sample_rate: int, began: float) -> Stems:
-        stems = {stem: torch.zeros_like(mixture) for stem in self.instruments}
-        if not mixture.any():
-            return stems
+    def _separate(self, mixture: Tensor, sample_rate: int, began: float) -> Iterator[tuple[int, Stems]]:
         channels, samples = mixture.shape
         model_input = resample(to_stereo(mixture), sample_rate, MODEL_SAMPLE_RATE)
-        blocks = self._blocks(model_input, began)
-        for start, block in at_mixture_rate(
-            blocks,
+        return at_mixture_rate(
+            self._blocks(model_input, began),
             reader(mixture),
             reader(model_input),
             channels,
             samples,
             sample_rate,
             sharing=self._sharing_stems,
-        ):
-            for stem, piece in block.items():
-                stems[stem][:, start : start + piece.shape[-1]] = piece
-        return stems
+        )
 
     def _blocks(self, model_input: Tensor, began: float) -> Iterable[tuple[int, Stems]]:
         if self._timed is None:
