@@ -41,7 +41,7 @@ class DemucsModel:
         dtype: torch.dtype,
         needed: Collection[str] | None = None,
     ) -> None:
-        """The network is changed in place: on the CPU its modules become quicker ones of the given dtype.
+        """Takes the network over: on the CPU it, or modules of it, are replaced by quicker ones of the given dtype.
 
         sources: all that the network has. needed: those that are to be computed, by default all.
         """

@@ -1,5 +1,6 @@
 """What replaces a network's modules for speed computes what they computed; precision keeps its promises."""
 
+import copy
 import logging
 import resource
 import sys
@@ -196,6 +197,8 @@ def test_an_htdemucs_of_another_form_runs_as_it_stands(changes: dict[str, Any]) 
     batch = 0.1 * torch.randn(1, 2, 20_000, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = network(batch)
+        lower = DemucsModel(copy.deepcopy(network), sources, CPU, torch.bfloat16)
+        assert agreement(expected, lower(batch)) > 25
         assert agreement(expected, DemucsModel(network, sources, CPU, torch.float32)(batch)) > 90
 
 

@@ -67,17 +67,15 @@ def _attend(query: Tensor, value: Tensor, into: Tensor, key: Tensor) -> None:
     buffer = query.new_empty(min(QUERIES_AT_A_TIME, len(query)), key.shape[1])
     parts = math.gcd(
         key.shape[1], 8
-    )  # a sum in its own dtype is quickest but rounded to it; that of several is not
+    )  # a sum is quickest in its own dtype, but rounded: several, and theirs exactly
     totals = []
     for some, out in zip(*(torch.split(rows, QUERIES_AT_A_TIME) for rows in (query, into)), strict=True):
         scores = buffer[: len(some)]
         torch.mm(some, key, out=scores)
         torch.exp2(scores, out=scores)
-        totals.append(
-            scores.view(len(scores), parts, -1).sum(dim=2).sum(dim=1, keepdim=True, dtype=torch.float32)
-        )
+        sums = scores.view(len(scores), parts, -1).sum(dim=2)
+        totals.append(sums.sum(dim=1, keepdim=True, dtype=torch.float32))
         torch.div(torch.mm(scores, value), totals[-1], out=out)
-    if not torch.cat(totals).isfinite().all():
-        into.copy_(
-            torch.mm((torch.mm(query, key).float() * math.log(2)).softmax(dim=1).to(value.dtype), value)
-        )
+    if not torch.cat(totals).isfinite().all():  # a score beyond all that an exponential can hold
+        exponents = torch.mm(query, key).float() * math.log(2)
+        into.copy_(torch.mm(exponents.softmax(dim=1).to(value.dtype), value))
