@@ -39,7 +39,6 @@ def result_arrays(names: Collection[str], shape: Sequence[int]) -> dict[str, npt
 
 
 def _mapped(shape: Sequence[int]) -> npt.NDArray[np.float32]:
-    with (
-        tempfile.TemporaryFile() as file
-    ):  # the map outlives the open file, and the file's name is gone already
+    """The map outlives the open file; the file has no name from the start."""
+    with tempfile.TemporaryFile() as file:
         return np.memmap(file, np.float32, "w+", shape=tuple(shape))

@@ -35,19 +35,6 @@ class NormalisedProjection(nn.Module):
         self.register_buffer("gain", norm.weight.detach().float() * both)
         self.register_buffer("offset", norm.bias.detach().float() * both)
 
-    @classmethod
-    def of(cls, branch: nn.Sequential) -> "NormalisedProjection | None":
-        """What a branch ends in, if it ends as described above."""
-        match list(branch)[-4:]:
-            case [
-                nn.Conv1d(kernel_size=(1,)) as convolution,
-                nn.GroupNorm(num_groups=1) as norm,
-                nn.GLU(dim=1),
-                LayerScale(channel_last=False) as last,
-            ]:
-                return cls(convolution, norm, last.scale)
-        return None
-
     def for_values(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, samples, channels in) float32 -> weight (batch, channels out, channels in), offset (batch, channels
         out), float32: what each item is to be multiplied by, and what is to be added."""
@@ -76,8 +63,8 @@ class FoldedResidual(nn.Module):
     def __init__(self, original: DConv) -> None:
         super().__init__()
         self.hidden = nn.ModuleList(branch[:-4] for branch in branches(original))
-        projections = (NormalisedProjection.of(branch) for branch in branches(original))
-        self.projections = nn.ModuleList(projection for projection in projections if projection is not None)
+        tails = map(tail, branches(original))
+        self.projections = nn.ModuleList(NormalisedProjection(*one) for one in tails if one is not None)
 
     def forward(self, features: Tensor) -> Tensor:
         """(batch, channels, samples) -> the same shape and dtype."""
@@ -91,10 +78,23 @@ def fold_residuals(network: nn.Module) -> None:
     """Replace every DConv of a network that ends as described above, in place."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, DConv) and None not in map(NormalisedProjection.of, branches(child)):
+            if isinstance(child, DConv) and None not in map(tail, branches(child)):
                 setattr(parent, name, FoldedResidual(child))
 
 
 def branches(residual: DConv) -> list[nn.Sequential]:
     """The residual branches, in order."""
     return [branch for branch in residual.layers if isinstance(branch, nn.Sequential)]
+
+
+def tail(branch: nn.Sequential) -> tuple[nn.Conv1d, nn.GroupNorm, Tensor] | None:
+    """The convolution, norm and scale that a branch ends in, if it ends as described above."""
+    match list(branch)[-4:]:
+        case [
+            nn.Conv1d(kernel_size=(1,)) as convolution,
+            nn.GroupNorm(num_groups=1) as norm,
+            nn.GLU(dim=1),
+            LayerScale(channel_last=False) as last,
+        ]:
+            return convolution, norm, last.scale
+    return None

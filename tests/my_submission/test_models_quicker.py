@@ -137,6 +137,15 @@ def test_a_whole_network_agrees_in_both_precisions(name: str, tmp_path: Path) ->
             assert agreement(expected[:, source], found[:, source]) > least, (dtype, source)
 
 
+def test_every_residual_of_hdemucs_is_replaced() -> None:
+    klass, arguments = demucs_arguments("hdemucs_mmi", small=True)
+    network = klass(**arguments)
+    residuals = sum(isinstance(module, DConv) for module in network.modules())
+    fold_residuals(network)
+    assert [module for module in network.modules() if isinstance(module, DConv | nn.MultiheadAttention)] == []
+    assert sum(isinstance(module, FoldedResidual) for module in network.modules()) == residuals > 0
+
+
 VARIANTS = [
     {},
     {"bottom_channels": 0},

@@ -8,7 +8,7 @@ from demucs.hdemucs import HDecLayer, HEncLayer
 from torch import Tensor, nn
 
 from my_submission.models.fused import Convolution, GatedConvolution, Taps
-from my_submission.models.residual import NormalisedProjection, branches
+from my_submission.models.residual import NormalisedProjection, branches, tail
 
 
 def supported(layer: nn.Module) -> bool:
@@ -21,7 +21,7 @@ def supported(layer: nn.Module) -> bool:
 def _is_plain(branch: nn.Sequential) -> bool:
     kinds = [type(module) for module in list(branch)[:3]]
     plain = kinds == [nn.Conv1d, nn.GroupNorm, nn.GELU] and len(branch) == 7
-    return plain and NormalisedProjection.of(branch) is not None
+    return plain and tail(branch) is not None
 
 
 def _on_grid(layer: Any) -> Taps:
@@ -85,19 +85,15 @@ class _Residual:
             branch.add_to(grid.flatten(0, 1))
 
 
-def _projection(branch: nn.Sequential) -> NormalisedProjection:
-    projection = NormalisedProjection.of(branch)
-    assert projection is not None, "see supported()"
-    return projection
-
-
 class _Branch:
     """Dilated convolution to few channels, normalisation, GELU, a NormalisedProjection and a GLU."""
 
     def __init__(self, branch: nn.Sequential, dtype: torch.dtype) -> None:
         self._hidden = Convolution(_on_grid(branch[0]), dtype)
         self._norm: Any = branch[1]
-        self._projection = _projection(branch)
+        ending = tail(branch)
+        assert ending is not None, "see supported()"
+        self._projection = NormalisedProjection(*ending)
         self._dtype = dtype
 
     def add_to(self, rows: Tensor) -> None:
