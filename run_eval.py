@@ -15,17 +15,19 @@ if sys.version_info < (3, 11):  # noqa: UP036 (it may well be started by an olde
     print(f"run_eval.py: Python 3.11 or later is needed; {SETUP_HINT}", file=sys.stderr)
     raise SystemExit(2)
 try:
-    from evaluator import baseline, display, evaluation, leaderboard, report, results, run_scores
     from evaluator.challenge import CHALLENGES
     from evaluator.commands import report as report_page
-    from evaluator.dataset import DataError
-    from evaluator.job import Job
-    from evaluator.leaderboard import SHORT, LeaderboardError, Store
-    from evaluator.preparation import RUNNERS, Options, UsageError, prepare
-    from evaluator.run_folder import REPORT_PAGE, RESULT_FILE
-    from evaluator.run_scores import RunScores
-    from evaluator.sandbox import Limits, SandboxError
-    from evaluator.submission import SubmissionError
+    from evaluator.isolation.sandbox import Limits, SandboxError
+    from evaluator.reporting import display, report
+    from evaluator.running import evaluation
+    from evaluator.running.dataset import DataError
+    from evaluator.running.job import Job
+    from evaluator.running.preparation import RUNNERS, Options, UsageError, prepare
+    from evaluator.running.submission import SubmissionError
+    from evaluator.runs import baseline, leaderboard, results, run_scores
+    from evaluator.runs.leaderboard import SHORT, LeaderboardError, Store
+    from evaluator.runs.run_folder import REPORT_PAGE, RESULT_FILE
+    from evaluator.runs.run_scores import RunScores
 except ModuleNotFoundError as missing:
     print(f"run_eval.py: the package {missing.name} is missing; {SETUP_HINT}", file=sys.stderr)
     raise SystemExit(2) from None

@@ -26,13 +26,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.published import Published, agreement_db
-from my_submission.audio import MODEL_SAMPLE_RATE
-from my_submission.ensemble import Ensemble
-from my_submission.inference import ModelPool, resolve_device, resolve_precision
-from my_submission.passes import MAX_DELAY_SAMPLES, needed_sources, step_passes
-from my_submission.preset import MIXTURE, Preset, checkpoint_rows
-from my_submission.preset_reader import load_preset
-from my_submission.schedule import plan_schedule
+from my_submission.ensemble.engine import Ensemble
+from my_submission.ensemble.passes import MAX_DELAY_SAMPLES, needed_sources, step_passes
+from my_submission.ensemble.preset import MIXTURE, Preset, checkpoint_rows
+from my_submission.ensemble.preset_reader import load_preset
+from my_submission.runtime.inference import ModelPool, resolve_device, resolve_precision
+from my_submission.runtime.schedule import plan_schedule
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from tests.random_checkpoints import full_size_checkpoint
 
 PUBLISHED = {

@@ -22,9 +22,9 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluator import dataset, scoring
 from evaluator.challenge import MUSIC
-from evaluator.dataset import Track
+from evaluator.running import dataset, scoring
+from evaluator.running.dataset import Track
 
 RATE_HZ = 44100
 

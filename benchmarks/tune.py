@@ -16,9 +16,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from evaluator.ensembles.estimator import MemberInfo, StepInfo
-from evaluator.ensembles.gram import blocks_of, gram_matrix
-from evaluator.ensembles.weighting import (
+from evaluator.tuning.estimator import MemberInfo, StepInfo
+from evaluator.tuning.gram import blocks_of, gram_matrix
+from evaluator.tuning.tune import weigh
+from evaluator.tuning.weighting import (
     INPUT,
     Layout,
     Scorer,
@@ -27,7 +28,6 @@ from evaluator.ensembles.weighting import (
     scorer,
     unconstrained_best,
 )
-from evaluator.tune import weigh
 
 T = TypeVar("T")
 SAMPLES = 2_000

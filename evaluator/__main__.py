@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from evaluator.commands import ablate, baseline, compare, dataset, leaderboard, report, submit, tune
-from evaluator.dataset import DataError
-from evaluator.ensembles.estimator import EstimatorError
-from evaluator.leaderboard import LeaderboardError
-from evaluator.results import ResultError
-from evaluator.tune import TuneError
+from evaluator.running.dataset import DataError
+from evaluator.runs.leaderboard import LeaderboardError
+from evaluator.runs.results import ResultError
+from evaluator.tuning.estimator import EstimatorError
+from evaluator.tuning.tune import TuneError
 
 UNUSABLE, INTERRUPTED = 2, 130
 

@@ -10,7 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from my_submission.audio import (
+from my_submission.ensemble.costs import measure_costs
+from my_submission.ensemble.deadline import TimedEnsemble, check_limit_factor
+from my_submission.ensemble.engine import Ensemble, Progress
+from my_submission.ensemble.passes import needed_sources
+from my_submission.ensemble.preset import PresetError, checkpoint_rows
+from my_submission.ensemble.preset_reader import load_preset
+from my_submission.runtime.inference import ModelPool, resolve_device, resolve_precision
+from my_submission.runtime.schedule import plan_schedule
+from my_submission.signal.arrays import result_arrays
+from my_submission.signal.audio import (
     MODEL_SAMPLE_RATE,
     Stems,
     check_sample_rate,
@@ -18,17 +27,8 @@ from my_submission.audio import (
     signal_from_array,
     to_stereo,
 )
-from my_submission.chunking import Reader, reader
-from my_submission.costs import measure_costs
-from my_submission.ensemble import Ensemble, Progress
-from my_submission.inference import ModelPool, resolve_device, resolve_precision
-from my_submission.passes import needed_sources
-from my_submission.preset import PresetError, checkpoint_rows
-from my_submission.preset_reader import load_preset
-from my_submission.results import result_arrays
-from my_submission.schedule import plan_schedule
-from my_submission.streaming import at_mixture_rate
-from my_submission.timed import TimedEnsemble, check_limit_factor
+from my_submission.signal.chunking import Reader, reader
+from my_submission.signal.resampling import at_mixture_rate
 from my_submission.weights import require
 from my_submission.weights.store import sha256_of
 

@@ -2,9 +2,9 @@
 
 import os
 
-from my_submission.preset_reader import load_preset
+from my_submission.ensemble.deadline import read_limit_factor
+from my_submission.ensemble.preset_reader import load_preset
 from my_submission.separator import MODELS
-from my_submission.timed import read_limit_factor
 
 PRESET = os.environ.get("SDX_PRESET", "mdx-demo")
 # Seconds a second of audio, "1.57" in the challenge: the preset's economies are taken where a track needs them.

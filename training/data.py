@@ -10,7 +10,7 @@ import soundfile
 import soxr
 import torch
 
-from my_submission.audio import MODEL_SAMPLE_RATE
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from training.config import AugmentationSettings, ConfigError, DataSettings
 
 Audio = npt.NDArray[np.float32]

@@ -6,11 +6,11 @@ import torch
 from demucs.htdemucs import HTDemucs
 from torch import Tensor, nn
 
-from my_submission.audio import MODEL_SAMPLE_RATE
 from my_submission.models import ChunkModel
 from my_submission.models.demucs import DemucsModel
 from my_submission.models.mdx_net import MdxNetModel, Spectrogram
 from my_submission.models.tfc_tdf import TfcTdfNet
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from training.config import HTDemucsSettings, MdxNetSettings, ModelSettings
 
 # Bins of a spectrogram reach hundreds where samples reach 1: the last layer's weights begin, and learn, this much

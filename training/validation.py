@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from evaluator.metrics import sdr
-from my_submission.audio import MODEL_SAMPLE_RATE
-from my_submission.augment import Augmentation
-from my_submission.chunking import reader
-from my_submission.inference import estimate_track
+from evaluator.measures.sdr import sdr
 from my_submission.models import ChunkModel
-from my_submission.schedule import Schedule
+from my_submission.runtime.inference import estimate_track
+from my_submission.runtime.schedule import Schedule
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
+from my_submission.signal.augment import Augmentation
+from my_submission.signal.chunking import reader
 from training.config import TrainingConfig, ValidationSettings
 from training.data import Audio, find_tracks
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluator import ablate, dataset
 from evaluator.commands import Subparsers, estimator_options
-from evaluator.dataset import Track
-from evaluator.display import BAR, CheckBar
-from evaluator.ensembles import estimator
-from evaluator.ensembles.estimator import EstimatorError
-from evaluator.ensembles.variants import FULL, Variant, variants
+from evaluator.reporting.display import BAR, CheckBar
+from evaluator.running import dataset
+from evaluator.running.dataset import Track
+from evaluator.tuning import ablate, estimator
+from evaluator.tuning.estimator import EstimatorError
+from evaluator.tuning.variants import FULL, Variant, variants
 
 
 def add_parser(subparsers: Subparsers) -> None:

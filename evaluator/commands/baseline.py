@@ -3,11 +3,12 @@
 from argparse import Namespace
 from pathlib import Path
 
-from evaluator import baseline, leaderboard, results, run_scores, text_table
 from evaluator.commands import Subparsers
-from evaluator.leaderboard import Store
+from evaluator.reporting import text_table
+from evaluator.runs import baseline, leaderboard, results, run_scores
+from evaluator.runs.leaderboard import Store
 
-FOLDER = Path(baseline.__file__).parent / "baselines"
+FOLDER = Path(baseline.__file__).parents[1] / "baselines"
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -5,10 +5,10 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import Any
 
-from evaluator import compare, leaderboard, leaderboard_view, run_scores
 from evaluator.commands import Subparsers
-from evaluator.compare import Comparison
-from evaluator.leaderboard import Entry, Store
+from evaluator.runs import compare, leaderboard, leaderboard_view, run_scores
+from evaluator.runs.compare import Comparison
+from evaluator.runs.leaderboard import Entry, Store
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -8,10 +8,11 @@ from typing import Never
 
 from tqdm import tqdm
 
-from evaluator import dataset, dataset_builder
 from evaluator.commands import Subparsers
-from evaluator.dataset_builder import Library, Plan
-from evaluator.display import BAR
+from evaluator.datasets import builder
+from evaluator.datasets.builder import Library, Plan
+from evaluator.reporting.display import BAR
+from evaluator.running import dataset
 
 STEMS_OF_INSTRUMENTALS = ("bass", "drums", "other")
 
@@ -43,7 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Place clips with silences between them, at −17 (dialogue), −21 (effects) and −24 LUFS "
         "(music), each ± 2 a track and ± 1 a clip; the mixture at −27 ± 2 LUFS, its peak at −0.5 dBFS at most.",
     )
-    for stem in dataset_builder.LOUDNESS:
+    for stem in builder.LOUDNESS:
         cinematic.add_argument(
             f"--{stem}", type=Path, required=True, metavar="DIR", help=f"{stem} recordings"
         )
@@ -83,7 +84,7 @@ def _plan(given: Namespace) -> Plan:
 def _library(root: Path, stem: str, parts: tuple[str, ...] = ()) -> Library:
     """The recordings below `root`; what is left out is printed."""
     print(f"reading {root}", file=sys.stderr)
-    found = dataset_builder.library(root, stem, parts)
+    found = builder.library(root, stem, parts)
     for reason in found.left_out:
         print(f"left out: {reason}", file=sys.stderr)
     return found
@@ -94,17 +95,17 @@ def _synth(given: Namespace) -> int:
     instrumentals = _library(given.instrumentals, "instrumental", STEMS_OF_INSTRUMENTALS)
     plan = _plan(given)
     with _bar(plan) as bar:
-        made = dataset_builder.build_synth(vocals, instrumentals, plan, lambda name: _step(bar, name))
+        made = builder.build_synth(vocals, instrumentals, plan, lambda name: _step(bar, name))
     in_stems = len(instrumentals.items[0]) > 1
     _report(plan, made, scorable=in_stems)
     return 0
 
 
 def _cinematic(given: Namespace) -> int:
-    sources = {stem: _library(getattr(given, stem), stem) for stem in dataset_builder.LOUDNESS}
+    sources = {stem: _library(getattr(given, stem), stem) for stem in builder.LOUDNESS}
     plan = _plan(given)
     with _bar(plan) as bar:
-        made = dataset_builder.build_cinematic(sources, plan, lambda name: _step(bar, name))
+        made = builder.build_cinematic(sources, plan, lambda name: _step(bar, name))
     _report(plan, made, scorable=True)
     return 0
 

@@ -4,11 +4,11 @@ import argparse
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from evaluator import dataset
-from evaluator.dataset import Dataset
-from evaluator.ensembles import estimator
-from evaluator.ensembles.estimator import Estimator, EstimatorError, PresetInfo
-from evaluator.preparation import DEMO
+from evaluator.running import dataset
+from evaluator.running.dataset import Dataset
+from evaluator.running.preparation import DEMO
+from evaluator.tuning import estimator
+from evaluator.tuning.estimator import Estimator, EstimatorError, PresetInfo
 
 GIB = 1 << 30
 

@@ -5,11 +5,11 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from evaluator import leaderboard, leaderboard_view, published, results
 from evaluator.challenge import CHALLENGES
 from evaluator.commands import Subparsers
-from evaluator.leaderboard import LeaderboardError, Store
-from evaluator.run_scores import MEAN
+from evaluator.runs import leaderboard, leaderboard_view, published, results
+from evaluator.runs.leaderboard import LeaderboardError, Store
+from evaluator.runs.run_scores import MEAN
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluator import baseline, leaderboard, report
 from evaluator.commands import Subparsers
-from evaluator.display import BAR
-from evaluator.leaderboard import Store
-from evaluator.report import Sources
-from evaluator.run_folder import REPORT_PAGE
+from evaluator.reporting import report
+from evaluator.reporting.display import BAR
+from evaluator.reporting.report import Sources
+from evaluator.runs import baseline, leaderboard
+from evaluator.runs.leaderboard import Store
+from evaluator.runs.run_folder import REPORT_PAGE
 
 
 def add_parser(subparsers: Subparsers) -> None:

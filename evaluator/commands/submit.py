@@ -5,12 +5,11 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluator import submit
 from evaluator.challenge import CHALLENGES
 from evaluator.commands import Subparsers
-from evaluator.preparation import RUNNERS
-from evaluator.sandbox import REPOSITORY
-from evaluator.submitting import dry_run
+from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.running.preparation import RUNNERS
+from evaluator.submitting import dry_run, submit
 from evaluator.submitting.checklist import REMOTES, Intent, Preflight, check
 from evaluator.submitting.git import SUBMISSION_PREFIX, GitError, Repository
 from evaluator.submitting.preflight import Check

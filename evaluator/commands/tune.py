@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluator import dataset, tune
 from evaluator.commands import Subparsers, estimator_options
-from evaluator.dataset import Dataset, Track
-from evaluator.display import BAR, CheckBar
-from evaluator.ensembles import estimator, preset_file
-from evaluator.ensembles.estimator import Estimator, PresetInfo
-from evaluator.tune import CURRENT, MEAN_SDR, TUNED, Tuned, TuneError
+from evaluator.reporting.display import BAR, CheckBar
+from evaluator.running import dataset
+from evaluator.running.dataset import Dataset, Track
+from evaluator.tuning import estimator, preset_file, tune
+from evaluator.tuning.estimator import Estimator, PresetInfo
+from evaluator.tuning.tune import CURRENT, MEAN_SDR, TUNED, Tuned, TuneError
 
 HASH_DIGITS = 12
 

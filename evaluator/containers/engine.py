@@ -7,7 +7,7 @@ import docker
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
-from evaluator.sandbox import SandboxError
+from evaluator.isolation.sandbox import SandboxError
 
 ANSWER_SECONDS = 60
 LABEL = "sdx.evaluator"  # on every image and container of ours

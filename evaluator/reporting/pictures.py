@@ -11,7 +11,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator import metrics
+from evaluator.measures.sdr import energies, sdr_from
 
 Signal = NDArray[np.float32]
 
@@ -136,8 +136,8 @@ def sdr_over_time(reference: Signal, estimate: Signal, rate_hz: int) -> list[flo
 
 
 def _window_sdr(reference: Signal, estimate: Signal) -> float | None:
-    sums = metrics.energies(reference, estimate)
+    sums = energies(reference, estimate)
     if sums.reference < SILENT_RMS**2 * reference.size:
         return None
-    value = metrics.sdr_from(sums)
+    value = sdr_from(sums)
     return value if isfinite(value) else None

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from evaluator.dataset import Track
 from evaluator.reporting import pictures
 from evaluator.reporting.pictures import Signal
+from evaluator.running.dataset import Track
 
 AUDIO_SECONDS = 600.0  # of a track, at most: a browser decodes five signals of it into memory
 VORBIS_LEVEL = 0.4  # of libsndfile's compression levels from 0 to 1; about 160 kbit/s for music in stereo

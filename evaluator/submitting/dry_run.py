@@ -5,12 +5,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator import dataset, evaluation
-from evaluator.dataset import DataError
-from evaluator.preparation import DEMO, Options, UsageError, prepare
-from evaluator.results import Result, ResultError
-from evaluator.sandbox import Limits, SandboxError
-from evaluator.submission import SubmissionError
+from evaluator.isolation.sandbox import Limits, SandboxError
+from evaluator.running import dataset, evaluation
+from evaluator.running.dataset import DataError
+from evaluator.running.preparation import DEMO, Options, UsageError, prepare
+from evaluator.running.submission import SubmissionError
+from evaluator.runs.results import Result, ResultError
 from evaluator.submitting.checklist import Laid
 from evaluator.submitting.configured import as_on_a_server
 from evaluator.submitting.preflight import Check, State

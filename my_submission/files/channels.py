@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from my_submission.audio import Stems
-from my_submission.ensemble import Progress
+from my_submission.ensemble.engine import Progress
+from my_submission.signal.audio import Stems
 
 ManyChannels = Literal["error", "pairs", "downmix"]
 """error: stop; pairs: separate left with right, two by two, and what has no partner as mono; downmix: fold all down

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from my_submission.audio import MODEL_SAMPLE_RATE
+from my_submission.ensemble.preset import Preset, PresetError, checkpoint_rows
+from my_submission.ensemble.preset_reader import load_preset
 from my_submission.files.bars import Bars, duration_text
 from my_submission.files.channels import groups_text
 from my_submission.files.decode import AudioInfo, probe
@@ -41,9 +42,8 @@ from my_submission.files.workers import (
     Started,
     separate_all,
 )
-from my_submission.inference import PRECISIONS
-from my_submission.preset import Preset, PresetError, checkpoint_rows
-from my_submission.preset_reader import load_preset
+from my_submission.runtime.inference import PRECISIONS
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.weights import WeightsError
 from my_submission.weights.manifest import DEMO_MANIFEST
 

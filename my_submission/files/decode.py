@@ -17,10 +17,10 @@ import soundfile
 import torch
 from torch import Tensor
 
-from my_submission.audio import check_sample_rate
 from my_submission.files.channels import Groups, ManyChannels, groups_by_place, groups_in_order, places_of
 from my_submission.files.errors import UnreadableAudio
 from my_submission.files.spool import SpooledSignal
+from my_submission.signal.audio import check_sample_rate
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from my_submission.audio import Stems
 from my_submission.files.errors import WouldClip
 from my_submission.files.spool import SpooledSignal
+from my_submission.signal.audio import Stems
 
 Clipping = Literal["error", "clip", "scale"]
 """error: stop; clip: cut at ±1; scale: one gain for all stems of the file, so that the highest peak is 1."""

@@ -12,9 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from my_submission.audio import MODEL_SAMPLE_RATE, Stems, to_stereo
-from my_submission.chunking import Reader
-from my_submission.ensemble import Progress
+from my_submission.ensemble.engine import Progress
+from my_submission.ensemble.preset_reader import load_preset
 from my_submission.files.channels import (
     Groups,
     ManyChannels,
@@ -30,9 +29,10 @@ from my_submission.files.journal import Entry, find_done, write_entry
 from my_submission.files.levels import Clipping, Levels, check_clipping, limited
 from my_submission.files.spool import SpooledSignal
 from my_submission.files.stems import Sums, derive, needed_stems, parse_stems
-from my_submission.preset_reader import load_preset
 from my_submission.separator import MODELS
-from my_submission.streaming import StreamResampler, at_mixture_rate, resampled_length
+from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems, to_stereo
+from my_submission.signal.chunking import Reader
+from my_submission.signal.resampling import StreamResampler, at_mixture_rate, resampled_length
 
 _READ_SAMPLES = 2**18
 _BLOCK_SAMPLES = 2**22

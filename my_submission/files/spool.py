@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from my_submission.chunking import reader
 from my_submission.files.errors import OutputFailed
+from my_submission.signal.chunking import reader
 
 _BYTES = 4  # of a float32
 

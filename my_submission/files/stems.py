@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from my_submission.audio import Stems
-from my_submission.signed_sum import parse_sum
+from my_submission.ensemble.signed_sum import parse_sum
+from my_submission.signal.audio import Stems
 
 MIXTURE = "mixture"
 

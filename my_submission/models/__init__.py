@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from my_submission.chunking import Geometry
+from my_submission.signal.chunking import Geometry
 
 
 class ChunkModel(Protocol):

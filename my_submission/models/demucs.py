@@ -9,12 +9,12 @@ import torch
 from demucs.htdemucs import HTDemucs
 from torch import Tensor
 
-from my_submission.audio import MODEL_SAMPLE_RATE
-from my_submission.chunking import Geometry
-from my_submission.models.heap import keep_heap
 from my_submission.models.htdemucs import FastHTDemucs, supported
-from my_submission.models.precision import Guarded, exact_float32
 from my_submission.models.residual import fold_residuals
+from my_submission.runtime.heap import keep_heap
+from my_submission.runtime.precision import Guarded, exact_float32
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
+from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, load_torch
 
 _BYTES_PER_SAMPLE_AND_CHANNEL = 45

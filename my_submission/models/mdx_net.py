@@ -10,10 +10,10 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from my_submission.chunking import Geometry
-from my_submission.models.heap import keep_heap
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
-from my_submission.models.precision import Guarded, exact_float32
+from my_submission.runtime.heap import keep_heap
+from my_submission.runtime.precision import Guarded, exact_float32
+from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, WeightsError
 
 log = logging.getLogger(__name__)

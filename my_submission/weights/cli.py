@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..preset import PresetError, checkpoint_rows
-from ..preset_reader import load_preset, preset_names
+from my_submission.ensemble.preset import PresetError, checkpoint_rows
+from my_submission.ensemble.preset_reader import load_preset, preset_names
+
 from .errors import WeightsError, WrongContent
 from .fetch import fetch, set_aside
 from .manifest import Checkpoint, load_manifest

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.leaderboard import FILE_VARIABLE
+from evaluator.runs.leaderboard import FILE_VARIABLE
 
 
 @pytest.fixture(autouse=True)

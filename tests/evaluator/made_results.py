@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluator.challenge import MUSIC
-from evaluator.results import DataInfo, Plan, Result, TrackResult
-from evaluator.sandbox import Limits
-from evaluator.submission import Identity
+from evaluator.isolation.sandbox import Limits
+from evaluator.running.submission import Identity
+from evaluator.runs.results import DataInfo, Plan, Result, TrackResult
 
 Given = Mapping[str, float] | float | str  # a track's SDR by stem, the same for every stem, or its status
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

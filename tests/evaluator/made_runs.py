@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from evaluator import dataset, leaderboard, results, scoring
 from evaluator.challenge import MUSIC
-from evaluator.leaderboard import Entry
+from evaluator.running import dataset, scoring
+from evaluator.runs import leaderboard, results
+from evaluator.runs.leaderboard import Entry
 from tests.evaluator import made_results
 from tests.evaluator.audio import RATE_HZ, write_track
 

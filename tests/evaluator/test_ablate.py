@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluator import ablate
-from evaluator.ablate import Row
-from evaluator.ensembles.variants import FULL, Variant
+from evaluator.tuning import ablate
+from evaluator.tuning.ablate import Row
+from evaluator.tuning.variants import FULL, Variant
 
 STEMS = ("dialog", "music")
 ROWS = [

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from evaluator import __main__, baseline, run_scores
-from evaluator.results import ResultError
+from evaluator import __main__
+from evaluator.runs import baseline, run_scores
+from evaluator.runs.results import ResultError
 from tests.evaluator import made_results
 from tests.evaluator.made_results import Given
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluator import __main__, baseline, compare, run_scores
-from evaluator.compare import Comparison
-from evaluator.results import ResultError
+from evaluator import __main__
+from evaluator.runs import baseline, compare, run_scores
+from evaluator.runs.compare import Comparison
+from evaluator.runs.results import ResultError
 from tests.evaluator import made_results
 from tests.evaluator.made_results import Given
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import docker
 import pytest
 
-from evaluator import evaluation
 from evaluator.containers import image
 from evaluator.containers.engine import LABEL, EngineError, connect
-from evaluator.preparation import DEMO, Options, prepare
-from evaluator.results import Result
-from evaluator.sandbox import REPOSITORY, Limits
+from evaluator.isolation.sandbox import REPOSITORY, Limits
+from evaluator.running import evaluation
+from evaluator.running.preparation import DEMO, Options, prepare
+from evaluator.runs.results import Result
 from tests.evaluator import audio, processes
 from tests.evaluator.submissions import write_submission
 from tests.evaluator.test_sandbox import GENEROUS, TIGHT, VERDICTS
@@ -150,7 +150,7 @@ class MySeparationModel:
             "files": sorted(path.name for path in mixtures.rglob("*.wav")),
             "write a mixture": attempt(lambda: next(mixtures.rglob("*.wav")).write_bytes(b"")),
             "write beside it": attempt(lambda: (mixtures / "x").write_bytes(b"")),
-            "write our code": attempt(lambda: Path("/sdx/code/evaluator/worker.py").write_bytes(b"")),
+            "write our code": attempt(lambda: Path("/sdx/code/evaluator/isolation/worker.py").write_bytes(b"")),
             "write to home": attempt(lambda: Path.home().joinpath("x").write_bytes(b"")),
             "become root": attempt(lambda: os.setuid(0)),
             "reach out": attempt(lambda: socket.create_connection(("192.0.2.1", 80), 2)),

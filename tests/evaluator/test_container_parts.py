@@ -13,12 +13,12 @@ import pytest
 from docker.errors import DockerException
 
 import run_eval
-from evaluator.container import container_runner, wants_gpu
 from evaluator.containers import image
 from evaluator.containers.bridge import ContainerSpec, host_options, pass_on
 from evaluator.containers.engine import EngineError, connect
 from evaluator.containers.init import Requests
-from evaluator.sandbox import REPOSITORY, Limits
+from evaluator.containers.runner import container_runner, wants_gpu
+from evaluator.isolation.sandbox import REPOSITORY, Limits
 from tests.evaluator import audio
 from tests.evaluator.submissions import write_submission
 
@@ -176,7 +176,7 @@ def test_without_rights_to_the_engine_that_is_said(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_preset_beside_the_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluator.container.connect", lambda: None)
+    monkeypatch.setattr("evaluator.containers.runner.connect", lambda: None)
     submission = write_submission(tmp_path, "perfect")
     preset = tmp_path / "mine.yaml"
     preset.write_text("")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from evaluator import dataset
 from evaluator.challenge import CINEMATIC, MUSIC
-from evaluator.dataset import DataError
+from evaluator.running import dataset
+from evaluator.running.dataset import DataError
 from tests.evaluator import audio
 
 

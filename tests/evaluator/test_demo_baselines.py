@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evaluator import baseline
+from evaluator.runs import baseline
 
 ROOT = Path(__file__).parents[2]
 TOLERANCE_DB = 0.05

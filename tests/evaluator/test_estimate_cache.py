@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluator.ensembles.estimate_cache import CacheError, EstimateCache, Pieces
+from evaluator.tuning.estimate_cache import CacheError, EstimateCache, Pieces
 
 SHAPE = (2, 1000)
 ENTRY_BYTES = 8 * SHAPE[1] + 128  # of the signal file

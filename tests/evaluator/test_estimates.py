@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from evaluator import dataset, estimates
 from evaluator.challenge import CINEMATIC, MUSIC
-from evaluator.dataset import Track
+from evaluator.running import dataset, estimates
+from evaluator.running.dataset import Track
 from tests.evaluator import audio
 
 

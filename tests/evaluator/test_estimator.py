@@ -10,15 +10,17 @@ import soundfile
 import yaml
 from numpy.typing import NDArray
 
-from evaluator import ablate, dataset, metrics, scoring, tune
 from evaluator.__main__ import main
-from evaluator.dataset import Dataset
-from evaluator.ensembles.estimator import Cost, Estimator, EstimatorError, PresetInfo, scratch_folder
-from evaluator.ensembles.variants import FULL, variants
-from evaluator.ensembles.weighting import Layout, Vector, scorer
-from evaluator.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, TuneError
+from evaluator.measures.sdr import sdr
+from evaluator.running import dataset, scoring
+from evaluator.running.dataset import Dataset
+from evaluator.tuning import ablate, tune
+from evaluator.tuning.estimator import Cost, Estimator, EstimatorError, PresetInfo, scratch_folder
+from evaluator.tuning.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, TuneError
+from evaluator.tuning.variants import FULL, variants
+from evaluator.tuning.weighting import Layout, Vector, scorer
 from my_submission import MusicSeparationModel
-from my_submission.preset_reader import load_preset
+from my_submission.ensemble.preset_reader import load_preset
 from tests.evaluator.small_ensemble import write_ensemble, write_tracks
 
 
@@ -60,7 +62,7 @@ def test_stems_are_those_of_the_submission(setup: Setup, tmp_path: Path) -> None
             theirs = soundfile.read(tmp_path / "theirs.wav", dtype="int16")[0].astype(int)
             assert np.abs(ours[stem] - theirs).max() <= 1
             reference = soundfile.read(track.references[stem])[0]
-            scores = [metrics.sdr(reference, signal / 32768) for signal in (ours[stem], theirs)]
+            scores = [sdr(reference, signal / 32768) for signal in (ours[stem], theirs)]
             assert scores[0] == pytest.approx(scores[1], abs=1e-5)
 
 
@@ -99,7 +101,7 @@ def test_the_score_without_audio_is_that_of_remixed_audio_and_of_the_evaluation(
             for value, output in zip(form, layout.outputs, strict=True):
                 reference = soundfile.read(track.references[output])[0]
                 mixed = remix(folder, layout, output, weights)
-                assert value == pytest.approx(metrics.sdr(reference, mixed.T), abs=1e-6)
+                assert value == pytest.approx(sdr(reference, mixed.T), abs=1e-6)
                 assert value == pytest.approx(evaluated[output], abs=1e-3)  # clipped, 16 bits
 
 
@@ -183,7 +185,7 @@ def test_a_wrong_preset_is_explained_and_the_child_lives_on(
 
 
 def test_a_child_that_ends_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluator.ensembles.estimator.sys.executable", "false")
+    monkeypatch.setattr("evaluator.tuning.estimator.sys.executable", "false")
     runner = Estimator(tmp_path / "cache")
     with pytest.raises(EstimatorError, match="ended with exit code 1"):
         runner.__enter__()

@@ -10,13 +10,22 @@ from typing import Any
 import pytest
 import soundfile
 
-from evaluator import dataset
-from evaluator.dataset import Track
-from evaluator.evaluation import Job, Observer, evaluate
-from evaluator.results import DataInfo, Plan, ResultError
-from evaluator.run_folder import RESULT_FILE
-from evaluator.sandbox import Cancelled, Isolation, Limits, Outcome, Runner, SandboxError, Status, Workplace
-from evaluator.submission import Identity
+from evaluator.isolation.sandbox import (
+    Cancelled,
+    Isolation,
+    Limits,
+    Outcome,
+    Runner,
+    SandboxError,
+    Status,
+    Workplace,
+)
+from evaluator.running import dataset
+from evaluator.running.dataset import Track
+from evaluator.running.evaluation import Job, Observer, evaluate
+from evaluator.running.submission import Identity
+from evaluator.runs.results import DataInfo, Plan, ResultError
+from evaluator.runs.run_folder import RESULT_FILE
 from tests.evaluator import audio
 
 PROVENANCE = {"preset": "mdx-c", "weights": [{"name": "a", "file": "a.th", "sha256": "ff"}]}

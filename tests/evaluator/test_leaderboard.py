@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from evaluator import __main__, dataset, leaderboard, leaderboard_view, published, reproduction, results
-from evaluator.leaderboard import MIGRATIONS, LeaderboardError, Store
-from evaluator.results import ResultError
-from evaluator.sandbox import REPOSITORY, Limits
+from evaluator import __main__
+from evaluator.isolation.sandbox import REPOSITORY, Limits
+from evaluator.running import dataset
+from evaluator.runs import leaderboard, leaderboard_view, published, reproduction, results
+from evaluator.runs.leaderboard import MIGRATIONS, LeaderboardError, Store
+from evaluator.runs.results import ResultError
 from tests.evaluator import audio, made_results
 
 WRITER = """

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluator import mixing
-from evaluator.mixing import RATE_HZ
+from evaluator.datasets import mixing
+from evaluator.datasets.mixing import RATE_HZ
 
 
 def noise(seconds: float, level_db: float = -20.0, seed: int = 0) -> mixing.Audio:

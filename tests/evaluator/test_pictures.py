@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluator import metrics
+from evaluator.measures.sdr import sdr
 from evaluator.reporting import charts, pictures
 
 RATE_HZ = 44100
@@ -106,9 +106,9 @@ def test_sdr_over_time_is_the_sdr_of_each_second() -> None:
     estimate = reference + 0.1 * generator.standard_normal(reference.shape).astype(np.float32)
     reference[RATE_HZ : 2 * RATE_HZ] *= 1e-5
     first, second, last = pictures.sdr_over_time(reference, estimate, RATE_HZ)
-    assert first == metrics.sdr(reference[:RATE_HZ], estimate[:RATE_HZ])
+    assert first == sdr(reference[:RATE_HZ], estimate[:RATE_HZ])
     assert second is None
-    assert last == metrics.sdr(reference[2 * RATE_HZ :], estimate[2 * RATE_HZ :])
+    assert last == sdr(reference[2 * RATE_HZ :], estimate[2 * RATE_HZ :])
     assert (
         len(pictures.sdr_over_time(reference[: int(1.4 * RATE_HZ)], estimate[: int(1.4 * RATE_HZ)], RATE_HZ))
         == 1

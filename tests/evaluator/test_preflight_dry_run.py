@@ -2,9 +2,9 @@
 
 import pytest
 
-from evaluator.results import DataInfo, Plan, Result, TrackResult
-from evaluator.sandbox import Isolation, Limits, Status
-from evaluator.submission import Identity
+from evaluator.isolation.sandbox import Isolation, Limits, Status
+from evaluator.running.submission import Identity
+from evaluator.runs.results import DataInfo, Plan, Result, TrackResult
 from evaluator.submitting.dry_run import SONG_SECONDS, verdict
 
 AUDIO_SECONDS = 20.0

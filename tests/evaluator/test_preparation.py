@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import dataset, preparation, results
-from evaluator.evaluation import Observer, evaluate
-from evaluator.preparation import Options, UsageError, hidden_paths, prepare
-from evaluator.sandbox import Limits
-from evaluator.submission import identify
+from evaluator.isolation.sandbox import Limits
+from evaluator.running import dataset, preparation
+from evaluator.running.evaluation import Observer, evaluate
+from evaluator.running.preparation import Options, UsageError, hidden_paths, prepare
+from evaluator.running.submission import identify
+from evaluator.runs import results
 from tests.evaluator import audio
 from tests.evaluator.submissions import write_submission
 

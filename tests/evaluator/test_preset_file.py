@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluator.ensembles.preset_file import with_manifest_for, with_weights
-from my_submission.preset_reader import PRESETS_FOLDER, load_preset
+from evaluator.tuning.preset_file import with_manifest_for, with_weights
+from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 
 TEXT = """\
 # What this is.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from evaluator import recordings
-from evaluator.mixing import RATE_HZ
-from evaluator.recordings import RecordingError
+from evaluator.datasets import recordings
+from evaluator.datasets.mixing import RATE_HZ
+from evaluator.datasets.recordings import RecordingError
 
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None, reason="ffmpeg is not installed"

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from evaluator import __main__, report, run_scores
-from evaluator.leaderboard import Entry
-from evaluator.reporting import pages
-from evaluator.results import ResultError
-from evaluator.sandbox import Limits
+from evaluator import __main__
+from evaluator.isolation.sandbox import Limits
+from evaluator.reporting import pages, report
+from evaluator.runs import run_scores
+from evaluator.runs.leaderboard import Entry
+from evaluator.runs.results import ResultError
 from tests.evaluator import made_results, made_runs
 from tests.evaluator.audio import RATE_HZ
 

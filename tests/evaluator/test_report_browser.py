@@ -14,8 +14,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from evaluator import leaderboard, leaderboard_view, report, run_folder
-from evaluator.leaderboard import Entry, Store
+from evaluator.reporting import report
+from evaluator.runs import leaderboard, leaderboard_view, run_folder
+from evaluator.runs.leaderboard import Entry, Store
 from tests.evaluator import made_results, made_runs
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import dataset, display, results
 from evaluator.isolation import machine
-from evaluator.results import DataInfo, Plan, Result, ResultError, SetupResult, TrackResult
-from evaluator.sandbox import Isolation, Limits, effective_memory_bytes
-from evaluator.submission import Identity
+from evaluator.isolation.sandbox import Isolation, Limits, effective_memory_bytes
+from evaluator.reporting import display
+from evaluator.running import dataset
+from evaluator.running.submission import Identity
+from evaluator.runs import results
+from evaluator.runs.results import DataInfo, Plan, Result, ResultError, SetupResult, TrackResult
 from tests.evaluator import audio
 
 STEMS = ("bass", "drums", "other", "vocals")

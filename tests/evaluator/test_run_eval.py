@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import run_eval
-from evaluator.preparation import WITHOUT_VARIABLE
-from evaluator.sandbox import REPOSITORY
+from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.running.preparation import WITHOUT_VARIABLE
 from tests.evaluator import audio, processes
 from tests.evaluator.submissions import write_submission
 

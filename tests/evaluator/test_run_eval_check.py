@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import __main__, leaderboard
-from evaluator.leaderboard import Store
-from evaluator.sandbox import REPOSITORY
+from evaluator import __main__
+from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.runs import leaderboard
+from evaluator.runs.leaderboard import Store
 from tests.evaluator import audio
 from tests.evaluator.submissions import TRAP_FRAMES, write_submission
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from evaluator import evaluation
-from evaluator.dataset import Track
 from evaluator.isolation import namespaces
-from evaluator.metrics import DELTA
-from evaluator.preparation import WITHOUT_VARIABLE, Options, prepare
-from evaluator.results import Result, TrackResult
-from evaluator.sandbox import Limits
+from evaluator.isolation.sandbox import Limits
+from evaluator.measures.sdr import DELTA
+from evaluator.running import evaluation
+from evaluator.running.dataset import Track
+from evaluator.running.preparation import WITHOUT_VARIABLE, Options, prepare
+from evaluator.runs.results import Result, TrackResult
 from tests.evaluator import audio, processes
 from tests.evaluator.submissions import write_submission
 

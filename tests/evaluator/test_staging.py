@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from evaluator import dataset
 from evaluator.challenge import CINEMATIC, MUSIC
-from evaluator.staging import stage_mixture
+from evaluator.running import dataset
+from evaluator.running.staging import stage_mixture
 from tests.evaluator import audio
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from evaluator import tune
-from evaluator.ensembles.estimator import MemberInfo, StepInfo
-from evaluator.ensembles.gram import blocks_of, gram_matrix
-from evaluator.ensembles.weighting import Scorer, scorer
-from evaluator.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, Tuned, TuneError, weigh
+from evaluator.tuning import tune
+from evaluator.tuning.estimator import MemberInfo, StepInfo
+from evaluator.tuning.gram import blocks_of, gram_matrix
+from evaluator.tuning.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, Tuned, TuneError, weigh
+from evaluator.tuning.weighting import Scorer, scorer
 
 
 def step_with(*weights: float) -> StepInfo:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluator.ensembles.estimator import MemberInfo, PresetInfo, StepInfo
-from evaluator.ensembles.variants import FULL, Variant, variants
-from my_submission.members import blend_of
-from my_submission.passes import step_passes
-from my_submission.preset import Preset, as_bag
-from my_submission.preset_reader import PRESETS_FOLDER, load_preset
+from evaluator.tuning.estimator import MemberInfo, PresetInfo, StepInfo
+from evaluator.tuning.variants import FULL, Variant, variants
+from my_submission.ensemble.passes import step_passes
+from my_submission.ensemble.preset import Preset, as_bag
+from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
+from my_submission.ensemble.study import blend_of
 
 
 def info_of(preset: Preset) -> PresetInfo:

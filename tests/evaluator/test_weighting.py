@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluator import metrics
-from evaluator.ensembles.gram import blocks_of, gram_matrix
-from evaluator.ensembles.weighting import (
+from evaluator.measures.sdr import sdr
+from evaluator.tuning.gram import blocks_of, gram_matrix
+from evaluator.tuning.weighting import (
     INPUT,
     Layout,
     Scorer,
@@ -87,7 +87,7 @@ class Step:
                     weights, self.layout.candidates, estimates, strict=True
                 ):
                     mixed = mixed + self.layout.blend[output].get(stem, 0.0) * weight * estimate
-                scores[t, k] = metrics.sdr(track[k].T, mixed.T.astype(np.float32))
+                scores[t, k] = sdr(track[k].T, mixed.T.astype(np.float32))
         return scores
 
 

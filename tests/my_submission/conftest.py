@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from my_submission.preset_reader import load_preset
+from my_submission.ensemble.preset_reader import load_preset
 from my_submission.weights import load_manifest
 from tests.random_checkpoints import save_checkpoint
 

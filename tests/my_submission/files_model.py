@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from my_submission.audio import Stems
-from my_submission.chunking import Reader
-from my_submission.ensemble import Progress
+from my_submission.ensemble.engine import Progress
+from my_submission.signal.audio import Stems
+from my_submission.signal.chunking import Reader
 from my_submission.weights.store import sha256_of
 from tests.random_checkpoints import save_demucs
 

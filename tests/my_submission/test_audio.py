@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from my_submission.audio import check_sample_rate, resample, signal_from_array, to_channels, to_stereo
+from my_submission.signal.audio import check_sample_rate, resample, signal_from_array, to_channels, to_stereo
 
 
 @pytest.mark.parametrize(

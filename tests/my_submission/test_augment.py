@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from my_submission.augment import Augmentation, Polarity, draw_delays, loudness_gain
-from my_submission.chunking import reader
+from my_submission.signal.augment import Augmentation, Polarity, draw_delays, loudness_gain
+from my_submission.signal.chunking import reader
 
 
 @pytest.mark.parametrize("gain", [1.0, -1.0, 0.125, -7.0])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from my_submission.chunking import Geometry, overlap_add, plan_chunks, reader, triangular_window
+from my_submission.signal.chunking import Geometry, overlap_add, plan_chunks, reader, triangular_window
 
 GEOMETRIES = [
     Geometry(100),

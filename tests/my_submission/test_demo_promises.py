@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from evaluator.metrics import sdr
+from evaluator.measures.sdr import sdr
 from my_submission.separator import MODELS
 
 ROOT = Path(__file__).parents[2]

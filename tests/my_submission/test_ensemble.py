@@ -9,12 +9,12 @@ import torch
 import yaml
 from torch import Tensor
 
-from my_submission.chunking import Geometry, reader
-from my_submission.ensemble import Ensemble
-from my_submission.inference import ModelPool
+from my_submission.ensemble.engine import Ensemble
+from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.models import ChunkModel
-from my_submission.preset_reader import PRESETS_FOLDER, load_preset
-from my_submission.schedule import SEQUENTIAL, Schedule
+from my_submission.runtime.inference import ModelPool
+from my_submission.runtime.schedule import SEQUENTIAL, Schedule
+from my_submission.signal.chunking import Geometry, reader
 
 
 class Gains:

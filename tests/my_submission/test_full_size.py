@@ -10,13 +10,13 @@ import torch
 
 from benchmarks.ensemble import random_weights
 from benchmarks.published import Published, agreement_db
-from my_submission.ensemble import Ensemble
-from my_submission.inference import ModelPool, load_model
+from my_submission.ensemble.engine import Ensemble
+from my_submission.ensemble.passes import MAX_DELAY_SAMPLES, needed_sources, step_passes
+from my_submission.ensemble.preset import checkpoint_rows
+from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models.onnx_network import OnnxNetwork
-from my_submission.passes import MAX_DELAY_SAMPLES, needed_sources, step_passes
-from my_submission.preset import checkpoint_rows
-from my_submission.preset_reader import load_preset
-from my_submission.schedule import plan_schedule
+from my_submission.runtime.inference import ModelPool, load_model
+from my_submission.runtime.schedule import plan_schedule
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]

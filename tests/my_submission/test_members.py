@@ -10,10 +10,11 @@ import torch
 import yaml
 from torch import Tensor
 
-from my_submission.chunking import Geometry
-from my_submission.ensemble import Ensemble
-from my_submission.inference import ModelPool
-from my_submission.members import (
+from my_submission.ensemble.engine import Ensemble
+from my_submission.ensemble.passes import Pass, used_sources
+from my_submission.ensemble.preset import Preset
+from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
+from my_submission.ensemble.study import (
     blend_of,
     compute_pass,
     member_estimates,
@@ -22,9 +23,8 @@ from my_submission.members import (
     step_input,
 )
 from my_submission.models import ChunkModel
-from my_submission.passes import Pass, used_sources
-from my_submission.preset import Preset
-from my_submission.preset_reader import PRESETS_FOLDER, load_preset
+from my_submission.runtime.inference import ModelPool
+from my_submission.signal.chunking import Geometry
 
 MUSIC = ("drums", "bass", "other", "vocals")
 

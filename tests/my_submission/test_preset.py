@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from my_submission.augment import Polarity
-from my_submission.preset import Preset, PresetError, needed_experts
-from my_submission.preset_reader import load_preset, preset_names
+from my_submission.ensemble.preset import Preset, PresetError, needed_experts
+from my_submission.ensemble.preset_reader import load_preset, preset_names
+from my_submission.signal.augment import Polarity
 
 
 def member(preset: Preset, step: int, index: int) -> Any:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from my_submission import MusicSeparationModel, results
+from my_submission import MusicSeparationModel
+from my_submission.signal import arrays
 
 STEMS = ("bass", "drums")
 BYTES = 2 * 1_000 * 2 * 4
@@ -15,7 +16,7 @@ Usage = namedtuple("Usage", ["total", "used", "free"])
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, memory: int | None, disk: int = 10**9) -> None:
-    monkeypatch.setattr(results, "available_bytes", lambda: memory)
+    monkeypatch.setattr(arrays, "available_bytes", lambda: memory)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(disk, 0, disk))
 
 
@@ -26,9 +27,9 @@ def test_arrays_are_in_memory_while_it_holds_them(
     memory: int | None, mapped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow(monkeypatch, memory, disk=BYTES)
-    arrays = results.result_arrays(STEMS, (1_000, 2))
-    assert list(arrays) == list(STEMS)
-    for array in arrays.values():
+    made = arrays.result_arrays(STEMS, (1_000, 2))
+    assert list(made) == list(STEMS)
+    for array in made.values():
         assert isinstance(array, np.memmap) == mapped
         assert array.shape == (1_000, 2)
         assert array.dtype == np.float32
@@ -41,13 +42,13 @@ def test_files_have_no_name_and_do_not_outlive_their_arrays(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     allow(monkeypatch, 0)
     before = set(os.listdir("/proc/self/fd"))
-    arrays = results.result_arrays(STEMS, (1_000, 2))
-    arrays["bass"][:] = 1.0
+    made = arrays.result_arrays(STEMS, (1_000, 2))
+    made["bass"][:] = 1.0
     assert list(tmp_path.iterdir()) == []
     assert str(tmp_path) in Path("/proc/self/maps").read_text()
-    assert arrays["bass"].sum() == 2_000
-    assert not arrays["drums"].any()
-    del arrays
+    assert made["bass"].sum() == 2_000
+    assert not made["drums"].any()
+    del made
     assert str(tmp_path) not in Path("/proc/self/maps").read_text()
     assert set(os.listdir("/proc/self/fd")) == before
 
@@ -55,7 +56,7 @@ def test_files_have_no_name_and_do_not_outlive_their_arrays(
 def test_no_room_anywhere_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch, 0, disk=BYTES - 1)
     with pytest.raises(MemoryError, match=r"the stems take 0.0 GiB: expected .* set TMPDIR"):
-        results.result_arrays(STEMS, (1_000, 2))
+        arrays.result_arrays(STEMS, (1_000, 2))
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000])

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from my_submission import MusicSeparationModel
-from my_submission.chunking import Geometry
-from my_submission.memory import available_bytes, held_bytes, memory_for_chunks
-from my_submission.schedule import Schedule, plan_schedule
+from my_submission.runtime.memory import available_bytes, held_bytes, memory_for_chunks
+from my_submission.runtime.schedule import Schedule, plan_schedule
+from my_submission.signal.chunking import Geometry
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -73,7 +73,7 @@ def test_a_budget_that_holds_not_one_chunk_is_an_error() -> None:
 def test_without_a_budget_little_memory_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("my_submission.memory.available_bytes", lambda: 4 * GIB)
+    monkeypatch.setattr("my_submission.runtime.memory.available_bytes", lambda: 4 * GIB)
     assert plan_schedule(CPU, 2 * GIB).memory_bytes == 3 * GIB
     assert not caplog.records
     plan_schedule(CPU, 8 * GIB)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from my_submission import CinematicSeparationModel, MusicSeparationModel
-from my_submission.chunking import reader
-from my_submission.preset import PresetError
-from my_submission.preset_reader import load_preset
+from my_submission.ensemble.preset import PresetError
+from my_submission.ensemble.preset_reader import load_preset
+from my_submission.signal.chunking import reader
 from my_submission.weights import MissingWeights
 
 Array = Any

@@ -2,7 +2,7 @@
 
 import pytest
 
-from my_submission.signed_sum import parse_sum
+from my_submission.ensemble.signed_sum import parse_sum
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from my_submission import sliding
-from my_submission.sliding import SlidingSignal
+from my_submission.signal import sliding
+from my_submission.signal.sliding import SlidingSignal
 
 
 def test_pieces_add_up_and_read_like_the_track() -> None:

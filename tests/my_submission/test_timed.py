@@ -9,18 +9,24 @@ import torch
 import yaml
 from torch import Tensor
 
-from my_submission.audio import Stems
-from my_submission.augment import Augmentation
-from my_submission.chunking import Geometry
-from my_submission.costs import Costs, measure_costs
-from my_submission.ensemble import Ensemble
-from my_submission.inference import ModelPool
-from my_submission.passes import Pass
-from my_submission.preset import Preset
-from my_submission.preset_reader import load_preset
-from my_submission.schedule import Schedule
-from my_submission.timed import FILES_FACTOR, FILES_SECONDS, MARGIN, TimedEnsemble, read_limit_factor
-from my_submission.units import step_units
+from my_submission.ensemble.costs import Costs, measure_costs
+from my_submission.ensemble.deadline import (
+    FILES_FACTOR,
+    FILES_SECONDS,
+    MARGIN,
+    TimedEnsemble,
+    read_limit_factor,
+)
+from my_submission.ensemble.engine import Ensemble
+from my_submission.ensemble.passes import Pass
+from my_submission.ensemble.preset import Preset
+from my_submission.ensemble.preset_reader import load_preset
+from my_submission.ensemble.units import step_units
+from my_submission.runtime.inference import ModelPool
+from my_submission.runtime.schedule import Schedule
+from my_submission.signal.audio import Stems
+from my_submission.signal.augment import Augmentation
+from my_submission.signal.chunking import Geometry
 
 SOURCES = ("drums", "bass", "other", "vocals")
 RATE = 44_100

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from my_submission.preset_reader import load_preset
+from my_submission.ensemble.preset_reader import load_preset
 from my_submission.weights.manifest import WEIGHTS_FOLDER, Manifest, read_manifests
 from my_submission.weights.store import sha256_of
 from my_submission.yaml_file import read_yaml

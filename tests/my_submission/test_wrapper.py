@@ -13,7 +13,7 @@ import yaml
 
 from my_submission import aicrowd_wrapper
 from my_submission.aicrowd_wrapper import AIcrowdWrapper
-from my_submission.preset_reader import load_preset
+from my_submission.ensemble.preset_reader import load_preset
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,9 @@ import soundfile
 import torch
 import yaml
 
-from my_submission.augment import Augmentation
-from my_submission.chunking import reader
-from my_submission.inference import estimate_track, load_model
+from my_submission.runtime.inference import estimate_track, load_model
+from my_submission.signal.augment import Augmentation
+from my_submission.signal.chunking import reader
 from my_submission.weights.manifest import read_manifests
 from training import curves
 from training.__main__ import main

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from evaluator.mixing import gain
+from evaluator.datasets.mixing import gain
 from training.synthesis import dsp, effects, singing, text
 from training.synthesis.catalogue import Palette, held_out_palette, training_palette
 from training.synthesis.composer import Song, SungNote, compose

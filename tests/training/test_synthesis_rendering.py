@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from evaluator.mixing import loudness
+from evaluator.datasets.mixing import loudness
 from training.synthesis import dsp, singing, tools
 from training.synthesis.__main__ import main
 from training.synthesis.catalogue import Voice, held_out_palette, training_palette

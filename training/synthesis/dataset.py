@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from evaluator.mixing import quantised
+from evaluator.datasets.mixing import quantised
 
 from .catalogue import held_out_palette, training_palette
 from .dsp import RATE, Pcm, Stems, narrowed

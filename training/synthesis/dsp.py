@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal
 
-from evaluator.mixing import RATE_HZ, gain
+from evaluator.datasets.mixing import RATE_HZ, gain
 
 RATE = RATE_HZ
 

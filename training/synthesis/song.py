@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluator.mixing import gain
+from evaluator.datasets.mixing import gain
 
 from . import dsp
 from .catalogue import Palette, Voice

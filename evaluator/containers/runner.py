@@ -1,0 +1,203 @@
+"""Runs a submission in a container of its image: the same contract as sandbox.ProcessRunner.
+
+What the two have in common is in sandbox.SessionRunner; the process that looks after the container is
+containers/bridge.py, and process 1 inside it containers/init.py.
+"""
+
+import json
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evaluator.containers.bridge import ContainerSpec
+from evaluator.containers.engine import EngineError, connect
+from evaluator.containers.image import context_of, ensure_image
+from evaluator.isolation import machine
+from evaluator.isolation.launch import WorkerSpec
+from evaluator.isolation.sandbox import (
+    MAX_PROCESSES,
+    OWN_WRAPPER,
+    REPOSITORY,
+    THREAD_VARIABLES,
+    Launcher,
+    Limits,
+    Outcome,
+    Runner,
+    SessionRunner,
+    Workplace,
+    effective_memory_bytes,
+)
+from evaluator.running.submission import PRESET_VARIABLE
+
+HOME = "/home/aicrowd"  # where the Dockerfile puts the submission
+CODE, MIXTURES, SHARED, PRESET = "/sdx/code", "/sdx/mixtures", "/sdx/shared", "/sdx/preset"
+WRAPPER = f"{CODE}/{OWN_WRAPPER.name}"
+CODE_FILES = (
+    "__init__.py",
+    "worker.py",
+    *("containers/__init__.py", "containers/init.py"),
+    *(
+        f"isolation/{name}.py"
+        for name in ("__init__", "cgroup", "keeper", "launch", "namespaces", "process_tree")
+    ),
+)
+SCRATCH = "/tmp"
+OWN_PREFIX = "SDX_"
+START_SECONDS = 120.0
+ALL_READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+
+
+def container_runner(
+    submission: Path, limits: Limits, environment: Mapping[str, str], hidden: Sequence[Path]
+) -> Callable[[Workplace], Runner]:
+    """Makes the runner of a submission, and its image where that is not there yet; `hidden` stays outside.
+
+    Raises EngineError at once where there is no engine, or where the preset's folder holds hidden files.
+    """
+    connect()
+    preset = _preset(submission, environment, hidden)
+
+    def make(workplace: Workplace) -> Runner:
+        return ContainerRunner(submission, ensure_image(submission), workplace, limits, environment, preset)
+
+    return make
+
+
+@dataclass(frozen=True)
+class _Preset:
+    """The preset's file as the submission finds it inside, and the folder here that is mounted for it."""
+
+    inside: str
+    mounted: Path | None
+
+
+class ContainerRunner(SessionRunner):
+    """The submission in a container of its image, with nothing mounted but mixtures, predictions and our code."""
+
+    def __init__(
+        self,
+        submission: Path,
+        image: str,
+        workplace: Workplace,
+        limits: Limits,
+        environment: Mapping[str, str],
+        preset: _Preset | None,
+    ) -> None:
+        self._mixtures = workplace.mixtures
+        workplace.predictions.chmod(0o777)  # the user inside is nobody here
+        mounts = [
+            (str(_stage_code(workplace.root / "code")), CODE, True),
+            (str(workplace.mixtures), MIXTURES, True),
+            (str(workplace.predictions), f"{SHARED}/predictions", False),
+        ]
+        if preset is not None and preset.mounted is not None:
+            mounts.append((str(preset.mounted), PRESET, True))
+        container = ContainerSpec(
+            image=image,
+            command=["python", "-m", "evaluator.containers.init"],
+            folder=CODE,
+            mounts=mounts,
+            memory_bytes=effective_memory_bytes(limits),
+            cpus=limits.cpus,
+            max_processes=MAX_PROCESSES,
+            gpus=wants_gpu(submission) and bool(machine.describe()["gpus"]),
+        )
+        spec = WorkerSpec(
+            command=[
+                "python",
+                "-P",
+                f"{CODE}/evaluator/isolation/worker.py",
+                HOME,
+                MIXTURES,
+                f"{SHARED}/predictions",
+                WRAPPER,
+            ],
+            environment={
+                **_environment(limits),
+                **environment,
+                **({} if preset is None else {PRESET_VARIABLE: preset.inside}),
+            },
+            folder=HOME,
+            cpus=None,  # the container has its share of all of them
+            memory_bytes=container.memory_bytes,
+            max_processes=MAX_PROCESSES,
+            hidden=[],
+            read_only=[],
+            writable=[],
+            without=[],
+        )
+        described = json.dumps(asdict(container))
+        bridge = (sys.executable, "-m", "evaluator.containers.bridge", described)
+        super().__init__(Launcher("docker", bridge, START_SECONDS), spec, limits)
+
+    def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
+        """As in SessionRunner; the mixture must be readable for the user inside."""
+        staged = self._mixtures / folder
+        for path in (self._mixtures, staged):
+            path.chmod(0o755)
+        for path in staged.iterdir():
+            path.chmod(ALL_READ)
+        return super().separate(folder, limit_seconds)
+
+
+def _stage_code(folder: Path) -> Path:
+    """Copies of what process 1 and the worker are made of, readable for the user inside."""
+    for name in CODE_FILES:
+        copy = folder / "evaluator" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / "evaluator" / name, copy)
+    shutil.copyfile(OWN_WRAPPER, folder / OWN_WRAPPER.name)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    folder.chmod(0o755)
+    return folder
+
+
+def _environment(limits: Limits) -> dict[str, str]:
+    """Variables of the submission beside those of its image: ours, and the organisers'."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith(OWN_PREFIX)}
+    threads = {} if limits.cpus is None else dict.fromkeys(THREAD_VARIABLES, str(_threads(limits.cpus)))
+    return {
+        **ours,
+        **threads,
+        "HOME": HOME,
+        "TMPDIR": SCRATCH,
+        "AICROWD_DATASET_DIR": MIXTURES,
+        "AICROWD_PUBLIC_SHARED_DIR": SHARED,
+    }
+
+
+def _threads(cpus: int) -> int:
+    """As many as the limit and the machine allow."""
+    return min(cpus, os.cpu_count() or cpus)
+
+
+def _preset(submission: Path, environment: Mapping[str, str], hidden: Sequence[Path]) -> _Preset | None:
+    """How the submission finds the preset that is asked for, if that is a file."""
+    file = Path(environment.get(PRESET_VARIABLE, ""))
+    if not file.is_file():
+        return None
+    if file.is_relative_to(submission):
+        name = file.relative_to(submission).as_posix()
+        if name in context_of(submission).files:
+            return _Preset(f"{HOME}/{name}", None)
+    folder = file.parent  # its own manifest and weights stand beside it
+    if any(path.is_relative_to(folder) or folder.is_relative_to(path) for path in hidden):
+        raise EngineError(
+            f"{file}: its folder is mounted in the container, but the data is there, too; move the preset to a"
+            " folder of its own"
+        )
+    return _Preset(f"{PRESET}/{file.name}", folder)
+
+
+def wants_gpu(submission: Path) -> bool:
+    """Whether aicrowd.json asks for a GPU."""
+    try:
+        document = json.loads((submission / "aicrowd.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("gpu") is True

@@ -1,0 +1,1 @@
+"""Building data sets out of a user's own recordings."""

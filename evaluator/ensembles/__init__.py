@@ -1,1 +1,0 @@
-"""What studies an ensemble: its members' estimates, kept, and the mathematics of their weights."""

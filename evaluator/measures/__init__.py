@@ -1,0 +1,1 @@
+"""Pure measures: signals in, numbers out."""

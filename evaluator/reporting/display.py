@@ -1,0 +1,255 @@
+"""What a run looks like at the terminal: progress with time left on standard error, the table on standard output."""
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from evaluator.challenge import CHALLENGES
+from evaluator.isolation.sandbox import Outcome
+from evaluator.running.dataset import Dataset, Track
+from evaluator.running.job import Observer
+from evaluator.runs.results import Result, TrackResult, would_pass
+
+REFRESH_SECONDS = 0.5
+REFRESH_SECONDS_IN_A_FILE = 15.0
+CURRENT_SHARE = 0.95  # of a track counts as done at most, until it is
+RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
+BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
+
+
+@dataclass(frozen=True)
+class _Current:
+    """A track that is being separated."""
+
+    track: Track
+    limit_seconds: float | None
+    began: float
+
+    def seconds(self) -> float:
+        """How long it has been separated."""
+        return time.monotonic() - self.began
+
+    def description(self) -> str:
+        """Its name and time, to read."""
+        limit = "" if self.limit_seconds is None else f" of at most {self.limit_seconds:.0f}"
+        return f"{self.track.name} {self.seconds():.0f}{limit} s"
+
+
+class ProgressBar(Observer):
+    """One bar over the seconds of audio to separate, with the time left; some lines for each track that fails.
+
+    `jobs` is how many tracks are separated at a time.
+    """
+
+    def __init__(self, dataset: Dataset, jobs: int = 1) -> None:
+        self._total = sum(track.seconds for track in dataset.tracks)
+        self._jobs = min(jobs, len(dataset.tracks))
+        self._bar = tqdm(total=self._total, file=sys.stderr, bar_format=RUN_BAR, desc="starting")
+        self._what, self._began = "starting", time.monotonic()
+        self._current: dict[str, _Current] = {}
+        self._done: dict[str, float] = {}  # seconds of audio, by track
+        self._spent, self._covered = 0.0, 0.0  # compute seconds and seconds of audio of tracks of this run
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._refresh, daemon=True)
+        self._thread.start()
+
+    def _refresh(self) -> None:
+        while not self._closed.wait(REFRESH_SECONDS if sys.stderr.isatty() else REFRESH_SECONDS_IN_A_FILE):
+            with self._lock:
+                self._show()
+
+    def _show(self) -> None:
+        pace = self._spent / self._covered if self._covered else self._slowest_pace()
+        current = 0.0
+        if pace:
+            current = sum(
+                min(each.seconds() / pace, CURRENT_SHARE * each.track.seconds)
+                for each in self._current.values()
+            )
+        self._bar.n = min(sum(self._done.values()) + current, self._total)
+        left = (self._total - self._bar.n) / self._jobs
+        self._bar.set_postfix_str(time_left(left, pace, not self._covered), refresh=False)
+        self._bar.set_description_str(self._description())
+
+    def _description(self) -> str:
+        """What is going on; of several tracks, the one that has taken longest."""
+        if not self._current:
+            return f"{self._what} {time.monotonic() - self._began:.0f} s"
+        first, *others = self._current.values()
+        return first.description() + (f" (and {len(others)} more)" if others else "")
+
+    def _slowest_pace(self) -> float | None:
+        """Compute seconds per second of audio if every track took as long as it may."""
+        for each in self._current.values():
+            return None if each.limit_seconds is None else each.limit_seconds / each.track.seconds
+        return None
+
+    def _turn_to(self, what: str) -> None:
+        with self._lock:
+            self._what, self._began = what, time.monotonic()
+            self._show()
+
+    def resumed(self, tracks: Sequence[Track]) -> None:
+        self._done = {track.name: track.seconds for track in tracks}
+
+    def setting_up(self) -> None:
+        self._turn_to("loading the submission")
+
+    def setup_failed(self, outcome: Outcome, log: Sequence[str]) -> None:
+        self._report(f"the submission could not be constructed: {outcome.status}, {outcome.reason}", log)
+
+    def separating(self, track: Track, limit_seconds: float | None) -> None:
+        with self._lock:
+            self._current[track.name] = _Current(track, limit_seconds, time.monotonic())
+            self._show()
+
+    def separated(self, track: Track) -> None:
+        with self._lock:
+            del self._current[track.name]
+            self._done[track.name] = track.seconds
+            self._what, self._began = "scoring", time.monotonic()
+
+    def finished(self, track: Track, result: TrackResult, log: Sequence[str]) -> None:
+        with self._lock:
+            self._done[track.name] = track.seconds
+            if result.seconds is not None:
+                self._spent += result.seconds
+                self._covered += track.seconds
+        if result.status != "ok" and result.seconds is not None:
+            self._report(f"{track.name}: {result.status}, {result.reason}", log)
+
+    def measuring(self, metric: str, tracks: int) -> None:
+        self._turn_to(f"{metric} of {tracks} tracks")
+
+    @staticmethod
+    def _report(headline: str, log: Sequence[str]) -> None:
+        tqdm.write(headline, file=sys.stderr)
+        for line in log:
+            tqdm.write(f"    {line}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._closed.set()
+        self._thread.join()
+        self._current.clear()
+        self._show()
+        self._bar.close()
+
+
+def time_left(audio_seconds: float, pace: float | None, bound: bool) -> str:
+    """How long that much audio will take at this pace (compute seconds per second of audio), to read.
+
+    `bound` marks a pace that is not measured yet but the slowest that is allowed.
+    """
+    if pace is None:
+        return "left ?"
+    return f"left {'at most ' if bound else ''}{tqdm.format_interval(round(audio_seconds * pace))}"
+
+
+class CheckBar:
+    """A bar over the tracks whose files are read, shown only where that takes longer than a moment."""
+
+    def __enter__(self) -> "CheckBar":
+        self._bar: tqdm[Any] | None = None
+        return self
+
+    def __call__(self, track: Track, total: int) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=total, file=sys.stderr, bar_format=BAR, desc="checking the data", delay=2)
+        self._bar.update()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def table(result: Result) -> str:
+    """The result as text: a line a track, totals, what was not in force, and the verdict."""
+    stems = CHALLENGES[result.plan.track].stems
+    extra = [metric for metric in result.plan.metrics if metric != "sdr"]
+    header = ["track", "status", "seconds", "allowed", *stems, "mean", *(f"{name} mean" for name in extra)]
+    rows = [_row(track, stems, extra) for track in result.tracks]
+    score = result.totals("sdr")
+    label = "score" if result.status == "ok" else "mean of the tracks that worked"
+    totals = [label, "", "", "", *(_db(score[stem]) for stem in stems), _db(score["mean"])]
+    totals += [_db(result.totals(name)["mean"]) for name in extra]
+    lines = _align([header, *rows, totals])
+    rule = "-" * max(map(len, lines))
+    parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], "SDR in dB (the challenge's global SDR)."]
+    parts += [
+        f"{track.name}: to be in time, {'; '.join(map(str, track.economies))}."
+        for track in result.tracks
+        if track.economies
+    ]
+    if result.isolation is not None and (gaps := result.isolation.gaps(result.plan.limits)):
+        parts.append(f"Not as at the organisers': {'; '.join(gaps)}.")
+    return "\n".join([*parts, "", verdict(result)])
+
+
+def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list[str]:
+    sdr = track.scores.get("sdr", {})
+    return [
+        track.name,
+        track.status,
+        "-" if track.seconds is None else f"{track.seconds:.1f}",
+        "-" if track.limit_seconds is None else f"{track.limit_seconds:.1f}",
+        *(_db(sdr.get(stem)) for stem in stems),
+        _db(track.mean("sdr")),
+        *(_db(track.mean(name)) for name in extra),
+    ]
+
+
+def _db(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as their widest cell; the first two to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def verdict(result: Result) -> str:
+    """One sentence: whether this submission would have passed, and with what score; a second one on --jobs."""
+    return f"{_verdict(result)}{_shared(result)}"
+
+
+def _shared(result: Result) -> str:
+    """What several tracks at a time mean for the verdict."""
+    jobs = result.plan.jobs
+    if jobs == 1:
+        return ""
+    return f" {jobs} tracks at a time shared the machine and so its limits: confirm the times with --jobs 1."
+
+
+def _verdict(result: Result) -> str:
+    score = result.score()
+    passing = would_pass(result.to_json())
+    if score is not None and passing == "yes":
+        return f"This submission would have passed, with a score of {_db(score['mean'])} dB."
+    if score is not None:
+        return (
+            f"All tracks were scored, under looser limits than the organisers', so this says nothing of passing: "
+            f"{_db(score['mean'])} dB."
+        )
+    if result.status == "incomplete":
+        return f"Incomplete: {len(result.tracks)} of {result.plan.data.number} tracks were separated."
+    failed = [track for track in result.tracks if track.status != "ok"]
+    names = ", ".join(f"{track.name} ({track.status})" for track in failed[:5])
+    names += f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+    counts = f"{len(failed)} of {len(result.tracks)} tracks failed: {names}."
+    if passing == "no":
+        return f"This submission would NOT have passed: {counts}"
+    return f"This says nothing of passing under the organisers' own limits: {counts}"

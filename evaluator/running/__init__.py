@@ -1,0 +1,1 @@
+"""One evaluation from start to end: data, staging, sessions, scoring."""

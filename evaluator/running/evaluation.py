@@ -1,0 +1,71 @@
+"""One evaluation from start to end: stage, separate, collect, score, and keep what is done at every step."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evaluator.isolation.sandbox import Workplace
+from evaluator.running import sessions
+from evaluator.running.job import Job, Observer
+from evaluator.running.recorder import Recorder
+from evaluator.running.sessions import Lane, Queue
+from evaluator.runs import results, run_folder
+from evaluator.runs.results import Result
+from evaluator.runs.run_folder import RESULT_FILE
+
+__all__ = ["RESULT_FILE", "Job", "Observer", "evaluate"]
+
+
+def evaluate(job: Job, observer: Observer, resume: bool) -> Result:
+    """Run the tracks that are not done yet and return the result, which is also kept in `job.out`.
+
+    After every track `job.out`/result.json holds what is done. `resume` goes on from there; ResultError where
+    that run was made with another plan. Whatever ends this function, the submission is ended too.
+    """
+    recorder = Recorder(job, observer, _previous(job) if resume else None)
+    if not resume:
+        run_folder.clear(job.out)
+    recorder.save()
+    done, left = recorder.split()
+    observer.resumed(done)
+    if left:
+        run_folder.remove_report(job.out)
+        with _workplaces(job.out, min(job.plan.jobs, len(left))) as workplaces:
+            queue = Queue(left)
+            try:
+                sessions.run_all([Lane(job, place, queue, recorder, observer) for place in workplaces])
+            finally:
+                recorder.finish_scoring()
+    if "bss_eval_sdr" in job.plan.metrics:
+        recorder.add_bss_eval()
+    if not job.keep_estimates:
+        shutil.rmtree(job.out / "estimates", ignore_errors=True)
+    return recorder.save()
+
+
+def _previous(job: Job) -> dict[str, Any] | None:
+    path = job.out / RESULT_FILE
+    if not path.exists():
+        return None
+    item = results.read(path)
+    if different := results.differences(item, job.plan):
+        raise results.ResultError(
+            f"{path}: cannot be resumed, it was made with other settings ({'; '.join(different)})"
+        )
+    return item
+
+
+@contextmanager
+def _workplaces(out: Path, number: int) -> Iterator[list[Workplace]]:
+    """Fresh folders below `out` for that many sessions, removed at the end."""
+    root = out / "work"
+    shutil.rmtree(root, ignore_errors=True)
+    places = [Workplace(root / str(index), index) for index in range(number)]
+    for place in places:
+        place.make()
+    try:
+        yield places
+    finally:
+        shutil.rmtree(root, ignore_errors=True)

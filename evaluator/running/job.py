@@ -1,0 +1,48 @@
+"""What to evaluate, and whom to tell how it goes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluator.isolation.sandbox import Outcome, Runner, Workplace
+from evaluator.running.dataset import Dataset, Track
+from evaluator.runs.results import Plan, TrackResult
+
+
+class Observer:
+    """Told what happens, so that a command line can show it; does nothing by itself.
+
+    Where several sessions run side by side, each calls from a thread of its own.
+    """
+
+    def resumed(self, tracks: Sequence[Track]) -> None:
+        """These tracks were done by the run that is resumed."""
+
+    def setting_up(self) -> None:
+        """The submission is being imported and constructed."""
+
+    def setup_failed(self, outcome: Outcome, log: Sequence[str]) -> None:
+        """It cannot be constructed, so all tracks that are left fail; `log` holds its last lines of output."""
+
+    def separating(self, track: Track, limit_seconds: float | None) -> None:
+        """The clock of a track starts."""
+
+    def separated(self, track: Track) -> None:
+        """The clock of a track has stopped, for whatever reason; its result comes later."""
+
+    def finished(self, track: Track, result: TrackResult, log: Sequence[str]) -> None:
+        """A track has its result; `log` holds the last lines of its output where it failed."""
+
+    def measuring(self, metric: str, tracks: int) -> None:
+        """A costly metric is being computed for that many tracks."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to evaluate, where to put it, and how to run it: one runner for each workplace."""
+
+    plan: Plan
+    dataset: Dataset
+    out: Path
+    keep_estimates: bool
+    make_runner: Callable[[Workplace], Runner]

@@ -1,0 +1,175 @@
+"""Options of the command line -> a Job: which challenge, which preset, which data, what to hide, where to put it."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from evaluator.challenge import CHALLENGES
+from evaluator.containers.runner import container_runner
+from evaluator.isolation.sandbox import REPOSITORY, Limits, ProcessRunner, Runner, Workplace
+from evaluator.running import dataset, submission
+from evaluator.running.dataset import Dataset, Track
+from evaluator.running.job import Job
+from evaluator.running.submission import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
+from evaluator.runs import results
+from evaluator.runs.results import DataInfo, Plan
+from evaluator.runs.run_folder import RESULT_FILE
+
+DEMO = REPOSITORY / "local_data" / "demo"
+RUNS = REPOSITORY / "runs"
+RUNNERS = ("process", "docker")
+WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use, separated by commas
+
+
+class UsageError(Exception):
+    """The options contradict each other or leave something open; the message says what to give."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for."""
+
+    submission: Path
+    data: Path | None = None
+    preset: str | None = None  # a name, or a file
+    track: str | None = None
+    only: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    runner: str = "process"
+    out: Path | None = None
+    metrics: tuple[str, ...] = ("sdr",)
+    resume: bool = False
+    jobs: int = 1  # tracks at a time
+    fit: bool = False  # tell the submission the time factor, so that it plans to fit
+    keep_estimates: bool = False  # where there is no `out`; with it they are kept anyway
+
+
+def prepare(options: Options, checked: Callable[[Track, int], None] = lambda track, total: None) -> Job:
+    """Settle what the options leave open and check the data; nothing of the submission is constructed.
+
+    `checked` is called with each track whose files were read, and the number of tracks.
+    Raises UsageError, SubmissionError or DataError; EngineError where a container is asked for and there is no
+    engine.
+    """
+    path = submission.check_folder(options.submission)
+    asked = None if options.data is None else dataset.load(options.data, options.only)
+    challenge, preset = _challenge_and_preset(options, path, asked)
+    time_factor = _told_time_factor(options, path)
+    data = asked or dataset.load(DEMO / challenge, options.only)
+    digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
+    plan = Plan(
+        track=challenge,
+        submission=submission.identify(path, preset, time_factor),
+        data=DataInfo(str(data.path.resolve()), len(data.tracks), digest, options.only),
+        limits=options.limits,
+        metrics=options.metrics,
+        runner=options.runner,
+        jobs=options.jobs,
+    )
+    out = _out_folder(options, plan).resolve()
+    return Job(
+        plan=plan,
+        dataset=data,
+        out=out,
+        keep_estimates=options.keep_estimates or options.out is not None,
+        make_runner=_runner(options, path, _environment(preset, time_factor), data, out),
+    )
+
+
+def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) -> tuple[str, str | None]:
+    """The challenge (from --track, the data's layout, or the submission) and the preset to ask for, if any."""
+    preset = _absolute_if_file(options.preset or os.environ.get(PRESET_VARIABLE))
+    wanted = options.track or (data.challenge.name if data is not None else None)
+    if data is not None and data.challenge.name != wanted:
+        raise UsageError(f"--track {wanted}, but {data.path} holds {data.challenge.name} tracks")
+    if wanted is not None and not submission.heeds(path, PRESET_VARIABLE):
+        return wanted, preset
+    configured = submission.configured_challenge(path, _environment(preset))
+    if wanted is None:
+        wanted = configured or submission.challenge_of_manifest(path)
+        if wanted is None:
+            raise UsageError(
+                f"{path} does not say which track it is for; give --track {' or --track '.join(CHALLENGES)}"
+            )
+    elif configured not in (None, wanted):
+        if options.preset is not None:
+            raise UsageError(f"--preset {options.preset} is for the {configured} track, not for {wanted}")
+        preset = CHALLENGES[wanted].default_preset
+    return wanted, preset
+
+
+def _told_time_factor(options: Options, path: Path) -> float | None:
+    """What --fit tells the submission; UsageError where there is no limit, or nobody who would listen."""
+    if not options.fit:
+        return None
+    if options.limits.time_factor is None:
+        raise UsageError("--fit plans to fit a time limit, and --no-limits sets none; drop one of the two")
+    if not submission.heeds(path, TIME_FACTOR_VARIABLE):
+        raise UsageError(
+            f"--fit: nothing in {path / 'my_submission'} reads {TIME_FACTOR_VARIABLE}; drop it, or see how our "
+            f"my_submission/user_config.py does"
+        )
+    return options.limits.time_factor
+
+
+def _environment(preset: str | None, time_factor: float | None = None) -> dict[str, str]:
+    """What is asked of the submission. Without a time factor the variable is emptied: ours may be set."""
+    asked = {} if preset is None else {PRESET_VARIABLE: preset}
+    return asked | {TIME_FACTOR_VARIABLE: "" if time_factor is None else f"{time_factor:g}"}
+
+
+def _absolute_if_file(preset: str | None) -> str | None:
+    """The submission runs in another folder, so a file is named in full."""
+    return str(Path(preset).resolve()) if preset is not None and Path(preset).is_file() else preset
+
+
+def _out_folder(options: Options, plan: Plan) -> Path:
+    """--out; without it a new folder below runs/, or with --resume the newest unfinished one of the same plan."""
+    if options.out is not None:
+        return options.out
+    if not options.resume:
+        return RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{plan.track}-{os.getpid()}"
+    for file in sorted(RUNS.glob(f"*/{RESULT_FILE}"), reverse=True):
+        try:
+            item = results.read(file)
+        except results.ResultError:
+            continue
+        if item["status"] == "incomplete" and not results.differences(item, plan):
+            return file.parent
+    raise UsageError(f"--resume: no interrupted run with these settings in {RUNS}; give its --out")
+
+
+def _runner(
+    options: Options, path: Path, environment: Mapping[str, str], data: Dataset, out: Path
+) -> Callable[[Workplace], Runner]:
+    keep = [path, out, REPOSITORY / "evaluator", Path(sys.prefix), Path(sys.base_prefix)]
+    hidden = hidden_paths(data, keep)
+    if options.runner == "docker":
+        return container_runner(path, options.limits, environment, hidden)
+    without = [name for name in os.environ.get(WITHOUT_VARIABLE, "").split(",") if name]
+
+    def make(workplace: Workplace) -> Runner:
+        return ProcessRunner(path, workplace, options.limits, environment, hidden, [out], without)
+
+    return make
+
+
+def hidden_paths(data: Dataset, keep: Sequence[Path]) -> list[Path]:
+    """Files and folders to hide so that no reference can be reached, none of which holds a path of `keep`.
+
+    The data folder as a whole; where something needed lies in it, its track folders; and each reference that
+    is a link to elsewhere.
+    """
+    kept = [path.resolve() for path in keep]
+
+    def clear(folder: Path) -> bool:
+        return not any(path.is_relative_to(folder) for path in kept)
+
+    root = data.path.resolve()
+    references = {path.resolve() for track in data.tracks for path in track.references.values()}
+    folders = [root] if clear(root) else sorted({path.parent for path in references if clear(path.parent)})
+    elsewhere = sorted(path for path in references if not any(path.is_relative_to(f) for f in folders))
+    return [*folders, *elsewhere]

@@ -1,0 +1,210 @@
+"""The growing result of one evaluation: scores what was separated, and keeps what is done at every step.
+
+Scoring has a thread of its own of low priority, so that it overlaps with the separation of the next track. On a
+machine with no core beyond those of the submission that takes time from it, but next to none: 2 to 3 ms of one
+core for each second of audio (benchmarks/scoring.py), of which the submission may compute for 1570 ms on four,
+0.05 %. Hence no wait for a free core. SCHED_IDLE would take less and might cost more: a thread that holds the
+interpreter's lock and is given no core would keep the evaluator from stopping the submission's clock. BSS Eval,
+which takes far longer, waits until the submission has had the machine.
+"""
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from evaluator.isolation import machine
+from evaluator.isolation.output_log import last_lines
+from evaluator.isolation.sandbox import THREAD_VARIABLES, Isolation, Outcome
+from evaluator.running import scoring
+from evaluator.running.dataset import Track
+from evaluator.running.estimates import InvalidOutputError
+from evaluator.running.job import Job, Observer
+from evaluator.runs import results
+from evaluator.runs.results import Result, SetupResult, TrackResult
+from evaluator.runs.run_folder import RESULT_FILE
+
+LOG_LINES = 8
+SCORING_NICENESS = 10
+
+
+class Recorder:
+    """Takes what became of each track, in any order and from any thread; owns the thread that scores.
+
+    `previous` is the JSON of the run that is resumed. `job.out`/result.json holds what is done after every track.
+    """
+
+    def __init__(self, job: Job, observer: Observer, previous: Mapping[str, Any] | None) -> None:
+        self._job = job
+        self._observer = observer
+        self._began = time.monotonic()
+        self._machine, self._versions = machine.describe(), machine.versions()
+        self._scorer = ThreadPoolExecutor(1, "scoring", initializer=_yield_to_others)
+        self._pending: list[Future[None]] = []
+        self._lock = threading.Lock()
+        earlier = previous or {}
+        self._start = earlier.get("start") or datetime.now(UTC).isoformat(timespec="seconds")
+        self._earlier_seconds = float(earlier.get("duration_seconds", 0.0))
+        self._setup = SetupResult(**earlier["setup"]) if earlier.get("setup") else None
+        self._gave_up = False
+        self._provenance = earlier.get("submission", {}).get("provenance")
+        self._isolation = results.isolation_from_json(earlier.get("isolation"))
+        self._tracks = {
+            item["name"]: results.track_from_json(item, job.plan.metrics)
+            for item in earlier.get("tracks", [])
+        }
+
+    def split(self) -> tuple[list[Track], list[Track]]:
+        """The tracks that are done, and those that are left, each in the data set's order."""
+        done: tuple[list[Track], list[Track]] = ([], [])
+        for track in self._job.dataset.tracks:
+            done[track.name not in self._tracks].append(track)
+        return done
+
+    def result(self) -> Result:
+        """The result as it stands."""
+        done = [self._tracks[t.name] for t in self._job.dataset.tracks if t.name in self._tracks]
+        return Result(
+            plan=self._job.plan,
+            start=self._start,
+            duration_seconds=self._earlier_seconds + time.monotonic() - self._began,
+            setup=self._setup,
+            provenance=self._provenance,
+            isolation=self._isolation,
+            machine=self._machine,
+            versions=self._versions,
+            tracks=tuple(done),
+        )
+
+    def save(self) -> Result:
+        """Keep the result as it stands, and return it."""
+        result = self.result()
+        results.write(self._job.out / RESULT_FILE, result.to_json())
+        return result
+
+    def set_up(self, outcome: Outcome, isolation: Isolation | None) -> None:
+        """The submission was imported and constructed, or not; that it was not remains on record."""
+        own = Path(self._job.plan.submission.path) / "my_submission" / "aicrowd_wrapper.py"
+        setup = SetupResult(
+            status=outcome.status,
+            reason=outcome.reason,
+            seconds=round(outcome.seconds, 3),
+            limit_seconds=self._job.plan.limits.setup_seconds,
+            wrapper="submission" if own.exists() else "evaluator",
+        )
+        with self._lock:
+            if not self._gave_up:
+                self._setup = setup
+            self._isolation = isolation
+            self._provenance = outcome.provenance or self._provenance
+
+    def give_up(self, tracks: Sequence[Track], setup: Outcome) -> None:
+        """No track that is left can be separated by a submission that cannot be constructed."""
+        with self._lock:
+            first, self._gave_up = not self._gave_up, True
+        if first:
+            self._observer.setup_failed(setup, last_lines(setup.log, LOG_LINES))
+        for track in tracks:
+            result = self._track_result(track, replace(setup, reason=f"setup: {setup.reason}"))
+            self._later(self._record, track, replace(result, seconds=None, peak_memory_bytes=None), "")
+
+    def separated(self, track: Track, outcome: Outcome) -> None:
+        """A track is done, its estimates collected where it is ok: have them scored, and the result kept."""
+        if outcome.status == "ok":
+            self._later(self._score, track, outcome)
+        else:
+            self._later(self._record, track, self._track_result(track, outcome), outcome.log)
+
+    def estimates(self, track: Track) -> Path:
+        """The folder for the estimates of a track."""
+        return self._job.out / "estimates" / track.folder
+
+    def finish_scoring(self) -> None:
+        """Wait for the tracks that are being scored; raises what went wrong there."""
+        self._scorer.shutdown(wait=True)
+        for future in self._pending:
+            future.result()
+
+    def add_bss_eval(self) -> None:
+        """BSS Eval of the tracks that have none yet, several at once, after the submission has had the machine."""
+        todo = [
+            track
+            for track in self._job.dataset.tracks
+            if self._tracks[track.name].status == "ok"
+            and "bss_eval_sdr" not in self._tracks[track.name].scores
+        ]
+        if not todo:
+            return
+        self._observer.measuring("bss_eval_sdr", len(todo))
+        workers = min(len(todo), os.cpu_count() or 1)
+        with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            futures = [pool.submit(scoring.bss_eval_track, track, self.estimates(track)) for track in todo]
+            for track, future in zip(todo, futures, strict=True):
+                before = self._tracks[track.name]
+                scores = {**before.scores, "bss_eval_sdr": future.result()}
+                self._tracks[track.name] = replace(before, scores=scores)
+                self.save()
+
+    def _later(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do this in the one thread that scores and records."""
+        self._pending.append(self._scorer.submit(work, *arguments))
+
+    def _score(self, track: Track, outcome: Outcome) -> None:
+        metrics = [name for name in self._job.plan.metrics if name in scoring.ENERGY_METRICS]
+        result = self._track_result(track, outcome)
+        try:
+            result = replace(result, scores=scoring.score_track(track, self.estimates(track), metrics))
+        except InvalidOutputError as error:
+            result = replace(result, status="invalid_output", reason=str(error))
+        self._record(track, result, outcome.log)
+        if not self._job.keep_estimates and "bss_eval_sdr" not in self._job.plan.metrics:
+            shutil.rmtree(self.estimates(track), ignore_errors=True)
+
+    def _track_result(self, track: Track, outcome: Outcome) -> TrackResult:
+        return TrackResult(
+            name=track.name,
+            status=outcome.status,
+            reason=outcome.reason,
+            seconds=round(outcome.seconds, 3),
+            limit_seconds=self._job.plan.limits.track_seconds(track.seconds),
+            audio_seconds=track.seconds,
+            peak_memory_bytes=outcome.peak_memory_bytes or None,
+            economies=(outcome.provenance or {}).get("economies", []),
+            scores={},
+        )
+
+    def _record(self, track: Track, result: TrackResult, log: str) -> None:
+        self._tracks[track.name] = result
+        self.save()
+        failed = result.status != "ok"
+        self._observer.finished(track, result, last_lines(log, LOG_LINES) if failed else [])
+
+
+def _yield_to_others() -> None:
+    """Give this thread a low priority, so that scoring does not slow down a submission under its clock."""
+    if sys.platform.startswith("linux"):  # elsewhere priorities belong to processes
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SCORING_NICENESS)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started meanwhile compute with one thread each, since there is one of them for every core."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

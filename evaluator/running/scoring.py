@@ -1,0 +1,132 @@
+"""Estimates on disk and references -> scores of a track; scores of tracks -> totals.
+
+Files are read in blocks side by side, so memory does not grow with length.
+"""
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from math import isfinite
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from evaluator.measures.sdr import SILENCE, Energies, energies, sdr_from, si_sdr_from
+from evaluator.running.dataset import Track
+from evaluator.running.estimates import InvalidOutputError
+
+BLOCK_FRAMES = 1 << 15
+
+Scores = Mapping[str, float | None]  # stem -> dB; None where the measure is not defined
+
+ENERGY_METRICS: Mapping[str, Callable[[Energies], float]] = {
+    "sdr": sdr_from,
+    "si_sdr": si_sdr_from,
+}
+METRICS = (*ENERGY_METRICS, "bss_eval_sdr")
+
+
+def score_track(track: Track, estimates: Path, names: Sequence[str]) -> dict[str, Scores]:
+    """Measures `names` (of ENERGY_METRICS) of the files `estimates`/{stem}.wav, as {name: {stem: dB}}.
+
+    Raises InvalidOutputError for samples that are NaN or infinite and for files that end early.
+    """
+    sums = {
+        stem: _energies(reference, estimates / f"{stem}.wav", track, stem, wide="si_sdr" in names)
+        for stem, reference in track.references.items()
+    }
+    return {name: {stem: ENERGY_METRICS[name](total) for stem, total in sums.items()} for name in names}
+
+
+def _energies(reference: Path, estimate: Path, track: Track, stem: str, wide: bool) -> Energies:
+    total = SILENCE
+    frames = 0
+    for s, s_hat in zip(blocks(reference), blocks(estimate), strict=False):
+        if len(s) != len(s_hat):
+            break
+        total += energies(_as_channels(s, s_hat.shape[1]), s_hat, wide)
+        frames += len(s)
+    if frames != track.frames:
+        raise InvalidOutputError(f"{stem}: unreadable after sample {frames} of {track.frames}")
+    if not isfinite(total.error):
+        raise InvalidOutputError(f"{stem}: NaN or infinite samples")
+    return total
+
+
+def blocks(path: Path) -> Iterator[NDArray[np.float32]]:
+    """Yield (samples, channels) float32 blocks of a file; the buffer is used again for the next block."""
+    with soundfile.SoundFile(path) as file:
+        buffer = np.empty((BLOCK_FRAMES, file.channels), np.float32)
+        while len(block := file.read(out=buffer)):
+            yield block
+
+
+def _as_channels(reference: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """A mono reference stands for the same signal in every channel, as the mixture was given to the model."""
+    if reference.shape[1] == channels:
+        return reference
+    return np.broadcast_to(reference, (len(reference), channels))
+
+
+def bss_eval_track(track: Track, estimates: Path) -> Scores:
+    """BSS Eval v4 SDR: median over 1 s frames, with the package museval; None where it is not defined.
+
+    A stem whose reference or estimate is silent throughout has no such number; the others are evaluated
+    without it. Frames in which any of them is silent do not count, as museval has it.
+    """
+    signals: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    for stem, path in track.references.items():
+        estimate, _ = soundfile.read(estimates / f"{stem}.wav", always_2d=True)
+        reference, _ = soundfile.read(path, always_2d=True)
+        reference = np.broadcast_to(reference, estimate.shape)
+        if reference.any() and estimate.any():
+            signals[stem] = (reference, estimate)
+    scores: dict[str, float | None] = dict.fromkeys(track.references)
+    if not signals:
+        return scores
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # frames without any signal give NaN with a warning
+        framewise = _museval_metrics().bss_eval(
+            np.stack([reference for reference, _ in signals.values()]),
+            np.stack([estimate for _, estimate in signals.values()]),
+            window=track.rate_hz,
+            hop=track.rate_hz,
+            compute_permutation=False,
+            framewise_filters=False,
+            bsseval_sources_version=False,
+        )[0]
+        medians = np.nanmedian(framewise, axis=1)
+    for stem, value in zip(signals, medians, strict=True):
+        scores[stem] = float(value) if isfinite(value) else None
+    return scores
+
+
+@lru_cache(maxsize=1)
+def _museval_metrics() -> ModuleType:
+    """The module museval/metrics.py alone: importing the package asks for ffmpeg, which we have no use for."""
+    package = importlib.util.find_spec("museval")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("museval is not installed; pip install -r requirements.txt")
+    path = Path(package.origin).with_name("metrics.py")
+    spec = importlib.util.spec_from_file_location("museval_metrics", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Plain mean of the values that are there; None where there are none."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None
+
+
+def total(tracks: Sequence[Scores], stems: Sequence[str]) -> dict[str, float | None]:
+    """Means over tracks: per stem, and under "mean" the mean over tracks of each track's mean over stems."""
+    per_stem = {stem: mean([scores[stem] for scores in tracks]) for stem in stems}
+    return {"mean": mean([mean([scores[stem] for stem in stems]) for scores in tracks]), **per_stem}

@@ -1,0 +1,123 @@
+"""Sessions of a submission side by side: each takes track after track, in order, until none is left."""
+
+import shutil
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+
+from evaluator.challenge import CHALLENGES
+from evaluator.isolation.output_log import write_log
+from evaluator.isolation.sandbox import Outcome, Runner, Workplace
+from evaluator.running import estimates
+from evaluator.running.dataset import Track
+from evaluator.running.job import Job, Observer
+from evaluator.running.recorder import Recorder
+from evaluator.running.staging import stage_mixture
+from evaluator.runs import run_folder
+
+LOOK_SECONDS = 1.0  # some systems deliver a Ctrl-C only between two waits
+
+
+class Queue:
+    """Tracks that are left, for whoever is free."""
+
+    def __init__(self, tracks: Iterable[Track]) -> None:
+        self._tracks = deque(tracks)
+
+    def take(self) -> Track | None:
+        """The next one; None where none is left."""
+        try:
+            return self._tracks.popleft()
+        except IndexError:
+            return None
+
+    def take_all(self) -> list[Track]:
+        """All that are left."""
+        return list(iter(self.take, None))
+
+
+class Lane:
+    """One session of the submission, started again after a track that failed; owns its runner."""
+
+    def __init__(
+        self, job: Job, workplace: Workplace, queue: Queue, recorder: Recorder, observer: Observer
+    ) -> None:
+        self._job = job
+        self._workplace = workplace
+        self._queue = queue
+        self._recorder = recorder
+        self._observer = observer
+        self._runner: Runner = job.make_runner(workplace)
+
+    def run(self) -> None:
+        """Separate tracks until none is left, or the submission cannot be constructed."""
+        running = False
+        try:
+            while (track := self._queue.take()) is not None:
+                if not running:
+                    setup = self._set_up()
+                    if setup.status != "ok":
+                        self._recorder.give_up([track, *self._queue.take_all()], setup)
+                        return
+                running = self._separate(track).status == "ok"
+                if not running:
+                    self._runner.close()
+        finally:
+            self._runner.close()
+
+    def cancel(self) -> None:
+        """From another thread: end what is going on and take no other track; `run` then raises Cancelled."""
+        self._queue.take_all()
+        self._runner.cancel()
+
+    def _set_up(self) -> Outcome:
+        self._observer.setting_up()
+        outcome = self._runner.start()
+        write_log(run_folder.setup_log(self._job.out, self._workplace.number), outcome.log)
+        self._recorder.set_up(outcome, self._runner.isolation)
+        return outcome
+
+    def _separate(self, track: Track) -> Outcome:
+        """One track under its clock; the estimates are scored while the next one is separated."""
+        challenge = CHALLENGES[self._job.plan.track]
+        predictions = self._workplace.predictions
+        staged = stage_mixture(track, challenge, self._workplace.mixtures)
+        limit = self._job.plan.limits.track_seconds(track.seconds)
+        self._observer.separating(track, limit)
+        outcome = self._runner.separate(track.folder, limit)
+        self._observer.separated(track)
+        write_log(run_folder.track_log(self._job.out, track.folder), outcome.log)
+        if outcome.status == "ok":
+            try:
+                estimates.collect(predictions, track, challenge, self._recorder.estimates(track))
+            except estimates.InvalidOutputError as error:
+                outcome = replace(outcome, status="invalid_output", reason=str(error))
+        shutil.rmtree(staged, ignore_errors=True)
+        _empty(predictions)
+        self._recorder.separated(track, outcome)
+        return outcome
+
+
+def run_all(lanes: Sequence[Lane]) -> None:
+    """Run lanes to their end; whatever ends one of them, or this call, ends them all and is raised."""
+    with ThreadPoolExecutor(len(lanes), "lane") as pool:
+        try:
+            pending = {pool.submit(lane.run) for lane in lanes}
+            while pending:
+                done, pending = wait(pending, LOOK_SECONDS, FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+        finally:
+            for lane in lanes:
+                lane.cancel()
+
+
+def _empty(folder: Path) -> None:
+    """Remove everything in a folder that the submission may write to, following no link."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)

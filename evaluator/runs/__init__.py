@@ -1,0 +1,1 @@
+"""What is kept of evaluations and compared: results, leaderboard, baselines."""

@@ -1,0 +1,1 @@
+"""Ensembles by mathematics: members' estimates, Gram matrices, weights, ablation."""

@@ -1,0 +1,1 @@
+"""An ensemble as data (preset), what it runs (passes, units), and the engine that runs it."""

@@ -1,0 +1,91 @@
+"""What models cost on this machine: measured on a few chunks, then foretold for any pass."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from my_submission.ensemble.passes import Pass
+from my_submission.models import ChunkModel
+from my_submission.runtime.inference import ModelPool, count_chunks, estimate_track
+from my_submission.runtime.schedule import Schedule
+from my_submission.signal.augment import Augmentation
+from my_submission.signal.chunking import Geometry, reader
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], float]
+
+MEASURED_SECONDS = 0.5
+"""Quick networks are run again until so much time has passed, and no more often than MOST_ROUNDS."""
+MOST_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds that a chunk of each checkpoint takes when as many run side by side as the schedule allows.
+
+    at_a_time: checkpoint -> how many that are.
+    """
+
+    chunk_seconds: Mapping[str, float]
+    geometries: Mapping[str, Geometry]
+    at_a_time: Mapping[str, int]
+    schedule: Schedule
+
+    def seconds(self, passes: Iterable[Pass], samples: int) -> float:
+        """What passes over a track of `samples` take, one after the other."""
+        return sum(self.pass_seconds(one, samples) for one in passes)
+
+    def pass_seconds(self, one: Pass, samples: int) -> float:
+        """A round of chunks that is not full is taken to last as long as a full one."""
+        full = self.at_a_time[one.checkpoint]
+        rounds = math.ceil(self._chunks(one, samples) / full)
+        return rounds * full * self.chunk_seconds[one.checkpoint]
+
+    def share_of_chunk(self, one: Pass, samples: int) -> float:
+        """What each of a pass' chunks has of `pass_seconds`."""
+        return self.pass_seconds(one, samples) / self._chunks(one, samples)
+
+    def _chunks(self, one: Pass, samples: int) -> int:
+        return count_chunks(self.geometries[one.checkpoint], samples, one.augmentation, one.overlap)
+
+
+def measure_costs(models: ModelPool, schedule: Schedule, clock: Clock = time.monotonic) -> Costs:
+    """Run one network of each kind on noise: a round of chunks to warm up, then some that are timed."""
+    by_kind: dict[str, float] = {}
+    for name, kind in models.kinds.items():
+        if kind not in by_kind:
+            by_kind[kind] = _chunk_seconds(models.get(name), schedule, clock)
+            log.info("%s: %.3f s a chunk on this machine", name, by_kind[kind])
+    return Costs(
+        {name: by_kind[kind] for name, kind in models.kinds.items()},
+        {name: models.get(name).geometry for name in models.kinds},
+        {name: _at_a_time(models.get(name), schedule) for name in models.kinds},
+        schedule,
+    )
+
+
+def _at_a_time(model: ChunkModel, schedule: Schedule) -> int:
+    own = schedule.for_model(model, model.geometry.read_samples)
+    return own.batch_size * own.workers
+
+
+def _chunk_seconds(model: ChunkModel, schedule: Schedule, clock: Clock) -> float:
+    chunks = _at_a_time(model, schedule)
+    samples = chunks * model.geometry.chunk_samples
+    noise = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0))
+
+    def run_round() -> None:
+        for _ in estimate_track(model, reader(noise), samples, Augmentation(), 0.0, schedule):
+            pass
+
+    run_round()
+    began, rounds = clock(), 0
+    while rounds == 0 or (rounds < MOST_ROUNDS and clock() - began < MEASURED_SECONDS):
+        run_round()
+        rounds += 1
+    return (clock() - began) / rounds / chunks

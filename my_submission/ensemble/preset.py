@@ -1,0 +1,234 @@
+"""An ensemble as data: frozen records, which `preset_reader` makes of a YAML file.
+
+A preset is a list of steps. A step runs its members on one signal and makes the stems it names, each the weighted
+mean of the members' estimates; what it makes, and its residual, later steps may take as their input.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from my_submission.signal.augment import Polarity
+from my_submission.weights import Bag, Checkpoint, Manifest
+
+MIXTURE = "mixture"
+STEP_INPUT = "input"
+"""In a member's `sources`, the signal that the step runs on."""
+
+INSTRUMENTS = {
+    "music": ("bass", "drums", "other", "vocals"),
+    "cinematic": ("dialog", "effect", "music"),
+}
+"""The stems of each track of the challenge, in the organisers' order."""
+
+
+class PresetError(ValueError):
+    """A preset is wrong: the message names file, key, what was found and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model in a step.
+
+    model: a checkpoint's or bag's name in the manifest.
+    sources: stem -> how it is read off the model: {source or "input": +1 or −1}, summed.
+    weights: stem -> weight above zero in the step's mean.
+    """
+
+    model: str
+    sources: Mapping[str, Mapping[str, int]]
+    weights: Mapping[str, float]
+    polarity: Polarity
+    overlap: float
+    shifts: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a cascade.
+
+    stems: the signals it makes, each the weighted mean of its members' estimates.
+    consistency: then add to every stem an equal share of what they leave of the input.
+    residual: the name of the signal input − stems, or None.
+    loudness_lufs: bring the input to this loudness for the models and undo the gain after, or None.
+    """
+
+    name: str
+    input: str
+    stems: tuple[str, ...]
+    members: tuple[Member, ...]
+    consistency: bool
+    residual: str | None
+    loudness_lufs: float | None
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return self.stems if self.residual is None else (*self.stems, self.residual)
+
+
+@dataclass(frozen=True)
+class Economy:
+    """A way of making a step cheaper and a little worse, which its preset's author chose.
+
+    model: whose members it is about; None: all. drop: leave them out. polarity: which of both they keep.
+    overlap, shifts: no more than so much.
+    """
+
+    step: str
+    model: str | None = None
+    drop: bool = False
+    polarity: Polarity | None = None
+    overlap: float | None = None
+    shifts: int | None = None
+
+    def __str__(self) -> str:
+        if self.drop:
+            return f"{self.step}: without {self.model}"
+        changes = {"polarity": self.polarity, "overlap": self.overlap, "shifts": self.shifts}
+        said = ", ".join(f"{name} {value}" for name, value in changes.items() if value is not None)
+        return f"{self.step}: {self.model or 'all members'} with {said}"
+
+    def applied_to(self, step: Step) -> Step:
+        """The cheaper step, or an equal one where there is nothing to save.
+
+        A member that is left out stays in its place without weights, so that the others' random delays are the same.
+        """
+        if step.name != self.step:
+            return step
+        members = (
+            self._cheaper(member) if self.model in (None, member.model) else member for member in step.members
+        )
+        return replace(step, members=tuple(members))
+
+    def _cheaper(self, member: Member) -> Member:
+        if self.drop:
+            return replace(member, weights={})
+        return replace(
+            member,
+            polarity=self.polarity if self.polarity and member.polarity is Polarity.BOTH else member.polarity,
+            overlap=member.overlap if self.overlap is None else min(self.overlap, member.overlap),
+            shifts=member.shifts if self.shifts is None else min(self.shifts, member.shifts),
+        )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named ensemble for one track of the challenge.
+
+    economies: to be taken from the first on, each on top of those before it, where time is short.
+    instruments: the stems it gives, in the organisers' order: the track's, or those that `for_stems` chose.
+    """
+
+    name: str
+    track: str
+    description: str
+    steps: tuple[Step, ...]
+    manifest: Manifest
+    instruments: tuple[str, ...]
+    economies: tuple[Economy, ...] = ()
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """Names of the checkpoints whose output something uses, in order of first use."""
+        experts = (
+            expert
+            for step in self.steps
+            for member in step.members
+            for expert, _ in needed_experts(member, self.manifest)
+        )
+        return tuple(dict.fromkeys(experts))
+
+    @property
+    def mixture_consistent(self) -> bool:
+        """Whether the stems add up to the mixture by construction."""
+        parts = {MIXTURE}
+        for step in self.steps:
+            if step.input in parts and (step.consistency or step.residual):
+                parts = parts - {step.input} | set(step.makes)
+        return parts == set(self.instruments)
+
+    @property
+    def sharing_stems(self) -> int:
+        """How many stems share what no model sees, since they add up to the mixture; 0 where they do not."""
+        return len(self.instruments) if self.mixture_consistent else 0
+
+    def override(self, overlap: float | None, shifts: int | None) -> "Preset":
+        """The preset with another overlap or number of shifts in every member."""
+        changes: dict[str, Any] = {}
+        if overlap is not None:
+            changes["overlap"] = check_overlap("overlap", overlap)
+        if shifts is not None:
+            changes["shifts"] = check_shifts("shifts", shifts)
+        steps = tuple(
+            replace(step, members=tuple(replace(member, **changes) for member in step.members))
+            for step in self.steps
+        )
+        return replace(self, steps=steps)
+
+    def for_stems(self, stems: Collection[str]) -> "Preset":
+        """The preset without the steps that none of these stems needs."""
+        instruments = tuple(stem for stem in self.instruments if stem in stems)
+        needed = set(instruments)
+        steps: list[Step] = []
+        for step in reversed(self.steps):
+            if needed & set(step.makes):
+                needed.add(step.input)
+                steps.insert(0, step)
+        names = {step.name for step in steps}
+        economies = tuple(economy for economy in self.economies if economy.step in names)
+        return replace(self, steps=tuple(steps), instruments=instruments, economies=economies)
+
+    def economised(self, count: int) -> "Preset":
+        """The preset with the first `count` of its economies taken."""
+        steps = self.steps
+        for economy in self.economies[:count]:
+            steps = tuple(economy.applied_to(step) for step in steps)
+        return replace(self, steps=steps, economies=self.economies[count:])
+
+
+def needed_experts(member: Member, manifest: Manifest) -> list[tuple[str, Mapping[str, float]]]:
+    """(checkpoint name, {source: share}) of what a member runs, for the sources it uses only.
+
+    The shares of a source add up to one over a bag's experts; a single checkpoint has shares of one.
+    """
+    used = {source for stem in member.weights for source in member.sources[stem]} - {STEP_INPUT}
+    bag = as_bag(member.model, manifest)
+    totals = {source: sum(weights.get(source, 0.0) for _, weights in bag.members) for source in used}
+    experts: list[tuple[str, Mapping[str, float]]] = []
+    for name, weights in bag.members:
+        shares = {source: weights[source] / totals[source] for source in used if weights.get(source)}
+        if shares:
+            experts.append((name, shares))
+    return experts
+
+
+def as_bag(model: str, manifest: Manifest) -> Bag:
+    """A bag by its name, or a checkpoint as the bag of itself."""
+    if model in manifest.bags:
+        return manifest.bags[model]
+    return Bag(model, ((model, dict.fromkeys(manifest.checkpoints[model].sources, 1.0)),))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a YAML file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_overlap(place: str, value: Any) -> float:
+    """An overlap, or PresetError naming the place it stands in."""
+    if not is_number(value) or not 0 <= value <= 0.99:
+        raise PresetError(f"{place}: expected a fraction from 0 to 0.99, found {value!r}")
+    return float(value)
+
+
+def check_shifts(place: str, value: Any) -> int:
+    """A number of shifts, or PresetError naming the place it stands in."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
+        raise PresetError(f"{place}: expected a whole number from 0 to 100, found {value!r}")
+    return value
+
+
+def checkpoint_rows(preset: Preset) -> list[Checkpoint]:
+    """The manifest rows of `preset.checkpoints`."""
+    return [preset.manifest.checkpoints[name] for name in preset.checkpoints]

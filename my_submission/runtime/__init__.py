@@ -1,0 +1,1 @@
+"""Where and how networks compute: devices, precision, memory, schedules, chunks through one model."""
