@@ -38,11 +38,10 @@ CODE, MIXTURES, SHARED, PRESET = "/sdx/code", "/sdx/mixtures", "/sdx/shared", "/
 WRAPPER = f"{CODE}/{OWN_WRAPPER.name}"
 CODE_FILES = (
     "__init__.py",
-    "worker.py",
     *("containers/__init__.py", "containers/init.py"),
     *(
         f"isolation/{name}.py"
-        for name in ("__init__", "cgroup", "keeper", "launch", "namespaces", "process_tree")
+        for name in ("__init__", "cgroup", "keeper", "launch", "namespaces", "process_tree", "worker")
     ),
 )
 SCRATCH = "/tmp"

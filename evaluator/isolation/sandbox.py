@@ -40,7 +40,7 @@ __all__ = [
 
 Status = Literal["ok", "timeout", "out_of_memory", "crashed", "invalid_output"]
 
-WORKER = REPOSITORY / "evaluator" / "worker.py"
+WORKER = Path(__file__).with_name("worker.py")
 OWN_WRAPPER = REPOSITORY / "my_submission" / "aicrowd_wrapper.py"
 
 CLOSE_GRACE_SECONDS = 1.0  # the same where nothing is being computed, or nobody waits for it any more

@@ -209,7 +209,7 @@ def describe(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
                 "input": step.input,
                 "stems": list(step.stems),
                 "residual": step.residual,
-                "consistency": step.consistency,
+                "residual_shares": dict(step.residual_shares),
                 "blend": blend_of(step),
                 "members": [
                     {

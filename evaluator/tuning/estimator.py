@@ -45,7 +45,7 @@ class StepInfo:
     input: str
     stems: tuple[str, ...]
     residual: str | None
-    consistency: bool
+    residual_shares: dict[str, float]
     blend: dict[str, dict[str, float]]
     members: tuple[MemberInfo, ...]
 
@@ -170,7 +170,7 @@ class Estimator:
                 input=step["input"],
                 stems=tuple(step["stems"]),
                 residual=step["residual"],
-                consistency=step["consistency"],
+                residual_shares=step["residual_shares"],
                 blend=step["blend"],
                 members=tuple(
                     MemberInfo(member["model"], member["weights"], tuple(member["offers"]))

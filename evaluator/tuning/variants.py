@@ -58,9 +58,9 @@ def _all(document: Document, info: PresetInfo) -> Iterator[Variant]:
                 )
     yield from _without_augmentations(document, info)
     for index, step in enumerate(info.steps):
-        if step.consistency:
-            changed = _changed_step(document, index, lambda node: node.pop("consistency"))
-            yield Variant("without a part", f"{step.name}: without consistency", changed)
+        for key in {"consistency", "residual_shares"} & set(document["steps"][index]):
+            changed = _changed_step(document, index, lambda node, key=key: node.pop(key))  # type: ignore[misc]
+            yield Variant("without a part", f"{step.name}: without {key.replace('_', ' ')}", changed)
         if "loudness_lufs" in document["steps"][index]:
             changed = _changed_step(document, index, lambda node: node.pop("loudness_lufs"))
             yield Variant("without a part", f"{step.name}: without loudness", changed)
@@ -174,7 +174,7 @@ def _alone(document: Document, info: PresetInfo) -> Iterator[Variant]:
         if member.model in done or not set(info.instruments) <= set(member.offers):
             continue
         done.add(member.model)
-        if set(info.steps[index].stems) == set(info.instruments) and not info.steps[index].consistency:
+        if set(info.steps[index].stems) == set(info.instruments) and not info.steps[index].residual_shares:
             continue  # the same as this member only
         step = document["steps"][index]
         own = dict(step["members"][place])

@@ -109,9 +109,11 @@ def finish_step(step: Step, sums: Stems, signal: Tensor) -> Stems:
 def complete_step(step: Step, stems: Stems, signal: Tensor) -> Stems:
     """What a step makes of its input and of its members' weighted means."""
     residual = signal - sum(stems.values())
-    if step.consistency:
-        return {stem: estimate + residual / len(stems) for stem, estimate in stems.items()}
-    return stems if step.residual is None else {**stems, step.residual: residual}
+    shares = step.residual_shares
+    stems = {stem: one + shares[stem] * residual if stem in shares else one for stem, one in stems.items()}
+    if step.residual is None:
+        return stems
+    return {**stems, step.residual: (1 - sum(shares.values())) * residual if shares else residual}
 
 
 def total_weight(step: Step, stem: str) -> float:

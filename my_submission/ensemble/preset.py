@@ -49,7 +49,8 @@ class Step:
     """One stage of a cascade.
 
     stems: the signals it makes, each the weighted mean of its members' estimates.
-    consistency: then add to every stem an equal share of what they leave of the input.
+    residual_shares: stem -> share of what all stems leave of the input, which is then added to it. Where the shares
+        add up to one, the stems add up to the input.
     residual: the name of the signal input − stems, or None.
     loudness_lufs: bring the input to this loudness for the models and undo the gain after, or None.
     """
@@ -58,9 +59,14 @@ class Step:
     input: str
     stems: tuple[str, ...]
     members: tuple[Member, ...]
-    consistency: bool
+    residual_shares: Mapping[str, float]
     residual: str | None
     loudness_lufs: float | None
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the stems add up to the input."""
+        return math.isclose(sum(self.residual_shares.values()), 1.0)
 
     @property
     def makes(self) -> tuple[str, ...]:
@@ -144,7 +150,7 @@ class Preset:
         """Whether the stems add up to the mixture by construction."""
         parts = {MIXTURE}
         for step in self.steps:
-            if step.input in parts and (step.consistency or step.residual):
+            if step.input in parts and (step.consistent or step.residual):
                 parts = parts - {step.input} | set(step.makes)
         return parts == set(self.instruments)
 

@@ -1,8 +1,10 @@
 """A preset's YAML file -> `preset.Preset`, checked in full before any model is loaded."""
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -134,7 +136,7 @@ _RUN_KEYS = {"polarity", "overlap", "shifts"}
 
 
 def _read_step(node: _Node, earlier: list[Step], manifest: Manifest) -> Step:
-    optional = {"consistency", "residual", "loudness_lufs", *_RUN_KEYS}
+    optional = {"consistency", "residual_shares", "residual", "loudness_lufs", *_RUN_KEYS}
     node.check_keys(required={"name", "input", "stems", "members"}, optional=optional)
     name = node.text("name") or node.fail("name", "expected a name, found none")
     if name in [step.name for step in earlier]:
@@ -144,14 +146,10 @@ def _read_step(node: _Node, earlier: list[Step], manifest: Manifest) -> Step:
     if source not in signals:
         node.fail("input", f"found {source!r}, which no earlier step makes; {_allowed(str(source), signals)}")
     stems = _names(node, "stems")
-    consistency = node.value.get("consistency", False)
-    if not isinstance(consistency, bool):
-        node.fail("consistency", f"expected true or false, found {consistency!r}")
+    shares = _read_shares(node, stems)
     residual = node.text("residual")
-    if residual and consistency:
-        node.fail(
-            "residual", "with consistency the stems leave nothing of the input; drop one of the two keys"
-        )
+    if residual and math.isclose(sum(shares.values()), 1.0):
+        node.fail("residual", "the stems leave nothing of the input, since their shares of it add up to one")
     made = [*stems, residual] if residual else list(stems)
     for signal in made:
         if signal in signals or signal == STEP_INPUT or made.count(signal) > 1:
@@ -163,7 +161,39 @@ def _read_step(node: _Node, earlier: list[Step], manifest: Manifest) -> Step:
     loudness = node.value.get("loudness_lufs")
     if loudness is not None and (not is_number(loudness) or not -70 <= loudness <= 0):
         node.fail("loudness_lufs", f"expected a loudness from -70 to 0 LUFS, found {loudness!r}")
-    return Step(name, str(source), stems, members, consistency, residual, loudness)
+    return Step(name, str(source), stems, members, shares, residual, loudness)
+
+
+def _read_shares(node: _Node, stems: tuple[str, ...]) -> dict[str, float]:
+    """stem -> share of what the stems leave of the input; `consistency: true` is the same share for all."""
+    consistency = node.value.get("consistency", False)
+    if not isinstance(consistency, bool):
+        node.fail("consistency", f"expected true or false, found {consistency!r}")
+    if consistency and "residual_shares" in node.value:
+        node.fail("residual_shares", "consistency: true is an equal share for all; drop one of the two keys")
+    shares = node.value.get(
+        "residual_shares", dict.fromkeys(stems, Fraction(1, len(stems))) if consistency else {}
+    )
+    if not isinstance(shares, dict):
+        node.fail("residual_shares", f"expected a mapping of stems to shares, found {shares!r}")
+    for stem in shares:
+        if stem not in stems:
+            node.fail("residual_shares", f"found {stem!r}; {_allowed(str(stem), stems)}")
+    read = {stem: _read_share(node, stem, share) for stem, share in shares.items()}
+    return {stem: share for stem, share in read.items() if share}
+
+
+def _read_share(node: _Node, stem: str, value: Any) -> float:
+    """A number, or a fraction as text: 1/3."""
+    try:
+        share = float(Fraction(value)) if is_number(value) or isinstance(value, str | Fraction) else math.nan
+    except (ValueError, ArithmeticError):
+        share = math.nan
+    if not 0 <= share <= 1:
+        node.fail(
+            f"residual_shares.{stem}", f"expected a share from 0 to 1, such as 0.5 or 1/3, found {value!r}"
+        )
+    return share
 
 
 def _names(node: _Node, key: str) -> tuple[str, ...]:

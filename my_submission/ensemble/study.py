@@ -111,4 +111,4 @@ def _only_member(step: Step, place: int) -> Step:
         other if i == place else replace(other, weights={}) for i, other in enumerate(step.members)
     )
     stems = tuple(stem for stem in step.stems if stem in member.weights)
-    return replace(step, stems=stems, members=members, consistency=False, residual=None)
+    return replace(step, stems=stems, members=members, residual_shares={}, residual=None)

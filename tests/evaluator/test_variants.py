@@ -26,7 +26,7 @@ def info_of(preset: Preset) -> PresetInfo:
         blend = blend_of(step)
         steps.append(
             StepInfo(
-                step.name, step.input, step.stems, step.residual, step.consistency, blend, tuple(members)
+                step.name, step.input, step.stems, step.residual, step.residual_shares, blend, tuple(members)
             )
         )
     return PresetInfo(preset.track, preset.instruments, "cpu", "float32", tuple(steps))
@@ -97,7 +97,7 @@ def test_a_model_alone_makes_all_stems_with_the_settings_it_had(tmp_path: Path) 
     assert step.stems == ("bass", "drums", "other", "vocals")
     assert (member.model, member.polarity, member.overlap, member.shifts) == ("htdemucs_6s", "both", 0.6, 1)
     assert member.sources["other"] == {"other": 1, "guitar": 1, "piano": 1}
-    assert not step.consistency
+    assert not step.residual_shares
 
 
 def test_of_two_members_one_left_out_is_the_other_alone() -> None:
@@ -106,7 +106,7 @@ def test_of_two_members_one_left_out_is_the_other_alone() -> None:
     info = info_of(load_preset("cdx-dnr"))
     (step,) = info.steps
     two = StepInfo(
-        step.name, step.input, step.stems, step.residual, step.consistency, step.blend, step.members[:2]
+        step.name, step.input, step.stems, step.residual, step.residual_shares, step.blend, step.members[:2]
     )
     names = [
         v.name

@@ -42,7 +42,7 @@ def test_mdx_c_is_the_published_ensemble() -> None:
         ("hdemucs_mmi", {"bass": 8, "drums": 9, "other": 10}, Polarity.BOTH, 0.6, 1),
     ]
     assert instruments.members[2].sources["other"] == {"other": 1, "guitar": 1, "piano": 1}
-    assert (instruments.input, instruments.consistency) == ("instrumental", True)
+    assert (instruments.input, instruments.consistent) == ("instrumental", True)
 
 
 def test_mdx_c_needs_nine_files_and_each_expert_only_where_it_is_used() -> None:
@@ -79,7 +79,7 @@ def test_cdx_b_is_the_published_ensemble() -> None:
     assert {m.polarity for m in dialog.members} == {Polarity.PLAIN}
     assert {m.overlap for m in dialog.members} == {0.6}
     assert background.stems == ("effect", "music")
-    assert background.consistency
+    assert background.consistent
 
 
 def test_every_preset_of_the_submission_loads() -> None:
@@ -176,7 +176,7 @@ MEMBER = ("steps", 0, "members", 0)
         (changed(*FIRST, "stems", value="dialog"), "stems: expected a list of names, found 'dialog'"),
         (changed(*FIRST, "residual", value="dialog"), "makes 'dialog', which is already taken"),
         (changed(*FIRST, "residual", value="mixture"), "makes 'mixture', which is already taken"),
-        (changed(*FIRST, "consistency", value=True), "drop one of the two keys"),
+        (changed(*FIRST, "consistency", value=True), "shares of it add up to one"),
         (changed(*FIRST, "consistency", value="yes"), "consistency: expected true or false, found 'yes'"),
         (changed(*FIRST, "loudness_lufs", value=27), "loudness_lufs: expected a loudness from -70 to 0"),
         (changed(*MEMBER, "model", value="htdemux"), r"members\[0\].model: found 'htdemux'.*mean 'htdemucs'"),
