@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from docker.errors import DockerException
 
-import run_eval
+from evaluator.commands import evaluate
 from evaluator.containers import image
 from evaluator.containers.bridge import ContainerSpec, host_options, pass_on
 from evaluator.containers.engine import EngineError, connect
@@ -158,7 +158,7 @@ def test_without_an_engine_there_is_one_sentence(
     submission = write_submission(tmp_path, "perfect")
     data = audio.write_music(tmp_path / "data")
     arguments = ["--submission", str(submission), "--data", str(data), "--runner", "docker"]
-    assert run_eval.main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert evaluate.main([*arguments, "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"no container engine answers at unix://{tmp_path}/socket" in line
 

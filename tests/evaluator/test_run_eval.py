@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import run_eval
+from evaluator.commands import evaluate
 from evaluator.isolation.sandbox import REPOSITORY
 from evaluator.running.preparation import WITHOUT_VARIABLE
 from tests.evaluator import audio, processes
@@ -106,7 +106,7 @@ def test_wrong_usage(
     tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        code = run_eval.main([*command(tmp_path, "perfect")[2:], *options])
+        code = evaluate.main([*command(tmp_path, "perfect")[2:], *options])
     except SystemExit as exit_of_argparse:
         code = int(str(exit_of_argparse.code))
     assert code == 2
