@@ -1,7 +1,7 @@
 """Runs a submission in a container of its image: the same contract as sandbox.ProcessRunner.
 
 What the two have in common is in sandbox.SessionRunner; the process that looks after the container is
-containers/bridge.py, and process 1 inside it containers/init.py.
+containers/relay.py, and process 1 inside it containers/first_process.py.
 """
 
 import json
@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evaluator.containers.bridge import ContainerSpec
 from evaluator.containers.engine import EngineError, connect
 from evaluator.containers.image import context_of, ensure_image
+from evaluator.containers.relay import ContainerSpec
 from evaluator.isolation import machine
 from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.sandbox import (
@@ -38,10 +38,10 @@ CODE, MIXTURES, SHARED, PRESET = "/sdx/code", "/sdx/mixtures", "/sdx/shared", "/
 WRAPPER = f"{CODE}/{OWN_WRAPPER.name}"
 CODE_FILES = (
     "__init__.py",
-    *("containers/__init__.py", "containers/init.py"),
+    *("containers/__init__.py", "containers/first_process.py"),
     *(
         f"isolation/{name}.py"
-        for name in ("__init__", "cgroup", "keeper", "launch", "namespaces", "process_tree", "worker")
+        for name in ("__init__", "cgroup", "supervisor", "launch", "namespaces", "process_tree", "worker")
     ),
 )
 SCRATCH = "/tmp"
@@ -97,7 +97,7 @@ class ContainerRunner(SessionRunner):
             mounts.append((str(preset.mounted), PRESET, True))
         container = ContainerSpec(
             image=image,
-            command=["python", "-m", "evaluator.containers.init"],
+            command=["python", "-m", "evaluator.containers.first_process"],
             folder=CODE,
             mounts=mounts,
             memory_bytes=effective_memory_bytes(limits),
@@ -130,8 +130,8 @@ class ContainerRunner(SessionRunner):
             without=[],
         )
         described = json.dumps(asdict(container))
-        bridge = (sys.executable, "-m", "evaluator.containers.bridge", described)
-        super().__init__(Launcher("docker", bridge, START_SECONDS), spec, limits)
+        relay = (sys.executable, "-m", "evaluator.containers.relay", described)
+        super().__init__(Launcher("docker", relay, START_SECONDS), spec, limits)
 
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
         """As in SessionRunner; the mixture must be readable for the user inside."""

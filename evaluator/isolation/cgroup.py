@@ -1,7 +1,7 @@
 """A control group that caps memory and number of processes of one worker and all its descendants.
 
 Version 2 is used where the memory controller can be had there, version 1 otherwise. No capability is assumed:
-`create` tries, and gives None where the system refuses. Standard library only (used by the keeper).
+`create` tries, and gives None where the system refuses. Standard library only (used by the supervisor).
 """
 
 import contextlib
@@ -133,7 +133,7 @@ def _create_v1(
 
 
 def _make(parent: Path) -> Path:
-    """A folder named after this process; those that killed keepers left behind are removed first."""
+    """A folder named after this process; those that killed supervisors left behind are removed first."""
     for stale in parent.glob(f"{PREFIX}*"):
         if not Path("/proc", stale.name.removeprefix(PREFIX)).exists():
             with contextlib.suppress(OSError):

@@ -1,10 +1,10 @@
 """Start a worker so that it and everything it starts can be ended: three ways, by what the system offers.
 
 `NamespacedWorker` (Linux, namespaces): the worker's init process takes every descendant along when it dies.
-`SubreaperWorker` (Linux without): descendants that lose their parent become children of the keeper.
+`SubreaperWorker` (Linux without): descendants that lose their parent become children of the supervisor.
 `PortableWorker` (elsewhere): the process group, and the descendants seen so far.
 
-Used by the keeper only, which has one thread when it launches. Standard library only.
+Used by the supervisor only, which has one thread when it launches. Standard library only.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ EVERY_OTHER = -1  # to kill(2): all processes of this namespace but the first
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What to run and what to withhold from it; travels from the evaluator to its keeper as JSON."""
+    """What to run and what to withhold from it; travels from the evaluator to its supervisor as JSON."""
 
     command: Sequence[str]
     environment: dict[str, str]
@@ -99,7 +99,7 @@ def _exit_after(error: BaseException | None = None) -> None:
 class NamespacedWorker:
     """A worker below an init process of its own: no descendant can outlive that.
 
-    The process that enters the namespaces forks init and goes away, so that init falls to the keeper, which
+    The process that enters the namespaces forks init and goes away, so that init falls to the supervisor, which
     itself stays outside (it could start no thread otherwise).
     """
 
@@ -122,7 +122,7 @@ class NamespacedWorker:
                 init = os.fork()
                 if init != 0:
                     os.write(report_end, f"{init}".encode())
-                elif os.read(go_read, 1):  # nothing comes where the keeper has died meanwhile
+                elif os.read(go_read, 1):  # nothing comes where the supervisor has died meanwhile
                     self._run_init(spec, facilities.network, read_end, report_end, join_files)
             except BaseException as error:
                 os.write(report_end, f"{type(error).__name__}: {error}".encode())
@@ -194,7 +194,7 @@ class NamespacedWorker:
 
 
 class SubreaperWorker:
-    """A worker whose orphaned descendants fall to the keeper, wherever they moved their session."""
+    """A worker whose orphaned descendants fall to the supervisor, wherever they moved their session."""
 
     def __init__(
         self, spec: WorkerSpec, facilities: namespaces.Facilities, join_files: Sequence[int]

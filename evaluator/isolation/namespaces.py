@@ -1,6 +1,6 @@
 """Linux namespaces by system call: no network, processes that cannot be missed, folders out of sight.
 
-Only the keeper uses this module. Everything runs between fork and exec, so it imports the standard library only.
+Only the supervisor uses this module. Everything runs between fork and exec, so it imports the standard library only.
 """
 
 import ctypes

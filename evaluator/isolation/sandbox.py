@@ -185,11 +185,11 @@ class SessionRunner:
         return Outcome("ok", None, seconds, peak, log, event.get("provenance"))
 
 
-KEEPER = Launcher("process", (sys.executable, "-m", "evaluator.isolation.keeper"), ANSWER_SECONDS)
+SUPERVISOR = Launcher("process", (sys.executable, "-m", "evaluator.isolation.supervisor"), ANSWER_SECONDS)
 
 
 class ProcessRunner(SessionRunner):
-    """The submission in a process tree of its own, looked after by a keeper process (see keeper.py).
+    """The submission in a process tree of its own, looked after by a supervisor process (see supervisor.py).
 
     `hidden` are files and folders the submission must not find; `protected` may be read but not written.
     """
@@ -223,7 +223,7 @@ class ProcessRunner(SessionRunner):
             writable=[str(workplace.predictions), str(workplace.scratch)],
             without=list(without),
         )
-        super().__init__(KEEPER, spec, limits)
+        super().__init__(SUPERVISOR, spec, limits)
 
 
 def _verdict(

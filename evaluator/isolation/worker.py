@@ -146,7 +146,7 @@ def _reset_peak() -> None:
     try:
         Path("/proc/self/clear_refs").write_text(PEAK_RESET)
     except OSError:
-        return  # no such file on this system; the keeper's samples remain
+        return  # no such file on this system; the supervisor's samples remain
 
 
 def _peak_bytes() -> int:

@@ -10,7 +10,7 @@ from evaluator.isolation.sandbox import Workplace
 from evaluator.running import sessions
 from evaluator.running.job import Job, Observer
 from evaluator.running.recorder import Recorder
-from evaluator.running.sessions import Lane, Queue
+from evaluator.running.sessions import SessionLoop, TrackQueue
 from evaluator.runs import results, run_folder
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
@@ -33,9 +33,9 @@ def evaluate(job: Job, observer: Observer, resume: bool) -> Result:
     if left:
         run_folder.remove_report(job.out)
         with _workplaces(job.out, min(job.plan.jobs, len(left))) as workplaces:
-            queue = Queue(left)
+            queue = TrackQueue(left)
             try:
-                sessions.run_all([Lane(job, place, queue, recorder, observer) for place in workplaces])
+                sessions.run_all([SessionLoop(job, place, queue, recorder, observer) for place in workplaces])
             finally:
                 recorder.finish_scoring()
     if "bss_eval_sdr" in job.plan.metrics:

@@ -20,7 +20,7 @@ from evaluator.runs import run_folder
 LOOK_SECONDS = 1.0  # some systems deliver a Ctrl-C only between two waits
 
 
-class Queue:
+class TrackQueue:
     """Tracks that are left, for whoever is free."""
 
     def __init__(self, tracks: Iterable[Track]) -> None:
@@ -38,11 +38,11 @@ class Queue:
         return list(iter(self.take, None))
 
 
-class Lane:
-    """One session of the submission, started again after a track that failed; owns its runner."""
+class SessionLoop:
+    """Keeps one session of the submission busy, and starts it again after a track that failed; owns its runner."""
 
     def __init__(
-        self, job: Job, workplace: Workplace, queue: Queue, recorder: Recorder, observer: Observer
+        self, job: Job, workplace: Workplace, queue: TrackQueue, recorder: Recorder, observer: Observer
     ) -> None:
         self._job = job
         self._workplace = workplace
@@ -100,18 +100,18 @@ class Lane:
         return outcome
 
 
-def run_all(lanes: Sequence[Lane]) -> None:
-    """Run lanes to their end; whatever ends one of them, or this call, ends them all and is raised."""
-    with ThreadPoolExecutor(len(lanes), "lane") as pool:
+def run_all(loops: Sequence[SessionLoop]) -> None:
+    """Run all sessions to their end; whatever ends one of them, or this call, ends them all and is raised."""
+    with ThreadPoolExecutor(len(loops), "session") as pool:
         try:
-            pending = {pool.submit(lane.run) for lane in lanes}
+            pending = {pool.submit(loop.run) for loop in loops}
             while pending:
                 done, pending = wait(pending, LOOK_SECONDS, FIRST_EXCEPTION)
                 for future in done:
                     future.result()
         finally:
-            for lane in lanes:
-                lane.cancel()
+            for loop in loops:
+                loop.cancel()
 
 
 def _empty(folder: Path) -> None:

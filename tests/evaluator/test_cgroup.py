@@ -80,7 +80,7 @@ def test_use_and_kills_are_read_from_either_version(tmp_path: Path) -> None:
     assert (one.memory_bytes(), one.oom_kills()) == (304, 3)
 
 
-def test_groups_of_keepers_that_are_gone_are_removed(tmp_path: Path) -> None:
+def test_groups_of_supervisors_that_are_gone_are_removed(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as gone:
         pass
     root = make_tree(tmp_path, {"cgroup.subtree_control": "memory"})

@@ -240,9 +240,9 @@ def running(client: docker.DockerClient, tmp_path: Path, marker: str) -> Iterato
         evaluator.wait()
 
 
-def bridges() -> list[int]:
+def relays() -> list[int]:
     """Ids of the processes that look after a container."""
-    return processes.with_argument("evaluator.containers.bridge")
+    return processes.with_argument("evaluator.containers.relay")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -253,16 +253,16 @@ def test_ending_the_evaluator_ends_the_container(
     running.wait(60)
     assert wait_until_gone(client, GONE_SECONDS)
     assert processes.wait_until(marker, present=False)
-    assert processes.wait_until("evaluator.containers.bridge", present=False)
+    assert processes.wait_until("evaluator.containers.relay", present=False)
 
 
-def test_killing_the_bridge_too_ends_the_container(
+def test_killing_the_relay_too_ends_the_container(
     client: docker.DockerClient, running: subprocess.Popen[bytes], marker: str
 ) -> None:
-    (bridge,) = bridges()
-    os.kill(bridge, signal.SIGSTOP)  # so that it cannot do its work when the evaluator dies
+    (relay,) = relays()
+    os.kill(relay, signal.SIGSTOP)  # so that it cannot do its work when the evaluator dies
     running.kill()
-    os.kill(bridge, signal.SIGKILL)
+    os.kill(relay, signal.SIGKILL)
     assert wait_until_gone(client, GONE_SECONDS)
     assert processes.wait_until(marker, present=False)
 

@@ -14,9 +14,9 @@ from docker.errors import DockerException
 
 from evaluator.commands import evaluate
 from evaluator.containers import image
-from evaluator.containers.bridge import ContainerSpec, host_options, pass_on
 from evaluator.containers.engine import EngineError, connect
-from evaluator.containers.init import Requests
+from evaluator.containers.first_process import Requests
+from evaluator.containers.relay import ContainerSpec, host_options, pass_on
 from evaluator.containers.runner import container_runner, wants_gpu
 from evaluator.isolation.sandbox import REPOSITORY, Limits
 from tests.evaluator import audio
@@ -118,12 +118,12 @@ def test_requests_end_with_their_pipe_or_with_silence() -> None:
     assert requests.next_line() is None
 
 
-def test_the_bridge_passes_lines_in_and_frames_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluator.containers.bridge.ALIVE_SECONDS", 0.1)
+def test_the_relay_passes_lines_in_and_frames_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluator.containers.relay.ALIVE_SECONDS", 0.1)
     engine_side, ours = socket.socketpair()
     (requests, ask), (events, events_in), (log, log_in) = os.pipe(), os.pipe(), os.pipe()
-    bridge = threading.Thread(target=pass_on, args=(requests, ours, {1: events_in}, log_in))
-    bridge.start()
+    relay = threading.Thread(target=pass_on, args=(requests, ours, {1: events_in}, log_in))
+    relay.start()
     os.write(ask, b'{"op": "usage"}\n')
     lines = engine_side.makefile("rb")
     received = [json.loads(lines.readline())["op"] for _ in range(3)]
@@ -133,15 +133,15 @@ def test_the_bridge_passes_lines_in_and_frames_out(monkeypatch: pytest.MonkeyPat
         engine_side.sendall(framed[start : start + 3])
     engine_side.close()
     lines.close()
-    bridge.join(10)
-    assert not bridge.is_alive()
+    relay.join(10)
+    assert not relay.is_alive()
     assert (os.read(events, 100), os.read(log, 100)) == (b"event", b"said")
     for descriptor in (requests, ask, events, events_in, log, log_in):
         os.close(descriptor)
     ours.close()
 
 
-def test_the_bridge_ends_when_the_evaluator_is_gone() -> None:
+def test_the_relay_ends_when_the_evaluator_is_gone() -> None:
     engine_side, ours = socket.socketpair()
     requests, ask = os.pipe()
     os.close(ask)

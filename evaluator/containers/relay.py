@@ -1,9 +1,9 @@
 """The small process between the evaluator and a container: it passes lines on, and takes the container away.
 
-To the evaluator it is what keeper.py is for the process runner, and speaks the same lines; the keeper proper is
-process 1 of the container (init.py). The container is removed when the evaluator is no longer there,
-for whatever reason (its end of our standard input closes); and if this process is killed, too, process 1 of the
-container notices the silence.
+To the evaluator it is what isolation/supervisor.py is for the process runner, and speaks the same lines; the
+supervisor itself is process 1 of the container (first_process.py). The container is removed when the evaluator is
+no longer there, for whatever reason (its end of our standard input closes). If this process is killed as well,
+process 1 of the container notices the silence.
 """
 
 import json
@@ -26,8 +26,8 @@ from docker.types import DeviceRequest, LogConfig, Mount
 from requests.exceptions import RequestException
 
 from evaluator.containers.engine import LABEL, EngineError, connect, is_podman
-from evaluator.containers.init import ALIVE_SECONDS
-from evaluator.isolation.keeper import emit
+from evaluator.containers.first_process import ALIVE_SECONDS
+from evaluator.isolation.supervisor import emit
 
 PERIOD_MICROSECONDS = 100_000
 BLOCK_BYTES = 1 << 16
@@ -38,7 +38,7 @@ USER = "1001:1001"
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """A container to run; travels from the evaluator to the bridge as JSON."""
+    """A container to run; travels from the evaluator to the relay as JSON."""
 
     image: str
     command: Sequence[str]

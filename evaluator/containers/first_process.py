@@ -1,4 +1,4 @@
-"""Process 1 of a container: the keeper of keeper.py, with the container for its walls.
+"""Process 1 of a container: the supervisor of isolation/supervisor.py, inside walls that the engine has built.
 
 Namespaces and control groups are the engine's work here; this process starts the worker, passes requests on,
 measures, and ends everything when told to. It also ends everything when it hears nothing for a while, so that a
@@ -19,7 +19,7 @@ from typing import Any
 
 from evaluator.isolation import launch, namespaces
 from evaluator.isolation.cgroup import ControlGroup
-from evaluator.isolation.keeper import Keeper, emit
+from evaluator.isolation.supervisor import Supervisor, emit
 
 ALIVE_SECONDS = 2.0
 SILENCE_SECONDS = 30.0
@@ -49,7 +49,7 @@ def main() -> None:
     read_end, write_end = os.pipe()
     os.dup2(read_end, 0)
     threading.Thread(target=requests.pass_on, args=(write_end,), daemon=True).start()
-    Keeper(spec, _own_group(), worker).run()
+    Supervisor(spec, _own_group(), worker).run()
 
 
 class Requests:

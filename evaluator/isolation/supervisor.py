@@ -5,7 +5,7 @@ all its descendants: when told to, when the memory is exceeded, when the worker 
 no longer there, for whatever reason (its end of our standard input closes).
 
 Line protocol, JSON. On standard input: a WorkerSpec, then requests; `{"op": "end", "grace_seconds": s}` and
-`{"op": "usage"}` are for the keeper, all others go to the worker's standard input unchanged. On standard
+`{"op": "usage"}` are for the supervisor, all others go to the worker's standard input unchanged. On standard
 output, which the worker shares for its own events: "isolation", "usage", "exited", "broken".
 Standard library only; it must start fast and stay small.
 """
@@ -43,7 +43,7 @@ def main() -> None:
         with _opened(group) as join_files:
             worker = launch.launch(spec, facilities, join_files)
         emit({"event": "isolation", **_isolation(spec, facilities, group, worker)})
-        Keeper(spec, group, worker).run()
+        Supervisor(spec, group, worker).run()
     except (launch.LaunchError, OSError) as error:
         emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
     finally:
@@ -91,7 +91,7 @@ def emit(event: dict[str, Any]) -> None:
         os.write(1, (json.dumps(event) + "\n").encode())
 
 
-class Keeper:
+class Supervisor:
     """Owns the worker from its start to its end."""
 
     def __init__(
