@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from evaluator.commands import ablate, baseline, compare, dataset, leaderboard, report, submit, tune
 from evaluator.running.dataset import DataError
+from evaluator.runs.documents import ResultError
 from evaluator.runs.leaderboard import LeaderboardError
-from evaluator.runs.results import ResultError
 from evaluator.tuning.estimator import EstimatorError
 from evaluator.tuning.tune import TuneError
 

@@ -3,8 +3,9 @@
 from argparse import Namespace
 from pathlib import Path
 
+from evaluator import text_table
 from evaluator.commands import Subparsers
-from evaluator.reporting import text_table
+from evaluator.measures.means import MEAN
 from evaluator.runs import baseline, leaderboard, results, run_scores
 from evaluator.runs.leaderboard import Store
 
@@ -34,32 +35,32 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _save(given: Namespace) -> int:
     entry = leaderboard.locate(given.wanted, Store())
-    item = baseline.from_result(entry.result)
-    file = given.file or FOLDER / f"{entry.name}.json"
-    new = run_scores.from_json(item, "the new one")
+    item = baseline.to_json(entry.result)
+    file = given.file or FOLDER / f"{entry.result.name}.json"
+    new = run_scores.of_result(entry.result, "the new one")
     if file.exists():
-        old = run_scores.from_json(results.read(file), "the old one")
+        old = run_scores.of_result(baseline.read(file), "the old one")
         if old.data_hash == new.data_hash:
             print(f"{file} is replaced. The new one against the old one:")
             print(baseline.describe(baseline.check(old, new)))
         else:
             print(f"{file} is replaced; the old one was of other data.")
     results.write(file, item)
-    print(f"{file}: baseline of run {entry.id[: leaderboard.SHORT]}, {entry.result['status']}")
+    print(f"{file}: baseline of run {entry.short_id}, {entry.result.status}")
     return 0
 
 
 def _show(given: Namespace) -> int:
     if given.file is not None:
-        print(baseline.show(results.read(given.file)))
+        print(baseline.show(baseline.read(given.file)))
         return 0
     files = sorted(FOLDER.glob("*.json"))
     for file in files:
-        item = results.read(file)
-        score = item["score"]
-        mean = "no score" if score is None else f"{score['mean']:.3f} dB"
-        tracks = text_table.count(item["data"]["number"], "track")
-        print(f"{file.name}: {item['track']}, {tracks} of {item['data']['path']}, {mean}")
+        result = baseline.read(file)
+        score, data = result.score(), result.plan.data
+        mean = "no score" if score is None else f"{text_table.db(score[MEAN])} dB"
+        tracks = text_table.count(data.number, "track")
+        print(f"{file.name}: {result.plan.challenge}, {tracks} of {data.path}, {mean}")
     if not files:
         print(f"{FOLDER}: no baseline yet; `python -m evaluator baseline save RUN` makes one")
     return 0

@@ -1,14 +1,13 @@
 """`python -m evaluator dataset synth|cinematic`."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Never
 
 from tqdm import tqdm
 
-from evaluator.commands import Subparsers
+from evaluator.commands import Subparsers, converters
 from evaluator.datasets import builder
 from evaluator.datasets.builder import Library, Plan
 from evaluator.reporting.display import BAR
@@ -55,26 +54,15 @@ def add_parser(subparsers: Subparsers) -> None:
 def _add_plan(parser: ArgumentParser, tracks: int) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the tracks go")
     parser.add_argument(
-        "--tracks", type=_positive(int), default=tracks, metavar="N", help=f"default {tracks}"
+        "--tracks", type=converters.count, default=tracks, metavar="N", help=f"default {tracks}"
     )
     parser.add_argument(
-        "--seconds", type=_positive(float), default=60.0, metavar="S", help="of each track; default 60"
+        "--seconds", type=converters.positive, default=60.0, metavar="S", help="of each track; default 60"
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="another seed, another set; default 0"
     )
     parser.add_argument("--flac", action="store_true", help="write .flac instead of .wav")
-
-
-def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
-    def parse(text: str) -> int | float:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise ArgumentTypeError(f"{text}: expected a number above 0")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse says "invalid int value"
-    return parse
 
 
 def _plan(given: Namespace) -> Plan:

@@ -1,12 +1,12 @@
 """What `tune` and `ablate` have in common: a preset, tracks, how members are run, where estimates are kept."""
 
-import argparse
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from evaluator.commands import converters
+from evaluator.locations import DEMO
 from evaluator.running import dataset
 from evaluator.running.dataset import Dataset
-from evaluator.running.preparation import DEMO
 from evaluator.tuning import estimator
 from evaluator.tuning.estimator import Estimator, EstimatorError, PresetInfo
 
@@ -33,18 +33,11 @@ def add(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cache-limit",
-        type=_gib,
+        type=converters.gibibytes,
         metavar="GIB",
         default=estimator.CACHE_LIMIT_BYTES,
         help=f"what it may hold (default: {estimator.CACHE_LIMIT_BYTES // GIB}); the longest unused goes first",
     )
-
-
-def _gib(text: str) -> int:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 on")
-    return int(value * GIB)
 
 
 def make_estimator(given: Namespace) -> Estimator:

@@ -5,9 +5,8 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluator.challenge import CHALLENGES
-from evaluator.commands import Subparsers
-from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.commands import Subparsers, converters
+from evaluator.locations import REPOSITORY
 from evaluator.running.preparation import RUNNERS
 from evaluator.submitting import dry_run, submit
 from evaluator.submitting.checklist import REMOTES, Intent, Preflight, check
@@ -30,8 +29,8 @@ def add_parser(subparsers: Subparsers) -> None:
     add = parser.add_argument
     add("name", nargs="?", metavar="NAME", help="the tag will be submission-NAME")
     add("--check", action="store_true", help="only go through the checklist")
-    add("--track", choices=CHALLENGES, help="default: that of the configured preset")
-    remotes = ", ".join(f"{remote} for {track}" for track, remote in REMOTES.items())
+    converters.add_challenge(parser, default="that of the configured preset")
+    remotes = ", ".join(f"{remote} for {challenge}" for challenge, remote in REMOTES.items())
     add("--remote", metavar="REMOTE", help=f"default: {remotes}")
     add("--runner", choices=RUNNERS, default="process", help="of the dry run (default: %(default)s)")
     add("--data", type=Path, metavar="DIR", help="tracks for the dry run (default: the demo tracks)")
@@ -56,7 +55,7 @@ def _run(options: Namespace) -> int:
     trial = dry_run.skipped if options.no_dry_run else dry_run.DryRun(options.runner, options.data)
     try:
         root = Path(Repository(options.submission.resolve()).text("rev-parse", "--show-toplevel"))
-        intent = Intent(Repository(root), name, options.track, options.remote, trial)
+        intent = Intent(Repository(root), name, options.challenge, options.remote, trial)
         found = check(intent, lambda item: print(_describe(item), flush=True))
         if options.check or not found.passed:
             print("ready to submit" if found.passed else "not ready: see [FAIL] above; nothing was changed")

@@ -1,13 +1,13 @@
 """`python -m evaluator tune`."""
 
 import sys
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluator.commands import Subparsers, estimator_options
+from evaluator.commands import Subparsers, converters, estimator_options
 from evaluator.reporting.display import BAR, CheckBar
 from evaluator.running import dataset
 from evaluator.running.dataset import Dataset, Track
@@ -41,19 +41,12 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--folds",
-        type=_folds,
+        type=converters.whole_from(2),
         default=tune.FOLDS,
         metavar="K",
         help="of the cross-validation (default: %(default)s)",
     )
     parser.set_defaults(run=_run)
-
-
-def _folds(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise ArgumentTypeError(f"{text}: expected a whole number from 2 on")
-    return value
 
 
 def _run(given: Namespace) -> int:

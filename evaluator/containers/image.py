@@ -18,7 +18,8 @@ from docker.utils.build import exclude_paths
 from requests.exceptions import RequestException
 
 from evaluator.containers.engine import LABEL, EngineError, connect
-from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.digests import sha256_of_file
+from evaluator.locations import REPOSITORY
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,7 @@ class Context:
         """A hash of the names, contents and execute bits of all files, and of the build arguments."""
         total = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
         for name, path in sorted(self.files.items()):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{name}\0{os.access(path, os.X_OK)}\0{content}\n".encode())
+            total.update(f"{name}\0{os.access(path, os.X_OK)}\0{sha256_of_file(path)}\n".encode())
         return total.hexdigest()
 
     def write_tar(self, target: IO[bytes]) -> None:

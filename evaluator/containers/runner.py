@@ -21,8 +21,6 @@ from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.sandbox import (
     MAX_PROCESSES,
     OWN_WRAPPER,
-    REPOSITORY,
-    THREAD_VARIABLES,
     Launcher,
     Limits,
     Outcome,
@@ -31,7 +29,8 @@ from evaluator.isolation.sandbox import (
     Workplace,
     effective_memory_bytes,
 )
-from evaluator.running.submission import PRESET_VARIABLE
+from evaluator.isolation.variables import PRESET_VARIABLE, THREAD_VARIABLES
+from evaluator.locations import REPOSITORY
 
 HOME = "/home/aicrowd"  # where the Dockerfile puts the submission
 CODE, MIXTURES, SHARED, PRESET = "/sdx/code", "/sdx/mixtures", "/sdx/shared", "/sdx/preset"

@@ -36,6 +36,7 @@ class Isolation:
     memory: str | None  # how the cap is held: "cgroup v1", "cgroup v2", "watched", "container"
     cpus: int | None
     process_limit: int | None
+    not_in_force: tuple[str, ...] = ()  # what `gaps` says of the run's limits, on the machine of the run
 
     def gaps(self, limits: Limits) -> tuple[str, ...]:
         """One phrase for each limit of `limits`, or part of the isolation, that is not in force."""

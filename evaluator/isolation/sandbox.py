@@ -10,18 +10,18 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.limits import Isolation, Limits, effective_memory_bytes, gib
-from evaluator.isolation.session import ANSWER_SECONDS, REPOSITORY, Cancelled, Launcher, SandboxError, Session
+from evaluator.isolation.session import ANSWER_SECONDS, Cancelled, Launcher, SandboxError, Session
+from evaluator.isolation.variables import THREAD_VARIABLES
+from evaluator.locations import REPOSITORY
 
 __all__ = [
     "OWN_WRAPPER",
-    "REPOSITORY",
-    "THREAD_VARIABLES",
     "WORKER",
     "Cancelled",
     "Isolation",
@@ -46,7 +46,6 @@ OWN_WRAPPER = REPOSITORY / "my_submission" / "aicrowd_wrapper.py"
 CLOSE_GRACE_SECONDS = 1.0  # the same where nothing is being computed, or nobody waits for it any more
 MAX_PROCESSES = 4096
 LOCATION_VARIABLES = ("PWD", "OLDPWD", "PYTHONPATH")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,8 @@ class SessionRunner:
         self._session = Session(self._launcher, self._spec)
         self._raise_if_cancelled()  # from here on `cancel` finds the session
         described = self._session.expect("isolation", self._launcher.start_seconds)
-        self._isolation = Isolation(runner=self._launcher.runner, **described)
+        isolation = Isolation(runner=self._launcher.runner, **described)
+        self._isolation = replace(isolation, not_in_force=isolation.gaps(self._limits))
         return self._await("ready", self._limits.setup_seconds, "setup")
 
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome:

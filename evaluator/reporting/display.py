@@ -9,17 +9,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluator.challenge import CHALLENGES
+from evaluator import text_table
 from evaluator.isolation.sandbox import Outcome
+from evaluator.measures.means import MEAN
 from evaluator.running.dataset import Dataset, Track
 from evaluator.running.job import Observer
-from evaluator.runs.results import Result, TrackResult, would_pass
+from evaluator.runs.passing import would_pass
+from evaluator.runs.records import TrackResult
+from evaluator.runs.results import Result
 
 REFRESH_SECONDS = 0.5
 REFRESH_SECONDS_IN_A_FILE = 15.0
 CURRENT_SHARE = 0.95  # of a track counts as done at most, until it is
+SHOWN = 5  # failed tracks that are named
 RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
+DIFFERS = "Differs from the organisers' machine:"  # what of their limits was not in force here
 
 
 @dataclass(frozen=True)
@@ -170,16 +175,23 @@ class CheckBar:
 
 
 def table(result: Result) -> str:
-    """The result as text: a line a track, totals, what was not in force, and the verdict."""
-    stems = CHALLENGES[result.plan.track].stems
+    """The result as text: one line per track, totals, what was not in force, and the verdict."""
     extra = [metric for metric in result.plan.metrics if metric != "sdr"]
-    header = ["track", "status", "seconds", "allowed", *stems, "mean", *(f"{name} mean" for name in extra)]
-    rows = [_row(track, stems, extra) for track in result.tracks]
+    header = [
+        "track",
+        "status",
+        "seconds",
+        "allowed",
+        *result.stems,
+        "mean",
+        *(f"{name} mean" for name in extra),
+    ]
+    rows = [_row(track, result.stems, extra) for track in result.tracks]
     score = result.totals("sdr")
     label = "score" if result.status == "ok" else "mean of the tracks that worked"
-    totals = [label, "", "", "", *(_db(score[stem]) for stem in stems), _db(score["mean"])]
-    totals += [_db(result.totals(name)["mean"]) for name in extra]
-    lines = _align([header, *rows, totals])
+    totals = [label, "", "", "", *(text_table.db(score[stem]) for stem in (*result.stems, MEAN))]
+    totals += [text_table.db(result.totals(name)[MEAN]) for name in extra]
+    lines = text_table.align([header, *rows, totals], left=(0, 1))
     rule = "-" * max(map(len, lines))
     parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], "SDR in dB (the challenge's global SDR)."]
     parts += [
@@ -187,8 +199,8 @@ def table(result: Result) -> str:
         for track in result.tracks
         if track.economies
     ]
-    if result.isolation is not None and (gaps := result.isolation.gaps(result.plan.limits)):
-        parts.append(f"Not as at the organisers': {'; '.join(gaps)}.")
+    if result.isolation is not None and result.isolation.not_in_force:
+        parts.append(f"{DIFFERS} {'; '.join(result.isolation.not_in_force)}.")
     return "\n".join([*parts, "", verdict(result)])
 
 
@@ -199,25 +211,9 @@ def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list
         track.status,
         "-" if track.seconds is None else f"{track.seconds:.1f}",
         "-" if track.limit_seconds is None else f"{track.limit_seconds:.1f}",
-        *(_db(sdr.get(stem)) for stem in stems),
-        _db(track.mean("sdr")),
-        *(_db(track.mean(name)) for name in extra),
-    ]
-
-
-def _db(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as their widest cell; the first two to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+        *(text_table.db(sdr.get(stem)) for stem in stems),
+        text_table.db(track.mean("sdr")),
+        *(text_table.db(track.mean(name)) for name in extra),
     ]
 
 
@@ -235,21 +231,21 @@ def _shared(result: Result) -> str:
 
 
 def _verdict(result: Result) -> str:
-    score = result.score()
-    passing = would_pass(result.to_json())
-    if score is not None and passing == "yes":
-        return f"This submission would have passed, with a score of {_db(score['mean'])} dB."
+    score, passing = result.score(), would_pass(result)
     if score is not None:
+        mean = text_table.db(score[MEAN])
+        if passing == "yes":
+            return f"This submission would have passed, with a score of {mean} dB."
         return (
-            f"All tracks were scored, under looser limits than the organisers', so this says nothing of passing: "
-            f"{_db(score['mean'])} dB."
+            f"All tracks were scored, but under looser limits than the organisers', so this does not show whether "
+            f"the submission would pass: {mean} dB."
         )
     if result.status == "incomplete":
         return f"Incomplete: {len(result.tracks)} of {result.plan.data.number} tracks were separated."
-    failed = [track for track in result.tracks if track.status != "ok"]
-    names = ", ".join(f"{track.name} ({track.status})" for track in failed[:5])
-    names += f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-    counts = f"{len(failed)} of {len(result.tracks)} tracks failed: {names}."
+    names = ", ".join(f"{track.name} ({track.status})" for track in result.failed[:SHOWN])
+    more = len(result.failed) - SHOWN
+    names += f" and {more} more" if more > 0 else ""
+    counts = f"{len(result.failed)} of {len(result.tracks)} tracks failed: {names}."
     if passing == "no":
         return f"This submission would NOT have passed: {counts}"
-    return f"This says nothing of passing under the organisers' own limits: {counts}"
+    return f"This does not show whether the submission would pass under the organisers' own limits: {counts}"

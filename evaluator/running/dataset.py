@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from evaluator.challenge import CINEMATIC, MUSIC, Challenge
+from evaluator.digests import sha256_of_file
 
 SUFFIXES = (".wav", ".flac")
 SPLITS = ("train", "test", "valid", "tr", "cv", "tt")
@@ -245,9 +246,7 @@ def content_hash(tracks: Sequence[Track], progress: Callable[[Track], None] = la
     for track in tracks:
         files = {f"mixture{i}": path for i, path in enumerate(track.mixtures)} | dict(track.references)
         for part, path in sorted(files.items()):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{track.name}\n{part}\n{digest}\n".encode())
+            total.update(f"{track.name}\n{part}\n{sha256_of_file(path)}\n".encode())
             problems += _content_problems(path, track.frames)
         progress(track)
     if problems:

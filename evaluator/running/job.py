@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evaluator.isolation.sandbox import Outcome, Runner, Workplace
 from evaluator.running.dataset import Dataset, Track
-from evaluator.runs.results import Plan, TrackResult
+from evaluator.runs.records import Plan, TrackResult
 
 
 class Observer:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from evaluator.challenge import CHALLENGES
 from evaluator.containers.runner import container_runner
-from evaluator.isolation.sandbox import REPOSITORY, Limits, ProcessRunner, Runner, Workplace
+from evaluator.isolation.sandbox import Limits, ProcessRunner, Runner, Workplace
+from evaluator.isolation.variables import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
+from evaluator.locations import DEMO, REPOSITORY, RUNS
 from evaluator.running import dataset, submission
 from evaluator.running.dataset import Dataset, Track
 from evaluator.running.job import Job
-from evaluator.running.submission import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
-from evaluator.runs import results
-from evaluator.runs.results import DataInfo, Plan
+from evaluator.runs import records, results
+from evaluator.runs.documents import ResultError
+from evaluator.runs.records import DataInfo, Plan
 from evaluator.runs.run_folder import RESULT_FILE
 
-DEMO = REPOSITORY / "local_data" / "demo"
-RUNS = REPOSITORY / "runs"
 RUNNERS = ("process", "docker")
 WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use, separated by commas
 
@@ -35,7 +35,7 @@ class Options:
     submission: Path
     data: Path | None = None
     preset: str | None = None  # a name, or a file
-    track: str | None = None
+    challenge: str | None = None
     only: str | None = None
     limits: Limits = field(default_factory=Limits)
     runner: str = "process"
@@ -61,7 +61,7 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
     data = asked or dataset.load(DEMO / challenge, options.only)
     digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
     plan = Plan(
-        track=challenge,
+        challenge=challenge,
         submission=submission.identify(path, preset, time_factor),
         data=DataInfo(str(data.path.resolve()), len(data.tracks), digest, options.only),
         limits=options.limits,
@@ -82,7 +82,7 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
 def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) -> tuple[str, str | None]:
     """The challenge (from --track, the data's layout, or the submission) and the preset to ask for, if any."""
     preset = _absolute_if_file(options.preset or os.environ.get(PRESET_VARIABLE))
-    wanted = options.track or (data.challenge.name if data is not None else None)
+    wanted = options.challenge or (data.challenge.name if data is not None else None)
     if data is not None and data.challenge.name != wanted:
         raise UsageError(f"--track {wanted}, but {data.path} holds {data.challenge.name} tracks")
     if wanted is not None and not submission.heeds(path, PRESET_VARIABLE):
@@ -92,11 +92,11 @@ def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) ->
         wanted = configured or submission.challenge_of_manifest(path)
         if wanted is None:
             raise UsageError(
-                f"{path} does not say which track it is for; give --track {' or --track '.join(CHALLENGES)}"
+                f"{path} does not say which challenge it is for; give --track {' or --track '.join(CHALLENGES)}"
             )
     elif configured not in (None, wanted):
         if options.preset is not None:
-            raise UsageError(f"--preset {options.preset} is for the {configured} track, not for {wanted}")
+            raise UsageError(f"--preset {options.preset} is for the {configured} challenge, not for {wanted}")
         preset = CHALLENGES[wanted].default_preset
     return wanted, preset
 
@@ -131,13 +131,13 @@ def _out_folder(options: Options, plan: Plan) -> Path:
     if options.out is not None:
         return options.out
     if not options.resume:
-        return RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{plan.track}-{os.getpid()}"
+        return RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{plan.challenge}-{os.getpid()}"
     for file in sorted(RUNS.glob(f"*/{RESULT_FILE}"), reverse=True):
         try:
-            item = results.read(file)
-        except results.ResultError:
+            earlier = results.read(file)
+        except ResultError:
             continue
-        if item["status"] == "incomplete" and not results.differences(item, plan):
+        if earlier.status == "incomplete" and not records.differences(earlier.plan, plan):
             return file.parent
     raise UsageError(f"--resume: no interrupted run with these settings in {RUNS}; give its --out")
 

@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,13 +24,15 @@ from typing import Any
 
 from evaluator.isolation import machine
 from evaluator.isolation.output_log import last_lines
-from evaluator.isolation.sandbox import THREAD_VARIABLES, Isolation, Outcome
+from evaluator.isolation.sandbox import Isolation, Outcome
+from evaluator.isolation.variables import THREAD_VARIABLES
 from evaluator.running import scoring
 from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
 from evaluator.running.job import Job, Observer
 from evaluator.runs import results
-from evaluator.runs.results import Result, SetupResult, TrackResult
+from evaluator.runs.records import SetupResult, TrackResult
+from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 
 LOG_LINES = 8
@@ -40,10 +42,10 @@ SCORING_NICENESS = 10
 class Recorder:
     """Takes what became of each track, in any order and from any thread; owns the thread that scores.
 
-    `previous` is the JSON of the run that is resumed. `job.out`/result.json holds what is done after every track.
+    `previous` is the run that is resumed. `job.out`/result.json holds what is done after every track.
     """
 
-    def __init__(self, job: Job, observer: Observer, previous: Mapping[str, Any] | None) -> None:
+    def __init__(self, job: Job, observer: Observer, previous: Result | None) -> None:
         self._job = job
         self._observer = observer
         self._began = time.monotonic()
@@ -51,17 +53,13 @@ class Recorder:
         self._scorer = ThreadPoolExecutor(1, "scoring", initializer=_yield_to_others)
         self._pending: list[Future[None]] = []
         self._lock = threading.Lock()
-        earlier = previous or {}
-        self._start = earlier.get("start") or datetime.now(UTC).isoformat(timespec="seconds")
-        self._earlier_seconds = float(earlier.get("duration_seconds", 0.0))
-        self._setup = SetupResult(**earlier["setup"]) if earlier.get("setup") else None
         self._gave_up = False
-        self._provenance = earlier.get("submission", {}).get("provenance")
-        self._isolation = results.isolation_from_json(earlier.get("isolation"))
-        self._tracks = {
-            item["name"]: results.track_from_json(item, job.plan.metrics)
-            for item in earlier.get("tracks", [])
-        }
+        self._start = datetime.now(UTC).isoformat(timespec="seconds") if previous is None else previous.start
+        self._earlier_seconds = 0.0 if previous is None else previous.duration_seconds
+        self._setup = None if previous is None else previous.setup
+        self._provenance = None if previous is None else previous.provenance
+        self._isolation = None if previous is None else previous.isolation
+        self._tracks = {track.name: track for track in (() if previous is None else previous.tracks)}
 
     def split(self) -> tuple[list[Track], list[Track]]:
         """The tracks that are done, and those that are left, each in the data set's order."""
@@ -76,7 +74,7 @@ class Recorder:
         return Result(
             plan=self._job.plan,
             start=self._start,
-            duration_seconds=self._earlier_seconds + time.monotonic() - self._began,
+            duration_seconds=round(self._earlier_seconds + time.monotonic() - self._began, 3),
             setup=self._setup,
             provenance=self._provenance,
             isolation=self._isolation,
@@ -178,7 +176,7 @@ class Recorder:
             limit_seconds=self._job.plan.limits.track_seconds(track.seconds),
             audio_seconds=track.seconds,
             peak_memory_bytes=outcome.peak_memory_bytes or None,
-            economies=(outcome.provenance or {}).get("economies", []),
+            economies=tuple((outcome.provenance or {}).get("economies", ())),
             scores={},
         )
 

@@ -1,4 +1,4 @@
-"""Estimates on disk and references -> scores of a track; scores of tracks -> totals.
+"""Estimates on disk and references -> scores of a track.
 
 Files are read in blocks side by side, so memory does not grow with length.
 """
@@ -15,13 +15,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from evaluator.measures.means import Scores
 from evaluator.measures.sdr import SILENCE, Energies, energies, sdr_from, si_sdr_from
 from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
 
 BLOCK_FRAMES = 1 << 15
-
-Scores = Mapping[str, float | None]  # stem -> dB; None where the measure is not defined
 
 ENERGY_METRICS: Mapping[str, Callable[[Energies], float]] = {
     "sdr": sdr_from,
@@ -118,15 +117,3 @@ def _museval_metrics() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """Plain mean of the values that are there; None where there are none."""
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else None
-
-
-def total(tracks: Sequence[Scores], stems: Sequence[str]) -> dict[str, float | None]:
-    """Means over tracks: per stem, and under "mean" the mean over tracks of each track's mean over stems."""
-    per_stem = {stem: mean([scores[stem] for scores in tracks]) for stem in stems}
-    return {"mean": mean([mean([scores[stem] for stem in stems]) for scores in tracks]), **per_stem}

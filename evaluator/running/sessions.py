@@ -81,7 +81,7 @@ class SessionLoop:
 
     def _separate(self, track: Track) -> Outcome:
         """One track under its clock; the estimates are scored while the next one is separated."""
-        challenge = CHALLENGES[self._job.plan.track]
+        challenge = CHALLENGES[self._job.plan.challenge]
         predictions = self._workplace.predictions
         staged = stage_mixture(track, challenge, self._workplace.mixtures)
         limit = self._job.plan.limits.track_seconds(track.seconds)

@@ -7,14 +7,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.challenge import CHALLENGES
+from evaluator.digests import sha256_of_file
+from evaluator.runs.records import Identity
 
 USER_CONFIG = Path("my_submission") / "user_config.py"
-PRESET_VARIABLE = "SDX_PRESET"
-TIME_FACTOR_VARIABLE = "SDX_TIME_LIMIT_FACTOR"
 PROBE_SECONDS = 120
 PROBE = """
 import sys
@@ -27,18 +26,6 @@ with open(sys.argv[2], "w") as answer:
 
 class SubmissionError(Exception):
     """The folder cannot be evaluated; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Which code exactly; two runs of equal identity run the same code with the same settings."""
-
-    path: str
-    commit: str | None
-    dirty: bool | None
-    files_sha256: str
-    requested_preset: str | None  # None leaves the choice to the submission
-    requested_time_factor: float | None = None  # that of --fit; None asks for no economies
 
 
 def check_folder(path: Path) -> Path:
@@ -76,8 +63,8 @@ def configured_challenge(path: Path, environment: Mapping[str, str]) -> str | No
             )
         except subprocess.TimeoutExpired:
             return None
-        track = answer.read_text() if answer.exists() else ""
-    return track if track in CHALLENGES else None
+        challenge = answer.read_text() if answer.exists() else ""
+    return challenge if challenge in CHALLENGES else None
 
 
 def challenge_of_manifest(path: Path) -> str | None:
@@ -105,7 +92,7 @@ def identify(path: Path, preset: str | None, time_factor: float | None = None) -
         files.append(Path(preset))
     for file in sorted(files):
         name = file.relative_to(path).as_posix() if file.is_relative_to(path) else file.name
-        digest.update(f"{name}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        digest.update(f"{name}\n{sha256_of_file(file)}\n".encode())
     dirty = None if status is None else bool(status)
     return Identity(str(path), commit, dirty, digest.hexdigest(), preset, time_factor)
 

@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.reporting import text_table
+from evaluator import text_table
+from evaluator.measures.means import MEAN
 from evaluator.runs import run_scores
-from evaluator.runs.run_scores import MEAN, RunScores
+from evaluator.runs.run_scores import RunScores
 
 RESAMPLES = 10_000
 SEED = 0

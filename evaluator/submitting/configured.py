@@ -1,6 +1,7 @@
-"""What a repository of our layout would submit: preset, track and weights, asked of its own code in a child process.
+"""What a repository of our layout would submit, asked of its own code in a child process.
 
-The environment is that of a server: none of our variables, and no cache of weights.
+That is: the preset, the challenge, the weights. The environment is that of a server: none of our variables, and no
+cache of weights.
 """
 
 import json
@@ -45,7 +46,7 @@ class Configured:
     """The preset in user_config.py and what it needs."""
 
     preset: str
-    track: str
+    challenge: str
     weights: tuple[Weights, ...]
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.isolation.sandbox import Limits, SandboxError
+from evaluator.locations import DEMO
 from evaluator.running import dataset, evaluation
 from evaluator.running.dataset import DataError
-from evaluator.running.preparation import DEMO, Options, UsageError, prepare
+from evaluator.running.preparation import Options, UsageError, prepare
 from evaluator.running.submission import SubmissionError
-from evaluator.runs.results import Result, ResultError
+from evaluator.runs.documents import ResultError
+from evaluator.runs.results import Result
 from evaluator.submitting.checklist import Laid
 from evaluator.submitting.configured import as_on_a_server
 from evaluator.submitting.preflight import Check, State
@@ -21,22 +23,22 @@ NAME = "dry run"
 
 @dataclass(frozen=True)
 class DryRun:
-    """How to try: which runner, and whose tracks; the track's demo data by default."""
+    """How to try: which runner, and whose tracks; the demo data of the challenge by default."""
 
     runner: str
     data: Path | None = None
 
     def __call__(self, laid: Laid) -> Check:
         """Evaluate the longest demo track with the commit laid out in `laid.folder`."""
-        track = laid.configured.track
-        data = self.data or DEMO / track
+        challenge = laid.configured.challenge
+        data = self.data or DEMO / challenge
         out = laid.folder.with_name("dry-run")
         try:
             longest = max(dataset.load(data).tracks, key=lambda item: item.frames)
             options = Options(
                 submission=laid.folder,
                 data=data,
-                track=track,
+                challenge=challenge,
                 only=glob.escape(longest.name),
                 runner=self.runner,
                 out=out,
@@ -94,5 +96,5 @@ def missing_strength(result: Result, wants_gpu: bool) -> str:
     if wants_gpu and not device.startswith("cuda"):
         lacks.append("this machine has no GPU and theirs has")
     if result.isolation is not None:
-        lacks += [gap for gap in result.isolation.gaps(result.plan.limits) if "cores" in gap]
+        lacks += [gap for gap in result.isolation.not_in_force if "cores" in gap]
     return ", ".join(lacks)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.locations import REPOSITORY
 from evaluator.running.dataset import Track
 
 CACHE = REPOSITORY / ".cache" / "estimates"

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from evaluator.reporting import text_table
+from evaluator import text_table
 from evaluator.running.dataset import Dataset, Track
 from evaluator.runs.compare import FEWEST_TRACKS, RESAMPLES, bootstrap_interval
 from evaluator.tuning.estimator import Estimator, StepInfo, scratch_folder

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from evaluator import __main__
 from evaluator.runs import baseline, run_scores
-from evaluator.runs.results import ResultError
+from evaluator.runs.documents import ResultError
+from evaluator.runs.results import Result
 from tests.evaluator import made_results
 from tests.evaluator.made_results import Given
 
@@ -19,8 +19,8 @@ BEFORE: dict[str, Given] = {"a": STEMS, "b": STEMS, "c": "timeout"}
 def check(
     now: dict[str, Given], tolerance_db: float = 0.02, before: dict[str, Given] = BEFORE
 ) -> baseline.Check:
-    old = run_scores.from_json(baseline.from_result(made_results.result(before)), "old.json")
-    return baseline.check(old, run_scores.from_json(made_results.result(now), "this run"), tolerance_db)
+    old = run_scores.of_result(baseline.from_json(baseline.to_json(made_results.result(before))), "old.json")
+    return baseline.check(old, run_scores.of_result(made_results.result(now), "this run"), tolerance_db)
 
 
 def moved(by: float, stem: str = "other") -> dict[str, float]:
@@ -83,27 +83,27 @@ def test_a_track_that_fails_does_not_move_the_score_of_the_others() -> None:
 
 
 def test_a_track_that_was_not_run_counts_as_worse() -> None:
-    old = run_scores.from_json(made_results.result({"a": STEMS, "b": STEMS}), "old")
-    now = run_scores.from_json(made_results.result({"a": STEMS}, number=2), "now")
+    old = run_scores.of_result(made_results.result({"a": STEMS, "b": STEMS}), "old")
+    now = run_scores.of_result(made_results.result({"a": STEMS}, number=2), "now")
     assert [change.after for change in baseline.check(old, now).worse] == ["missing"]
 
 
 def test_other_data_cannot_be_compared() -> None:
-    old = run_scores.from_json(made_results.result(BEFORE, data_hash="e" * 64), "old.json")
-    now = run_scores.from_json(made_results.result(BEFORE), "this run")
+    old = run_scores.of_result(made_results.result(BEFORE, data_hash="e" * 64), "old.json")
+    now = run_scores.of_result(made_results.result(BEFORE), "this run")
     with pytest.raises(ResultError, match="different data"):
         baseline.check(old, now)
 
 
 def test_a_baseline_says_nothing_of_this_machine() -> None:
-    text = json.dumps(baseline.from_result(made_results.result(BEFORE)))
+    text = json.dumps(baseline.to_json(made_results.result(BEFORE)))
     assert "somewhere" not in text
     assert made_results.COMMIT in text
 
 
 def test_an_unfinished_run_is_no_baseline() -> None:
     with pytest.raises(ResultError, match="unfinished"):
-        baseline.from_result(made_results.result({"a": 1.0}, number=2))
+        baseline.to_json(made_results.result({"a": 1.0}, number=2))
 
 
 def test_save_show_and_replace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,8 +117,8 @@ def test_save_show_and_replace(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert made_results.COMMIT in shown
 
 
-def save(folder: Path, run: dict[str, Any], file: Path) -> None:
-    (folder / "result.json").write_text(json.dumps(run))
+def save(folder: Path, run: Result, file: Path) -> None:
+    (folder / "result.json").write_text(json.dumps(run.to_json()))
     assert __main__.main(["baseline", "save", str(folder), str(file)]) == 0
 
 
@@ -127,4 +127,4 @@ def test_a_file_that_is_neither_result_nor_baseline(
 ) -> None:
     (tmp_path / "some.json").write_text('{"schema_version": 1}')
     assert __main__.main(["baseline", "show", str(tmp_path / "some.json")]) == 2
-    assert "not a complete result or baseline" in capsys.readouterr().err
+    assert "some.json: track: missing (and " in capsys.readouterr().err

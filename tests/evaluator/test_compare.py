@@ -11,7 +11,7 @@ import pytest
 from evaluator import __main__
 from evaluator.runs import baseline, compare, run_scores
 from evaluator.runs.compare import Comparison
-from evaluator.runs.results import ResultError
+from evaluator.runs.documents import ResultError
 from tests.evaluator import made_results
 from tests.evaluator.made_results import Given
 
@@ -20,7 +20,7 @@ LEVELS = [3.0, -1.0, 7.0, 4.0, 2.5, 6.0, 0.0, 5.5]
 
 def compared(a: Sequence[Given], b: Sequence[Given]) -> Comparison:
     runs = [made_results.result({f"track {i}": given for i, given in enumerate(run)}) for run in (a, b)]
-    return compare.compare(run_scores.from_json(runs[0], "A"), run_scores.from_json(runs[1], "B"))
+    return compare.compare(run_scores.of_result(runs[0], "A"), run_scores.of_result(runs[1], "B"))
 
 
 def test_identical_runs_are_equal() -> None:
@@ -102,8 +102,8 @@ def test_failed_tracks_are_left_out_and_named() -> None:
 
 
 def test_other_data_cannot_be_compared() -> None:
-    a = run_scores.from_json(made_results.result({"a": 1.0}), "A")
-    b = run_scores.from_json(made_results.result({"a": 1.0}, data_hash="e" * 64), "B")
+    a = run_scores.of_result(made_results.result({"a": 1.0}), "A")
+    b = run_scores.of_result(made_results.result({"a": 1.0}, data_hash="e" * 64), "B")
     with pytest.raises(ResultError, match="different data"):
         compare.compare(a, b)
 
@@ -111,7 +111,7 @@ def test_other_data_cannot_be_compared() -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, shift in (("a.json", 0.0), ("b.json", 0.5)):
         run = made_results.result({f"t{i}": level + shift for i, level in enumerate(LEVELS)})
-        (tmp_path / name).write_text(json.dumps(run))
+        (tmp_path / name).write_text(json.dumps(run.to_json()))
     files = [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
     assert __main__.main(["compare", *files]) == 0
     assert "B is better than A on this data: +0.500 dB" in capsys.readouterr().out
@@ -122,7 +122,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_baseline_can_be_compared_with_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = made_results.result({f"t{i}": level for i, level in enumerate(LEVELS)})
-    (tmp_path / "run.json").write_text(json.dumps(run))
-    (tmp_path / "baseline.json").write_text(json.dumps(baseline.from_result(run)))
+    (tmp_path / "run.json").write_text(json.dumps(run.to_json()))
+    (tmp_path / "baseline.json").write_text(json.dumps(baseline.to_json(run)))
     assert __main__.main(["compare", str(tmp_path / "baseline.json"), str(tmp_path / "run.json")]) == 0
     assert "The two runs are equal" in capsys.readouterr().out

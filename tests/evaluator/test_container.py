@@ -19,9 +19,10 @@ import pytest
 
 from evaluator.containers import image
 from evaluator.containers.engine import LABEL, EngineError, connect
-from evaluator.isolation.sandbox import REPOSITORY, Limits
+from evaluator.isolation.sandbox import Limits
+from evaluator.locations import DEMO, REPOSITORY
 from evaluator.running import evaluation
-from evaluator.running.preparation import DEMO, Options, prepare
+from evaluator.running.preparation import Options, prepare
 from evaluator.runs.results import Result
 from tests.evaluator import audio, processes
 from tests.evaluator.submissions import write_submission
@@ -267,18 +268,18 @@ def test_killing_the_relay_too_ends_the_container(
     assert processes.wait_until(marker, present=False)
 
 
-@pytest.mark.parametrize("track", ["music", "cinematic"])
+@pytest.mark.parametrize("challenge", ["music", "cinematic"])
 def test_the_demo_scores_the_same_by_either_runner(
-    client: docker.DockerClient, tmp_path: Path, track: str
+    client: docker.DockerClient, tmp_path: Path, challenge: str
 ) -> None:
     scores = {}
-    first = sorted(path.name for path in (DEMO / track).iterdir() if path.is_dir())[0]
+    first = sorted(path.name for path in (DEMO / challenge).iterdir() if path.is_dir())[0]
     for runner in ("docker", "process"):
         result = evaluate(
             Options(
                 submission=REPOSITORY,
-                data=DEMO / track,
-                track=track,
+                data=DEMO / challenge,
+                challenge=challenge,
                 only=first,
                 limits=Limits(time_factor=None),
                 runner=runner,

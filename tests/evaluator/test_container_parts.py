@@ -18,7 +18,8 @@ from evaluator.containers.engine import EngineError, connect
 from evaluator.containers.first_process import Requests
 from evaluator.containers.relay import ContainerSpec, host_options, pass_on
 from evaluator.containers.runner import container_runner, wants_gpu
-from evaluator.isolation.sandbox import REPOSITORY, Limits
+from evaluator.isolation.sandbox import Limits
+from evaluator.locations import REPOSITORY
 from tests.evaluator import audio
 from tests.evaluator.submissions import write_submission
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evaluator.runs import baseline
+from evaluator.runs import baseline, run_scores
 
 ROOT = Path(__file__).parents[2]
 TOLERANCE_DB = 0.05
@@ -23,8 +23,8 @@ def test_demo_scores_are_those_of_the_baseline(track: str, preset: str, tmp_path
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     expected, found = (
-        baseline.read(ROOT / "evaluator" / "baselines" / f"{preset}.json"),
-        baseline.read(result),
+        run_scores.of_result(baseline.read(ROOT / "evaluator" / "baselines" / f"{preset}.json"), "baseline"),
+        run_scores.of_result(baseline.read(result), "this run"),
     )
     assert found.data_hash == expected.data_hash
     assert found.tracks.keys() == expected.tracks.keys()

@@ -23,8 +23,8 @@ from evaluator.isolation.sandbox import (
 from evaluator.running import dataset
 from evaluator.running.dataset import Track
 from evaluator.running.evaluation import Job, Observer, evaluate
-from evaluator.running.submission import Identity
-from evaluator.runs.results import DataInfo, Plan, ResultError
+from evaluator.runs.documents import ResultError
+from evaluator.runs.records import DataInfo, Identity, Plan
 from evaluator.runs.run_folder import RESULT_FILE
 from tests.evaluator import audio
 

@@ -6,23 +6,27 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from evaluator import __main__
-from evaluator.isolation.sandbox import REPOSITORY, Limits
+from evaluator.isolation.sandbox import Limits
+from evaluator.locations import REPOSITORY
+from evaluator.reporting import leaderboard_view
 from evaluator.running import dataset
-from evaluator.runs import leaderboard, leaderboard_view, published, reproduction, results
+from evaluator.runs import entries, leaderboard, published, reproduction
+from evaluator.runs.documents import ResultError
 from evaluator.runs.leaderboard import MIGRATIONS, LeaderboardError, Store
-from evaluator.runs.results import ResultError
+from evaluator.runs.passing import would_pass
+from evaluator.runs.results import Result
 from tests.evaluator import audio, made_results
 
 WRITER = """
 import sys
 from pathlib import Path
-from evaluator.leaderboard import Store
+from evaluator.runs.leaderboard import Store
 from tests.evaluator import made_results
 
 store, name, number = Store(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
@@ -39,7 +43,7 @@ def start_writer(store: Path, name: str, number: int, output: Path) -> subproces
         return subprocess.Popen(command, cwd=REPOSITORY, stdout=file)
 
 
-def store_of(*runs: dict[str, Any]) -> Store:
+def store_of(*runs: Result) -> Store:
     store = Store()
     for run in runs:
         store.record(run, None)
@@ -54,7 +58,7 @@ def test_a_run_comes_back_as_it_was() -> None:
     run = made_results.result({"a": 1.25, "b": "timeout"})
     entry = store_of(run).find("latest")
     assert entry.result == run
-    assert entry.id == leaderboard.run_id(run)
+    assert entry.id == entries.run_id(entries.canonical(run.to_json()))
 
 
 def test_several_writers_lose_nothing(tmp_path: Path) -> None:
@@ -78,9 +82,9 @@ def test_a_killed_writer_leaves_whole_rows(tmp_path: Path) -> None:
         writer.send_signal(signal.SIGKILL)
         writer.wait()
         reported |= {line for line in output.read_text().split() if len(line) == 64}
-    entries = Store(store).entries()  # repairs what was cut off
-    assert reported <= {entry.id for entry in entries}
-    assert all(leaderboard.run_id(entry.result) == entry.id for entry in entries)
+    kept = Store(store).entries()  # repairs what was cut off
+    assert reported <= {entry.id for entry in kept}
+    assert all(entries.make_entry(entry.result, None).id == entry.id for entry in kept)
     with sqlite3.connect(store) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -122,7 +126,12 @@ def test_a_file_of_schema_1_migrates(leaderboard_file: Path) -> None:
             connection.execute(statement)
         connection.execute("PRAGMA user_version = 1")
         for run in runs:
-            row = (leaderboard.run_id(run), "2026-01-01T00:00:00+00:00", "/old", json.dumps(run))
+            row = (
+                entries.make_entry(run, None).id,
+                "2026-01-01T00:00:00+00:00",
+                "/old",
+                json.dumps(run.to_json()),
+            )
             connection.execute("INSERT INTO runs (id, recorded, folder, result) VALUES (?, ?, ?, ?)", row)
     store = Store()
     assert [entry.result for entry in store.entries("music")] == runs
@@ -150,7 +159,7 @@ def test_ranking_keeps_data_apart_and_puts_the_best_first() -> None:
     low, high = made_results.result({"a": 1.0}), made_results.result({"a": 2.0})
     other = made_results.result({"a": 9.0}, data_hash="e" * 64)
     failed = made_results.result({"a": "crashed"})
-    groups = leaderboard.rank(store_of(low, failed, other, high).entries())
+    groups = entries.rank(store_of(low, failed, other, high).entries())
     assert [[entry.result for entry in group.ranked] for group in groups] == [[high, low], [other]]
     assert [entry.result for entry in groups[0].unranked] == [failed]
 
@@ -166,7 +175,7 @@ def test_a_part_of_the_data_has_a_ranking_of_its_own_that_says_so(tmp_path: Path
         )
         for only, tracks in data.items()
     )
-    groups = leaderboard.rank(store_of(whole, part).entries())
+    groups = entries.rank(store_of(whole, part).entries())
     assert [[entry.result for entry in group.ranked] for group in groups] == [[whole], [part]]
     assert [leaderboard_view.title(group).partition(", data ")[0] for group in groups] == [
         "music, data/music: 2 tracks",
@@ -175,24 +184,24 @@ def test_a_part_of_the_data_has_a_ranking_of_its_own_that_says_so(tmp_path: Path
 
 
 def test_a_failure_beside_other_tracks_says_nothing_of_passing() -> None:
-    assert results.would_pass(made_results.result({"a": 1.0, "b": "timeout"}, jobs=2)) == "unknown"
-    assert results.would_pass(made_results.result({"a": 1.0}, jobs=2)) == "yes"
+    assert would_pass(made_results.result({"a": 1.0, "b": "timeout"}, jobs=2)) == "unknown"
+    assert would_pass(made_results.result({"a": 1.0}, jobs=2)) == "yes"
 
 
 def test_repeating_a_part_of_the_data_with_several_at_a_time() -> None:
     (*_, command, _) = reproduction.commands(made_results.result({"a": 1.0, "b": 1.0}, only="[ab]", jobs=2))
     assert command.endswith("--jobs 2 --only '[ab]'")
-    fitted = made_results.result({"a": 1.0})
-    fitted["submission"]["requested_time_factor"] = 1.57
-    assert " --fit" in reproduction.commands(fitted)[-2]
+    plan = made_results.result({"a": 1.0}).plan
+    fitted = replace(plan, submission=replace(plan.submission, requested_time_factor=1.57))
+    assert " --fit" in reproduction.commands(replace(made_results.result({"a": 1.0}), plan=fitted))[-2]
 
 
 def test_sorting_by_a_stem() -> None:
     bass = made_results.result({"a": {"bass": 9.0, "drums": 0.0, "other": 0.0, "vocals": 0.0}})
     vocals = made_results.result({"a": {"bass": 0.0, "drums": 8.0, "other": 8.0, "vocals": 8.0}})
-    entries = store_of(bass, vocals).entries()
-    assert [entry.result for entry in leaderboard.rank(entries, "bass")[0].ranked] == [bass, vocals]
-    assert [entry.result for entry in leaderboard.rank(entries, "vocals")[0].ranked] == [vocals, bass]
+    kept = store_of(bass, vocals).entries()
+    assert [entry.result for entry in entries.rank(kept, "bass")[0].ranked] == [bass, vocals]
+    assert [entry.result for entry in entries.rank(kept, "vocals")[0].ranked] == [vocals, bass]
 
 
 @pytest.mark.parametrize(
@@ -210,11 +219,11 @@ def test_sorting_by_a_stem() -> None:
 )
 def test_whether_a_run_would_have_passed(limits: Limits, given: float | str, expected: str) -> None:
     run = made_results.result({"a": 1.0, "b": given}, limits=limits)
-    assert results.would_pass(run) == expected
+    assert would_pass(run) == expected
 
 
 def test_an_unfinished_run_says_nothing_of_passing() -> None:
-    assert results.would_pass(made_results.result({"a": 1.0}, number=2)) == "unknown"
+    assert would_pass(made_results.result({"a": 1.0}, number=2)) == "unknown"
 
 
 def test_export_and_import_carry_runs_and_repeat_without_harm(
@@ -231,16 +240,16 @@ def test_export_and_import_carry_runs_and_repeat_without_harm(
 
 
 def test_a_changed_export_is_refused(tmp_path: Path) -> None:
-    item = leaderboard.export(store_of(made_results.result({"a": 1.0})).entries())
+    item = entries.to_export(store_of(made_results.result({"a": 1.0})).entries())
     item["runs"][0]["result"]["score"]["mean"] = 99.0
     (tmp_path / "runs.json").write_text(json.dumps(item))
     with pytest.raises(ResultError, match="run 0: changed since it was exported"):
-        leaderboard.read_export(tmp_path / "runs.json")
+        entries.read_runs(tmp_path / "runs.json")
 
 
 def test_result_files_and_run_folders_can_be_imported(tmp_path: Path) -> None:
     run = made_results.result({"a": 1.0})
-    (tmp_path / "result.json").write_text(json.dumps(run))
+    (tmp_path / "result.json").write_text(json.dumps(run.to_json()))
     assert command("import", str(tmp_path), str(tmp_path / "result.json")) == 0
     assert [entry.result for entry in Store().entries()] == [run]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.challenge import CINEMATIC, MUSIC
+from evaluator.challenge import CINEMATIC, MUSIC, Challenge
 from evaluator.submitting import preflight
 from evaluator.submitting.checklist import Intent, Laid, check
 from evaluator.submitting.configured import server_like
@@ -80,16 +80,22 @@ def test_manifest_that_is_no_json(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("identifier", "state"),
-    [(CINEMATIC.challenge_id, "warning"), ("their-own-id", "warning"), (MUSIC.challenge_id, "failed")],
+    ("identifier", "challenge", "state"),
+    [
+        (CINEMATIC.challenge_id, CINEMATIC, "ok"),
+        ("their-own-id", CINEMATIC, "failed"),
+        (MUSIC.challenge_id, CINEMATIC, "failed"),
+        (MUSIC.challenge_id, MUSIC, "ok"),
+        ("their-own-id", MUSIC, "failed"),
+    ],
 )
-def test_the_cinematic_id_is_not_published(identifier: str, state: str) -> None:
-    assert preflight.check_challenge_id(identifier, CINEMATIC).state == state
+def test_the_challenge_id_is_the_public_one(identifier: str, challenge: Challenge, state: str) -> None:
+    assert preflight.check_challenge_id(identifier, challenge).state == state
 
 
 def test_tracks_have_remotes_of_their_own(workshop: Workshop) -> None:
     assert (
-        "tiny is for the music track, not for cinematic"
+        "tiny is for the music challenge, not for cinematic"
         in failures(checklist(workshop, "cinematic"))["preset"]
     )
     workshop.write("my_submission/user_config.py", USER_CONFIG.replace('"music"', '"cinematic"', 1))
@@ -105,7 +111,7 @@ def test_what_is_not_committed(workshop: Workshop) -> None:
     workshop.write("new.txt", "")
     checks = checklist(workshop)
     assert failures(checks) == {"commit": "not committed: M my_submission/user_config.py, ?? new.txt"}
-    assert checks["preset"].found == "tiny for the music track"  # what would be submitted
+    assert checks["preset"].found == "tiny for the music challenge"  # what would be submitted
     assert checks["dry run"].state == "skipped"
 
 

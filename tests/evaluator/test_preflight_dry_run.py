@@ -3,8 +3,8 @@
 import pytest
 
 from evaluator.isolation.sandbox import Isolation, Limits, Status
-from evaluator.running.submission import Identity
-from evaluator.runs.results import DataInfo, Plan, Result, TrackResult
+from evaluator.runs.records import DataInfo, Identity, Plan, TrackResult
+from evaluator.runs.results import Result
 from evaluator.submitting.dry_run import SONG_SECONDS, verdict
 
 AUDIO_SECONDS = 20.0
@@ -15,7 +15,7 @@ def result(seconds: float, status: Status = "ok", device: str = "cuda:0", networ
     isolation = Isolation("process", network_off, True, True, True, "cgroup v2", None, 4096)
     return Result(
         plan=Plan(
-            track="music",
+            challenge="music",
             submission=Identity("/x", None, None, "", None),
             data=DataInfo("/data", 1, ""),
             limits=Limits(cpus=None),
@@ -38,7 +38,7 @@ def result(seconds: float, status: Status = "ok", device: str = "cuda:0", networ
                 limit_seconds=1.57 * AUDIO_SECONDS,
                 audio_seconds=AUDIO_SECONDS,
                 peak_memory_bytes=None,
-                economies=[],
+                economies=(),
                 scores={},
             ),
         ),

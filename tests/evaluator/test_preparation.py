@@ -1,5 +1,6 @@
 """What the options leave open: track, preset, data to hide, where to put the run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def with_presets(tmp_path: Path) -> Path:
 def chosen(options: Options) -> tuple[str, str | None, str]:
     """Track, preset, and the first data track of the job."""
     job = prepare(options)
-    return job.plan.track, job.plan.submission.requested_preset, job.dataset.tracks[0].name
+    return job.plan.challenge, job.plan.submission.requested_preset, job.dataset.tracks[0].name
 
 
 def test_the_configured_preset_decides(demo: Path, with_presets: Path) -> None:
@@ -52,21 +53,21 @@ def test_the_configured_preset_decides(demo: Path, with_presets: Path) -> None:
 
 
 def test_the_other_track_takes_its_own_preset_and_demo(demo: Path, with_presets: Path) -> None:
-    assert chosen(Options(with_presets, track="cinematic")) == ("cinematic", "cdx-demo", "film")
+    assert chosen(Options(with_presets, challenge="cinematic")) == ("cinematic", "cdx-demo", "film")
     assert chosen(Options(with_presets, data=demo / "cinematic")) == ("cinematic", "cdx-demo", "film")
-    assert chosen(Options(with_presets, track="music")) == ("music", None, "song")
+    assert chosen(Options(with_presets, challenge="music")) == ("music", None, "song")
 
 
 def test_contradictions_are_refused(demo: Path, with_presets: Path) -> None:
-    with pytest.raises(UsageError, match="--preset cdx-b is for the cinematic track, not for music"):
-        prepare(Options(with_presets, preset="cdx-b", track="music"))
+    with pytest.raises(UsageError, match="--preset cdx-b is for the cinematic challenge, not for music"):
+        prepare(Options(with_presets, preset="cdx-b", challenge="music"))
     with pytest.raises(UsageError, match=r"--track music, but .* holds cinematic tracks"):
-        prepare(Options(with_presets, track="music", data=demo / "cinematic"))
+        prepare(Options(with_presets, challenge="music", data=demo / "cinematic"))
 
 
 def test_a_submission_that_does_not_say_its_track(demo: Path, tmp_path: Path) -> None:
     path = write_submission(tmp_path, "perfect")
-    with pytest.raises(UsageError, match="does not say which track it is for; give --track"):
+    with pytest.raises(UsageError, match="does not say which challenge it is for; give --track"):
         prepare(Options(path))
     (path / "aicrowd.json").write_text('{"challenge_id": "music-demixing-track-mdx-23"}')
     assert chosen(Options(path)) == ("music", None, "song")
@@ -135,7 +136,7 @@ def test_resume_without_out_finds_the_newest_unfinished_run_of_the_same_plan(
     finished = evaluate(job, Observer(), resume=False)
     with pytest.raises(UsageError, match="--resume: no interrupted run"):
         prepare(resumed)
-    results.write(job.out / "result.json", {**finished.to_json(), "status": "incomplete", "tracks": []})
+    results.write(job.out / "result.json", replace(finished, tracks=()).to_json())
     assert prepare(resumed).out == job.out
 
 

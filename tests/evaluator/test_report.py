@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,25 @@ import soundfile
 from evaluator import __main__
 from evaluator.isolation.sandbox import Limits
 from evaluator.reporting import pages, report
-from evaluator.runs import run_scores
-from evaluator.runs.leaderboard import Entry
-from evaluator.runs.results import ResultError
+from evaluator.runs import entries, run_scores
+from evaluator.runs.documents import ResultError
+from evaluator.runs.entries import Entry
+from evaluator.runs.results import Result
 from tests.evaluator import made_results, made_runs
 from tests.evaluator.audio import RATE_HZ
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
-def write(entry: Entry, folder: Path, before: dict[str, Any] | None = None, audio: bool = False) -> str:
+def write(entry: Entry, folder: Path, before: Result | None = None, audio: bool = False) -> str:
     """The page of a run as text."""
-    baseline = None if before is None else run_scores.from_json(before, "before.json")
+    baseline = None if before is None else run_scores.of_result(before, "before.json")
     report.write(folder / "page.html", report.gather(entry, baseline, 0.02), audio)
     return (folder / "page.html").read_text(encoding="utf-8")
 
 
 def without_files(tracks: dict[str, made_results.Given], **options: Any) -> Entry:
-    return Entry("a" * 64, "2026-01-01T00:00:00+00:00", None, made_results.result(tracks, **options))
+    return entries.make_entry(made_results.result(tracks, **options), None)
 
 
 def details(page: str) -> list[dict[str, Any]]:
@@ -110,9 +112,8 @@ def test_without_audio(run: Entry, tmp_path: Path) -> None:
 
 def test_what_a_submission_says_is_text_and_nothing_else(tmp_path: Path) -> None:
     entry = made_runs.make_run(tmp_path, ("a <b>name",), 0.6, log=HOSTILE)
-    entry.result["submission"]["preset"] = HOSTILE
-    entry.result["submission"]["provenance"] = {"device": HOSTILE, "economies": [HOSTILE]}
-    page = write(entry, tmp_path)
+    said = {"preset": HOSTILE, "device": HOSTILE, "economies": [HOSTILE]}
+    page = write(replace(entry, result=replace(entry.result, provenance=said)), tmp_path)
     assert "<img" not in page
     assert "<b>name" not in page
     assert "&lt;/script&gt;&lt;img src=x" in page
@@ -127,7 +128,7 @@ def test_the_page_refers_to_nothing_outside(page: str) -> None:
 
 def test_tables_have_captions_and_their_headings_scopes(run: Entry, tmp_path: Path) -> None:
     tables = Tables()
-    tables.feed(write(run, tmp_path, dict(run.result)))
+    tables.feed(write(run, tmp_path, run.result))
     assert tables.tables == tables.captions == 3
     assert tables.headers_without_scope == 0
 
@@ -137,7 +138,7 @@ def test_tables_have_captions_and_their_headings_scopes(run: Entry, tmp_path: Pa
     [
         ({"a": 1.0}, {}, "good", "would have passed"),
         ({"a": 1.0, "b": "timeout"}, {}, "bad", "would not have passed: 1 of 2 tracks failed"),
-        ({"a": 1.0}, {"limits": Limits(time_factor=None)}, "unsure", "says nothing of passing"),
+        ({"a": 1.0}, {"limits": Limits(time_factor=None)}, "unsure", "it may not pass there"),
         ({"a": "timeout"}, {"limits": Limits(time_factor=0.1)}, "unsure", "stricter limits"),
         ({"a": "timeout"}, {"jobs": 2}, "unsure", "2 at a time shared the machine"),
         ({"a": 1.0}, {"number": 3}, "unsure", "Not finished: 1 of 3 tracks"),

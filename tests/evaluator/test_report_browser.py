@@ -14,9 +14,10 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from evaluator.reporting import report
-from evaluator.runs import leaderboard, leaderboard_view, run_folder
-from evaluator.runs.leaderboard import Entry, Store
+from evaluator.reporting import leaderboard_view, report
+from evaluator.runs import entries, run_folder
+from evaluator.runs.entries import Entry
+from evaluator.runs.leaderboard import Store
 from tests.evaluator import made_results, made_runs
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -147,7 +148,7 @@ def screenshot(driver: webdriver.Chrome, name: str) -> None:
 
 def test_tables_sort_both_ways_and_keep_what_is_missing_last(visit: Open, tmp_path: Path) -> None:
     tracks: dict[str, made_results.Given] = {"a": 3.0, "b": -10.0, "c": "timeout", "d": 20.0}
-    entry = Entry("a" * 64, "2026-01-01T00:00:00+00:00", None, made_results.result(tracks))
+    entry = entries.make_entry(made_results.result(tracks), None)
     report.write(tmp_path / "page.html", report.gather(entry, None, 0.02))
     driver = visit(tmp_path / "page.html")
     mean = driver.find_element(By.XPATH, "//table[@id='track-table']//th[button='mean']")
@@ -305,7 +306,7 @@ def test_a_hundred_tracks(visit: Open, run: Entry, tmp_path: Path) -> None:
     """Every track with the pictures of a real one; the page must open at once, and so must its last track."""
     described = report.collect_details(report.gather(run, None, 0.02), None)["first"]
     tracks: dict[str, made_results.Given] = {f"track {i:03d}": (i * 37 % 100) / 10 for i in range(100)}
-    entry = Entry("a" * 64, "2026-01-01T00:00:00+00:00", None, made_results.result(tracks))
+    entry = entries.make_entry(made_results.result(tracks), None)
     text = report.render(report.gather(entry, None, 0.02), dict.fromkeys(tracks, described), "page_audio")
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
     began = time.monotonic()
@@ -321,7 +322,7 @@ def test_the_leaderboard_page(visit: Open, tmp_path: Path) -> None:
     store = Store(tmp_path / "leaderboard.sqlite")
     for score in (1.0, 3.0, 2.0):
         store.record(made_results.result({"a": score}), None)
-    groups = leaderboard.rank(store.entries())
+    groups = entries.rank(store.entries())
     text = leaderboard_view.as_html(leaderboard_view.Board(tuple(groups), (), "mean"))
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
     driver = visit(tmp_path / "page.html", 390)

@@ -10,14 +10,15 @@ from evaluator.isolation import machine
 from evaluator.isolation.sandbox import Isolation, Limits, effective_memory_bytes
 from evaluator.reporting import display
 from evaluator.running import dataset
-from evaluator.running.submission import Identity
-from evaluator.runs import results
-from evaluator.runs.results import DataInfo, Plan, Result, ResultError, SetupResult, TrackResult
+from evaluator.runs import records, results
+from evaluator.runs.documents import ResultError
+from evaluator.runs.records import DataInfo, Identity, Plan, SetupResult, TrackResult
+from evaluator.runs.results import Result
 from tests.evaluator import audio
 
 STEMS = ("bass", "drums", "other", "vocals")
 PLAN = Plan(
-    track="music",
+    challenge="music",
     submission=Identity("/here", "abc", False, "0123", None),
     data=DataInfo("/data", 2, "4567"),
     limits=Limits(),
@@ -32,7 +33,7 @@ GOOD = TrackResult(
     limit_seconds=15.7,
     audio_seconds=10.0,
     peak_memory_bytes=1000,
-    economies=[],
+    economies=(),
     scores={"sdr": dict.fromkeys(STEMS, 6.0), "bss_eval_sdr": {**dict.fromkeys(STEMS, 5.0), "bass": None}},
 )
 BAD = replace(GOOD, name="b", status="timeout", reason="too slow", scores={})
@@ -71,32 +72,115 @@ def test_json_has_all_that_is_needed_to_repeat_the_run() -> None:
     assert item["extra_metrics"]["bss_eval_sdr"] == {"mean": 5.0, **dict.fromkeys(STEMS, 5.0), "bass": None}
 
 
-def test_tracks_and_isolation_are_read_back(tmp_path: Path) -> None:
-    failed = replace(RESULT, tracks=(GOOD, BAD))
-    results.write(tmp_path / "result.json", failed.to_json())
-    item = results.read(tmp_path / "result.json")
-    assert [results.track_from_json(track, PLAN.metrics) for track in item["tracks"]] == [GOOD, BAD]
-    assert results.isolation_from_json(item["isolation"]) == RESULT.isolation
+FAILED = replace(RESULT, tracks=(GOOD, BAD))
+RESULTS = {
+    "whole": RESULT,
+    "failed": FAILED,
+    "begun": replace(RESULT, tracks=(), setup=None, provenance=None, isolation=None),
+    "not measured": replace(RESULT, tracks=(replace(GOOD, scores={"sdr": GOOD.scores["sdr"]}),)),
+    "without a mean": replace(
+        RESULT,
+        tracks=(GOOD, replace(GOOD, name="b", scores={**GOOD.scores, "bss_eval_sdr": dict.fromkeys(STEMS)})),
+    ),
+    "without limits": replace(
+        RESULT, plan=replace(PLAN, limits=Limits(None, None, None, None), data=DataInfo("/d", 2, "", "[ab]"))
+    ),
+    "odd numbers": replace(
+        RESULT, duration_seconds=0.1 + 0.2, tracks=(GOOD, replace(GOOD, name="b", audio_seconds=1 / 3))
+    ),
+    "in force in part": replace(
+        RESULT,
+        isolation=Isolation("process", True, True, True, True, None, None, None, ("one gap", "another")),
+        tracks=(replace(GOOD, economies=("vocals: one polarity", {"any": "thing"})),),
+    ),
+}
 
 
-def test_differences_between_plans_are_named(tmp_path: Path) -> None:
-    item = json.loads(json.dumps(RESULT.to_json()))
-    assert results.differences(item, PLAN) == []
+@pytest.mark.parametrize("name", RESULTS)
+def test_json_is_read_back_as_what_was_written(name: str, tmp_path: Path) -> None:
+    item = RESULTS[name].to_json()
+    assert Result.from_json(item) == RESULTS[name]
+    assert Result.from_json(item).to_json() == item
+    results.write(tmp_path / "result.json", item)
+    assert results.read(tmp_path / "result.json") == RESULTS[name]
+
+
+def test_a_file_from_before_some_fields_and_one_with_more_are_read() -> None:
+    item = RESULT.to_json()
+    del item["jobs"], item["data"]["only"], item["submission"]["requested_time_factor"]
+    item |= {"later": 1, "limits": {**item["limits"], "later": 2}}
+    item["tracks"][0]["later"] = 3
+    assert Result.from_json(item) == RESULT
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"schema_version": 2}, "schema_version: found 2, expected 1"),
+        ({"track": "film"}, "track: found 'film', expected music or cinematic"),
+        ({"limits": {**FAILED.to_json()["limits"], "cpus": "4"}}, "limits.cpus: found '4', expected a valid integer"),
+        ({"data": {"path": "/", "number": 2}}, "data.hash: missing"),
+        ({"metrics": None}, "metrics: found None, expected a valid array"),
+        ({"duration_seconds": float("nan")}, "not JSON compliant"),
+        ({"status": "ok"}, "status: found 'ok', expected 'failed' by its tracks"),
+        ({"score": {"mean": 9.0}}, "score: found .*, expected None by its tracks"),
+        ({"start": 1, "runner": 2}, r"start: found 1, expected a valid string \(and 1 more problem\)"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_file_is_one_sentence(change: dict[str, object], problem: str) -> None:
+    with pytest.raises(ResultError, match=f"^some.json: .*{problem}"):
+        Result.from_json({**FAILED.to_json(), **change}, "some.json")
+
+
+@pytest.mark.parametrize(
+    ("scores", "problem"),
+    [
+        ({"sdr": {"bass": 1.0}}, "tracks.0.sdr: found bass, expected bass, drums, other, vocals"),
+        ({"sdr": {**GOOD.scores["sdr"], "bass": "6"}}, "tracks.0.sdr: bass: found '6', expected a valid number"),
+        ({"sdr": {**GOOD.scores["sdr"], "bass": None}}, "tracks.0: the track is ok, but has no SDR for every"),
+        ({"sdr": None}, "tracks.0: the track is ok, but has no SDR for every"),
+        ({"bss_eval_sdr": [1.0]}, "tracks.0.bss_eval_sdr: found .*, expected a valid dictionary"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_track_is_one_sentence(scores: dict[str, object], problem: str) -> None:
+    item = RESULT.to_json()
+    item["tracks"][0] |= scores
+    with pytest.raises(ResultError, match=f"some.json: {problem}"):
+        Result.from_json(item, "some.json")
+
+
+@pytest.mark.parametrize("name", ["mean", "drums"])
+def test_a_score_that_its_tracks_do_not_have_is_refused(name: str) -> None:
+    item = RESULT.to_json()
+    item["score"][name] += 0.01
+    with pytest.raises(ResultError, match=rf"score.{name}: found 7.01, expected 7.0 by its tracks"):
+        Result.from_json(item)
+
+
+def test_differences_between_plans_are_named() -> None:
+    assert records.differences(PLAN, Result.from_json(RESULT.to_json()).plan) == []
     other = replace(PLAN, limits=Limits(time_factor=2.0), metrics=("sdr",))
-    assert results.differences(item, other) == [
+    assert records.differences(PLAN, other) == [
         "limits.time_factor: 1.57, now 2.0",
-        "metrics: ['sdr', 'bss_eval_sdr'], now ['sdr']",
+        "metrics: sdr, bss_eval_sdr, now sdr",
     ]
     asked = replace(PLAN, submission=replace(PLAN.submission, requested_preset="mdx-c"))
-    assert results.differences(item, asked) == ["submission.requested_preset: None, now mdx-c"]
+    assert records.differences(PLAN, asked) == ["submission.requested_preset: None, now mdx-c"]
 
 
 def test_files_that_are_no_results(tmp_path: Path) -> None:
-    with pytest.raises(ResultError, match="not a readable result"):
-        results.read(tmp_path / "nothing.json")
-    (tmp_path / "other.json").write_text('{"schema_version": 99}')
-    with pytest.raises(ResultError, match="schema_version 99, expected 1"):
-        results.read(tmp_path / "other.json")
+    file = tmp_path / "other.json"
+    for text, problem in (
+        (None, "not readable as JSON"),
+        ("{", "not readable as JSON"),
+        ("[]", "found list, expected a JSON object"),
+        ('{"kind": "baseline"}', "a baseline, expected a result"),
+        ("{}", r"schema_version: missing \(and"),
+    ):
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(ResultError, match=f"^{file}: {problem}"):
+            results.read(file)
 
 
 def test_a_file_is_never_half_written(tmp_path: Path) -> None:
@@ -114,12 +198,11 @@ def test_verdicts() -> None:
     )
     assert display.verdict(replace(RESULT, tracks=(GOOD,))) == "Incomplete: 1 of 2 tracks were separated."
     unlimited = replace(RESULT, plan=replace(PLAN, limits=Limits(time_factor=None)))
-    assert "looser limits than the organisers', so this says nothing of passing: 7.000 dB" in display.verdict(
-        unlimited
-    )
+    assert "so this does not show whether the submission would pass: 7.000 dB" in display.verdict(unlimited)
     strict = replace(failed, plan=replace(PLAN, limits=Limits(time_factor=0.1)))
     assert display.verdict(strict) == (
-        "This says nothing of passing under the organisers' own limits: 1 of 2 tracks failed: b (timeout)."
+        "This does not show whether the submission would pass under the organisers' own limits: "
+        "1 of 2 tracks failed: b (timeout)."
     )
 
 
@@ -134,7 +217,7 @@ def test_the_verdict_says_that_limits_were_shared() -> None:
 def test_a_part_of_the_data_is_on_record() -> None:
     part = replace(RESULT, plan=replace(PLAN, data=replace(PLAN.data, only="[ab]")))
     assert (RESULT.to_json()["data"]["only"], part.to_json()["data"]["only"]) == (None, "[ab]")
-    assert results.differences(RESULT.to_json(), part.plan) == ["data.only: None, now [ab]"]
+    assert records.differences(RESULT.plan, part.plan) == ["data.only: None, now [ab]"]
 
 
 def test_the_bar_shows_what_is_separated_at_a_time(
@@ -156,7 +239,9 @@ def test_the_bar_shows_what_is_separated_at_a_time(
 
 def test_the_footer_says_which_limits_were_not_in_force() -> None:
     nothing = Isolation("process", False, False, False, False, None, None, None)
-    text = display.table(replace(RESULT, isolation=nothing))
+    gaps = nothing.gaps(PLAN.limits)
+    text = display.table(replace(RESULT, isolation=replace(nothing, not_in_force=gaps)))
+    assert f"Differs from the organisers' machine: {'; '.join(gaps)}." in text
     for gap in ("the network could not be cut off", "memory is not capped", "references could not be hidden"):
         assert gap in text
 

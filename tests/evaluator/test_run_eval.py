@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from evaluator.commands import evaluate
-from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.locations import REPOSITORY
 from evaluator.running.preparation import WITHOUT_VARIABLE
 from tests.evaluator import audio, processes
 from tests.evaluator.submissions import write_submission
@@ -135,7 +135,7 @@ def test_outside_the_environment_one_line_says_what_to_do() -> None:
 def test_no_limits(tmp_path: Path) -> None:
     done = run(command(tmp_path, "perfect", "--no-limits"))
     assert done.returncode == 0
-    assert "looser limits than the organisers', so this says nothing of passing" in done.stdout
+    assert "looser limits than the organisers', so this does not show" in done.stdout
     assert json.loads((tmp_path / "out" / "result.json").read_text())["limits"]["time_factor"] is None
 
 
@@ -183,7 +183,7 @@ def test_several_tracks_at_a_time_give_the_same_result(tmp_path: Path) -> None:
     failed = "1 of 3 tracks failed: trap (crashed)."
     assert alone.stdout.splitlines()[-1] == f"This submission would NOT have passed: {failed}"
     assert together.stdout.splitlines()[-1] == (
-        f"This says nothing of passing under the organisers' own limits: {failed} "
+        f"This does not show whether the submission would pass under the organisers' own limits: {failed} "
         f"2 tracks at a time shared the machine and so its limits: confirm the times with --jobs 1."
     )
     assert (whole["jobs"], result["jobs"]) == (1, 2)

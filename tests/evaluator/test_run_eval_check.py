@@ -1,6 +1,5 @@
 """`run_eval.py --check`, `--report` and the recording of runs, as a user meets them."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from evaluator import __main__
-from evaluator.isolation.sandbox import REPOSITORY
-from evaluator.runs import leaderboard
+from evaluator.locations import REPOSITORY
+from evaluator.runs import results
 from evaluator.runs.leaderboard import Store
 from tests.evaluator import audio
 from tests.evaluator.submissions import TRAP_FRAMES, write_submission
@@ -48,8 +47,8 @@ def test_a_run_is_recorded_and_passes_its_own_baseline(tmp_path: Path, data: Pat
     assert "No regression against" in checked.stdout
     entries = Store().entries()
     assert len(entries) == 2
-    assert entries[1].result == json.loads((tmp_path / "out" / "result.json").read_text())
-    assert f"Recorded as run {entries[1].id[: leaderboard.SHORT]}" in checked.stderr
+    assert entries[1].result == results.read(tmp_path / "out" / "result.json")
+    assert f"Recorded as run {entries[1].short_id}" in checked.stderr
 
 
 def test_a_worse_run_is_stopped_and_a_better_one_praised(tmp_path: Path, data: Path) -> None:

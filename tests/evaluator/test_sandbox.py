@@ -14,7 +14,8 @@ from evaluator.measures.sdr import DELTA
 from evaluator.running import evaluation
 from evaluator.running.dataset import Track
 from evaluator.running.preparation import WITHOUT_VARIABLE, Options, prepare
-from evaluator.runs.results import Result, TrackResult
+from evaluator.runs.records import TrackResult
+from evaluator.runs.results import Result
 from tests.evaluator import audio, processes
 from tests.evaluator.submissions import write_submission
 
@@ -233,7 +234,7 @@ def test_the_cinematic_track(tmp_path: Path, layout: str) -> None:
     path = audio.write_cinematic(data, ("one",)) if layout == "challenge" else audio.write_dnr(data)
     job = prepare(Options(submission=submission, data=path, limits=GENEROUS, out=tmp_path / "out"))
     result = evaluation.evaluate(job, evaluation.Observer(), resume=False)
-    assert (result.plan.track, result.status) == ("cinematic", "ok")
+    assert (result.plan.challenge, result.status) == ("cinematic", "ok")
     for stem, score in result.tracks[0].scores["sdr"].items():
         # a quarter of three stems of equal level: 9/16 of the stem is missing, 2/16 are those of the others
         assert score == pytest.approx(10 * log10(16 / 11), abs=0.2), stem

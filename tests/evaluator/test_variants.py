@@ -26,7 +26,13 @@ def info_of(preset: Preset) -> PresetInfo:
         blend = blend_of(step)
         steps.append(
             StepInfo(
-                step.name, step.input, step.stems, step.residual, step.residual_shares, blend, tuple(members)
+                step.name,
+                step.input,
+                step.stems,
+                step.residual,
+                dict(step.residual_shares),
+                blend,
+                tuple(members),
             )
         )
     return PresetInfo(preset.track, preset.instruments, "cpu", "float32", tuple(steps))
@@ -127,5 +133,5 @@ def test_loudness_is_a_part_like_others() -> None:
 def test_a_member_twice_is_told_apart() -> None:
     (step,) = info_of(load_preset("cdx-dnr")).steps
     first, second, _ = step.members
-    twice = StepInfo("s", "mixture", step.stems, None, False, {}, (first, second, first))
+    twice = StepInfo("s", "mixture", step.stems, None, {}, {}, (first, second, first))
     assert twice.member_names == ("dnr_a778de4a #1", "dnr_dbb4db15", "dnr_a778de4a #2")

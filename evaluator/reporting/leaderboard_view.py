@@ -4,15 +4,20 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from evaluator import text_table
 from evaluator.challenge import CHALLENGES
-from evaluator.reporting import pages, text_table
-from evaluator.runs import leaderboard, reproduction, results
-from evaluator.runs.leaderboard import Entry, Group
+from evaluator.isolation.sandbox import Limits
+from evaluator.measures.means import MEAN
+from evaluator.reporting import pages
+from evaluator.runs import reproduction
+from evaluator.runs.entries import Entry, Group
+from evaluator.runs.passing import would_pass
 from evaluator.runs.published import PublishedRow, PublishedSet
-from evaluator.runs.run_scores import MEAN
+from evaluator.runs.records import DataInfo
+from evaluator.runs.results import Result
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ def text(board: Board) -> str:
 
 
 def _group_text(group: Group) -> str:
-    stems = CHALLENGES[group.track].stems
+    stems = CHALLENGES[group.challenge].stems
     header = ["#", "run", "preset", "commit", "when", MEAN, *stems, "RTF", "would pass"]
     rows = [_row(str(place), entry, stems) for place, entry in enumerate(group.ranked, 1)]
     rows += [_row("-", entry, stems) for entry in group.unranked]
@@ -45,67 +50,48 @@ def _group_text(group: Group) -> str:
 
 def title(group: Group) -> str:
     """Which data a group's runs were made on."""
-    tracks = tracks_words(group.newest.result["data"])
-    return f"{group.track}, {group.newest.data_name}: {tracks}, data {group.data_hash[:12]}"
+    tracks = tracks_words(group.newest.result.plan.data)
+    return f"{group.challenge}, {group.newest.data_name}: {tracks}, data {group.data_hash[:12]}"
 
 
-def tracks_words(data: Mapping[str, Any]) -> str:
+def tracks_words(data: DataInfo) -> str:
     """How many tracks of a data set were used, and which."""
-    number = text_table.count(data["number"], "track")
-    return number if data.get("only") is None else f"{number} (--only {data['only']})"
+    number = text_table.count(data.number, "track")
+    return number if data.only is None else f"{number} (--only {data.only})"
 
 
 def _row(place: str, entry: Entry, stems: Sequence[str]) -> list[str]:
+    result = entry.result
     scores = [text_table.db(entry.score(stem)) for stem in (MEAN, *stems)]
-    rtf = "-" if entry.rtf is None else f"{entry.rtf:.2f}"
-    passing = results.would_pass(entry.result)
+    passing, failed = would_pass(result), failures(result)
     return [
         place,
-        short_id(entry),
-        entry.name,
-        commit(entry),
-        _minute(entry),
+        entry.short_id,
+        result.name,
+        commit(result),
+        result.start[:16].replace("T", " "),
         *scores,
-        rtf,
-        _passing(entry, passing),
+        "-" if result.rtf is None else f"{result.rtf:.2f}",
+        f"{passing}: {failed}" if failed else passing,
     ]
 
 
-def _passing(entry: Entry, passing: str) -> str:
-    if entry.result["status"] == "ok":
-        return passing
-    failed = failures(entry)
-    return f"{passing}: {failed}" if failed else passing
-
-
-def failures(entry: Entry) -> str:
-    """In how many tracks of a run went wrong what: "2 of 15 timeout"; empty where nothing did."""
-    tracks = entry.result["tracks"]
-    number = entry.result["data"]["number"]
-    statuses = [track["status"] for track in tracks if track["status"] != "ok"]
+def failures(result: Result) -> str:
+    """How many tracks of a run went wrong in which way: "2 of 15 timeout"; empty where none did."""
+    number = result.plan.data.number
+    statuses = [track.status for track in result.failed]
     counts = [f"{statuses.count(status)} of {number} {status}" for status in dict.fromkeys(statuses)]
-    if len(tracks) < number:
-        counts.append(f"{number - len(tracks)} of {number} not run")
+    if len(result.tracks) < number:
+        counts.append(f"{number - len(result.tracks)} of {number} not run")
     return ", ".join(counts)
 
 
-def short_id(entry: Entry) -> str:
-    """Enough of an id to name the run."""
-    return entry.id[: leaderboard.SHORT]
-
-
-def commit(entry: Entry) -> str:
+def commit(result: Result) -> str:
     """The submission's commit, shortened; "+" stands for uncommitted changes."""
-    submission = entry.result["submission"]
-    return (
-        "-"
-        if submission["commit"] is None
-        else submission["commit"][:8] + ("+" if submission["dirty"] else "")
-    )
-
-
-def _minute(entry: Entry) -> str:
-    return str(entry.result["start"])[:16].replace("T", " ")
+    submission = result.plan.submission
+    if submission.commit is None:
+        return "-"
+    return submission.commit[:8] + ("+" if submission.dirty else "")
 
 
 def sorted_rows(found: PublishedSet, stem: str) -> list[PublishedRow]:
@@ -124,12 +110,12 @@ def _published_text(found: PublishedSet, stem: str) -> str:
         [row.name, *(text_table.db(row.scores.get(name), found.digits) for name in columns)]
         for row in sorted_rows(found, stem)
     ]
-    heading = f"{found.name} ({found.track}): {found.data}; {found.source}"
+    heading = f"{found.name} ({found.challenge}): {found.data}; {found.source}"
     return "\n".join([heading, *text_table.align([["published", *columns], *rows])])
 
 
 def records(board: Board) -> list[dict[str, Any]]:
-    """One flat record a row: `kind` is "run" or "published"; `rank` is None for runs without a score."""
+    """One flat record per row: `kind` is "run" or "published"; `rank` is None for runs without a score."""
     found: list[dict[str, Any]] = []
     for group in board.groups:
         places = {entry.id: place for place, entry in enumerate(group.ranked, 1)}
@@ -140,7 +126,7 @@ def records(board: Board) -> list[dict[str, Any]]:
             found.append(
                 {
                     "kind": "published",
-                    "track": data.track,
+                    "track": data.challenge,
                     "data": data.name,
                     "name": row.name,
                     "scores": scores,
@@ -151,35 +137,34 @@ def records(board: Board) -> list[dict[str, Any]]:
 
 
 def _record(entry: Entry, place: int | None) -> dict[str, Any]:
-    result = entry.result
-    submission = result["submission"]
+    result, plan, submission = entry.result, entry.result.plan, entry.result.plan.submission
     return {
         "kind": "run",
-        "track": result["track"],
+        "track": plan.challenge,
         "data": entry.data_name,
         "data_hash": entry.data_hash,
-        "data_tracks": result["data"]["number"],
-        "data_only": result["data"].get("only"),
+        "data_tracks": plan.data.number,
+        "data_only": plan.data.only,
         "rank": place,
         "run": entry.id,
-        "name": entry.name,
-        "status": result["status"],
-        "would_pass": results.would_pass(result),
-        "scores": {stem: entry.score(stem) for stem in (MEAN, *CHALLENGES[result["track"]].stems)},
-        "rtf": entry.rtf,
-        "start": result["start"],
-        "duration_seconds": result["duration_seconds"],
+        "name": result.name,
+        "status": result.status,
+        "would_pass": would_pass(result),
+        "scores": {stem: entry.score(stem) for stem in (MEAN, *result.stems)},
+        "rtf": result.rtf,
+        "start": result.start,
+        "duration_seconds": result.duration_seconds,
         "recorded": entry.recorded,
-        "preset": submission["preset"],
-        "commit": submission["commit"],
-        "dirty": submission["dirty"],
-        "files_sha256": submission["files_sha256"],
-        "weights": submission["weights"],
-        "limits": result["limits"],
-        "runner": result["runner"],
-        "jobs": results.jobs_of(result),
-        "machine": result["machine"],
-        "versions": result["versions"],
+        "preset": result.preset,
+        "commit": submission.commit,
+        "dirty": submission.dirty,
+        "files_sha256": submission.files_sha256,
+        "weights": result.weights,
+        "limits": asdict(plan.limits),
+        "runner": plan.runner,
+        "jobs": plan.jobs,
+        "machine": result.machine,
+        "versions": result.versions,
         "folder": entry.folder,
     }
 
@@ -190,7 +175,7 @@ def as_json(board: Board) -> str:
 
 
 def as_csv(board: Board) -> str:
-    """The records as CSV, a column a stem of any of them; what is not a number or text is JSON."""
+    """The records as CSV, one column per stem of any of them; what is not a number or text is JSON."""
     flat = [
         {**{key: value for key, value in record.items() if key != "scores"}, **record["scores"]}
         for record in records(board)
@@ -212,14 +197,13 @@ def as_html(board: Board) -> str:
     return pages.render(
         "leaderboard.html.j2",
         board=board,
-        groups=[(group, title(group), CHALLENGES[group.track].stems) for group in board.groups],
+        groups=[(group, title(group), CHALLENGES[group.challenge].stems) for group in board.groups],
         published=[
             (found, published_columns(found), sorted_rows(found, board.sort)) for found in board.published
         ],
-        short_id=short_id,
         commit=commit,
         failures=failures,
-        would_pass=results.would_pass,
+        would_pass=would_pass,
     )
 
 
@@ -228,42 +212,45 @@ FORMS: Mapping[str, Callable[[Board], str]] = {"text": text, "csv": as_csv, "jso
 
 def detail(entry: Entry) -> str:
     """One run: its scores, all that it was made with, and how to repeat it."""
-    result, submission = entry.result, entry.result["submission"]
-    stems = CHALLENGES[result["track"]].stems
-    facts = [
-        ("run", entry.id),
-        ("made", f"{result['start']}, {result['duration_seconds']:.0f} s"),
-        (
-            "data",
-            f"{result['track']}, {result['data']['path']}, {tracks_words(result['data'])}",
-        ),
-        ("data hash", entry.data_hash),
-        ("status", result["status"] + (f" ({failed})" if (failed := failures(entry)) else "")),
-        ("would pass", results.would_pass(result)),
-        *((stem, f"{text_table.db(entry.score(stem))} dB") for stem in (MEAN, *stems)),
-        ("RTF", "-" if entry.rtf is None else f"{entry.rtf:.3f}"),
-        ("preset", submission["preset"] or "-"),
-        (
-            "commit",
-            (submission["commit"] or "-") + (" with uncommitted changes" if submission["dirty"] else ""),
-        ),
-        ("files", f"SHA-256 {submission['files_sha256']}"),
-        *(("weights", line) for line in weights_lines(result)),
-        ("limits", ", ".join(limits_words(result["limits"]))),
-        ("tracks at a time", str(results.jobs_of(result))),
-        ("not in force", "; ".join((result["isolation"] or {}).get("not_in_force", [])) or "-"),
-        ("machine", ", ".join(machine_words(result["machine"]))),
-        ("versions", ", ".join(f"{key} {value}" for key, value in result["versions"].items())),
-        ("folder", entry.folder or "on another machine"),
-    ]
+    facts = _facts(entry)
     width = max(len(name) for name, _ in facts)
     lines = [f"{name.ljust(width)}  {value}" for name, value in facts]
-    return "\n".join([*lines, "", "To repeat it:", *(f"  {line}" for line in reproduction.commands(result))])
+    commands = reproduction.commands(entry.result)
+    return "\n".join([*lines, "", "To repeat it:", *(f"  {line}" for line in commands)])
 
 
-def weights_lines(result: Mapping[str, Any]) -> list[str]:
-    """The weights a run was made with, a line a file."""
-    weights = result["submission"]["weights"]
+def _facts(entry: Entry) -> list[tuple[str, str]]:
+    result, plan, submission = entry.result, entry.result.plan, entry.result.plan.submission
+    failed = failures(result)
+    gaps = () if result.isolation is None else result.isolation.not_in_force
+    return [
+        ("run", entry.id),
+        ("made", f"{result.start}, {result.duration_seconds:.0f} s"),
+        ("data", f"{plan.challenge}, {plan.data.path}, {tracks_words(plan.data)}"),
+        ("data hash", entry.data_hash),
+        ("status", f"{result.status} ({failed})" if failed else result.status),
+        ("would pass", would_pass(result)),
+        *((stem, f"{text_table.db(entry.score(stem))} dB") for stem in (MEAN, *result.stems)),
+        ("RTF", "-" if result.rtf is None else f"{result.rtf:.3f}"),
+        ("preset", str(result.preset or "-")),
+        (
+            "commit",
+            (submission.commit or "-") + (" with uncommitted changes" if submission.dirty else ""),
+        ),
+        ("files", f"SHA-256 {submission.files_sha256}"),
+        *(("weights", line) for line in weights_lines(result)),
+        ("limits", ", ".join(limits_words(plan.limits))),
+        ("tracks at a time", str(plan.jobs)),
+        ("not in force", "; ".join(gaps) or "-"),
+        ("machine", ", ".join(machine_words(result.machine))),
+        ("versions", ", ".join(f"{key} {value}" for key, value in result.versions.items())),
+        ("folder", entry.folder or "on another machine"),
+    ]
+
+
+def weights_lines(result: Result) -> list[str]:
+    """The weights a run was made with, one line per file."""
+    weights = result.weights
     return [_weights_line(item) for item in weights] if isinstance(weights, list) else []
 
 
@@ -274,16 +261,13 @@ def _weights_line(item: object) -> str:
     return f"{item.get('name')}: {item.get('file')}, SHA-256 {item.get('sha256')}"
 
 
-def limits_words(limits: Mapping[str, Any]) -> list[str]:
+def limits_words(limits: Limits) -> list[str]:
     """The limits of a run in words."""
-    time, setup, cpus, memory = (
-        limits[name] for name in ("time_factor", "setup_seconds", "cpus", "memory_bytes")
-    )
     return [
-        "any time" if time is None else f"{time:g} times the duration",
-        "any time for loading" if setup is None else f"{setup:g} s for loading",
-        "all cores" if cpus is None else text_table.count(cpus, "core"),
-        "any memory" if memory is None else f"{memory / 2**30:g} GiB",
+        "any time" if limits.time_factor is None else f"{limits.time_factor:g} times the duration",
+        "any time for loading" if limits.setup_seconds is None else f"{limits.setup_seconds:g} s for loading",
+        "all cores" if limits.cpus is None else text_table.count(limits.cpus, "core"),
+        "any memory" if limits.memory_bytes is None else f"{limits.memory_bytes / 2**30:g} GiB",
     ]
 
 

@@ -1,0 +1,35 @@
+"""Would a submission pass? What a run says of it under the limits that it had."""
+
+from typing import Literal
+
+from evaluator.isolation.sandbox import Limits
+from evaluator.runs.results import Result
+
+Passing = Literal["yes", "no", "unknown"]
+
+
+def would_pass(result: Result) -> Passing:
+    """Whether the run says that the organisers' limits would be met: only limits as strict as theirs can.
+
+    A failure under limits stricter than theirs says nothing either, and tracks separated side by side had to
+    share the machine.
+    """
+    organisers, limits = Limits(), result.plan.limits
+    compared = [
+        _compare(limits.time_factor, organisers.time_factor),
+        _compare(limits.setup_seconds, organisers.setup_seconds),
+        _compare(limits.cpus, organisers.cpus),
+        _compare(limits.memory_bytes, organisers.memory_bytes),
+    ]
+    if result.status == "ok":
+        return "yes" if all(value <= 0 for value in compared) else "unknown"
+    if result.status == "failed":
+        alone = result.plan.jobs == 1
+        return "no" if alone and all(value >= 0 for value in compared) else "unknown"
+    return "unknown"
+
+
+def _compare(limit: float | None, organisers: float | None) -> int:
+    """Below 0 where `limit` is stricter than the organisers', above 0 where it is looser; None is no limit."""
+    given, theirs = (float("inf") if value is None else value for value in (limit, organisers))
+    return (given > theirs) - (given < theirs)
