@@ -103,6 +103,8 @@ class Session:
                 self._exited = event
             if event["event"] in names:
                 return event
+            if deadline is not None and time.monotonic() >= deadline:
+                return None  # else a flood of events, which a submission may forge, would be waited for without end
 
     def cancel(self) -> None:
         """Have the thread that waits for an event, now or next, raise Cancelled."""

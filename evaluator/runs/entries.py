@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from evaluator import schema
 from evaluator.measures.means import MEAN
-from evaluator.runs import documents, results, run_scores
+from evaluator.runs import documents, run_scores
 from evaluator.runs.documents import ResultError
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
@@ -73,8 +73,11 @@ def _entry(result: Result, document: str, folder: Path | None) -> Entry:
 def read_entry(path: Path) -> Entry:
     """The run whose result file, or folder, this is; ResultError where it is none."""
     path = path / RESULT_FILE if path.is_dir() else path
-    result = results.read(path)
-    return _entry(result, canonical(documents.read_json(path)), path.parent)
+    return _of_file(path, documents.read_json(path))
+
+
+def _of_file(path: Path, item: Mapping[str, Any]) -> Entry:
+    return _entry(Result.from_json(item, str(path)), canonical(item), path.parent)
 
 
 def to_export(entries: Sequence[Entry]) -> dict[str, Any]:
@@ -100,11 +103,10 @@ class _Export(schema.Document):
 
 def read_runs(path: Path) -> list[Entry]:
     """Runs of an exported file, a result file or a run's folder; ResultError where it is none or was changed."""
-    if path.is_dir():
-        return [read_entry(path)]
+    path = path / RESULT_FILE if path.is_dir() else path
     item = documents.read_json(path)
     if item.get("kind") != EXPORT_KIND:
-        return [read_entry(path)]
+        return [_of_file(path, item)]
     export = documents.parse(_Export, item, str(path))
     return [_imported(f"{path}: run {index}", run) for index, run in enumerate(export.runs)]
 

@@ -121,6 +121,8 @@ class Result:
     @classmethod
     def from_json(cls, item: Mapping[str, Any], where: str = "result") -> Self:
         """The inverse of `to_json`; ResultError says what in `where` is missing, wrong or contradicts itself."""
+        if item.get("kind") is not None:
+            raise ResultError(f"{where}: a {item['kind']}, expected a result")
         run = documents.parse(documents.Run, item, where)
         stems = CHALLENGES[run.track].stems
         result = cls(
@@ -191,10 +193,7 @@ def require_agreement(result: Result, run: documents.ScoredRun, where: str) -> N
 
 def read(path: Path) -> Result:
     """The result in a file; ResultError where it is none."""
-    item = documents.read_json(path)
-    if item.get("kind") is not None:
-        raise ResultError(f"{path}: a {item['kind']}, expected a result")
-    return Result.from_json(item, str(path))
+    return Result.from_json(documents.read_json(path), str(path))
 
 
 def write(path: Path, item: Mapping[str, Any]) -> None:

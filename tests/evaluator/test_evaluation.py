@@ -22,7 +22,8 @@ from evaluator.isolation.sandbox import (
 )
 from evaluator.running import dataset
 from evaluator.running.dataset import Track
-from evaluator.running.evaluation import Job, Observer, evaluate
+from evaluator.running.evaluation import Interrupted, Job, Observer, evaluate
+from evaluator.runs import results
 from evaluator.runs.documents import ResultError
 from evaluator.runs.records import DataInfo, Identity, Plan
 from evaluator.runs.run_folder import RESULT_FILE
@@ -41,6 +42,7 @@ class FakeRunner:
         self._workplace = workplace
         self._work = work
         self.asked: list[str] = []
+        self.limits: list[float | None] = []
         self.cancelled = threading.Event()
 
     @property
@@ -53,6 +55,7 @@ class FakeRunner:
 
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
         self.asked.append(folder)
+        self.limits.append(limit_seconds)
         return self._outcome(self._work(self._workplace, folder), {**PROVENANCE, "economies": [folder]})
 
     def close(self) -> None:
@@ -111,6 +114,17 @@ def test_it_is_constructed_once_and_asked_for_each_track(make_job: JobMaker) -> 
     assert runners[0].asked == ["start", "a", "b", "close"]
 
 
+@pytest.mark.parametrize("factor", [1.57, None])
+def test_a_track_has_the_time_that_its_duration_allows(make_job: JobMaker, factor: float | None) -> None:
+    job, runners = make_job(write_perfect)
+    result = evaluate(
+        replace(job, plan=replace(job.plan, limits=Limits(time_factor=factor))), Observer(), resume=False
+    )
+    allowed = [None if factor is None else factor * track.seconds for track in job.dataset.tracks]
+    assert runners[0].limits == allowed
+    assert [track.limit_seconds for track in result.tracks] == allowed
+
+
 @pytest.mark.parametrize("status", ["timeout", "out_of_memory", "crashed", "invalid_output"])
 def test_it_is_constructed_again_after_any_failure(make_job: JobMaker, status: Status) -> None:
     job, runners = make_job(lambda workplace, name: status if name == "a" else write_perfect(workplace, name))
@@ -159,8 +173,9 @@ def test_an_interruption_closes_the_runner_and_keeps_what_is_done(make_job: JobM
                 raise KeyboardInterrupt
 
     job, runners = make_job(write_perfect)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted) as interrupted:
         evaluate(job, Interrupting(), resume=False)
+    assert interrupted.value.result == results.read(tmp_path / "out" / RESULT_FILE)
     assert runners[0].asked == ["start", "a", "close"]
     assert not (tmp_path / "out" / "work").exists()
     kept = json.loads((tmp_path / "out" / RESULT_FILE).read_text())

@@ -119,25 +119,49 @@ def test_nothing_is_changed_or_deleted(leaderboard_file: Path) -> None:
             connection.execute(statement)
 
 
-def test_a_file_of_schema_1_migrates(leaderboard_file: Path) -> None:
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_a_file_of_an_earlier_schema_migrates(leaderboard_file: Path, version: int) -> None:
     runs = [made_results.result({"a": float(i)}) for i in range(3)]
     with sqlite3.connect(leaderboard_file) as connection:
-        for statement in MIGRATIONS[0]:
-            connection.execute(statement)
-        connection.execute("PRAGMA user_version = 1")
+        for statements in MIGRATIONS[:version]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version}")
         for run in runs:
-            row = (
-                entries.make_entry(run, None).id,
-                "2026-01-01T00:00:00+00:00",
-                "/old",
-                json.dumps(run.to_json()),
-            )
+            entry = entries.make_entry(run, None)
+            row = (entry.id, "2026-01-01T00:00:00+00:00", "/old", json.dumps(run.to_json()))
             connection.execute("INSERT INTO runs (id, recorded, folder, result) VALUES (?, ?, ?, ?)", row)
     store = Store()
     assert [entry.result for entry in store.entries("music")] == runs
     assert store.entries("cinematic") == []
     with sqlite3.connect(leaderboard_file) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+        columns = [column[1] for column in connection.execute("PRAGMA table_xinfo(runs)")]
+        assert columns == ["number", "id", "recorded", "folder", "result", "track"]
+
+
+def test_a_run_that_this_code_cannot_read_is_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    known = made_results.result({"a": 1.0})
+    later = replace(entries.make_entry(known, None), id="f" * 64, document='{"schema_version": 2}')
+    store = store_of(known)
+    store.add([later])
+    assert [entry.result for entry in store.entries()] == [known]
+    assert "1 of 2 runs left out: run ffffffff: schema_version: found 2, expected 1" in caplog.text
+
+
+def test_a_run_from_before_some_fields_keeps_its_id_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = made_results.result({"a": 1.0}).to_json()
+    del item["jobs"], item["data"]["only"]
+    (tmp_path / "result.json").write_text(json.dumps(item))
+    assert command("import", str(tmp_path)) == 0
+    assert command("export", str(tmp_path / "runs.json")) == 0
+    monkeypatch.setenv(leaderboard.FILE_VARIABLE, str(tmp_path / "other.sqlite"))
+    assert command("import", str(tmp_path / "runs.json")) == 0
+    (entry,) = Store().entries()
+    assert entry.id == entries.run_id(entries.canonical(item))
+    assert json.loads(entry.document) == item
 
 
 def test_a_file_of_a_later_version_is_refused_and_left_alone(leaderboard_file: Path) -> None:
