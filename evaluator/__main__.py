@@ -1,4 +1,4 @@
-"""`python -m evaluator COMMAND`: everything around evaluations that is not running one."""
+"""`python -m evaluator COMMAND`: everything around evaluations except running one."""
 
 import argparse
 import logging

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 
 def align(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
-    """One line a row, all rows of equal length; columns `left` to the left, the others to the right."""
+    """One line per row, all rows of equal length; columns `left` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -16,7 +16,7 @@ def align(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[s
 
 
 def db(value: float | None, digits: int = 3) -> str:
-    """A score in dB, "-" where there is none."""
+    """A score in dB, or "-" for none."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 

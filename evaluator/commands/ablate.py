@@ -20,10 +20,10 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "ablate",
-        help="what is each part of an ensemble worth?",
+        help="show what each part of an ensemble is worth",
         description="Score a preset, the preset without each of its members, augmentations and steps, and each "
-        "member alone. What variants have in common is computed once.",
-        epilog="RTF is what the models took, in seconds per second of audio, when their estimates were computed.",
+        "member alone. What variants share is computed once.",
+        epilog="RTF: seconds that the models took per second of audio when their estimates were computed.",
     )
     estimator_options.add(parser)
     parser.add_argument(
@@ -71,5 +71,5 @@ def _choose(found: list[Variant], pattern: str | None) -> list[Variant]:
         return found
     chosen = [variant for variant in found if variant.name == FULL or fnmatch(variant.name, pattern)]
     if len(chosen) == 1:
-        raise EstimatorError(f"--variants {pattern!r}: matches none; --list names them all")
+        raise EstimatorError(f"--variants {pattern!r}: no variant matches; --list shows them all")
     return chosen

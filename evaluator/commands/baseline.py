@@ -15,13 +15,13 @@ FOLDER = Path(baseline.__file__).parents[1] / "baselines"
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its subcommands."""
     parser = subparsers.add_parser(
-        "baseline", help="save a run as what later runs are checked against, or show it"
+        "baseline", help="save a run for later runs to be checked against, or show it"
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     save = actions.add_parser(
         "save",
         help="make a baseline of a run",
-        description="Make a baseline of a run; check a later one with `run_eval.py --check FILE`.",
+        description="Make a baseline of a run; check later runs with `run_eval.py --check FILE`.",
     )
     save.add_argument(
         "wanted", metavar="RUN", help="beginning of its id, its folder or result file, or latest"
@@ -41,10 +41,10 @@ def _save(given: Namespace) -> int:
     if file.exists():
         old = run_scores.of_result(baseline.read(file), "the old one")
         if old.data_hash == new.data_hash:
-            print(f"{file} is replaced. The new one against the old one:")
+            print(f"{file} is replaced. The new one compared with the old one:")
             print(baseline.describe(baseline.check(old, new)))
         else:
-            print(f"{file} is replaced; the old one was of other data.")
+            print(f"{file} is replaced; the old one was made on other data.")
     results.write(file, item)
     print(f"{file}: baseline of run {entry.short_id}, {entry.result.status}")
     return 0

@@ -18,9 +18,9 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "compare",
-        help="is run B better than run A?",
-        description="Compare two runs on the same data, track by track. Each is named by the beginning of its "
-        "id, its folder, its result file, a baseline, or latest.",
+        help="tell whether run B is better than run A",
+        description="Compare two runs on the same data, track by track. Name each by the beginning of its id, "
+        "its folder, its result file, a baseline file, or latest.",
     )
     parser.add_argument("a", metavar="RUN_A", help="the run before")
     parser.add_argument("b", metavar="RUN_B", help="the run after")

@@ -20,16 +20,16 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "dataset",
-        help="build a data set out of your own recordings",
-        description="Build a data set out of your own recordings. A build that was stopped goes on where it was.",
+        help="build a data set from your own recordings",
+        description="Build a data set from your own recordings. A stopped build continues where it was.",
     )
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     synth = kinds.add_parser(
         "synth",
         help="random vocals over random instrumentals, as Synth MVSep",
         description="Mix a random vocal-only recording with a random instrumental-only one. Recordings are files, "
-        "or, for instrumentals, folders with bass, drums and other; only from the latter can a set be made that "
-        "run_eval.py scores stem by stem.",
+        "or, for instrumentals, folders with bass, drums and other; only with such folders can run_eval.py score "
+        "the result.",
     )
     synth.add_argument("--vocals", type=Path, required=True, metavar="DIR", help="vocal-only recordings")
     synth.add_argument(
@@ -41,7 +41,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "cinematic",
         help="dialogue, effects and music to Divide and Remaster's loudness rules",
         description="Place clips with silences between them, at −17 (dialogue), −21 (effects) and −24 LUFS "
-        "(music), each ± 2 a track and ± 1 a clip; the mixture at −27 ± 2 LUFS, its peak at −0.5 dBFS at most.",
+        "(music), each ± 2 per track and ± 1 per clip; the mixture at −27 ± 2 LUFS, its peak at −0.5 dBFS at most.",
     )
     for stem in builder.LOUDNESS:
         cinematic.add_argument(
@@ -60,7 +60,7 @@ def _add_plan(parser: ArgumentParser, tracks: int) -> None:
         "--seconds", type=converters.positive, default=60.0, metavar="S", help="of each track; default 60"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="another seed, another set; default 0"
+        "--seed", type=int, default=0, metavar="N", help="a different seed gives a different set; default 0"
     )
     parser.add_argument("--flac", action="store_true", help="write .flac instead of .wav")
 
@@ -114,4 +114,4 @@ def _report(plan: Plan, made: int, scorable: bool) -> None:
         found = dataset.load(plan.out)
         print(f"evaluate with: python run_eval.py --track {found.challenge.name} --data {plan.out}")
     else:
-        print("its stems are vocals and instrumental, so run_eval.py, which scores four, does not take it")
+        print("its stems are vocals and instrumental, so run_eval.py, which scores four stems, cannot use it")

@@ -46,7 +46,7 @@ def make_estimator(given: Namespace) -> Estimator:
 
 
 def load_data(given: Namespace, info: PresetInfo) -> Dataset:
-    """The tracks to work on; EstimatorError where they are of another challenge than the preset."""
+    """The tracks to work on; EstimatorError if they are of another challenge than the preset."""
     data = dataset.load(given.data or DEMO / info.track, given.only)
     if data.challenge.name != info.track:
         raise EstimatorError(

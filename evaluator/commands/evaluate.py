@@ -75,7 +75,7 @@ def run(options: Options, outputs: Outputs) -> int:
         bar.close()
         _record(interrupt.result, job.out)
         print(
-            f"interrupted; finished tracks are kept in {job.out}; the same command with --resume goes on",
+            f"interrupted; finished tracks are kept in {job.out}; the same command with --resume continues",
             file=sys.stderr,
         )
         return INTERRUPTED
@@ -126,7 +126,7 @@ def parse(arguments: list[str] | None) -> tuple[Options, Outputs]:
     """What to evaluate and how, and what to do with the result."""
     parser = argparse.ArgumentParser(
         prog="run_eval.py",
-        description="Run a submission under the organisers' limits on local data and score it as they do.",
+        description="Run a submission on local data under the organisers' limits, and score it as they do.",
         epilog="Exit codes: 0 every track scored; 1 some track failed, or --check found a regression; "
         "2 wrong usage or unusable data.",
     )
@@ -207,8 +207,8 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     add(
         "--fit",
         action="store_true",
-        help="tell the submission the time factor, so that it plans to fit and takes its preset's economies where"
-        " a track needs them",
+        help="tell the submission the time factor, so that it can plan, and use its preset's savings where a track"
+        " would be late",
     )
 
 
@@ -220,8 +220,8 @@ def _add_course(parser: argparse.ArgumentParser) -> None:
         type=converters.count,
         default=1,
         metavar="N",
-        help="tracks at a time, each in a session of its own with these limits; they share the machine, so"
-        " only with 1, the default, do times say whether a submission would pass",
+        help="tracks at a time, each in its own session with these limits; they share the machine, so only the"
+        " times of --jobs 1, the default, show whether a submission would pass",
     )
     add("--runner", choices=RUNNERS, default="process", help="default: %(default)s")
     add(
@@ -231,7 +231,7 @@ def _add_course(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help=f"of {','.join(converters.METRICS)}, separated by commas (default: sdr)",
     )
-    add("--resume", action="store_true", help="go on with an interrupted run")
+    add("--resume", action="store_true", help="continue an interrupted run")
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -249,7 +249,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--check",
         type=Path,
         metavar="BASELINE.json",
-        help="exit 1 where a score or a status is worse than in this baseline (or result) of the same data",
+        help="exit 1 if a score or a status is worse than in this baseline (or result) of the same data",
     )
     add(
         "--tolerance-db",

@@ -20,7 +20,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "leaderboard",
         help="rank the recorded runs",
         description="Rank the runs of this working copy, those on the same data together.",
-        epilog="Further: `leaderboard show RUN`, `leaderboard export [FILE]`, `leaderboard import FILE…`.",
+        epilog="See also `leaderboard show RUN`, `leaderboard export [FILE]`, `leaderboard import FILE…`.",
     )
     stems = sorted({stem for challenge in CHALLENGES.values() for stem in challenge.stems})
     converters.add_challenge(parser, default="both")

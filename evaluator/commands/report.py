@@ -20,8 +20,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "report",
         help="write the page of a run",
-        description="Write a run as one HTML page that opens from disk. Sound and pictures need the run's estimates, "
-        "which run_eval.py keeps with --out or --report, and its data.",
+        description="Write a run as one HTML page that opens from disk. Sound and pictures need the run's data and "
+        "its estimates, which run_eval.py keeps with --out or --report.",
     )
     parser.add_argument(
         "wanted", metavar="RUN", help="beginning of its id, its folder or result file, or latest"
@@ -31,7 +31,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--page", type=Path, metavar="FILE", help=f"default: {REPORT_PAGE} in the run's folder"
     )
     parser.add_argument(
-        "--no-audio", action="store_true", help="leave the sound out, which is most of the page"
+        "--no-audio", action="store_true", help="leave out the sound, which is most of the page"
     )
     parser.set_defaults(run=_report)
 

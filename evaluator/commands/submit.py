@@ -19,7 +19,7 @@ DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
-    text = "check the commit that is checked out, tag it submission-NAME, and push it to the organisers"
+    text = "check the current commit, tag it submission-NAME, and push it to the organisers"
     parser = subparsers.add_parser(
         "submit",
         help="check, tag and push a submission",
@@ -28,13 +28,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add = parser.add_argument
     add("name", nargs="?", metavar="NAME", help="the tag will be submission-NAME")
-    add("--check", action="store_true", help="only go through the checklist")
+    add("--check", action="store_true", help="only run the checklist")
     converters.add_challenge(parser, default="that of the configured preset")
     remotes = ", ".join(f"{remote} for {challenge}" for challenge, remote in REMOTES.items())
     add("--remote", metavar="REMOTE", help=f"default: {remotes}")
-    add("--runner", choices=RUNNERS, default="process", help="of the dry run (default: %(default)s)")
+    add("--runner", choices=RUNNERS, default="process", help="for the dry run (default: %(default)s)")
     add("--data", type=Path, metavar="DIR", help="tracks for the dry run (default: the demo tracks)")
-    add("--no-dry-run", action="store_true", help="do not try a track before")
+    add("--no-dry-run", action="store_true", help="do not evaluate a track first")
     add("--yes", action="store_true", help="do not ask before pushing")
     add(
         "--submission",
@@ -49,7 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def _run(options: Namespace) -> int:
     name: str | None = options.name
     if name is None and not options.check:
-        return _unusable("give the submission a NAME, or only --check it")
+        return _unusable("give the submission a NAME, or use --check")
     if name is not None and name.startswith(SUBMISSION_PREFIX):
         return _unusable(f"{name}: give the name without {SUBMISSION_PREFIX}")
     trial = dry_run.skipped if options.no_dry_run else dry_run.DryRun(options.runner, options.data)
@@ -82,7 +82,7 @@ def _describe(item: Check) -> str:
 
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
-        print("submit: nobody to ask here; give --yes", file=sys.stderr)
+        print("submit: there is no terminal to ask at; give --yes", file=sys.stderr)
         return False
     return input("push this? [y/N] ").strip().lower() in ("y", "yes")
 

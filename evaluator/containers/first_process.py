@@ -53,7 +53,7 @@ def main() -> None:
 
 
 class Requests:
-    """Lines from a descriptor, less the signs of life; silence for SILENCE_SECONDS is the end, too."""
+    """Lines from a descriptor, without the signs of life; silence for SILENCE_SECONDS counts as the end."""
 
     def __init__(self, descriptor: int, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._descriptor = descriptor
@@ -106,7 +106,7 @@ def _own_group() -> ControlGroup | None:
 
 
 def _number(*names: str) -> int | None:
-    """The number in the first of these files that has one, or None where all say that there is no limit."""
+    """The number in the first of these files that has one, or None if all say that there is no limit."""
     for name in names:
         text = _read(name)
         if text.isdigit() and int(text) < UNLIMITED_BYTES:

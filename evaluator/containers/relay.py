@@ -71,7 +71,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _container(client: docker.DockerClient, spec: ContainerSpec) -> Iterator[str]:
-    """The id of a container that has been created; it is removed in the end, running or not."""
+    """The id of a new container, which is removed at the end, running or not."""
     created = client.api.create_container(
         spec.image,
         command=list(spec.command[1:]),
@@ -113,7 +113,7 @@ def host_options(spec: ContainerSpec, podman: bool) -> dict[str, Any]:
 
 @contextmanager
 def _attached(client: docker.DockerClient, identifier: str) -> Iterator[socket.socket]:
-    """The two-way connection to a container that is started by this; nothing comes before something is sent."""
+    """Start a container and give the two-way connection to it; nothing comes before something is sent."""
     client.api.start(identifier)
     streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
     response = client.api.attach_socket(identifier, streams)

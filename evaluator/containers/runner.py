@@ -52,9 +52,9 @@ ALL_READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 def container_runner(
     submission: Path, limits: Limits, environment: Mapping[str, str], hidden: Sequence[Path]
 ) -> Callable[[Workplace], Runner]:
-    """Makes the runner of a submission, and its image where that is not there yet; `hidden` stays outside.
+    """Makes the runner of a submission, and its image if there is none yet; `hidden` stays outside.
 
-    Raises EngineError at once where there is no engine, or where the preset's folder holds hidden files.
+    Raises EngineError at once if there is no engine, or if the preset's folder holds hidden files.
     """
     connect()
     preset = _preset(submission, environment, hidden)
@@ -156,7 +156,7 @@ def _stage_code(folder: Path) -> Path:
 
 
 def _environment(limits: Limits) -> dict[str, str]:
-    """Variables of the submission beside those of its image: ours, and the organisers'."""
+    """Variables of the submission besides those of its image: ours, and the organisers'."""
     ours = {name: value for name, value in os.environ.items() if name.startswith(OWN_PREFIX)}
     threads = {} if limits.cpus is None else dict.fromkeys(THREAD_VARIABLES, str(_threads(limits.cpus)))
     return {
@@ -170,7 +170,7 @@ def _environment(limits: Limits) -> dict[str, str]:
 
 
 def _threads(cpus: int) -> int:
-    """As many as the limit and the machine allow."""
+    """As many as both the limit and the machine allow."""
     return min(cpus, os.cpu_count() or cpus)
 
 
@@ -186,8 +186,8 @@ def _preset(submission: Path, environment: Mapping[str, str], hidden: Sequence[P
     folder = file.parent  # its own manifest and weights stand beside it
     if any(path.is_relative_to(folder) or folder.is_relative_to(path) for path in hidden):
         raise EngineError(
-            f"{file}: its folder is mounted in the container, but the data is there, too; move the preset to a"
-            " folder of its own"
+            f"{file}: its folder is mounted in the container, but the data is there, too; move the preset to its"
+            " own folder"
         )
     return _Preset(f"{PRESET}/{file.name}", folder)
 

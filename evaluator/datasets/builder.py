@@ -1,7 +1,7 @@
-"""Builds data sets out of a user's own recordings: `synth` as Synth MVSep, `cinematic` after DnR's rules.
+"""Builds data sets from a user's own recordings: `synth` as Synth MVSep, `cinematic` after DnR's rules.
 
-Track number i depends on the seed, i and the recordings alone, so that a build that was stopped goes on as if
-it had not been, and a longer set begins with the tracks of a shorter one.
+Track number i depends only on the seed, i and the recordings. So a stopped build continues as if nothing had
+happened, and a longer set begins with the tracks of a shorter one.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ Progress = Callable[[str], None]
 RECIPE_FILE = "dataset.json"
 PEAK_DB = -0.5
 JOIN_SECONDS = 0.01
-FEWEST_SECONDS = 0.1  # a shorter recording is of no use
+FEWEST_SECONDS = 0.1  # shorter recordings are left out
 ATTEMPTS = 50
 
 # Divide and Remaster v2 (Petermann et al., "The Cocktail Fork Problem", 2022): loudness in LUFS.
@@ -84,7 +84,7 @@ class Clip:
 class Library:
     """Recordings of one kind; each is {stem: file}, of equal length within a tenth of a second.
 
-    `left_out` says in a sentence each what in the folder cannot be used.
+    `left_out` holds one sentence for everything in the folder that cannot be used.
     """
 
     root: Path
@@ -162,7 +162,7 @@ def _has_sound(recording: Recording) -> bool:
 def excerpt(rng: Rng, source: Library, longest: float) -> Clip:
     """A random stretch of at most `longest` seconds of a random recording in which every stem is heard.
 
-    After fifty attempts one in which any stem is heard will do.
+    After fifty attempts, one in which any stem is heard is enough.
     Raises RecordingError if there was none of these either, or if a file cannot be decoded.
     """
     second_best: Clip | None = None
@@ -331,7 +331,7 @@ def _build(
 
 
 def _begin(kind: str, libraries: Mapping[str, Library], plan: Plan) -> None:
-    """Make the folder and write down what decides its tracks; a folder begun otherwise is a DataError."""
+    """Make the folder and note what determines its tracks; DataError for a folder that was begun otherwise."""
     recipe = {
         "kind": kind,
         "seconds": plan.seconds,
@@ -360,7 +360,7 @@ def _begin(kind: str, libraries: Mapping[str, Library], plan: Plan) -> None:
     except json.JSONDecodeError as error:
         raise DataError([f"{path}: not JSON ({error}); remove it and the tracks beside it"]) from error
     problems = [
-        f"{path}: {key} was {before.get(key)}, now {recipe[key]}; go on as before or choose a new folder"
+        f"{path}: {key} was {before.get(key)}, now {recipe[key]}; continue as before or choose a new folder"
         for key in recipe
         if before.get(key) != recipe[key]
     ]

@@ -1,8 +1,8 @@
-"""Start a worker so that it and everything it starts can be ended: three ways, by what the system offers.
+"""Start a worker so that it and everything it starts can be ended, in one of three ways.
 
 `NamespacedWorker` (Linux, namespaces): the worker's init process takes every descendant along when it dies.
-`SubreaperWorker` (Linux without): descendants that lose their parent become children of the supervisor.
-`PortableWorker` (elsewhere): the process group, and the descendants seen so far.
+`SubreaperWorker` (Linux, no namespaces): descendants that lose their parent become children of the supervisor.
+`PortableWorker` (other systems): the process group, and the descendants seen so far.
 
 Used by the supervisor only, which has one thread when it launches. Standard library only.
 """
@@ -70,7 +70,11 @@ def launch(spec: WorkerSpec, facilities: namespaces.Facilities, join_files: Sequ
 
 
 def _become_worker(spec: WorkerSpec, stdin: int, join_files: Sequence[int]) -> None:
-    """The last steps in the forked child, in this order; does not return."""
+    """The last steps in the forked child, in this order; does not return.
+
+    The control group is entered and the cores are set while we still may; then the privileges go, and with them
+    the way back. `die_with_parent` comes after that, since a change of credentials may clear it.
+    """
     import resource  # not there on Windows, where this function is never reached
 
     os.setsid()
@@ -89,7 +93,7 @@ def _become_worker(spec: WorkerSpec, stdin: int, join_files: Sequence[int]) -> N
 
 
 def _exit_after(error: BaseException | None = None) -> None:
-    """End a forked child without running anything of the parent's on the way out."""
+    """End a forked child without running the parent's exit handlers or flushing its buffers twice."""
     if error is not None:
         traceback.print_exception(error)
         sys.stderr.flush()
@@ -97,10 +101,11 @@ def _exit_after(error: BaseException | None = None) -> None:
 
 
 class NamespacedWorker:
-    """A worker below an init process of its own: no descendant can outlive that.
+    """A worker below its own init process, which no descendant can outlive.
 
-    The process that enters the namespaces forks init and goes away, so that init falls to the supervisor, which
-    itself stays outside (it could start no thread otherwise).
+    unshare(CLONE_NEWPID) puts the children of a process into the new namespace, not the process itself. So one
+    process enters, forks init, and ends; init then becomes a child of the supervisor, which is its subreaper. The
+    supervisor stays outside: after unshare it could start no thread any more.
     """
 
     def __init__(
@@ -122,7 +127,7 @@ class NamespacedWorker:
                 init = os.fork()
                 if init != 0:
                     os.write(report_end, f"{init}".encode())
-                elif os.read(go_read, 1):  # nothing comes where the supervisor has died meanwhile
+                elif os.read(go_read, 1):  # nothing comes if the supervisor has died in the meantime
                     self._run_init(spec, facilities.network, read_end, report_end, join_files)
             except BaseException as error:
                 os.write(report_end, f"{type(error).__name__}: {error}".encode())
@@ -146,7 +151,7 @@ class NamespacedWorker:
     def _run_init(
         spec: WorkerSpec, network: bool, stdin: int, report: int, join_files: Sequence[int]
     ) -> None:
-        """Be process 1 of the namespace: lay out mounts, start the worker, bury orphans, report, end."""
+        """Be process 1 of the namespace: lay out mounts, start the worker, reap orphans, report, end."""
         namespaces.die_with_parent()
         if network:
             namespaces.unshare(namespaces.CLONE_NEWNET)
@@ -171,11 +176,11 @@ class NamespacedWorker:
 
     def poll(self) -> int | None:
         if self._status is None and os.waitpid(self._init, os.WNOHANG)[0] != 0:
-            self._bury()
+            self._reap_init()
         return self._status
 
-    def _bury(self) -> None:
-        """The init process has been waited for; what it reported, if it did, is the worker's end."""
+    def _reap_init(self) -> None:
+        """The init process has been waited for; what it reported, if anything, is how the worker ended."""
         report = os.read(self._report, 4096).decode()
         self._status = int(report) if report else -signal.SIGKILL
 
@@ -187,14 +192,14 @@ class NamespacedWorker:
         if self._status is None:
             os.kill(self._init, signal.SIGKILL)
             os.waitpid(self._init, 0)  # returns when the kernel has ended every process of the namespace
-            self._bury()
+            self._reap_init()
 
     def tree(self) -> set[int]:
         return process_tree.descendants(self._init)
 
 
 class SubreaperWorker:
-    """A worker whose orphaned descendants fall to the supervisor, wherever they moved their session."""
+    """A worker whose orphaned descendants become the supervisor's children, whatever session they are in."""
 
     def __init__(
         self, spec: WorkerSpec, facilities: namespaces.Facilities, join_files: Sequence[int]
@@ -242,7 +247,7 @@ class SubreaperWorker:
 
 
 class PortableWorker:
-    """A worker on a system without subreapers: its process group, and every descendant seen in time."""
+    """A worker on a system without subreapers: its process group, and the descendants seen in time."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._process = subprocess.Popen(

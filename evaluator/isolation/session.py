@@ -21,16 +21,16 @@ EVENT_BYTES = 1 << 20
 
 
 class SandboxError(Exception):
-    """The sandbox itself failed; says nothing about the submission."""
+    """The sandbox itself failed, whatever the submission did."""
 
 
 class Cancelled(Exception):  # noqa: N818 (nothing went wrong)
-    """Another thread has asked for an end of what was waited for."""
+    """Another thread has asked us to stop waiting."""
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """The process that looks after a worker (see `Session`), and how long it may take to have one started."""
+    """The process that looks after a worker (see `Session`), and how long it may take to start one."""
 
     runner: str  # its name in results
     command: tuple[str, ...]
@@ -40,8 +40,8 @@ class Launcher:
 class Session:
     """One supervisor with its worker, from start to end.
 
-    A supervisor is told the specification and then requests on its standard input and answers with events on its
-    standard output, a line of JSON each (see supervisor.py); what the worker prints comes on its standard error.
+    A supervisor reads the specification and then requests from its standard input, and answers with events on its
+    standard output, one line of JSON each (see supervisor.py). What the worker prints comes on its standard error.
     """
 
     def __init__(self, launcher: Launcher, spec: WorkerSpec) -> None:
@@ -74,7 +74,7 @@ class Session:
         self._events.put(None)
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send one request; that the supervisor has gone shows at the next event."""
+        """Send one request; if the supervisor has gone, the next event shows it."""
         assert self._supervisor.stdin is not None
         with suppress(BrokenPipeError):
             self._supervisor.stdin.write(json.dumps(message).encode() + b"\n")
@@ -83,7 +83,7 @@ class Session:
     def next_event(self, names: set[str], timeout_seconds: float | None) -> dict[str, Any] | None:
         """The next event of one of these names, or None when the time is over.
 
-        Raises SandboxError where the supervisor has gone, and Cancelled, once, after `cancel`.
+        Raises SandboxError if the supervisor has gone, and Cancelled, once, after `cancel`.
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
@@ -111,7 +111,7 @@ class Session:
         self._events.put(Cancelled())
 
     def expect(self, name: str, timeout_seconds: float) -> dict[str, Any]:
-        """The fields of the next event `name`; SandboxError where something else comes or nothing."""
+        """The fields of the next event `name`; SandboxError if nothing comes or something else does."""
         event = self.next_event({name, "broken"}, timeout_seconds)
         if event is None or event["event"] == "broken":
             reason = "no answer" if event is None else event["error"]
@@ -125,7 +125,7 @@ class Session:
         return event if event is not None and event["event"] == "usage" else None
 
     def end(self, grace_seconds: float) -> dict[str, Any]:
-        """End the worker and its descendants, and the supervisor; returns the "exited" event, or what is like it."""
+        """End the worker, its descendants and the supervisor; returns the "exited" event, or a substitute for it."""
         self._ending = True
         if self._exited is None:
             self.send({"op": "end", "grace_seconds": grace_seconds})

@@ -1,8 +1,8 @@
-"""The small process between the evaluator and a worker: it enforces, and it outlives whatever goes wrong.
+"""The small process between the evaluator and a worker: it enforces the limits, and it outlives both.
 
 It starts one worker, passes the evaluator's requests on to it, caps and measures its memory, and ends it with
 all its descendants: when told to, when the memory is exceeded, when the worker ends, and when the evaluator is
-no longer there, for whatever reason (its end of our standard input closes).
+gone, for whatever reason (its end of our standard input closes).
 
 Line protocol, JSON. On standard input: a WorkerSpec, then requests; `{"op": "end", "grace_seconds": s}` and
 `{"op": "usage"}` are for the supervisor, all others go to the worker's standard input unchanged. On standard
@@ -25,7 +25,7 @@ from typing import Any
 from evaluator.isolation import cgroup, launch, namespaces, process_tree
 
 TICK_SECONDS = 0.02
-# Between looks at the process tree and its memory; where we hold the cap ourselves, between looks at its memory.
+# Between looks at the process tree and its memory; if we enforce the cap ourselves, between looks at its memory.
 SAMPLE_SECONDS = 0.1 if process_tree.HAS_PROC else 0.5
 WATCH_SECONDS = 0.02 if process_tree.HAS_PROC else 0.25
 
@@ -86,7 +86,7 @@ def _isolation(
 
 
 def emit(event: dict[str, Any]) -> None:
-    """One line in one write, so that it never mixes with the worker's."""
+    """Write one line in one call, so that it never mixes with the worker's."""
     with contextlib.suppress(BrokenPipeError):
         os.write(1, (json.dumps(event) + "\n").encode())
 
@@ -151,7 +151,7 @@ class Supervisor:
             emit({"event": "usage", **self._usage()})
         else:
             self._peak_bytes = 0
-            with contextlib.suppress(BrokenPipeError):  # it has just ended; the loop will see to that
+            with contextlib.suppress(BrokenPipeError):  # it has just ended; the loop notices
                 os.write(self._worker.stdin, line)
 
     def _usage(self) -> dict[str, Any]:
@@ -169,7 +169,9 @@ class Supervisor:
         if self._group is not None and self._group.oom_kills() > 0:
             self._worker.kill()
         if watching and not self._exceeded and self._peak_bytes > (self._cap or 0):
-            shared_once = process_tree.proportional_bytes(self._tree)  # what forks share was counted for each
+            shared_once = process_tree.proportional_bytes(
+                self._tree
+            )  # the peak counts shared pages once per fork
             self._exceeded = shared_once > (self._cap or 0)
             if self._exceeded:
                 self._worker.kill()

@@ -25,7 +25,7 @@ PEAK_RESET = "5"  # clear_refs: forget the peak resident size
 
 
 def main(submission: str, mixtures: str, predictions: str, own_wrapper: str) -> int:
-    """Serve requests until standard input closes; 1 where the submission cannot be constructed."""
+    """Serve requests until standard input closes; 1 if the submission cannot be constructed."""
     requests, events = _take_streams()
     faulthandler.enable()
     sys.path.insert(0, submission)
@@ -109,7 +109,7 @@ def _wrapper_module(submission: Path, own_wrapper: Path) -> ModuleType:
 
 
 def _watch_results(model_class: type, nonfinite: list[str]) -> None:
-    """Note stems that hold NaN or infinity before the wrapper rounds them to 16 bits, where none can show."""
+    """Note stems that hold NaN or infinity: a 16-bit file, which the wrapper writes, cannot show them."""
     separate: Callable[..., Any] = model_class.separate_music_file  # type: ignore[attr-defined]
 
     def watched(self: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -131,7 +131,7 @@ def _all_finite(array: Any) -> bool:
 
 
 def _provenance(wrapper: Any) -> Any:
-    """What the submission says about itself (preset, weights, economies), or None where it says nothing."""
+    """What the submission says about itself (preset, weights, economies), or None."""
     provenance = getattr(getattr(wrapper, "model", None), "provenance", None)
     if provenance is None:
         return None
@@ -150,7 +150,7 @@ def _reset_peak() -> None:
 
 
 def _peak_bytes() -> int:
-    """Peak resident memory of this process since the last reset, mapped files left out; 0 where not known."""
+    """Peak resident memory of this process since the last reset, mapped files left out; 0 if not known."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

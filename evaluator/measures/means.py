@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 MEAN = "mean"  # the name of a mean over stems, beside those of the stems
-Scores = Mapping[str, float | None]  # stem -> value; None where the measure is not defined
+Scores = Mapping[str, float | None]  # stem -> value; None if the measure is not defined
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Plain mean of the values that are there; None where there are none."""
+    """Plain mean of the values that are there; None if there are none."""
     present = [value for value in values if value is not None]
     return sum(present) / len(present) if present else None
 

@@ -40,13 +40,13 @@ class _Current:
         return time.monotonic() - self.began
 
     def description(self) -> str:
-        """Its name and time, to read."""
+        """Its name and time, in words."""
         limit = "" if self.limit_seconds is None else f" of at most {self.limit_seconds:.0f}"
         return f"{self.track.name} {self.seconds():.0f}{limit} s"
 
 
 class ProgressBar(Observer):
-    """One bar over the seconds of audio to separate, with the time left; some lines for each track that fails.
+    """One bar over the seconds of audio to separate, with the time left, and some lines for each failed track.
 
     `jobs` is how many tracks are separated at a time.
     """
@@ -148,9 +148,9 @@ class ProgressBar(Observer):
 
 
 def time_left(audio_seconds: float, pace: float | None, bound: bool) -> str:
-    """How long that much audio will take at this pace (compute seconds per second of audio), to read.
+    """How long that much audio will take at this pace (compute seconds per second of audio), in words.
 
-    `bound` marks a pace that is not measured yet but the slowest that is allowed.
+    `bound` marks a pace that has not been measured: the slowest allowed one.
     """
     if pace is None:
         return "left ?"
@@ -158,7 +158,7 @@ def time_left(audio_seconds: float, pace: float | None, bound: bool) -> str:
 
 
 class CheckBar:
-    """A bar over the tracks whose files are read, shown only where that takes longer than a moment."""
+    """A bar over the tracks whose files are read, shown only if that takes longer than a moment."""
 
     def __enter__(self) -> "CheckBar":
         self._bar: tqdm[Any] | None = None
@@ -218,12 +218,12 @@ def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list
 
 
 def verdict(result: Result) -> str:
-    """One sentence: whether this submission would have passed, and with what score; a second one on --jobs."""
+    """One sentence: would this submission have passed, and with what score? A second one on --jobs."""
     return f"{_verdict(result)}{_shared(result)}"
 
 
 def _shared(result: Result) -> str:
-    """What several tracks at a time mean for the verdict."""
+    """What the verdict is worth with several tracks at a time."""
     jobs = result.plan.jobs
     if jobs == 1:
         return ""

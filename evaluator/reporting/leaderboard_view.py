@@ -35,7 +35,7 @@ def text(board: Board) -> str:
     if not parts:
         parts = ["No run recorded yet: run_eval.py records every run."]
     if board.published:
-        parts.append("Published scores: each set on its own data, so not to be compared with the runs above.")
+        parts.append("Published scores: each set has its own data, so do not compare it with the runs above.")
         parts += [_published_text(found, board.sort) for found in board.published]
     return "\n\n".join(parts)
 
@@ -55,7 +55,7 @@ def title(group: Group) -> str:
 
 
 def tracks_words(data: DataInfo) -> str:
-    """How many tracks of a data set were used, and which."""
+    """How many tracks of a data set were used, and which ones."""
     number = text_table.count(data.number, "track")
     return number if data.only is None else f"{number} (--only {data.only})"
 

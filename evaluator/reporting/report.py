@@ -32,7 +32,7 @@ Progress = Callable[[], object]  # called after each track
 
 @dataclass(frozen=True)
 class Sources:
-    """What a page is made from. `tracks` are None where the data or the estimates are not at hand: `missing`."""
+    """What a page is made from. `tracks` is None if data or estimates are not available; `missing` says why."""
 
     entry: Entry
     baseline: RunScores | None
@@ -44,9 +44,9 @@ class Sources:
 def gather(
     entry: Entry, before: RunScores | None, tolerance_db: float, loaded: Sequence[Track] | None = None
 ) -> Sources:
-    """Find the data and the estimates of a run; `loaded` are its tracks where they are at hand already.
+    """Find the data and the estimates of a run; `loaded` holds its tracks if they are loaded already.
 
-    Raises ResultError where the baseline is of other data.
+    Raises ResultError if the baseline is of other data.
     """
     if before is not None:
         run_scores.require_same_data(before, run_scores.of_result(entry.result, "the run"))
@@ -65,11 +65,11 @@ def _tracks(entry: Entry, loaded: Sequence[Track] | None) -> tuple[tuple[Track, 
     try:
         return _load(entry.result), None
     except DataError as error:
-        return None, f"its data is not at hand: {error.problems[0]}"
+        return None, f"its data is not available: {error.problems[0]}"
 
 
 def _load(result: Result) -> tuple[Track, ...]:
-    """The tracks of the run; DataError where the folder is gone or its content is not what it was."""
+    """The tracks of the run; DataError if the folder is gone or its content is not what it was."""
     path = Path(result.plan.data.path)
     names = {track.name for track in result.tracks}
     tracks = tuple(track for track in dataset.load(path).tracks if track.name in names)
@@ -158,8 +158,8 @@ class TrackRow:
 
     result: TrackResult
     mean: float | None  # dB
-    ratio: float | None  # of the seconds it took to those it may take
-    difference: float | None  # of its mean to the baseline's, dB
+    ratio: float | None  # seconds used to seconds allowed
+    difference: float | None  # its mean minus the baseline's, dB
     log: str | None
     details: Mapping[str, Any] | None
 
@@ -247,7 +247,7 @@ def _score_rows(result: Result, before: RunScores | None) -> list[ScoreRow]:
 
 
 def _strips(result: Result) -> tuple[Axis | None, list[Strip]]:
-    """The strip plot; no axis where no track has a score."""
+    """The strip plot; no axis if no track has a score."""
     scores = run_scores.of_result(result, "this run")
     worked = [(index, track) for index, track in enumerate(scores.tracks.values()) if track.sdr]
     if not worked:
@@ -274,7 +274,7 @@ def _track_row(track: TrackResult, sources: Sources, details: Mapping[str, Mappi
 
 
 def _log(entry: Entry, name: str) -> str | None:
-    """The end of what the submission printed; None where it is not at hand."""
+    """The end of what the submission printed; None if it was not kept."""
     if entry.folder is None:
         return None
     folder = Path(entry.folder)

@@ -19,7 +19,7 @@ __all__ = ["RESULT_FILE", "Interrupted", "Job", "Observer", "evaluate"]
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user has ended a run; `result` is what is done, as it is kept in the run's folder."""
+    """The user has ended a run; `result` holds what is done, and so does the run's folder."""
 
     def __init__(self, result: Result) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Interrupted(KeyboardInterrupt):
 def evaluate(job: Job, observer: Observer, resume: bool) -> Result:
     """Run the tracks that are not done yet and return the result, which is also kept in `job.out`.
 
-    After every track `job.out`/result.json holds what is done. `resume` goes on from there; ResultError where
+    After every track `job.out`/result.json holds what is done. `resume` continues from there; ResultError where
     that run was made with another plan. Whatever ends this function, the submission is ended too; a
     KeyboardInterrupt leaves it as Interrupted.
     """

@@ -25,7 +25,7 @@ WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use
 
 
 class UsageError(Exception):
-    """The options contradict each other or leave something open; the message says what to give."""
+    """The options contradict each other or leave something open; the message says which to give."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Options:
 
 
 def prepare(options: Options, checked: Callable[[Track, int], None] = lambda track, total: None) -> Job:
-    """Settle what the options leave open and check the data; nothing of the submission is constructed.
+    """Settle what the options leave open and check the data; the submission is not constructed.
 
     `checked` is called with each track whose files were read, and the number of tracks.
-    Raises UsageError, SubmissionError or DataError; EngineError where a container is asked for and there is no
+    Raises UsageError, SubmissionError or DataError; EngineError if a container is requested and there is no
     engine.
     """
     path = submission.check_folder(options.submission)
@@ -85,7 +85,7 @@ def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) ->
     wanted = options.challenge or (data.challenge.name if data is not None else None)
     if data is not None and data.challenge.name != wanted:
         raise UsageError(f"--track {wanted}, but {data.path} holds {data.challenge.name} tracks")
-    if wanted is not None and not submission.heeds(path, PRESET_VARIABLE):
+    if wanted is not None and not submission.reads(path, PRESET_VARIABLE):
         return wanted, preset
     configured = submission.configured_challenge(path, _environment(preset))
     if wanted is None:
@@ -102,12 +102,12 @@ def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) ->
 
 
 def _told_time_factor(options: Options, path: Path) -> float | None:
-    """What --fit tells the submission; UsageError where there is no limit, or nobody who would listen."""
+    """What --fit tells the submission; UsageError if there is no limit, or if the submission does not ask for it."""
     if not options.fit:
         return None
     if options.limits.time_factor is None:
         raise UsageError("--fit plans to fit a time limit, and --no-limits sets none; drop one of the two")
-    if not submission.heeds(path, TIME_FACTOR_VARIABLE):
+    if not submission.reads(path, TIME_FACTOR_VARIABLE):
         raise UsageError(
             f"--fit: nothing in {path / 'my_submission'} reads {TIME_FACTOR_VARIABLE}; drop it, or see how our "
             f"my_submission/user_config.py does"
@@ -116,7 +116,7 @@ def _told_time_factor(options: Options, path: Path) -> float | None:
 
 
 def _environment(preset: str | None, time_factor: float | None = None) -> dict[str, str]:
-    """What is asked of the submission. Without a time factor the variable is emptied: ours may be set."""
+    """Variables for the submission. Without a time factor that variable is emptied, since ours may be set."""
     asked = {} if preset is None else {PRESET_VARIABLE: preset}
     return asked | {TIME_FACTOR_VARIABLE: "" if time_factor is None else f"{time_factor:g}"}
 
@@ -160,7 +160,7 @@ def _runner(
 def hidden_paths(data: Dataset, keep: Sequence[Path]) -> list[Path]:
     """Files and folders to hide so that no reference can be reached, none of which holds a path of `keep`.
 
-    The data folder as a whole; where something needed lies in it, its track folders; and each reference that
+    The data folder as a whole, or its track folders if it holds something that is needed; and each reference that
     is a link to elsewhere.
     """
     kept = [path.resolve() for path in keep]

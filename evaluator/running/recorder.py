@@ -1,11 +1,11 @@
 """The growing result of one evaluation: scores what was separated, and keeps what is done at every step.
 
-Scoring has a thread of its own of low priority, so that it overlaps with the separation of the next track. On a
-machine with no core beyond those of the submission that takes time from it, but next to none: 2 to 3 ms of one
-core for each second of audio (benchmarks/scoring.py), of which the submission may compute for 1570 ms on four,
-0.05 %. Hence no wait for a free core. SCHED_IDLE would take less and might cost more: a thread that holds the
-interpreter's lock and is given no core would keep the evaluator from stopping the submission's clock. BSS Eval,
-which takes far longer, waits until the submission has had the machine.
+Scoring runs in its own low-priority thread, so that it overlaps with the separation of the next track. If the machine
+has no core to spare, that takes time from the submission, but very little: 2 to 3 ms of one core for each second of
+audio (benchmarks/scoring.py), of which the submission may use 1570 ms on four cores, so 0.05 %. Therefore it does not
+wait for a free core. SCHED_IDLE would take less and might cost more: a thread that holds the interpreter's lock and
+gets no core would keep the evaluator from stopping the submission's clock. BSS Eval, which takes far longer, waits
+until the submission is done with the machine.
 """
 
 import os
@@ -40,7 +40,7 @@ SCORING_NICENESS = 10
 
 
 class Recorder:
-    """Takes what became of each track, in any order and from any thread; owns the thread that scores.
+    """Takes the outcome of each track, in any order and from any thread; owns the thread that scores.
 
     `previous` is the run that is resumed. `job.out`/result.json holds what is done after every track.
     """
@@ -90,7 +90,7 @@ class Recorder:
         return result
 
     def set_up(self, outcome: Outcome, isolation: Isolation | None) -> None:
-        """The submission was imported and constructed, or not; that it was not remains on record."""
+        """The submission was imported and constructed, or could not be; a failure stays on record."""
         own = Path(self._job.plan.submission.path) / "my_submission" / "aicrowd_wrapper.py"
         setup = SetupResult(
             status=outcome.status,
@@ -106,7 +106,7 @@ class Recorder:
             self._provenance = outcome.provenance or self._provenance
 
     def give_up(self, tracks: Sequence[Track], setup: Outcome) -> None:
-        """No track that is left can be separated by a submission that cannot be constructed."""
+        """Record that no remaining track can be separated, since the submission cannot be constructed."""
         with self._lock:
             first, self._gave_up = not self._gave_up, True
         if first:
@@ -116,7 +116,7 @@ class Recorder:
             self._later(self._record, track, replace(result, seconds=None, peak_memory_bytes=None), "")
 
     def separated(self, track: Track, outcome: Outcome) -> None:
-        """A track is done, its estimates collected where it is ok: have them scored, and the result kept."""
+        """A track is done, and if it is ok, its estimates are collected: score them and keep the result."""
         if outcome.status == "ok":
             self._later(self._score, track, outcome)
         else:
@@ -133,7 +133,7 @@ class Recorder:
             future.result()
 
     def add_bss_eval(self) -> None:
-        """BSS Eval of the tracks that have none yet, several at once, after the submission has had the machine."""
+        """BSS Eval of the tracks that have none yet, several at once, after the submission is done."""
         todo = [
             track
             for track in self._job.dataset.tracks
@@ -195,7 +195,7 @@ def _yield_to_others() -> None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started meanwhile compute with one thread each, since there is one of them for every core."""
+    """Processes started inside compute with one thread each, since there is one for every core."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:

@@ -72,7 +72,7 @@ def _as_channels(reference: NDArray[np.float32], channels: int) -> NDArray[np.fl
 
 
 def bss_eval_track(track: Track, estimates: Path) -> Scores:
-    """BSS Eval v4 SDR: median over 1 s frames, with the package museval; None where it is not defined.
+    """BSS Eval v4 SDR: median over 1 s frames, with the package museval; None if it is not defined.
 
     A stem whose reference or estimate is silent throughout has no such number; the others are evaluated
     without it. Frames in which any of them is silent do not count, as museval has it.
@@ -106,7 +106,7 @@ def bss_eval_track(track: Track, estimates: Path) -> Scores:
 
 @lru_cache(maxsize=1)
 def _museval_metrics() -> ModuleType:
-    """The module museval/metrics.py alone: importing the package asks for ffmpeg, which we have no use for."""
+    """The module museval/metrics.py alone: importing the package needs ffmpeg, for which we have no use."""
     package = importlib.util.find_spec("museval")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("museval is not installed; pip install -r requirements.txt")

@@ -21,13 +21,13 @@ LOOK_SECONDS = 1.0  # some systems deliver a Ctrl-C only between two waits
 
 
 class TrackQueue:
-    """Tracks that are left, for whoever is free."""
+    """The remaining tracks, for whichever session is free."""
 
     def __init__(self, tracks: Iterable[Track]) -> None:
         self._tracks = deque(tracks)
 
     def take(self) -> Track | None:
-        """The next one; None where none is left."""
+        """The next one; None if none is left."""
         try:
             return self._tracks.popleft()
         except IndexError:
@@ -68,7 +68,7 @@ class SessionLoop:
             self._runner.close()
 
     def cancel(self) -> None:
-        """From another thread: end what is going on and take no other track; `run` then raises Cancelled."""
+        """From another thread: end the current work and take no more tracks; `run` then raises Cancelled."""
         self._queue.take_all()
         self._runner.cancel()
 

@@ -1,4 +1,4 @@
-"""The folder that is evaluated: is it one, for which challenge, and exactly which version of it."""
+"""The folder that is evaluated: is it a submission, for which challenge, and in exactly which version?"""
 
 import hashlib
 import json
@@ -37,8 +37,8 @@ def check_folder(path: Path) -> Path:
     return path.resolve()
 
 
-def heeds(path: Path, variable: str) -> bool:
-    """Whether any module of the submission mentions a variable through which something is asked of it."""
+def reads(path: Path, variable: str) -> bool:
+    """Whether any module of the submission mentions this environment variable."""
     modules = (path / "my_submission").rglob("*.py")
     return any(variable in module.read_text(errors="replace") for module in modules)
 
@@ -102,7 +102,7 @@ def _is_code(path: Path) -> bool:
 
 
 def _git(path: Path, *arguments: str) -> str | None:
-    """Output of a git command in `path`, or None where git or the repository is not there."""
+    """Output of a git command in `path`, or None if git or the repository is not there."""
     try:
         result = subprocess.run(
             ["git", "-C", str(path), *arguments], capture_output=True, text=True, check=False, timeout=60

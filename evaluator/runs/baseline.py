@@ -87,7 +87,7 @@ def from_json(item: Mapping[str, Any], where: str = "baseline") -> Result:
 
 
 def read(path: Path) -> Result:
-    """The baseline, or the result, in a file; ResultError where it is neither."""
+    """The baseline, or the result, in a file; ResultError if it is neither."""
     item = documents.read_json(path)
     return (from_json if item.get("kind") == "baseline" else Result.from_json)(item, str(path))
 
@@ -103,13 +103,13 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """In dB, above 0 where the score rose."""
+        """In dB, above 0 if the score rose."""
         return self.after - self.before
 
 
 @dataclass(frozen=True)
 class StatusChange:
-    """A track whose status is not what it was."""
+    """A track whose status has changed."""
 
     track: str
     before: str
@@ -135,10 +135,10 @@ class Check:
 
 
 def check(baseline: RunScores, run: RunScores, tolerance_db: float = DEFAULT_TOLERANCE_DB) -> Check:
-    """Compare every stem's score, every track's every stem, and every status.
+    """Compare every stem's score over all tracks, every stem of every track, and every status.
 
-    Stems' scores are means over the tracks that worked in both; a track that is missing from the run counts
-    as one that got worse. ResultError where the two were made on different data.
+    Stems' scores are means over the tracks that worked in both. A track that is missing from the run counts as
+    worse. ResultError if the two were made on different data.
     """
     run_scores.require_same_data(baseline, run)
     moved = [

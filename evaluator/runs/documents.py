@@ -33,7 +33,7 @@ class ScoredTrack(schema.Document):
     audio_seconds: float
 
     def scores(self, measures: Sequence[str], stems: Sequence[str], where: str) -> dict[str, Scores]:
-        """{measure: {stem: dB}} of those `measures` that the track has; ResultError where a stem is missing."""
+        """{measure: {stem: dB}} of those `measures` that the track has; ResultError if a stem is missing."""
         extra = self.model_extra or {}
         found = {name: _scores(extra[name], stems, f"{where}.{name}") for name in measures if extra.get(name)}
         if self.status == "ok" and None in found.get(SDR, {"": None}).values():
@@ -75,7 +75,7 @@ class BaselineSubmission(schema.Document):
 
 
 class ScoredRun(schema.Document):
-    """What results and baselines have in common."""
+    """What results and baselines share."""
 
     schema_version: Literal[1]
     track: str
@@ -136,7 +136,7 @@ Kind = TypeVar("Kind", bound=schema.Document)
 
 
 def parse(kind: type[Kind], item: Mapping[str, Any], where: str) -> Kind:
-    """The JSON object `item` as a document; ResultError says what in `where` is not as it must be."""
+    """The JSON object `item` as a document; ResultError says what is wrong in `where`."""
     try:
         return kind.model_validate_json(json.dumps(item, allow_nan=False))
     except ValidationError as error:
@@ -146,7 +146,7 @@ def parse(kind: type[Kind], item: Mapping[str, Any], where: str) -> Kind:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; ResultError where it cannot be read or holds something else."""
+    """The JSON object in a file; ResultError if it cannot be read or holds something else."""
     try:
         item = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

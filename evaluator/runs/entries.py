@@ -71,7 +71,7 @@ def _entry(result: Result, document: str, folder: Path | None) -> Entry:
 
 
 def read_entry(path: Path) -> Entry:
-    """The run whose result file, or folder, this is; ResultError where it is none."""
+    """The run in a result file or in a run's folder; ResultError if it holds no result."""
     path = path / RESULT_FILE if path.is_dir() else path
     return _of_file(path, documents.read_json(path))
 
@@ -102,7 +102,7 @@ class _Export(schema.Document):
 
 
 def read_runs(path: Path) -> list[Entry]:
-    """Runs of an exported file, a result file or a run's folder; ResultError where it is none or was changed."""
+    """Runs of an exported file, a result file or a run's folder; ResultError if it is neither, or was changed."""
     path = path / RESULT_FILE if path.is_dir() else path
     item = documents.read_json(path)
     if item.get("kind") != EXPORT_KIND:
@@ -139,7 +139,7 @@ class Group:
 
 
 def rank(entries: Sequence[Entry], stem: str = MEAN) -> list[Group]:
-    """Group by data, and sort each group by the score of `stem`; of equal runs the earlier comes first."""
+    """Group by data, and sort each group by the score of `stem`; of equal runs, the earlier comes first."""
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         groups.setdefault((entry.result.plan.challenge, entry.data_hash), []).append(entry)

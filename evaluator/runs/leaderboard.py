@@ -1,4 +1,4 @@
-"""Append-only store of runs: the whole result of each, so that everything needed to repeat it is at hand.
+"""Append-only store of runs: the whole result of each, with everything that is needed to repeat it.
 
 SQLite with its rollback journal: unlike its write-ahead log it needs no shared memory, so it also holds on
 network and container file systems. A row is written in one transaction that other writers wait for, and that a
@@ -57,14 +57,14 @@ def default_path() -> Path:
 
 
 class Store:
-    """The file that holds the runs, made where it is missing; every call opens it for itself."""
+    """The file that holds the runs, created if it is missing; every call opens it for itself."""
 
     def __init__(self, path: Path | None = None, wait_seconds: float = WAIT_SECONDS) -> None:
         self.path = path or default_path()
         self._wait_seconds = wait_seconds
 
     def add(self, entries: Iterable[Entry]) -> int:
-        """Append runs, in one transaction; those that are there already are passed over. The number appended."""
+        """Append runs in one transaction, but none that is there already; returns the number appended."""
         rows = [(entry.id, entry.recorded, entry.folder, entry.document) for entry in entries]
         statement = "INSERT OR IGNORE INTO runs (id, recorded, folder, result) VALUES (?, ?, ?, ?)"
         with self._transaction() as connection:

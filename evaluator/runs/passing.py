@@ -9,10 +9,10 @@ Passing = Literal["yes", "no", "unknown"]
 
 
 def would_pass(result: Result) -> Passing:
-    """Whether the run says that the organisers' limits would be met: only limits as strict as theirs can.
+    """Whether the organisers' limits would be met; "yes" takes limits at least as strict as theirs.
 
-    A failure under limits stricter than theirs says nothing either, and tracks separated side by side had to
-    share the machine.
+    A failure under stricter limits does not show that theirs would be missed, and neither does one of tracks that
+    shared the machine.
     """
     organisers, limits = Limits(), result.plan.limits
     compared = [
@@ -30,6 +30,6 @@ def would_pass(result: Result) -> Passing:
 
 
 def _compare(limit: float | None, organisers: float | None) -> int:
-    """Below 0 where `limit` is stricter than the organisers', above 0 where it is looser; None is no limit."""
+    """Below 0 if `limit` is stricter than the organisers', above 0 if it is looser; None is no limit."""
     given, theirs = (float("inf") if value is None else value for value in (limit, organisers))
     return (given > theirs) - (given < theirs)

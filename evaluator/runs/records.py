@@ -62,7 +62,7 @@ class TrackResult:
     name: str
     status: Status
     reason: str | None
-    seconds: float | None  # None where the submission was not running any more
+    seconds: float | None  # None if the submission was not running any more
     limit_seconds: float | None
     audio_seconds: float
     peak_memory_bytes: int | None

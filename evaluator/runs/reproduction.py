@@ -17,7 +17,7 @@ OPTIONS = {
 
 
 def commands(result: Result) -> list[str]:
-    """Shell commands that run the same code on the same data under the same limits; # begins what to heed."""
+    """Shell commands that run the same code on the same data under the same limits; notes begin with #."""
     plan, submission, data = result.plan, result.plan.submission, result.plan.data
     lines = []
     elsewhere = Path(submission.path) != REPOSITORY

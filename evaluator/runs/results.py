@@ -74,7 +74,7 @@ class Result:
 
     @property
     def rtf(self) -> float | None:
-        """Compute seconds per second of audio, over the tracks that ran; None where none did."""
+        """Compute seconds per second of audio, over the tracks that ran; None if none did."""
         ran = [(track.seconds, track.audio_seconds) for track in self.tracks if track.seconds is not None]
         audio = sum(audio_seconds for _, audio_seconds in ran)
         return sum(seconds for seconds, _ in ran) / audio if audio else None
@@ -179,7 +179,7 @@ def _track_from_json(
 
 
 def require_agreement(result: Result, run: documents.ScoredRun, where: str) -> None:
-    """ResultError where a file's status or score is not what follows from its tracks."""
+    """ResultError if a file's status or score contradicts its tracks."""
     if run.status != result.status:
         raise ResultError(f"{where}: status: found {run.status!r}, expected {result.status!r} by its tracks")
     expected = result.score()
@@ -192,7 +192,7 @@ def require_agreement(result: Result, run: documents.ScoredRun, where: str) -> N
 
 
 def read(path: Path) -> Result:
-    """The result in a file; ResultError where it is none."""
+    """The result in a file; ResultError if it holds something else."""
     return Result.from_json(documents.read_json(path), str(path))
 
 

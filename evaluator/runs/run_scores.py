@@ -22,7 +22,7 @@ class TrackScore:
     sdr: Mapping[str, float]
 
     def value(self, stem: str) -> float:
-        """SDR of `stem`, or for "mean" the mean over stems, in dB; KeyError where there is none."""
+        """SDR of `stem`, or for "mean" the mean over stems, in dB; KeyError if it has none."""
         return sum(self.sdr.values()) / len(self.sdr) if stem == MEAN and self.sdr else self.sdr[stem]
 
 

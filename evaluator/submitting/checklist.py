@@ -1,4 +1,4 @@
-"""The checks of preflight.py in their order, on the commit laid out in a folder of its own."""
+"""The checks of preflight.py in order, on the commit laid out in its own folder."""
 
 import os
 import tempfile
@@ -28,7 +28,7 @@ class Laid:
 
 @dataclass(frozen=True)
 class Intent:
-    """What is to be submitted, and how it is tried before; `remote` None is the one of the challenge."""
+    """What is to be submitted, and how it is tried before; with `remote` None, that of the challenge is used."""
 
     repository: Repository
     name: str | None
@@ -55,7 +55,7 @@ class Preflight:
 def check(intent: Intent, report: Callable[[Check], None]) -> Preflight:
     """Go through the checklist; `report` gets each check when it is done.
 
-    GitError where the folder is no repository with a commit. Leaves nothing behind.
+    GitError if the folder is no repository with a commit. Leaves nothing behind.
     """
     run = _Checklist(intent, report)
     with tempfile.TemporaryDirectory(prefix="sdx-submit-") as scratch:
@@ -65,7 +65,7 @@ def check(intent: Intent, report: Callable[[Check], None]) -> Preflight:
         if laid is not None and all(item.passed for item in run.noted):
             run.note(intent.dry_run(laid))
         else:
-            run.note(Check("dry run", "skipped", "only once all of the above is right"))
+            run.note(Check("dry run", "skipped", "runs once all checks above pass"))
     return Preflight(tuple(run.noted), run.commit, intent.repository.branch(), target)
 
 
@@ -93,7 +93,7 @@ class _Checklist:
             return self.note(Check(name, "failed", str(error), "see what git says"))
 
     def look_at_commit(self, scratch: Path) -> Laid | None:
-        """Checks of the commit; it as laid out below `scratch`, or None where that was not possible."""
+        """Checks of the commit; returns it as laid out below `scratch`, or None if that was not possible."""
         files = self._repository.files(self.commit)
         self._try("commit", lambda: preflight_push.check_clean(self._repository))
         complete = self.note(preflight_files.check_files(files))
@@ -101,7 +101,7 @@ class _Checklist:
             not self._try("git-lfs", lambda: preflight_files.check_lfs(self._repository, files))
             or not complete
         ):
-            self.note(Check("preset", "skipped", "the commit cannot be laid out as on a server yet"))
+            self.note(Check("preset", "skipped", "the commit cannot yet be laid out as on a server"))
             return None
         folder, empty_cache = scratch / "commit", scratch / "cache"
         for made in (folder, empty_cache):
@@ -133,7 +133,7 @@ class _Checklist:
         return Laid(folder, empty_cache, asked, isinstance(manifest, dict) and manifest.get("gpu") is True)
 
     def look_at_remote(self, challenge: str | None) -> Target | None:
-        """Checks of what is pushed where; None where there is no telling."""
+        """Checks of what is pushed where; None if that cannot be known."""
         repository, name = self._repository, self._intent.name
         remote = self._intent.remote or REMOTES.get(challenge or "")
         target = None

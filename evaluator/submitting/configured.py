@@ -63,7 +63,7 @@ def server_like(environment: Mapping[str, str], empty_cache: Path) -> dict[str, 
 
 @contextmanager
 def as_on_a_server(empty_cache: Path) -> Iterator[None]:
-    """Have the processes started meanwhile see the environment of `server_like`."""
+    """Processes started inside see the environment of `server_like`."""
     before = dict(os.environ)
     changed = server_like(before, empty_cache)
     os.environ.clear()

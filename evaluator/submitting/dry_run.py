@@ -56,8 +56,8 @@ class DryRun:
 
 
 def skipped(laid: Laid) -> Check:
-    """In the place of a dry run that the user does not want."""
-    return Check(NAME, "warning", "left out as asked", "without it nothing shows that the submission runs")
+    """Instead of a dry run that the user does not want."""
+    return Check(NAME, "warning", "left out as asked", "without it, nobody knows whether the submission runs")
 
 
 def verdict(result: Result, wants_gpu: bool, logs: str) -> Check:
@@ -68,7 +68,7 @@ def verdict(result: Result, wants_gpu: bool, logs: str) -> Check:
     if track.status == "timeout" and track.seconds is not None and weaker:
         found = f"{described}: not done within {track.limit_seconds:.1f} s here; {weaker}"
         return Check(
-            NAME, "warning", found, "make sure of the time in another way, or choose a faster preset"
+            NAME, "warning", found, "check the time on a machine like theirs, or choose a faster preset"
         )
     if track.status != "ok" or track.seconds is None:
         lines = " | ".join(logs.strip().splitlines()[-3:])
@@ -90,7 +90,7 @@ def verdict(result: Result, wants_gpu: bool, logs: str) -> Check:
 
 
 def missing_strength(result: Result, wants_gpu: bool) -> str:
-    """What the organisers' machine has and this one lacks, in words; empty where nothing is known to be."""
+    """What the organisers' machine has and this one lacks, in words; empty if nothing is known to differ."""
     lacks = []
     device = str((result.provenance or {}).get("device", "cuda"))
     if wants_gpu and not device.startswith("cuda"):

@@ -1,4 +1,4 @@
-"""What a careful person looks at before spending a submission: the form of a check, and those of what is configured.
+"""What a careful person checks before spending a submission: what a check is, and the checks of the configuration.
 
 The checks of the files are in preflight_files.py, those of the push in preflight_push.py, their order in
 checklist.py. Everything is read from the commit, laid out as the server would see it.
@@ -76,7 +76,7 @@ def read_manifest(root: Path) -> Any:
 
 
 def check_manifest(document: Any, challenge: Challenge) -> Iterator[Check]:
-    """aicrowd.json: complete, for the right challenge, authors filled in, external data admitted."""
+    """aicrowd.json: complete, for the right challenge, authors filled in, external data declared."""
     if isinstance(document, ValueError):
         yield Check("aicrowd.json", "failed", f"not valid JSON: {document}", "correct it and commit")
         return
@@ -94,7 +94,7 @@ def check_manifest(document: Any, challenge: Challenge) -> Iterator[Check]:
         yield Check(
             "external data",
             "failed",
-            "external_dataset_used is false, but the models were trained on other data, too",
+            "external_dataset_used is false, but the models were trained on external data",
             "set it to true in aicrowd.json and commit",
         )
 

@@ -1,4 +1,4 @@
-"""What each part of an ensemble is worth: a preset and its variants on the same tracks, scored as evaluations are."""
+"""What each part of an ensemble adds: a preset and its variants on the same tracks, scored as in an evaluation."""
 
 import csv
 import io

@@ -89,7 +89,7 @@ class Estimates:
 
 
 def preset_file(name_or_path: str) -> Path:
-    """The file of a preset; EstimatorError where there is none."""
+    """The file of a preset; EstimatorError if there is none."""
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = PRESETS / f"{name_or_path}.yaml"

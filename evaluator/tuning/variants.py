@@ -128,7 +128,7 @@ def _reset(step: Document, changes: dict[str, tuple[Any, Any]]) -> None:
 def _without_step(document: Document, info: PresetInfo, index: int) -> Document | None:
     """The preset without a step: the one that works on its residual works on its input, and makes its stems, too.
 
-    For these stems, every member that offers a source of the name has a part, an equal one. None where no step works
+    For these stems, every member that offers a source of the name has a part, an equal one. None if no step works
     on the residual, or a stem would be offered by nobody.
     """
     step = info.steps[index]

@@ -172,7 +172,7 @@ def test_without_rights_to_the_engine_that_is_said(monkeypatch: pytest.MonkeyPat
             raise DockerException("Error while fetching server API version") from error
 
     monkeypatch.setattr("docker.from_env", refuse)
-    with pytest.raises(EngineError, match="no right to use the container engine"):
+    with pytest.raises(EngineError, match="no permission to use the container engine"):
         connect()
 
 

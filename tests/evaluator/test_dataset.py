@@ -117,7 +117,7 @@ def test_channels_of_cinematic_files(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "one" / "one_mixture_Lt.wav", audio.noise(20000), 44100)
     soundfile.write(tmp_path / "one" / "one_effect.wav", audio.noise(20000, channels=1), 44100)
     text = problems(tmp_path)
-    assert "one_mixture_Lt.wav: 2 channels, expected 1 (a channel a file)" in text
+    assert "one_mixture_Lt.wav: 2 channels, expected 1 (one channel per file)" in text
     assert "one_effect.wav: 1 channels, expected all references to have 1 or all 2" in text
 
 

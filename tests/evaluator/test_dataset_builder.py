@@ -185,7 +185,7 @@ def test_going_on_with_other_options_or_recordings_is_refused(
 ) -> None:
     out = tmp_path / "out"
     synth(vocals, instrumentals, Plan(out, 1, 1.0, 0))
-    with pytest.raises(DataError, match=r"seed was 0, now 1; go on as before or choose a new folder"):
+    with pytest.raises(DataError, match=r"seed was 0, now 1; continue as before or choose a new folder"):
         synth(vocals, instrumentals, Plan(out, 1, 1.0, 1))
     write(vocals / "new.wav", 1.0)
     with pytest.raises(DataError, match="recordings was"):

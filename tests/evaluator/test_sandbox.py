@@ -87,7 +87,7 @@ def test_perfect(tmp_path: Path) -> None:
 
 def test_scaled_mixture_has_the_score_of_the_closed_form(tmp_path: Path) -> None:
     result = evaluate(tmp_path, "scaled_mixture")
-    # half of the reference; halves of odd values are rounded to 16 bits, hence the tolerance
+    # half of the reference; halves of odd values are floored to 16 bits, hence the tolerance
     assert result.tracks[0].scores["sdr"] == pytest.approx(
         dict.fromkeys(("bass", "drums", "other", "vocals"), 20 * log10(2)), abs=2e-3
     )

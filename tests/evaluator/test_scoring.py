@@ -1,4 +1,4 @@
-"""Scores from files: 16 bits, clipping, blocks, silence; and their means."""
+"""Scores from files: floored to 16 bits, clipped, read in blocks, silent; and their means."""
 
 import warnings
 from dataclasses import replace
@@ -62,12 +62,15 @@ def test_estimates_are_scored_after_clipping(tmp_path: Path) -> None:
     assert got > sdr(reference, estimate) + 1  # here, clipping takes error away
 
 
-def test_estimates_are_scored_after_rounding_to_16_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("offset", "written"), [(0.0, 0), (0.2, 0), (0.99, 0), (-0.2, -1), (-0.99, -1)])
+def test_estimates_are_scored_after_libsndfile_has_floored_them_to_16_bits(
+    tmp_path: Path, offset: float, written: int
+) -> None:
     reference = audio.noise(30000)
     track = track_of(tmp_path / "data", {"bass": reference})
-    folder = write_estimates(tmp_path / "estimates", track, bass=reference + 0.2 / 32768)
+    folder = write_estimates(tmp_path / "estimates", track, bass=reference + offset / 32768)
     scores = scoring.score_track(track, folder, ["sdr"])["sdr"]
-    assert scores["bass"] == pytest.approx(sdr(reference, reference), abs=1e-6)
+    assert scores["bass"] == pytest.approx(sdr(reference, reference + written / 32768), abs=1e-6)
 
 
 def test_a_mono_reference_stands_for_both_channels(tmp_path: Path) -> None:
