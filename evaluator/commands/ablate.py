@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from evaluator import text_table
 from evaluator.commands import Subparsers, estimator_options
 from evaluator.reporting.display import BAR, CheckBar
 from evaluator.running import dataset
@@ -61,7 +62,7 @@ def _run(given: Namespace) -> int:
     if given.csv is not None:
         given.csv.write_text(ablate.as_csv(rows, stems), encoding="utf-8")
     print(ablate.as_text(rows, stems))
-    tracks = "1 track" if len(data.tracks) == 1 else f"{len(data.tracks)} tracks"
+    tracks = text_table.count(len(data.tracks), "track")
     print(f"SDR in dB over {tracks} of {data.path}; models on {info.device}, {info.precision}.")
     return 0
 

@@ -7,9 +7,11 @@ from typing import Never
 
 from tqdm import tqdm
 
+from evaluator import text_table
 from evaluator.commands import Subparsers, converters
-from evaluator.datasets import builder
-from evaluator.datasets.builder import Library, Plan
+from evaluator.datasets import builder, library
+from evaluator.datasets.library import Library
+from evaluator.datasets.tracks import LOUDNESS, Plan
 from evaluator.reporting.display import BAR
 from evaluator.running import dataset
 
@@ -43,7 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Place clips with silences between them, at −17 (dialogue), −21 (effects) and −24 LUFS "
         "(music), each ± 2 per track and ± 1 per clip; the mixture at −27 ± 2 LUFS, its peak at −0.5 dBFS at most.",
     )
-    for stem in builder.LOUDNESS:
+    for stem in LOUDNESS:
         cinematic.add_argument(
             f"--{stem}", type=Path, required=True, metavar="DIR", help=f"{stem} recordings"
         )
@@ -72,7 +74,7 @@ def _plan(given: Namespace) -> Plan:
 def _library(root: Path, stem: str, parts: tuple[str, ...] = ()) -> Library:
     """The recordings below `root`; what is left out is printed."""
     print(f"reading {root}", file=sys.stderr)
-    found = builder.library(root, stem, parts)
+    found = library.find(root, stem, parts)
     for reason in found.left_out:
         print(f"left out: {reason}", file=sys.stderr)
     return found
@@ -90,7 +92,7 @@ def _synth(given: Namespace) -> int:
 
 
 def _cinematic(given: Namespace) -> int:
-    sources = {stem: _library(getattr(given, stem), stem) for stem in builder.LOUDNESS}
+    sources = {stem: _library(getattr(given, stem), stem) for stem in LOUDNESS}
     plan = _plan(given)
     with _bar(plan) as bar:
         made = builder.build_cinematic(sources, plan, lambda name: _step(bar, name))
@@ -109,7 +111,8 @@ def _step(bar: "tqdm[Never]", name: str) -> None:
 
 def _report(plan: Plan, made: int, scorable: bool) -> None:
     """Say what is there now; a set that run_eval.py takes is loaded as run_eval.py does."""
-    print(f"{plan.out}: {plan.tracks} tracks of {plan.seconds:g} s, {made} of them made now")
+    tracks = text_table.count(plan.tracks, "track")
+    print(f"{plan.out}: {tracks} of {plan.seconds:g} s, {made} made now")
     if scorable:
         found = dataset.load(plan.out)
         print(f"evaluate with: python run_eval.py --track {found.challenge.name} --data {plan.out}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from evaluator import text_table
 from evaluator.commands import Subparsers, converters, estimator_options
 from evaluator.reporting.display import BAR, CheckBar
 from evaluator.running import dataset
@@ -121,7 +122,7 @@ def _tune(runner: Estimator, preset: Path, name: str, data: Dataset, given: Name
 
 def _note(tuned: Tuned, data: Dataset, digest: str, given: Namespace) -> list[str]:
     """What was tuned on what, and with what result."""
-    tracks = "1 track" if len(data.tracks) == 1 else f"{len(data.tracks)} tracks"
+    tracks = text_table.count(len(data.tracks), "track")
     old, new = (tune.objective_db(tuned, name) for name in (CURRENT, TUNED))
     return [
         f"by `python -m evaluator tune` on {tracks} of {data.path.name} ({digest[:HASH_DIGITS]}), "

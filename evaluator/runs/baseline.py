@@ -223,7 +223,7 @@ def _verdict(found: Check) -> str:
         if found.worse
         else "",
         f"{', '.join(stems)} fell over all tracks" if stems else "",
-        f"{len(tracks)} {'track' if len(tracks) == 1 else 'tracks'} fell" if tracks else "",
+        f"{text_table.count(len(tracks), 'track')} fell" if tracks else "",
     ]
     return f"REGRESSION {against}: {'; '.join(part for part in counts if part)}."
 

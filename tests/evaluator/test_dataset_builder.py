@@ -10,9 +10,10 @@ import pytest
 import soundfile
 
 from evaluator.__main__ import main
-from evaluator.datasets import builder, mixing
-from evaluator.datasets.builder import Library, Plan
+from evaluator.datasets import builder, library, mixing, tracks
+from evaluator.datasets.library import Library
 from evaluator.datasets.mixing import RATE_HZ
+from evaluator.datasets.tracks import Plan
 from evaluator.running import dataset
 from evaluator.running.dataset import DataError
 
@@ -51,7 +52,7 @@ def instrumentals(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def scene_folders(tmp_path: Path) -> dict[str, Path]:
-    roots = {stem: tmp_path / "scene" / stem for stem in builder.LOUDNESS}
+    roots = {stem: tmp_path / "scene" / stem for stem in tracks.LOUDNESS}
     for index, root in enumerate(roots.values()):
         for number, seconds in enumerate((1.0, 2.5, 20.0)):
             write(root / f"{number}.wav", seconds, level=0.01 * 3**number, seed=number + 5 * index)
@@ -60,14 +61,14 @@ def scene_folders(tmp_path: Path) -> dict[str, Path]:
 
 def synth(vocals: Path, instrumentals: Path, plan: Plan) -> int:
     libraries = (
-        builder.library(vocals, "vocals"),
-        builder.library(instrumentals, "instrumental", STEMS),
+        library.find(vocals, "vocals"),
+        library.find(instrumentals, "instrumental", STEMS),
     )
     return builder.build_synth(*libraries, plan, quiet)
 
 
 def scenes(roots: dict[str, Path]) -> dict[str, Library]:
-    return {stem: builder.library(root, stem) for stem, root in roots.items()}
+    return {stem: library.find(root, stem) for stem, root in roots.items()}
 
 
 def read(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
@@ -94,7 +95,7 @@ def test_synth_mixtures_are_the_exact_sum_of_stems_of_exact_length(
         assert mixture.shape == (5 * RATE_HZ, 2)
         assert np.array_equal(np.sum(stems, axis=0), mixture)
         assert all(stem.any() for stem in stems)
-        assert np.abs(mixture).max() <= round(32768 * mixing.gain(builder.PEAK_DB)) + 4
+        assert np.abs(mixture).max() <= round(32768 * mixing.gain(tracks.PEAK_DB)) + 4
 
 
 def test_the_evaluator_takes_what_is_built(
@@ -158,8 +159,8 @@ def test_a_build_that_was_stopped_goes_on_as_if_it_had_not_been(
         plan = Plan(out, 3, 2.0, 7)
         if kind == "synth":
             libraries = (
-                builder.library(vocals, "vocals"),
-                builder.library(instrumentals, "instrumental", STEMS),
+                library.find(vocals, "vocals"),
+                library.find(instrumentals, "instrumental", STEMS),
             )
             return builder.build_synth(*libraries, plan, progress)
         return builder.build_cinematic(scenes(scene_folders), plan, progress)
@@ -214,19 +215,19 @@ def test_excerpts_in_which_every_stem_is_heard_are_preferred(tmp_path: Path) -> 
     for song, level in (("a", 0.0), ("b", 0.1)):
         for stem in STEMS:
             write(tmp_path / "songs" / song / f"{stem}.wav", 2.0, level=level if stem == "bass" else 0.1)
-    source = builder.library(tmp_path / "songs", "instrumental", STEMS)
+    source = library.find(tmp_path / "songs", "instrumental", STEMS)
     for seed in range(8):
-        assert builder.excerpt(np.random.default_rng(seed), source, 1.0).source == "b"
+        assert library.excerpt(np.random.default_rng(seed), source, 1.0).source == "b"
     shutil.rmtree(tmp_path / "songs" / "b")
-    source = builder.library(tmp_path / "songs", "instrumental", STEMS)
-    assert builder.excerpt(np.random.default_rng(0), source, 1.0).source == "a"
+    source = library.find(tmp_path / "songs", "instrumental", STEMS)
+    assert library.excerpt(np.random.default_rng(0), source, 1.0).source == "a"
 
 
 def test_what_cannot_be_used_is_left_out_and_said(vocals: Path) -> None:
     write(vocals / "silent.wav", 40.0, level=0.0)
     write(vocals / "tiny.wav", 0.05)
     (vocals / "junk.wav").write_text("junk")
-    found = builder.library(vocals, "vocals")
+    found = library.find(vocals, "vocals")
     assert len(found.items) == 3
     reasons = "\n".join(found.left_out)
     for words in ("silent.wav: silent", r"tiny.wav: 0.05 s long, expected at least 0.1 s", "junk.wav: "):
@@ -238,19 +239,19 @@ def test_a_recording_that_begins_with_a_minute_of_silence_is_used(tmp_path: Path
     audio[-8000:] = 0.1
     (tmp_path / "late").mkdir()
     soundfile.write(tmp_path / "late" / "a.wav", audio, 8000)
-    assert not builder.library(tmp_path / "late", "vocals").left_out
+    assert not library.find(tmp_path / "late", "vocals").left_out
 
 
 def test_folders_without_recordings_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a folder"):
-        builder.library(tmp_path / "nowhere", "vocals")
+        library.find(tmp_path / "nowhere", "vocals")
     with pytest.raises(DataError, match="no usable recording"):
-        builder.library(tmp_path, "vocals")
+        library.find(tmp_path, "vocals")
 
 
 def test_stems_of_unequal_length_are_left_out(tmp_path: Path, instrumentals: Path) -> None:
     write(instrumentals / "a" / "bass.wav", 1.0)
-    found = builder.library(instrumentals, "instrumental", STEMS)
+    found = library.find(instrumentals, "instrumental", STEMS)
     assert len(found.items) == 1
     assert "stems of 1.0 to 3.0 s, expected equal lengths" in found.left_out[0]
 
@@ -260,22 +261,22 @@ def test_clips_are_placed_in_order_without_overlap(seed: int) -> None:
     rng = np.random.default_rng(seed)
     lengths = [int(n) for n in rng.integers(1, 100, 7)]
     for samples in (sum(lengths), sum(lengths) + 1, 5000):
-        starts = builder.spread_out(rng, lengths, samples)
+        starts = tracks.spread_out(rng, lengths, samples)
         ends = [start + length for start, length in zip(starts, lengths, strict=True)]
         assert starts[0] >= 0
         assert ends[-1] <= samples
         assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
     with pytest.raises(ValueError, match="do not fit"):
-        builder.spread_out(rng, lengths, sum(lengths) - 1)
+        tracks.spread_out(rng, lengths, sum(lengths) - 1)
 
 
-@pytest.mark.parametrize("stem", builder.LOUDNESS)
+@pytest.mark.parametrize("stem", tracks.LOUDNESS)
 def test_every_clip_is_within_one_lu_of_its_class(
     scene_folders: dict[str, Path], tmp_path: Path, stem: str
 ) -> None:
-    source = builder.library(scene_folders[stem], stem)
+    source = library.find(scene_folders[stem], stem)
     plan = Plan(tmp_path, 1, 30.0, 0)
-    track, pieces = builder.clip_track(np.random.default_rng(3), stem, source, plan, -20.0)
+    track, pieces = tracks.clip_track(np.random.default_rng(3), stem, source, plan, -20.0)
     covered = np.zeros(plan.samples, bool)
     for piece in pieces:
         place = slice(round(piece.start * RATE_HZ), round((piece.start + piece.seconds) * RATE_HZ))
@@ -289,7 +290,7 @@ def test_scenes_keep_the_loudness_rules(scene_folders: dict[str, Path], tmp_path
     plan = Plan(tmp_path, 1, 12.0, 0)
     sources = scenes(scene_folders)
     for seed in range(2):
-        stems = builder.cinematic_track(np.random.default_rng(seed), sources, plan).stems
+        stems = tracks.cinematic_track(np.random.default_rng(seed), sources, plan).stems
         mixture = np.asarray(sum(stems.values()))
         assert -29.01 <= mixing.loudness(mixture) <= -24.99
         for louder, softer, apart in (("dialog", "effect", 4.0), ("effect", "music", 3.0)):
@@ -312,7 +313,7 @@ def test_the_command_line_says_what_it_made_and_how_to_use_it(
     command += ["--out", str(out), "--tracks", "1", "--seconds", "1"]
     assert main(command) == 0
     printed = capsys.readouterr()
-    assert "1 tracks of 1 s, 1 of them made now" in printed.out
+    assert "1 track of 1 s, 1 made now" in printed.out
     assert f"run_eval.py --track music --data {out}" in printed.out
     assert "100%" in printed.err
 

@@ -139,8 +139,8 @@ def test_totals_leave_out_what_is_not_defined() -> None:
 
 
 def test_what_is_not_defined_in_one_track_counts_neither_there_nor_as_zero() -> None:
-    tracks = [{"a": 1.0, "b": None}, {"a": 5.0, "b": 9.0}]
+    tracks: list[means.Scores] = [{"a": 1.0, "b": None}, {"a": 5.0, "b": 9.0}]
     # The mean is that of the tracks' means, 1 and 7; the stems' own means would give 6.
     assert means.total(tracks, ("a", "b")) == {"mean": 4.0, "a": 3.0, "b": 9.0}
-    nothing = {"a": None, "b": None}
+    nothing: means.Scores = {"a": None, "b": None}
     assert means.total([*tracks, nothing], ("a", "b")) == {"mean": 4.0, "a": 3.0, "b": 9.0}
