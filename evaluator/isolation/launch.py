@@ -140,6 +140,7 @@ class NamespacedWorker:
         if not answer.isdigit():
             raise LaunchError(f"the worker's namespaces could not be entered: {answer}")
         self._init = int(answer)
+        # Init asks to die with its parent; it must not do so before the entering process, its first one, is gone.
         os.write(go_write, b"!")
         os.close(go_write)
         answer = os.read(self._report, 4096).decode()
@@ -156,7 +157,7 @@ class NamespacedWorker:
         if network:
             namespaces.unshare(namespaces.CLONE_NEWNET)
             namespaces.raise_loopback()
-        namespaces.unshare(namespaces.CLONE_NEWNS)
+        namespaces.unshare(namespaces.CLONE_NEWNS)  # in here: /proc must be that of the new process namespace
         namespaces.arrange_mounts(spec.hidden, spec.read_only, spec.writable)
         worker = os.fork()
         if worker == 0:
@@ -166,6 +167,7 @@ class NamespacedWorker:
                 _exit_after(error)
         signal.signal(signal.SIGTERM, lambda number, frame: _signal_all({EVERY_OTHER}, signal.SIGTERM))
         os.write(report, b"started")
+        # Else the pipes would not end with the worker.
         for descriptor in (0, 1, 2, stdin, *join_files):
             os.close(descriptor)
         while True:

@@ -110,12 +110,13 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve requests until the worker has ended, then end what it left behind and report."""
+        # Whoever ends us ends the worker: the loop below does it, since a handler may come at any moment.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: self._requests.put(None))
         threading.Thread(target=self._read_requests, daemon=True).start()
         while (status := self._worker.poll()) is None:
             try:
-                request = self._requests.get(timeout=TICK_SECONDS)
+                request = self._requests.get(timeout=TICK_SECONDS)  # short: poll() and the memory are next
             except queue.Empty:
                 pass
             else:
