@@ -25,8 +25,8 @@ from evaluator.running import evaluation
 from evaluator.running.preparation import Options, prepare
 from evaluator.runs.results import Result
 from tests.evaluator import audio, processes
+from tests.evaluator.isolation.test_sandbox import GENEROUS, TIGHT, VERDICTS
 from tests.evaluator.submissions import write_submission
-from tests.evaluator.test_sandbox import GENEROUS, TIGHT, VERDICTS
 
 pytestmark = pytest.mark.container
 

@@ -10,7 +10,7 @@ import pytest
 
 from evaluator.runs import baseline, run_scores
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOLERANCE_DB = 0.05
 
 
