@@ -12,9 +12,9 @@ from training.config import ConfigError, load_config
 RUNS_FOLDER = Path("training/runs")
 
 
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str] | None = None, prog: str = "python -m training") -> int:
     """Run one command, by default the process' own; its exit status."""
-    arguments = _parser().parse_args(words)
+    arguments = _parser(prog).parse_args(words)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     try:
         arguments.run(arguments)
@@ -24,10 +24,8 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training", description="Train, validate and export networks."
-    )
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Train, validate and export networks.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     fit = commands.add_parser("fit", help="train a configuration, or go on with its run")

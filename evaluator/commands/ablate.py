@@ -20,7 +20,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "ablate",
-        help="what is each part of an ensemble worth?",
         description="Score a preset, the preset without each of its members, augmentations and steps, and each "
         "member alone. What variants have in common is computed once.",
         epilog="RTF is what the models took, in seconds per second of audio, when their estimates were computed.",

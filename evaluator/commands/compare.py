@@ -15,7 +15,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "compare",
-        help="is run B better than run A?",
         description="Compare two runs on the same data, track by track. Each is named by the beginning of its "
         "id, its folder, its result file, a baseline, or latest.",
     )

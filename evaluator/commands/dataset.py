@@ -11,6 +11,7 @@ from tqdm import tqdm
 from evaluator.commands import Subparsers
 from evaluator.datasets import builder
 from evaluator.datasets.builder import Library, Plan
+from evaluator.locations import command
 from evaluator.reporting.display import BAR
 from evaluator.running import dataset
 
@@ -21,7 +22,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "dataset",
-        help="build a data set out of your own recordings",
         description="Build a data set out of your own recordings. A build that was stopped goes on where it was.",
     )
     kinds = parser.add_subparsers(required=True, metavar="KIND")
@@ -124,6 +124,6 @@ def _report(plan: Plan, made: int, scorable: bool) -> None:
     print(f"{plan.out}: {plan.tracks} tracks of {plan.seconds:g} s, {made} of them made now")
     if scorable:
         found = dataset.load(plan.out)
-        print(f"evaluate with: python run_eval.py --track {found.challenge.name} --data {plan.out}")
+        print(f"evaluate with: {command('eval')} --track {found.challenge.name} --data {plan.out}")
     else:
         print("its stems are vocals and instrumental, so run_eval.py, which scores four, does not take it")

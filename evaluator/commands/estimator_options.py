@@ -4,9 +4,9 @@ import argparse
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from evaluator.locations import DEMO
 from evaluator.running import dataset
 from evaluator.running.dataset import Dataset
-from evaluator.running.preparation import DEMO
 from evaluator.tuning import estimator
 from evaluator.tuning.estimator import Estimator, EstimatorError, PresetInfo
 
@@ -29,7 +29,7 @@ def add(parser: ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         default=estimator.CACHE,
-        help="where estimates are kept (default: .cache/estimates of this repository)",
+        help="where estimates are kept (default: %(default)s)",
     )
     parser.add_argument(
         "--cache-limit",

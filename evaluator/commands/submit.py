@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evaluator.challenge import CHALLENGES
 from evaluator.commands import Subparsers
-from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.locations import submission_folder
 from evaluator.running.preparation import RUNNERS
 from evaluator.submitting import dry_run, submit
 from evaluator.submitting.checklist import REMOTES, Intent, Preflight, check
@@ -23,7 +23,6 @@ def add_parser(subparsers: Subparsers) -> None:
     text = "check the commit that is checked out, tag it submission-NAME, and push it to the organisers"
     parser = subparsers.add_parser(
         "submit",
-        help="check, tag and push a submission",
         description=text,
         epilog="Exit codes: 0 done; 1 a check or the push failed, nothing was changed; 2 wrong usage.",
     )
@@ -41,7 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--submission",
         type=Path,
         metavar="DIR",
-        default=REPOSITORY,
+        default=submission_folder(),
         help="its repository (default: this one)",
     )
     parser.set_defaults(run=_run)

@@ -22,7 +22,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "tune",
-        help="find an ensemble's weights on your data",
         description="Find the weights of a preset's steps that score best on tracks with references, and say what "
         "they are worth on tracks that they were not found on. Steps are tuned in order, each on what the ones "
         "before it make with their new weights.",

@@ -18,7 +18,7 @@ from docker.utils.build import exclude_paths
 from requests.exceptions import RequestException
 
 from evaluator.containers.engine import LABEL, EngineError, connect
-from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.locations import REPOSITORY
 
 log = logging.getLogger(__name__)
 

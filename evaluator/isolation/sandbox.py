@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol
 
 from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.limits import Isolation, Limits, effective_memory_bytes, gib
-from evaluator.isolation.session import ANSWER_SECONDS, REPOSITORY, Cancelled, Launcher, SandboxError, Session
+from evaluator.isolation.session import ANSWER_SECONDS, Cancelled, Launcher, SandboxError, Session
+from evaluator.locations import REPOSITORY
 
 __all__ = [
     "OWN_WRAPPER",

@@ -9,13 +9,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.output_log import OutputLog
+from evaluator.locations import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 ANSWER_SECONDS = 10.0  # for the keeper, which has nothing else to do
 END_SECONDS = 20.0  # beyond the grace period, for the kernel to end everything
 EVENT_BYTES = 1 << 20

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from evaluator.challenge import CHALLENGES
 from evaluator.containers.runner import container_runner
-from evaluator.isolation.sandbox import REPOSITORY, Limits, ProcessRunner, Runner, Workplace
+from evaluator.isolation.sandbox import Limits, ProcessRunner, Runner, Workplace
+from evaluator.locations import DEMO, REPOSITORY, data_folder
 from evaluator.running import dataset, submission
 from evaluator.running.dataset import Dataset, Track
 from evaluator.running.job import Job
@@ -18,8 +19,7 @@ from evaluator.runs import results
 from evaluator.runs.results import DataInfo, Plan
 from evaluator.runs.run_folder import RESULT_FILE
 
-DEMO = REPOSITORY / "local_data" / "demo"
-RUNS = REPOSITORY / "runs"
+RUNS = data_folder() / "runs"
 RUNNERS = ("process", "docker")
 WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use, separated by commas
 

@@ -11,14 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.challenge import CHALLENGES
+from evaluator.locations import REPOSITORY
 
 USER_CONFIG = Path("my_submission") / "user_config.py"
 PRESET_VARIABLE = "SDX_PRESET"
 TIME_FACTOR_VARIABLE = "SDX_TIME_LIMIT_FACTOR"
 PROBE_SECONDS = 120
-PROBE = """
+# Of a child of ours: only the submission's own modules are found, as in isolation/worker.py.
+OWN_PATH = f"""
 import sys
-sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+sys.path[:] = [sys.argv[1], *(entry for entry in sys.path if Path(entry).resolve() != Path({str(REPOSITORY)!r}))]
+"""
+PROBE = f"""
+{OWN_PATH}
 from my_submission.user_config import MySeparationModel
 with open(sys.argv[2], "w") as answer:
     answer.write(str(getattr(MySeparationModel, "track", "")))

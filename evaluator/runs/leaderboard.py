@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evaluator.locations import command
 from evaluator.running.preparation import RUNS
 from evaluator.runs import results, run_scores
 from evaluator.runs.run_folder import RESULT_FILE
@@ -91,7 +92,7 @@ class Entry:
 
 
 def default_path() -> Path:
-    """The store of this working copy."""
+    """The store of this working copy, or of this user where the kit is installed."""
     return Path(os.environ.get(FILE_VARIABLE) or RUNS / "leaderboard.sqlite")
 
 
@@ -144,7 +145,7 @@ class Store:
             raise LeaderboardError(f"{wanted!r} is the beginning of {len(found)} runs: {names}")
         raise LeaderboardError(
             f"{wanted!r}: neither a file or folder, nor the id of one of the {len(entries)} runs in {self.path}; "
-            "`python -m evaluator leaderboard` lists them"
+            f"`{command('leaderboard')}` lists them"
         )
 
     @contextmanager
@@ -168,7 +169,7 @@ class Store:
         except (sqlite3.Error, OSError) as error:
             raise LeaderboardError(
                 f"{self.path}: {error}. If the file is damaged, move it away and record the runs anew: "
-                f"python -m evaluator leaderboard import runs/*/{RESULT_FILE}"
+                f"{command('leaderboard import')} {self.path.parent}/*/{RESULT_FILE}"
             ) from error
 
     def _migrate(self, connection: sqlite3.Connection) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluator.isolation.sandbox import REPOSITORY, Limits
+from evaluator.isolation.sandbox import Limits
+from evaluator.locations import REPOSITORY, command
 from evaluator.reporting import text_table
 from evaluator.runs import results
 
@@ -27,7 +28,7 @@ def commands(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"{where} checkout {submission['commit']}")
     if submission["commit"] is None or submission["dirty"]:
         lines.append(f"# not committed as it ran: my_submission/ had SHA-256 {submission['files_sha256']}")
-    arguments = ["python", "run_eval.py", "--data", data["path"]]
+    arguments = [*command("eval").split(), "--data", data["path"]]
     if elsewhere:
         arguments += ["--submission", submission["path"]]
     if submission["requested_preset"] is not None:

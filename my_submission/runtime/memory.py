@@ -37,7 +37,7 @@ def held_bytes(device: torch.device) -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:  # a system that does not tell
-        pages = 0
+        return _SIGNALS_BYTES
     return pages * os.sysconf("SC_PAGE_SIZE") + _SIGNALS_BYTES
 
 

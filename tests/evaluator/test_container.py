@@ -20,8 +20,9 @@ import pytest
 from evaluator.containers import image
 from evaluator.containers.engine import LABEL, EngineError, connect
 from evaluator.isolation.sandbox import REPOSITORY, Limits
+from evaluator.locations import DEMO
 from evaluator.running import evaluation
-from evaluator.running.preparation import DEMO, Options, prepare
+from evaluator.running.preparation import Options, prepare
 from evaluator.runs.results import Result
 from tests.evaluator import audio, processes
 from tests.evaluator.submissions import write_submission
