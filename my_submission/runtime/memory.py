@@ -1,6 +1,6 @@
 """How much memory there is for computing: what the machine has left, within the limits that the process is under."""
 
-import os
+import mmap
 from pathlib import Path
 
 import torch
@@ -37,8 +37,8 @@ def held_bytes(device: torch.device) -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:  # a system that does not tell
-        return _SIGNALS_BYTES
-    return pages * os.sysconf("SC_PAGE_SIZE") + _SIGNALS_BYTES
+        pages = 0
+    return pages * mmap.PAGESIZE + _SIGNALS_BYTES
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
