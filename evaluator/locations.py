@@ -7,7 +7,7 @@ import platformdirs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 """The folder above evaluator/: a checkout, or `sdx/_kit` of an installed kit, which is laid out alike."""
-IS_INSTALLED = REPOSITORY.name == "_kit"
+IS_INSTALLED = REPOSITORY.parts[-2:] == ("sdx", "_kit")
 DEMO = REPOSITORY / "local_data" / "demo"
 PRESETS = REPOSITORY / "my_submission" / "presets"
 DATA_VARIABLE = "SDX_HOME"

@@ -7,7 +7,7 @@ import platformdirs
 
 ROOT = Path(__file__).resolve().parents[1]
 """The folder above my_submission/: a checkout, a packed submission, or `sdx/_kit` of an installed kit."""
-IS_INSTALLED = ROOT.name == "_kit"
+IS_INSTALLED = ROOT.parts[-2:] == ("sdx", "_kit")
 DATA_VARIABLE = "SDX_HOME"
 
 

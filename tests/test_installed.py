@@ -306,7 +306,7 @@ def place(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     Path(paths["purelib"], "shared.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
     python = found.environment / "bin" / "python"
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
-    subprocess.run(install, check=True, capture_output=True)
+    subprocess.run([*map(str, install)], check=True, capture_output=True)
     return found
 
 

@@ -31,7 +31,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
     fit = commands.add_parser("fit", help="train a configuration, or go on with its run")
     fit.add_argument(
-        "config", type=_config_file, help=f"a YAML file, or one of {', '.join(_names())}, see training/configs/"
+        "config",
+        type=_config_file,
+        help=f"a YAML file, or one of {', '.join(_names())}, see training/configs/",
     )
     fit.add_argument("--folder", type=Path, help="the run's folder (training/runs/NAME)")
     fit.add_argument("--minutes", type=float, default=math.inf, help="stop, resumably, after this long")

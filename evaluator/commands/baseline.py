@@ -25,10 +25,15 @@ def add_parser(subparsers: Subparsers) -> None:
     save.add_argument(
         "wanted", metavar="RUN", help="beginning of its id, its folder or result file, or latest"
     )
-    save.add_argument("file", nargs="?", type=Path, help=f"default: {OWN_FOLDER}/PRESET.json")
+    save.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        help="default: PRESET.json among the baselines",
+    )
     save.set_defaults(run=_save)
     show = actions.add_parser("show", help="print a baseline")
-    show.add_argument("file", nargs="?", type=Path, help=f"default: list those in {OWN_FOLDER}")
+    show.add_argument("file", nargs="?", type=Path, help="default: list all")
     show.set_defaults(run=_show)
 
 

@@ -1,10 +1,10 @@
-"""On the path of a process, this takes from it most of what Windows does not have; the tests run nowhere else."""
+"""On the path of a process, this takes from it most of what Windows does not have."""
 
-import multiprocessing.util  # what it uses of the system is its own affair, and so with the next two
+import multiprocessing.util  # noqa: F401 (what these two use of the system is their own affair)
 import os
 import select
 import signal
-import subprocess
+import subprocess  # noqa: F401
 import sys
 
 MISSING = {
@@ -18,5 +18,3 @@ for module, names in MISSING.items():
             delattr(module, name)
 for name in ("fcntl", "resource", "termios", "pwd", "grp", "pty", "tty", "syslog"):
     sys.modules[name] = None  # type: ignore[assignment]
-
-__all__ = ["multiprocessing", "subprocess"]
