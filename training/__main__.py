@@ -10,11 +10,12 @@ from my_submission.weights import WeightsError
 from training.config import ConfigError, load_config
 
 RUNS_FOLDER = Path("training/runs")
+CONFIGS = Path(__file__).with_name("configs")
 
 
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str] | None = None, prog: str = "python -m training") -> int:
     """Run one command, by default the process' own; its exit status."""
-    arguments = _parser().parse_args(words)
+    arguments = _parser(prog).parse_args(words)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     try:
         arguments.run(arguments)
@@ -24,14 +25,16 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training", description="Train, validate and export networks."
-    )
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Train, validate and export networks.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     fit = commands.add_parser("fit", help="train a configuration, or go on with its run")
-    fit.add_argument("config", type=Path, help="a YAML file; see training/configs/")
+    fit.add_argument(
+        "config",
+        type=_config_file,
+        help=f"a YAML file, or one of {', '.join(_names())}, see training/configs/",
+    )
     fit.add_argument("--folder", type=Path, help="the run's folder (training/runs/NAME)")
     fit.add_argument("--minutes", type=float, default=math.inf, help="stop, resumably, after this long")
     fit.set_defaults(run=_fit)
@@ -47,6 +50,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, default=Path("weights"), help="where to write it (weights/)")
     export.set_defaults(run=_export)
     return parser
+
+
+def _names() -> list[str]:
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def _config_file(text: str) -> Path:
+    """A file, or the configuration of this name that comes along."""
+    return CONFIGS / f"{text}.yaml" if text in _names() else Path(text)
 
 
 def _fit(arguments: argparse.Namespace) -> None:

@@ -21,7 +21,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "ablate",
-        help="show what each part of an ensemble is worth",
         description="Score a preset, the preset without each of its members, augmentations and steps, and each "
         "member alone. What variants share is computed once.",
         epilog="RTF: seconds that the models took per second of audio when their estimates were computed.",

@@ -18,7 +18,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "compare",
-        help="tell whether run B is better than run A",
         description="Compare two runs on the same data, track by track. Name each by the beginning of its id, "
         "its folder, its result file, a baseline file, or latest.",
     )

@@ -12,6 +12,7 @@ from evaluator.commands import Subparsers, converters
 from evaluator.datasets import builder, library
 from evaluator.datasets.library import Library
 from evaluator.datasets.tracks import LOUDNESS, Plan
+from evaluator.locations import command
 from evaluator.reporting.display import BAR
 from evaluator.running import dataset
 
@@ -22,7 +23,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "dataset",
-        help="build a data set from your own recordings",
         description="Build a data set from your own recordings. A stopped build continues where it was.",
     )
     kinds = parser.add_subparsers(required=True, metavar="KIND")
@@ -115,6 +115,6 @@ def _report(plan: Plan, made: int, scorable: bool) -> None:
     print(f"{plan.out}: {tracks} of {plan.seconds:g} s, {made} made now")
     if scorable:
         found = dataset.load(plan.out)
-        print(f"evaluate with: python run_eval.py --track {found.challenge.name} --data {plan.out}")
+        print(f"evaluate with: {command('eval')} --track {found.challenge.name} --data {plan.out}")
     else:
         print("its stems are vocals and instrumental, so run_eval.py, which scores four stems, cannot use it")

@@ -29,7 +29,7 @@ def add(parser: ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         default=estimator.CACHE,
-        help="where estimates are kept (default: .cache/estimates of this repository)",
+        help="where estimates are kept (default: %(default)s)",
     )
     parser.add_argument(
         "--cache-limit",

@@ -1,4 +1,4 @@
-"""`python run_eval.py`: evaluate a submission on local data, as the organisers would."""
+"""`python run_eval.py` and `sdx eval`: evaluate a submission on local data, as the organisers would."""
 
 import argparse
 import logging
@@ -11,7 +11,7 @@ from types import FrameType
 from evaluator.commands import converters
 from evaluator.commands import report as report_page
 from evaluator.isolation.sandbox import Limits, SandboxError
-from evaluator.locations import REPOSITORY
+from evaluator.locations import command, submission_folder
 from evaluator.reporting import display, report
 from evaluator.running import evaluation
 from evaluator.running.dataset import DataError
@@ -39,21 +39,21 @@ class Outputs:
     report: bool
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
     """Parse, evaluate, print; the exit code is 0 (all tracks scored), 1 (not all, or worse) or 2 (unusable input)."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    options, outputs = parse(arguments)
+    options, outputs = parse(arguments, prog)
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, _interrupt)
     try:
         return run(options, outputs)
     except DataError as error:
-        print("run_eval.py: the data cannot be used:", *error.problems, sep="\n  ", file=sys.stderr)
+        print(f"{prog}: the data cannot be used:", *error.problems, sep="\n  ", file=sys.stderr)
     except KeyboardInterrupt:
-        print("run_eval.py: interrupted", file=sys.stderr)
+        print(f"{prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except (UsageError, SubmissionError, ResultError, SandboxError) as error:
-        print(f"run_eval.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
     return UNUSABLE
 
 
@@ -112,7 +112,7 @@ def _record(result: Result, out: Path) -> None:
     try:
         run = Store().record(result, out)
     except LeaderboardError as error:
-        again = f"python -m evaluator leaderboard import {out / RESULT_FILE}"
+        again = f"{command('leaderboard import')} {out / RESULT_FILE}"
         print(f"not recorded: {error}\nlater: {again}", file=sys.stderr)
     else:
         print(f"Recorded as run {run[:SHORT]}", file=sys.stderr)
@@ -122,10 +122,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def parse(arguments: list[str] | None) -> tuple[Options, Outputs]:
+def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs]:
     """What to evaluate and how, and what to do with the result."""
     parser = argparse.ArgumentParser(
-        prog="run_eval.py",
+        prog=prog,
         description="Run a submission on local data under the organisers' limits, and score it as they do.",
         epilog="Exit codes: 0 every track scored; 1 some track failed, or --check found a regression; "
         "2 wrong usage or unusable data.",
@@ -163,7 +163,7 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
         "--submission",
         type=Path,
         metavar="DIR",
-        default=REPOSITORY,
+        default=submission_folder(),
         help="folder above my_submission/ (default: here)",
     )
     add("--preset", metavar="NAME-OR-FILE", help="ensemble to use (default: the one in user_config.py)")

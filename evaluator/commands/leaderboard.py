@@ -18,7 +18,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its subcommands."""
     parser = subparsers.add_parser(
         "leaderboard",
-        help="rank the recorded runs",
         description="Rank the runs of this working copy, those on the same data together.",
         epilog="See also `leaderboard show RUN`, `leaderboard export [FILE]`, `leaderboard import FILE…`.",
     )

@@ -19,7 +19,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "report",
-        help="write the page of a run",
         description="Write a run as one HTML page that opens from disk. Sound and pictures need the run's data and "
         "its estimates, which run_eval.py keeps with --out or --report.",
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evaluator.commands import Subparsers, converters
-from evaluator.locations import REPOSITORY
+from evaluator.locations import submission_folder
 from evaluator.running.preparation import RUNNERS
 from evaluator.submitting import dry_run, submit
 from evaluator.submitting.checklist import REMOTES, Intent, Preflight, check
@@ -22,7 +22,6 @@ def add_parser(subparsers: Subparsers) -> None:
     text = "check the current commit, tag it submission-NAME, and push it to the organisers"
     parser = subparsers.add_parser(
         "submit",
-        help="check, tag and push a submission",
         description=text,
         epilog="Exit codes: 0 done; 1 a check or the push failed, nothing was changed; 2 wrong usage.",
     )
@@ -40,7 +39,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--submission",
         type=Path,
         metavar="DIR",
-        default=REPOSITORY,
+        default=submission_folder(),
         help="its repository (default: this one)",
     )
     parser.set_defaults(run=_run)

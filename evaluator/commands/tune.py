@@ -23,7 +23,6 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "tune",
-        help="find an ensemble's weights on your data",
         description="Find the weights of a preset's steps that score best on tracks with references, and show "
         "their score on tracks that they were not fitted to. Steps are tuned in order, each on what the steps "
         "before it make with their new weights.",

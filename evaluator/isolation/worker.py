@@ -1,7 +1,7 @@
 """The child's main: import the submission, construct it once, then separate a track for each request.
 
 Run as a script with the submission's folder as the current one. It must not import anything of `evaluator`,
-and this repository must not be on its path, so that another submission's `my_submission` is the only one.
+and the kit is taken off its path, so that another submission's `my_submission` is the only one.
 
 Arguments: the submission's folder, the folder of mixtures, the folder for predictions, our aicrowd_wrapper.py
 (for submissions without one). Requests come as JSON lines on standard input, events go as JSON lines to what
@@ -28,7 +28,7 @@ def main(submission: str, mixtures: str, predictions: str, own_wrapper: str) -> 
     """Serve requests until standard input closes; 1 if the submission cannot be constructed."""
     requests, events = _take_streams()
     faulthandler.enable()
-    sys.path.insert(0, submission)
+    _put_on_path(submission)
     nonfinite: list[str] = []
     try:
         model_class = importlib.import_module("my_submission.user_config").MySeparationModel
@@ -62,6 +62,16 @@ def main(submission: str, mixtures: str, predictions: str, own_wrapper: str) -> 
             },
         )
     return 0
+
+
+def _put_on_path(submission: str) -> None:
+    """Have modules looked for in the submission, and not in the kit that evaluates it.
+
+    An installed kit is on everybody's path. Its `my_submission` is a regular package, which Python prefers to one
+    without `__init__.py`, as the organisers' starter kit has it, wherever that stands on the path.
+    """
+    kit = Path(__file__).resolve().parents[2]
+    sys.path[:] = [submission, *(entry for entry in sys.path if Path(entry).resolve() != kit)]
 
 
 def _take_streams() -> tuple[Iterator[str], TextIO]:

@@ -11,13 +11,19 @@ from pathlib import Path
 
 from evaluator.challenge import CHALLENGES
 from evaluator.digests import sha256_of_file
+from evaluator.locations import REPOSITORY
 from evaluator.runs.records import Identity
 
 USER_CONFIG = Path("my_submission") / "user_config.py"
 PROBE_SECONDS = 120
-PROBE = """
+# Of a child of ours: only the submission's own modules are found, as in isolation/worker.py.
+OWN_PATH = f"""
 import sys
-sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+sys.path[:] = [sys.argv[1], *(entry for entry in sys.path if Path(entry).resolve() != Path({str(REPOSITORY)!r}))]
+"""
+PROBE = f"""
+{OWN_PATH}
 from my_submission.user_config import MySeparationModel
 with open(sys.argv[2], "w") as answer:
     answer.write(str(getattr(MySeparationModel, "track", "")))

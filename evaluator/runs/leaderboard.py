@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evaluator.locations import RUNS
+from evaluator.locations import RUNS, command
 from evaluator.runs import entries as recorded_runs
 from evaluator.runs.documents import ResultError
 from evaluator.runs.entries import SHORT, Entry
@@ -52,7 +52,7 @@ class LeaderboardError(Exception):
 
 
 def default_path() -> Path:
-    """The store of this working copy."""
+    """The store of this working copy, or of this user where the kit is installed."""
     return Path(os.environ.get(FILE_VARIABLE) or RUNS / "leaderboard.sqlite")
 
 
@@ -113,7 +113,7 @@ class Store:
             raise LeaderboardError(f"{wanted!r} is the beginning of {len(found)} runs: {names}")
         raise LeaderboardError(
             f"{wanted!r}: neither a file or folder, nor the id of one of the {len(entries)} runs in {self.path}; "
-            "`python -m evaluator leaderboard` lists them"
+            f"`{command('leaderboard')}` lists them"
         )
 
     @contextmanager
@@ -137,7 +137,7 @@ class Store:
         except (sqlite3.Error, OSError) as error:
             raise LeaderboardError(
                 f"{self.path}: {error}. If the file is damaged, move it away and import the runs again: "
-                f"python -m evaluator leaderboard import runs/*/{RESULT_FILE}"
+                f"{command('leaderboard import')} {self.path.parent}/*/{RESULT_FILE}"
             ) from error
 
     def _migrate(self, connection: sqlite3.Connection) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evaluator import text_table
 from evaluator.isolation.sandbox import Limits
-from evaluator.locations import REPOSITORY
+from evaluator.locations import REPOSITORY, command
 from evaluator.runs.results import Result
 
 OPTIONS = {
@@ -26,7 +26,7 @@ def commands(result: Result) -> list[str]:
         lines.append(f"{where} checkout {submission.commit}")
     if submission.commit is None or submission.dirty:
         lines.append(f"# not committed as it ran: my_submission/ had SHA-256 {submission.files_sha256}")
-    arguments = ["python", "run_eval.py", "--data", data.path]
+    arguments = [*command("eval").split(), "--data", data.path]
     if elsewhere:
         arguments += ["--submission", submission.path]
     if submission.requested_preset is not None:

@@ -13,7 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-QUESTION = ("-m", "my_submission", "weights", "list", "--submitted", "--json")
+from evaluator.running.submission import OWN_PATH
+
+QUESTION = f"""
+{OWN_PATH}
+import runpy
+sys.argv[:] = ["my_submission", "weights", "list", "--submitted", "--json"]
+runpy.run_module("my_submission", run_name="__main__", alter_sys=True)
+"""
 ANSWER_SECONDS = 300.0
 OWN_PREFIX = "SDX_"
 CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "XDG_CACHE_HOME")
@@ -82,7 +89,7 @@ def ask(root: Path, empty_cache: Path) -> Configured:
     """
     try:
         result = subprocess.run(
-            [sys.executable, *QUESTION],
+            [sys.executable, "-P", "-c", QUESTION, str(root)],
             cwd=root,
             env=server_like(os.environ, empty_cache),
             stdin=subprocess.DEVNULL,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.isolation.sandbox import Limits, SandboxError
-from evaluator.locations import DEMO
+from evaluator.locations import DEMO, command
 from evaluator.running import dataset, evaluation
 from evaluator.running.dataset import DataError
 from evaluator.running.preparation import Options, UsageError, prepare
@@ -73,7 +73,7 @@ def verdict(result: Result, wants_gpu: bool, logs: str) -> Check:
     if track.status != "ok" or track.seconds is None:
         lines = " | ".join(logs.strip().splitlines()[-3:])
         found = f"{described}: {track.status}: {track.reason}" + (f" [{lines}]" if lines else "")
-        return Check(NAME, "failed", found, "see it in full: python run_eval.py --only " + track.name)
+        return Check(NAME, "failed", found, f"see it in full: {command('eval')} --only {track.name}")
     predicted = SONG_SECONDS * track.seconds / track.audio_seconds
     allowed = (Limits().time_factor or 0.0) * SONG_SECONDS
     network = result.isolation is not None and result.isolation.network_off

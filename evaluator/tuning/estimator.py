@@ -15,12 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from evaluator.locations import REPOSITORY
+from evaluator.locations import PRESETS, REPOSITORY, cache_folder
 from evaluator.running.dataset import Track
 
-CACHE = REPOSITORY / ".cache" / "estimates"
+CACHE = cache_folder() / "estimates"
 CACHE_LIMIT_BYTES = 20 << 30
-PRESETS = REPOSITORY / "my_submission" / "presets"
 END_SECONDS = 10.0
 
 

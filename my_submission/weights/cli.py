@@ -9,23 +9,21 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from my_submission.ensemble.preset import PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset, preset_names
+from my_submission.locations import IS_INSTALLED, command
 
 from .errors import WeightsError, WrongContent
 from .fetch import fetch, set_aside
 from .manifest import Checkpoint, load_manifest
 from .pack import pack
 from .required import locate, size_text
-from .store import Verification, verify
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
+from .store import Verification, kept_folder, verify
 
 _AGAINST = {
     "sha256": "verified (published sha256)",
@@ -48,9 +46,8 @@ class _Wanted:
         return self.track is not None
 
 
-def add_command(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `weights` and its four actions."""
-    parser = commands.add_parser("weights", help="fetch, list, verify and pack checkpoints")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Make `parser` that of `weights` with its four actions."""
     actions = parser.add_subparsers(required=True, metavar="fetch|list|verify|pack")
     names = "presets (by name or YAML file), bags or checkpoints; default: "
     for action, run, default, text in (
@@ -145,7 +142,8 @@ def _fetch(options: argparse.Namespace) -> int:
     for item in wanted:
         if item.is_preset:
             print(f'to submit {item.name}, make "{item.name}" the preset in my_submission/user_config.py;')
-            print(f"to try it first: python run_eval.py --preset {item.name}")
+            evaluate = "sdx eval" if IS_INSTALLED else "python run_eval.py"
+            print(f"to try it first: {evaluate} --preset {item.name}")
     return 0
 
 
@@ -165,7 +163,7 @@ def _list(options: argparse.Namespace) -> int:
             place = found.get(row.name) or _origins_text(row)
             print(f"  {row.name:22} {size_text(row.about_bytes):>12}  {state:38} {place}")
         if absent:
-            print(f"  fetch with: python -m my_submission weights fetch {item.name}")
+            print(f"  fetch with: {command(f'weights fetch {item.name}')}")
     return 0
 
 
@@ -216,7 +214,7 @@ def _state_text(state: Verification | WrongContent | None) -> str:
 
 def _origins_text(row: Checkpoint) -> str:
     if not row.origins:
-        return f"expected at {row.path or row.folder / row.file}"
+        return f"expected at {row.path or kept_folder(row) / row.file}"
     more = f" (or {len(row.origins) - 1} more)" if len(row.origins) > 1 else ""
     return f"from {row.origins[0]}{more}"
 
@@ -244,8 +242,7 @@ def _pack(options: argparse.Namespace) -> int:
     found, missing = locate(item.rows, options.weights_dir)
     if missing:
         raise WeightsError(
-            f"not here: {', '.join(row.name for row in missing)}; first: python -m my_submission weights fetch"
-            f" {item.name}"
+            f"not here: {', '.join(row.name for row in missing)}; first: {command(f'weights fetch {item.name}')}"
         )
     packed = pack(item.rows, found, options.dir)
     for path in packed.files:

@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
+from ..locations import ROOT
 from ..yaml_file import read_yaml
 from .errors import ManifestError
 
-WEIGHTS_FOLDER = Path(__file__).parents[2] / "weights"
+WEIGHTS_FOLDER = ROOT / "weights"
 MANIFEST = WEIGHTS_FOLDER / "manifest.yaml"
 DEMO_MANIFEST = WEIGHTS_FOLDER / "demo" / "manifest.yaml"
 
@@ -87,7 +88,7 @@ class Checkpoint:
 
     @property
     def folder(self) -> Path:
-        """The folder of the manifest, where downloads of plain URLs go."""
+        """The folder of the manifest."""
         return self.manifest.parent
 
     def copies(self) -> dict[str, Copy]:
