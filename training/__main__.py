@@ -60,12 +60,11 @@ def _validate(arguments: argparse.Namespace) -> None:
     import torch
 
     from training.export import load_run
-    from training.networks import chunk_model
     from training.validation import load_held_out, trivial_scores, validate
 
     config, network, step = load_run(arguments.folder)
     tracks = load_held_out(config)
-    model = chunk_model(network, config.model, torch.device("cpu"))
+    model = config.model.chunk_model(network, torch.device("cpu"))
     table = trivial_scores(tracks, config.model.sources)
     table[f"step {step}"] = validate(model, tracks, config.validation)
     for name, scores in table.items():

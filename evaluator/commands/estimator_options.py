@@ -4,6 +4,7 @@ import argparse
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from evaluator.challenge import CHALLENGES
 from evaluator.running import dataset
 from evaluator.running.dataset import Dataset
 from evaluator.running.preparation import DEMO
@@ -54,6 +55,11 @@ def make_estimator(given: Namespace) -> Estimator:
 
 def load_data(given: Namespace, info: PresetInfo) -> Dataset:
     """The tracks to work on; EstimatorError where they are of another challenge than the preset."""
+    if info.track is None:
+        raise EstimatorError(
+            f"preset {given.preset} makes {', '.join(info.instruments)}, which are no challenge's stems, and tracks"
+            f" with references are known only in the layouts of {' and '.join(CHALLENGES)}"
+        )
     data = dataset.load(given.data or DEMO / info.track, given.only)
     if data.challenge.name != info.track:
         raise EstimatorError(

@@ -29,7 +29,7 @@ def info_of(preset: Preset) -> PresetInfo:
                 step.name, step.input, step.stems, step.residual, step.residual_shares, blend, tuple(members)
             )
         )
-    return PresetInfo(preset.track, preset.instruments, "cpu", "float32", tuple(steps))
+    return PresetInfo(preset.challenge, preset.instruments, "cpu", "float32", tuple(steps))
 
 
 def variants_of(name: str) -> dict[str, Variant]:
