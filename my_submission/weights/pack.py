@@ -24,7 +24,7 @@ _LFS = "filter=lfs diff=lfs merge=lfs -text"
 
 @dataclass(frozen=True)
 class Packed:
-    """What `pack` did: the folder, the files it holds now, which of them are for git-lfs, and the files of the preset."""
+    """What `pack` did: the folder, the files it holds now, which of them are for git-lfs, the preset's files."""
 
     folder: Path
     files: tuple[Path, ...]
