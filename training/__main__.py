@@ -4,9 +4,11 @@ import argparse
 import logging
 import math
 import sys
+import textwrap
 from pathlib import Path
 
 from my_submission.weights import WeightsError
+from my_submission.weights.manifest import WEIGHTS_FOLDER
 from training.config import ConfigError, load_config
 
 RUNS_FOLDER = Path("training/runs")
@@ -74,7 +76,12 @@ def _validate(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from training.export import export_run
 
-    print(export_run(arguments.folder, arguments.to), end="")
+    row = export_run(arguments.folder, arguments.to)
+    folder = arguments.to.resolve()
+    where = "a manifest anywhere" if folder == WEIGHTS_FOLDER else f"a manifest in {folder}"
+    print(f"# For {where}, such as {folder / 'my-manifest.yaml'}; a preset names it as `manifest:`.")
+    print("checkpoints:")
+    print(textwrap.indent(row, "  "), end="")
 
 
 if __name__ == "__main__":

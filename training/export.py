@@ -23,7 +23,10 @@ def load_run(folder: Path) -> tuple[TrainingConfig, torch.nn.Module, int]:
 
 
 def export_run(run: Path, folder: Path) -> str:
-    """Write a run's averaged weights into `folder`; returns their row for a manifest in that folder, as YAML."""
+    """Write a run's averaged weights into `folder`; returns their row for a manifest in that folder, as YAML.
+
+    A row of a manifest anywhere finds a file in weights/, too.
+    """
     config, network, step = load_run(run)
     folder.mkdir(parents=True, exist_ok=True)
     model = config.model

@@ -90,6 +90,7 @@ def test_the_example_is_short() -> None:
     assert len(FILES["sdx23_stack.py"].splitlines()) < 80
 
 
+@pytest.mark.slow
 def test_a_network_from_outside_is_used_everywhere(kit: Path) -> None:
     documented(kit, "make_weights.py")
     assert "my_stack" in documented(kit, "list")
