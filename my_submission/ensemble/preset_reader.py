@@ -207,6 +207,9 @@ class _PresetRow(Record):
                 f"expected one of stems (the names of what it makes) and challenge ({', '.join(CHALLENGES)}),"
                 f" found {' and '.join(given) or 'none'}"
             )
+        for stem in self.stems or ():
+            if (self.stems or ()).count(stem) > 1:
+                raise problem(f"{stem!r} is named twice", "stems")
         return self
 
 
