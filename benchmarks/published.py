@@ -18,7 +18,8 @@ import torch
 from demucs.apply import BagOfModels, apply_model
 from torch import Tensor
 
-from my_submission.weights import load_manifest, load_torch
+from my_submission.models.demucs_file import load_torch
+from my_submission.weights import load_manifest
 
 Offsets = Callable[[str], int]
 """Checkpoint name -> the random offset, in samples, that `apply_model` is to draw for it."""

@@ -1,17 +1,18 @@
-"""The published ensembles of the Sound Demixing Challenge 2023 behind the challenge's own interface."""
+"""Ensembles of any stems, those of the Sound Demixing Challenge 2023 among them, behind the challenge's interface."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from my_submission.files import FileOptions, SeparatedFile, separate_file
-    from my_submission.separator import CinematicSeparationModel, MusicSeparationModel
+    from my_submission.separator import CinematicSeparationModel, MusicSeparationModel, SeparationModel
 
 __all__ = [
     "CinematicSeparationModel",
     "FileOptions",
     "MusicSeparationModel",
     "SeparatedFile",
+    "SeparationModel",
     "separate_file",
 ]
 

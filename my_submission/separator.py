@@ -14,7 +14,7 @@ from my_submission.ensemble.costs import measure_costs
 from my_submission.ensemble.deadline import TimedEnsemble, check_limit_factor
 from my_submission.ensemble.engine import Ensemble, Progress
 from my_submission.ensemble.passes import needed_sources
-from my_submission.ensemble.preset import PresetError, checkpoint_rows
+from my_submission.ensemble.preset import CHALLENGES, PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.runtime.inference import ModelPool, resolve_device, resolve_precision
 from my_submission.runtime.schedule import plan_schedule
@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 
 
 class SeparationModel:
-    """An ensemble behind the challenge's interface; use one of the two subclasses.
+    """An ensemble of any stems behind the challenge's interface.
 
-    preset: name or YAML file; by default the track's demo preset.
+    preset: name or YAML file; by default the class' own.
     weights_dir: a folder searched first for weights, under the names of the manifest.
     device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
     precision: "auto", "fp32", "bf16" or "fp16".
@@ -59,8 +59,10 @@ class SeparationModel:
     that is not there, or ValueError for a memory_budget in which not one chunk fits, before anything is computed.
     """
 
-    track: ClassVar[str]
-    default_preset: ClassVar[str]
+    challenge: ClassVar[str | None] = None
+    """The challenge whose stems the preset has to make; None: any stems."""
+
+    default_preset: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -80,10 +82,14 @@ class SeparationModel:
         download: bool | None = None,
         progress: Progress | None = None,
     ) -> None:
-        loaded = load_preset(preset or self.default_preset).override(overlap, shifts)
-        if loaded.track != self.track:
+        chosen = preset or self.default_preset
+        if chosen is None:
+            raise PresetError("preset: expected the name of one, or a YAML file, found none")
+        loaded = load_preset(chosen).override(overlap, shifts)
+        if self.challenge not in (None, loaded.challenge):
             raise PresetError(
-                f"preset {loaded.name}: expected one for the {self.track} track, found track: {loaded.track}"
+                f"preset {loaded.name}: expected one for the {self.challenge} challenge, which makes "
+                f"{', '.join(CHALLENGES[str(self.challenge)])}; found one that makes {', '.join(loaded.instruments)}"
             )
         check_limit_factor(time_limit_factor)
         self._sharing_stems = loaded.sharing_stems
@@ -116,7 +122,7 @@ class SeparationModel:
 
     @property
     def instruments(self) -> list[str]:
-        """The stems that are given, in the organisers' order."""
+        """The stems that are given, a challenge's in the organisers' order."""
         return list(self._ensemble.preset.instruments)
 
     @property
@@ -199,17 +205,12 @@ class SeparationModel:
 class MusicSeparationModel(SeparationModel):
     """Music -> bass, drums, other, vocals (leaderboard C of the Music Demixing track)."""
 
-    track = "music"
+    challenge = "music"
     default_preset = "mdx-demo"
 
 
 class CinematicSeparationModel(SeparationModel):
     """Film sound -> dialog, effect, music (leaderboard B of the Cinematic Demixing track)."""
 
-    track = "cinematic"
+    challenge = "cinematic"
     default_preset = "cdx-demo"
-
-
-MODELS: dict[str, type[SeparationModel]] = {
-    model.track: model for model in (MusicSeparationModel, CinematicSeparationModel)
-}

@@ -4,7 +4,7 @@ import os
 
 from my_submission.ensemble.deadline import read_limit_factor
 from my_submission.ensemble.preset_reader import load_preset
-from my_submission.separator import MODELS
+from my_submission.separator import SeparationModel
 
 PRESET = os.environ.get("SDX_PRESET", "mdx-demo")
 # Seconds a second of audio, "1.57" in the challenge: the preset's economies are taken where a track needs them.
@@ -12,8 +12,11 @@ PRESET = os.environ.get("SDX_PRESET", "mdx-demo")
 TIME_LIMIT_FACTOR = os.environ.get("SDX_TIME_LIMIT_FACTOR", "")
 
 
-class MySeparationModel(MODELS[load_preset(PRESET).track]):  # type: ignore[misc]
-    """The submitted preset, for the track that it is made for."""
+class MySeparationModel(SeparationModel):
+    """The submitted preset. `track` says to the evaluator as which challenge; it is empty for other stems."""
+
+    challenge = load_preset(PRESET).challenge
+    track = challenge or ""
 
     def __init__(self) -> None:
         super().__init__(preset=PRESET, time_limit_factor=read_limit_factor(TIME_LIMIT_FACTOR))

@@ -4,9 +4,11 @@ import argparse
 import logging
 import math
 import sys
+import textwrap
 from pathlib import Path
 
 from my_submission.weights import WeightsError
+from my_submission.weights.manifest import WEIGHTS_FOLDER
 from training.config import ConfigError, load_config
 
 RUNS_FOLDER = Path("training/runs")
@@ -72,12 +74,11 @@ def _validate(arguments: argparse.Namespace) -> None:
     import torch
 
     from training.export import load_run
-    from training.networks import chunk_model
     from training.validation import load_held_out, trivial_scores, validate
 
     config, network, step = load_run(arguments.folder)
     tracks = load_held_out(config)
-    model = chunk_model(network, config.model, torch.device("cpu"))
+    model = config.model.chunk_model(network, torch.device("cpu"))
     table = trivial_scores(tracks, config.model.sources)
     table[f"step {step}"] = validate(model, tracks, config.validation)
     for name, scores in table.items():
@@ -87,7 +88,12 @@ def _validate(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from training.export import export_run
 
-    print(export_run(arguments.folder, arguments.to), end="")
+    row = export_run(arguments.folder, arguments.to)
+    folder = arguments.to.resolve()
+    where = "a manifest anywhere" if folder == WEIGHTS_FOLDER else f"a manifest in {folder}"
+    print(f"# For {where}, such as {folder / 'my-manifest.yaml'}; a preset names it as `manifest:`.")
+    print("checkpoints:")
+    print(textwrap.indent(row, "  "), end="")
 
 
 if __name__ == "__main__":

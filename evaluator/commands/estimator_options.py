@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from evaluator.challenge import CHALLENGES
 from evaluator.commands import converters
 from evaluator.locations import DEMO
 from evaluator.running import dataset
@@ -46,7 +47,12 @@ def make_estimator(given: Namespace) -> Estimator:
 
 
 def load_data(given: Namespace, info: PresetInfo) -> Dataset:
-    """The tracks to work on; EstimatorError if they are of another challenge than the preset."""
+    """The tracks to work on; EstimatorError where they are of another challenge than the preset."""
+    if info.track is None:
+        raise EstimatorError(
+            f"preset {given.preset} makes {', '.join(info.instruments)}, which are no challenge's stems, and tracks"
+            f" with references are known only in the layouts of {' and '.join(CHALLENGES)}"
+        )
     data = dataset.load(given.data or DEMO / info.track, given.only)
     if data.challenge.name != info.track:
         raise EstimatorError(

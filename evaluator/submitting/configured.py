@@ -124,4 +124,8 @@ def _read(answer: list[dict[str, object]]) -> Configured:
         )
         for row in rows
     )
+    if preset["track"] is None:
+        raise ConfigurationError(
+            f"preset {preset['name']} does not make the stems of a challenge, so it cannot be submitted"
+        )
     return Configured(str(preset["name"]), str(preset["track"]), weights)

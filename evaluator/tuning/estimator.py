@@ -62,7 +62,7 @@ class StepInfo:
 class PresetInfo:
     """What a preset is and on what it runs."""
 
-    track: str
+    track: str | None  # None where its stems are no challenge's
     instruments: tuple[str, ...]
     device: str
     precision: str

@@ -12,6 +12,7 @@ from my_submission.ensemble.passes import Pass
 from my_submission.models import ChunkModel
 from my_submission.runtime.inference import ModelPool, count_chunks, estimate_track
 from my_submission.runtime.schedule import Schedule
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import Geometry, reader
 
@@ -76,7 +77,7 @@ def _at_a_time(model: ChunkModel, schedule: Schedule) -> int:
 
 def _chunk_seconds(model: ChunkModel, schedule: Schedule, clock: Clock) -> float:
     chunks = _at_a_time(model, schedule)
-    samples = chunks * model.geometry.chunk_samples
+    samples = chunks * model.geometry.chunk_samples * MODEL_SAMPLE_RATE // model.geometry.sample_rate
     noise = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0))
 
     def run_round() -> None:

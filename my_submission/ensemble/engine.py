@@ -8,7 +8,13 @@ from torch import Tensor
 from my_submission.ensemble.costs import Costs
 from my_submission.ensemble.passes import Pass, finish_step, step_passes
 from my_submission.ensemble.preset import MIXTURE, Preset, Step
-from my_submission.runtime.inference import ModelPool, count_chunks, estimate_track, lookahead_samples
+from my_submission.runtime.inference import (
+    ModelPool,
+    count_chunks,
+    estimate_track,
+    lookahead_samples,
+    lookback_samples,
+)
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.signal.augment import loudness_gain
@@ -129,7 +135,7 @@ class _Passes:
         self._meter = meter
         geometries = [(models.get(one.checkpoint).geometry, one.overlap) for one in self._passes(1.0)]
         self.lookahead = max(lookahead_samples(g, overlap, schedule) for g, overlap in geometries)
-        self.lookback = max(g.chunk_samples + g.margin_samples for g, _ in geometries)
+        self.lookback = max(lookback_samples(g) for g, _ in geometries)
 
     def _passes(self, gain: float) -> Iterator[Pass]:
         return step_passes(self._step, self._preset, self._seed, gain)

@@ -29,7 +29,7 @@ from my_submission.files.journal import Entry, find_done, write_entry
 from my_submission.files.levels import Clipping, Levels, check_clipping, limited
 from my_submission.files.spool import SpooledSignal
 from my_submission.files.stems import Sums, derive, needed_stems, parse_stems
-from my_submission.separator import MODELS
+from my_submission.separator import SeparationModel
 from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems, to_stereo
 from my_submission.signal.chunking import Reader
 from my_submission.signal.resampling import StreamResampler, at_mixture_rate, resampled_length
@@ -160,7 +160,7 @@ def separate_file(
 
 def open_model(choice: ModelChoice) -> StreamingModel:
     """Load what was chosen. PresetError, WeightsError, ValueError or RuntimeError say why that is not possible."""
-    return MODELS[load_preset(choice.preset).track](
+    return SeparationModel(
         preset=choice.preset,
         weights_dir=choice.weights_dir,
         device=choice.device,

@@ -12,8 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from my_submission.models import ChunkModel, chunk_bytes, demucs, mdx_net
+from my_submission.models import ChunkModel, chunk_bytes
+from my_submission.models.registry import find_architecture
+from my_submission.runtime.precision import Guarded
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import (
     Chunk,
@@ -24,21 +27,18 @@ from my_submission.signal.chunking import (
     plan_chunks,
     triangular_window,
 )
+from my_submission.signal.resampling import (
+    RESAMPLING_SAMPLES,
+    pieces_at_rate,
+    reader_at_rate,
+    resampled_length,
+)
 from my_submission.weights import Checkpoint
 
 log = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEVICES = "auto, cpu, cuda or cuda:N"
-
-
-_Loader = Callable[[Checkpoint, Path, torch.device, torch.dtype, Collection[str] | None], ChunkModel]
-
-_LOADERS: dict[str, _Loader] = {
-    "htdemucs": demucs.load,
-    "hdemucs": demucs.load,
-    "mdx_net": mdx_net.load,
-}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -118,8 +118,7 @@ class ModelPool:
 
 def network_kind(checkpoint: Checkpoint, model: ChunkModel) -> str:
     """Equal for checkpoints whose networks do the same work."""
-    parameters = sorted(checkpoint.parameters.items())
-    return f"{checkpoint.architecture} {len(model.sources)} {parameters}"
+    return f"{checkpoint.architecture} {len(model.sources)} {checkpoint.parameters!r}"
 
 
 def load_model(
@@ -133,7 +132,14 @@ def load_model(
 
     needed: the sources that are to be computed, by default all; a network may compute others, too.
     """
-    return _LOADERS[checkpoint.architecture](checkpoint, path, device, dtype, needed)
+    architecture = find_architecture(checkpoint.architecture)
+    if dtype == torch.float32 or not architecture.lower_precision:
+        return architecture.load(checkpoint, path, device, torch.float32, needed)
+    return Guarded(
+        checkpoint.name,
+        architecture.load(checkpoint, path, device, dtype, needed),
+        lambda: architecture.load(checkpoint, path, device, torch.float32, needed),
+    )
 
 
 def estimate_track(
@@ -152,9 +158,15 @@ def estimate_track(
     `lookahead_samples` beyond the end of the piece.
     on_chunks: told how many chunks have just been computed.
     """
-    chunks = plan_chunks(track_samples + augmentation.delay_samples, model.geometry, overlap)
-    outputs = _run_batches(model, chunks, augmentation.forward(read), schedule, on_chunks)
-    for start, estimates in overlap_add(chunks, outputs, triangular_window(model.geometry.chunk_samples)):
+    samples, rate = track_samples + augmentation.delay_samples, model.geometry.sample_rate
+    chunks = plan_chunks(_own_samples(model.geometry, samples), model.geometry, overlap)
+    own_read = reader_at_rate(augmentation.forward(read), MODEL_SAMPLE_RATE, rate)
+    outputs = _run_batches(model, chunks, own_read, schedule, on_chunks)
+    own_pieces = overlap_add(chunks, outputs, triangular_window(model.geometry.chunk_samples))
+    pieces = pieces_at_rate(
+        own_pieces, rate, MODEL_SAMPLE_RATE, _own_samples(model.geometry, samples), samples
+    )
+    for start, estimates in pieces:
         start, piece = augmentation.inverse(start, estimates)
         if piece.shape[-1]:
             yield start, piece.cpu()
@@ -163,12 +175,29 @@ def estimate_track(
 def lookahead_samples(geometry: Geometry, overlap: float, schedule: Schedule) -> int:
     """How far beyond a sample `estimate_track` may read the track before that sample's piece is out."""
     ahead = geometry.hop_samples(overlap) * schedule.batch_size * (schedule.workers + 1)
-    return ahead + geometry.chunk_samples + geometry.margin_samples
+    return _kit_samples(geometry, ahead + geometry.chunk_samples + geometry.margin_samples)
+
+
+def lookback_samples(geometry: Geometry) -> int:
+    """How far before the end of a piece `estimate_track` may still read the track for the next one."""
+    return _kit_samples(geometry, geometry.chunk_samples + geometry.margin_samples)
+
+
+def _own_samples(geometry: Geometry, samples: int) -> int:
+    """So many samples of the kit's rate at the model's."""
+    return resampled_length(samples, MODEL_SAMPLE_RATE, geometry.sample_rate)
+
+
+def _kit_samples(geometry: Geometry, samples: int) -> int:
+    """So many samples of the model's rate at the kit's, and what resampling reads besides."""
+    more = RESAMPLING_SAMPLES if geometry.sample_rate != MODEL_SAMPLE_RATE else 0
+    return resampled_length(samples, geometry.sample_rate, MODEL_SAMPLE_RATE) + more
 
 
 def count_chunks(geometry: Geometry, track_samples: int, augmentation: Augmentation, overlap: float) -> int:
     """How many chunks `estimate_track` computes."""
-    return len(chunk_offsets(track_samples + augmentation.delay_samples, geometry, overlap))
+    own_samples = _own_samples(geometry, track_samples + augmentation.delay_samples)
+    return len(chunk_offsets(own_samples, geometry, overlap))
 
 
 def _run_batches(
@@ -198,14 +227,26 @@ def _batches(chunks: list[Chunk], batch_size: int) -> Iterator[list[Chunk]]:
 
 
 def _run_batch(model: ChunkModel, inputs: list[Tensor]) -> list[Tensor]:
-    """An input of digital silence is not run: its estimates are silence."""
-    sounding = [bool(chunk.any()) for chunk in inputs]
+    """An input of digital silence is not run: its estimates are silence.
+
+    A model of one channel gets each channel of a chunk as an item of the batch.
+    """
+    items = [item for chunk in inputs for item in chunk.split(model.geometry.channels)]
+    sounding = [bool(item.any()) for item in items]
     computed: Iterator[Tensor] = iter(())
     if any(sounding):
-        computed = iter(model(torch.stack(list(itertools.compress(inputs, sounding)))))
+        computed = iter(model(torch.stack(list(itertools.compress(items, sounding)))))
+    estimates = [
+        next(computed) if sounds else item.new_zeros((len(model.sources), *item.shape))
+        for item, sounds in zip(items, sounding, strict=True)
+    ]
+    parts = len(items) // len(inputs)
+    if parts == 1:
+        return estimates
+    device = next((one.device for one, sounds in zip(estimates, sounding, strict=True) if sounds), None)
     return [
-        next(computed) if sounds else chunk.new_zeros((len(model.sources), *chunk.shape))
-        for chunk, sounds in zip(inputs, sounding, strict=True)
+        torch.cat([one.to(device) for one in estimates[first : first + parts]], dim=1)
+        for first in range(0, len(items), parts)
     ]
 
 

@@ -25,12 +25,16 @@ class Geometry:
         `least_samples` if it has not even those;
         "start": from its own start to full size; "centre": full size with the chunk in the middle, so that real
         context is read on both sides before the zeros beyond the track's end.
+    sample_rate, channels: what the model takes. The kit resamples to another rate than its own, and gives a model of
+        one channel each of a stereo chunk's by itself.
     """
 
     chunk_samples: int
     margin_samples: int = 0
     short_chunk: Literal["as_is", "start", "centre"] = "centre"
     least_samples: int = 1
+    sample_rate: int = 44_100
+    channels: Literal[1, 2] = 2
 
     @property
     def read_samples(self) -> int:

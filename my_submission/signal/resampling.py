@@ -1,5 +1,6 @@
 """Estimates that come in blocks at the models' rate, brought to the mixture's own rate and channels as they come."""
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from my_submission.ensemble.preset import MIXTURE
-from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems, to_channels
+from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems, resample, to_channels
 from my_submission.signal.chunking import Reader
 
 
@@ -43,6 +44,52 @@ class StreamResampler:
 def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
     """Samples at another rate, rounded up."""
     return -(-samples * to_rate // from_rate)
+
+
+_CONTEXT_SAMPLES = 1024
+"""Of the lower rate, on both sides of a window: what lies farther away changes a sample by less than −140 dB."""
+
+RESAMPLING_SAMPLES = 16_384
+"""More than a window is read for its context, and a `StreamResampler` holds back, at any rate of 8 kHz and more."""
+
+
+def reader_at_rate(read: Reader, from_rate: int, to_rate: int) -> Reader:
+    """Windows of a signal at another rate, each resampled with what surrounds it; the same for every window."""
+    if from_rate == to_rate:
+        return read
+    step = math.gcd(from_rate, to_rate)
+    down, up = from_rate // step, to_rate // step  # sample up·k lies where sample down·k of the signal does
+    context = -(-_CONTEXT_SAMPLES // min(down, up))
+
+    def read_resampled(start: int, length: int) -> Tensor:
+        first = start // up - context
+        last = -(-(start + length) // up) + context
+        window = read(first * down, (last - first) * down)
+        return resample(window, from_rate, to_rate)[..., start - first * up :][..., :length]
+
+    return read_resampled
+
+
+def pieces_at_rate(
+    pieces: Iterable[tuple[int, Tensor]], from_rate: int, to_rate: int, from_samples: int, to_samples: int
+) -> Iterator[tuple[int, Tensor]]:
+    """`(start, piece)` of a whole signal at another rate, as far as each piece makes ready.
+
+    Pieces are (sources, channels, samples), without gap or overlap; from_samples of them make to_samples.
+    """
+    if from_rate == to_rate:
+        yield from pieces
+        return
+    resampler: StreamResampler | None = None
+    start = 0
+    for _, piece in pieces:
+        resampler = resampler or StreamResampler(
+            math.prod(piece.shape[:-1]), from_rate, to_rate, from_samples, to_samples
+        )
+        ready = resampler.push(piece.flatten(0, -2).cpu()).unflatten(0, piece.shape[:-1])
+        if ready.shape[-1]:
+            yield start, ready
+            start += ready.shape[-1]
 
 
 def at_mixture_rate(

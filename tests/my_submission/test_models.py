@@ -12,13 +12,14 @@ from torch import Tensor
 
 from my_submission.models import ChunkModel
 from my_submission.models.demucs import DemucsModel
+from my_submission.models.demucs_file import load_torch
 from my_submission.models.mdx_net import Spectrogram
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.runtime.inference import estimate_track, load_model
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import reader
-from my_submission.weights import WeightsError, load_manifest, load_torch
+from my_submission.weights import WeightsError, load_manifest
 from tests.random_checkpoints import demucs_arguments, save_demucs, save_mdx_net
 
 CPU = torch.device("cpu")

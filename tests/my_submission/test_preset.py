@@ -26,7 +26,7 @@ def test_dnr_alone_promises_no_consistency() -> None:
 
 def test_mdx_c_is_the_published_ensemble() -> None:
     preset = load_preset("mdx-c")
-    assert preset.track == "music"
+    assert preset.challenge == "music"
     vocals, instruments = preset.steps
     assert [(m.model, m.weights, m.polarity, m.overlap, m.shifts) for m in vocals.members] == [
         ("Kim_Vocal_1", {"vocals": 12}, Polarity.PLAIN, 0.6, 0),
@@ -162,7 +162,7 @@ MEMBER = ("steps", 0, "members", 0)
         (changed("trakc", value="music"), r"unknown key 'trakc'; allowed: .* \(did you mean 'track'\?\)"),
         (changed("track", value="film"), "track: found 'film'; allowed: cinematic, music"),
         (changed("steps", value=...), "the key 'steps' is missing"),
-        (changed("steps", value=[]), "steps: expected a list with at least one entry"),
+        (changed("steps", value=[]), "steps: expected at least one entry, found"),
         (
             changed(*FIRST, "overlaps", value=0.5),
             r"steps\[0\]: unknown key 'overlaps'.*did you mean 'overlap'",
@@ -180,7 +180,7 @@ MEMBER = ("steps", 0, "members", 0)
         (changed(*FIRST, "consistency", value="yes"), "consistency: expected true or false, found 'yes'"),
         (changed(*FIRST, "loudness_lufs", value=27), "loudness_lufs: expected a loudness from -70 to 0"),
         (changed(*MEMBER, "model", value="htdemux"), r"members\[0\].model: found 'htdemux'.*mean 'htdemucs'"),
-        (changed(*MEMBER, "weight", value=-1), r"weights.dialog: expected a number from 0 on, found -1"),
+        (changed(*MEMBER, "weight", value=-1), r"members\[0\].weight: expected a number from 0 on, found -1"),
         (changed(*MEMBER, "weight", value=0), "the weights sum to zero"),
         (changed(*MEMBER, "weight", value="a"), "expected a number from 0 on, found 'a'"),
         (changed(*MEMBER, "weights", value={"dialog": 1}), "give either one weight"),

@@ -135,7 +135,11 @@ def test_raise_aicrowd_error(music: MusicSeparationModel) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"preset": "cdx-b"}, PresetError, "expected one for the music track, found track: cinematic"),
+        (
+            {"preset": "cdx-b"},
+            PresetError,
+            "for the music challenge, .*; found one that makes dialog, effect, music",
+        ),
         ({"device": "cuda:7"}, RuntimeError, "'cuda:7' was asked for, but torch .* finds 0 GPUs"),
         ({"device": "gpu"}, ValueError, "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         ({"precision": "int8"}, ValueError, "precision: expected one of auto, fp32, bf16, fp16"),
