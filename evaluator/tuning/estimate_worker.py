@@ -155,6 +155,7 @@ class Passes:
             "sources": list(checkpoint.sources),
             **asdict(one.augmentation),
             "overlap": one.overlap,
+            "segment_samples": one.segment_samples,
             "precision": self.precision,
             "device": self.device.type,
             "version": ESTIMATES_VERSION,

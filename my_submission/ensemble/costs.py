@@ -51,7 +51,9 @@ class Costs:
         return self.pass_seconds(one, samples) / self._chunks(one, samples)
 
     def _chunks(self, one: Pass, samples: int) -> int:
-        return count_chunks(self.geometries[one.checkpoint], samples, one.augmentation, one.overlap)
+        return count_chunks(
+            self.geometries[one.checkpoint], samples, one.augmentation, one.overlap, one.segment_samples
+        )
 
 
 def measure_costs(models: ModelPool, schedule: Schedule, clock: Clock = time.monotonic) -> Costs:

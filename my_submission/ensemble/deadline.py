@@ -289,5 +289,5 @@ class _TimedTrack:
         foretold = ensemble.costs.share_of_chunk(one, samples)
         return estimate_track(
             model, reader(signal), samples, one.augmentation, one.overlap, ensemble.costs.schedule,
-            lambda computed: self.watch.note(computed * foretold),
+            lambda computed: self.watch.note(computed * foretold), one.segment_samples,
         )  # fmt: skip

@@ -106,7 +106,7 @@ class Ensemble:
 
     def _chunks(self, one: Pass, samples: int) -> int:
         geometry = self._models.get(one.checkpoint).geometry
-        return count_chunks(geometry, samples, one.augmentation, one.overlap)
+        return count_chunks(geometry, samples, one.augmentation, one.overlap, one.segment_samples)
 
     def _chunk_work(self, one: Pass, samples: int) -> float:
         if self.costs is not None:
@@ -127,8 +127,10 @@ class _Passes:
         self._models = models
         self._schedule = schedule
         self._meter = meter
-        geometries = [(models.get(one.checkpoint).geometry, one.overlap) for one in self._passes(1.0)]
-        self.lookahead = max(lookahead_samples(g, overlap, schedule) for g, overlap in geometries)
+        geometries = [(models.get(one.checkpoint).geometry, one) for one in self._passes(1.0)]
+        self.lookahead = max(
+            lookahead_samples(g, one.overlap, schedule, one.segment_samples) for g, one in geometries
+        )
         self.lookback = max(g.chunk_samples + g.margin_samples for g, _ in geometries)
 
     def _passes(self, gain: float) -> Iterator[Pass]:
@@ -144,8 +146,9 @@ class _Passes:
     def _open(self, one: Pass, read: Reader, samples: int) -> "_OpenPass":
         model = self._models.get(one.checkpoint)
         pieces = estimate_track(
-            model, read, samples, one.augmentation, one.overlap, self._schedule, self._meter.counter(one)
-        )
+            model, read, samples, one.augmentation, one.overlap, self._schedule, self._meter.counter(one),
+            one.segment_samples,
+        )  # fmt: skip
         return _OpenPass(one, model.sources, pieces)
 
 

@@ -31,13 +31,15 @@ class Pass:
     factors: Mapping[str, Mapping[str, float]]
     member: int
     repeat: int
+    segment_samples: int | None = None
 
 
 def step_passes(step: Step, preset: Preset, seed: int, gain: float = 1.0) -> Iterator[Pass]:
     """What a step of a preset runs, in order.
 
-    seed: of the random delays, which depend on it, the step's name and the model alone: a track's estimates depend
-        neither on what was separated before nor on which other members the step has.
+    seed: of the random delays, which depend on it, the step's name, the model and the polarity alone (x and −x are
+        two calls to the authors, each with delays of its own): a track's estimates depend neither on what was
+        separated before nor on which other members the step has.
     gain: of the step's input, undone on the estimates.
     """
     runs_of: Counter[str] = Counter()
@@ -45,14 +47,16 @@ def step_passes(step: Step, preset: Preset, seed: int, gain: float = 1.0) -> Ite
         repetition = runs_of[member.model]
         runs_of[member.model] += 1
         for checkpoint, shares in needed_experts(member, preset.manifest):
-            stream = zlib.crc32(f"{step.name}/{repetition}/{checkpoint}".encode())
-            delays = draw_delays(member.shifts, MAX_DELAY_SAMPLES, np.random.default_rng([seed, stream]))
             gains = member.polarity.gains
-            factors = source_factors(step, member, shares, 1 / (len(delays) * len(gains)))
-            for repeat, delay in enumerate(delays):
-                for polarity in gains:
-                    augmentation = Augmentation(gain * polarity, delay)
-                    yield Pass(checkpoint, augmentation, member.overlap, factors, place, repeat)
+            factors = source_factors(step, member, shares, 1 / (max(1, member.shifts) * len(gains)))
+            for polarity in gains:
+                name = f"{step.name}/{repetition}/{checkpoint}{'/inverted' if polarity < 0 else ''}"
+                rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+                for repeat, delay in enumerate(draw_delays(member.shifts, MAX_DELAY_SAMPLES, rng)):
+                    yield Pass(
+                        checkpoint, Augmentation(gain * polarity, delay), member.overlap, factors, place,
+                        repeat, member.segment_samples,
+                    )  # fmt: skip
 
 
 def used_sources(one: Pass) -> tuple[str, ...]:

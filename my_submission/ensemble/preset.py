@@ -34,6 +34,8 @@ class Member:
     model: a checkpoint's or bag's name in the manifest.
     sources: stem -> how it is read off the model: {source or "input": +1 or −1}, summed.
     weights: stem -> weight above zero in the step's mean.
+    segment_samples: cut the signal into segments of that many samples, which overlap in place of the chunks
+        (`chunking.plan_chunks`), or None.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Member:
     polarity: Polarity
     overlap: float
     shifts: int
+    segment_samples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,13 @@ def check_shifts(place: str, value: Any) -> int:
     """A number of shifts, or PresetError naming the place it stands in."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
         raise PresetError(f"{place}: expected a whole number from 0 to 100, found {value!r}")
+    return value
+
+
+def check_segment_samples(place: str, value: Any) -> int | None:
+    """A segment's length, or None for none, or PresetError naming the place it stands in."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1_000):
+        raise PresetError(f"{place}: expected a whole number of samples from 1000 on, found {value!r}")
     return value
 
 

@@ -21,6 +21,7 @@ from my_submission.ensemble.preset import (
     Step,
     as_bag,
     check_overlap,
+    check_segment_samples,
     check_shifts,
     is_number,
 )
@@ -131,7 +132,7 @@ def _allowed(found: str, allowed: Iterable[str]) -> str:
     return f"allowed: {', '.join(names)}" + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
-_RUN_KEYS = {"polarity", "overlap", "shifts"}
+_RUN_KEYS = {"polarity", "overlap", "shifts", "segment_samples"}
 """How members are run; given for a step, they hold for all its members that do not say otherwise."""
 
 
@@ -224,6 +225,7 @@ def _read_member(node: _Node, step: _Node, stems: tuple[str, ...], manifest: Man
         polarity=Polarity(polarity),
         overlap=check_overlap(*setting("overlap", 0.25)),
         shifts=check_shifts(*setting("shifts", 0)),
+        segment_samples=check_segment_samples(*setting("segment_samples", None)),
     )
 
 

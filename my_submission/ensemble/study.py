@@ -20,7 +20,7 @@ from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.signal.augment import loudness_gain
 from my_submission.signal.chunking import reader
 
-ESTIMATES_VERSION = 4
+ESTIMATES_VERSION = 5
 """Raise it with every change of chunking, augmentation, models or inference that changes what a pass gives."""
 
 RunPass = Callable[[Pass, Tensor], Mapping[str, Tensor]]
@@ -33,8 +33,9 @@ def compute_pass(
     """Run a model over a whole signal: `(start, {source: (channels, length)})` of the used sources, left to right."""
     places = {source: model.sources.index(source) for source in used_sources(one)}
     for start, piece in estimate_track(
-        model, reader(signal), signal.shape[-1], one.augmentation, one.overlap, schedule
-    ):
+        model, reader(signal), signal.shape[-1], one.augmentation, one.overlap, schedule,
+        segment_samples=one.segment_samples,
+    ):  # fmt: skip
         yield start, {source: piece[place] for source, place in places.items()}
 
 

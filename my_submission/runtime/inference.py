@@ -14,15 +14,16 @@ from torch import Tensor
 
 from my_submission.models import ChunkModel, chunk_bytes, demucs, mdx_net
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
+from my_submission.signal import chunking
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import (
     Chunk,
     Geometry,
     Reader,
-    chunk_offsets,
+    blend_window,
+    longest_advance,
     overlap_add,
     plan_chunks,
-    triangular_window,
 )
 from my_submission.weights import Checkpoint
 
@@ -144,6 +145,7 @@ def estimate_track(
     overlap: float,
     schedule: Schedule = SEQUENTIAL,
     on_chunks: Callable[[int], None] = lambda chunks: None,
+    segment_samples: int | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Run a model over a track under one augmentation, as far as the caller asks for pieces.
 
@@ -151,24 +153,36 @@ def estimate_track(
     augmentation undone. Holds no more chunks than are under way, and reads the track no further than
     `lookahead_samples` beyond the end of the piece.
     on_chunks: told how many chunks have just been computed.
+    segment_samples: of segments that overlap in place of the chunks, see `plan_chunks`.
     """
-    chunks = plan_chunks(track_samples + augmentation.delay_samples, model.geometry, overlap)
+    geometry = model.geometry
+    chunks = plan_chunks(track_samples + augmentation.delay_samples, geometry, overlap, segment_samples)
     outputs = _run_batches(model, chunks, augmentation.forward(read), schedule, on_chunks)
-    for start, estimates in overlap_add(chunks, outputs, triangular_window(model.geometry.chunk_samples)):
+    for start, estimates in overlap_add(chunks, outputs, blend_window(geometry, segment_samples)):
         start, piece = augmentation.inverse(start, estimates)
         if piece.shape[-1]:
             yield start, piece.cpu()
 
 
-def lookahead_samples(geometry: Geometry, overlap: float, schedule: Schedule) -> int:
+def lookahead_samples(
+    geometry: Geometry, overlap: float, schedule: Schedule, segment_samples: int | None = None
+) -> int:
     """How far beyond a sample `estimate_track` may read the track before that sample's piece is out."""
-    ahead = geometry.hop_samples(overlap) * schedule.batch_size * (schedule.workers + 1)
+    ahead = longest_advance(geometry, overlap, segment_samples) * schedule.batch_size * (schedule.workers + 1)
     return ahead + geometry.chunk_samples + geometry.margin_samples
 
 
-def count_chunks(geometry: Geometry, track_samples: int, augmentation: Augmentation, overlap: float) -> int:
+def count_chunks(
+    geometry: Geometry,
+    track_samples: int,
+    augmentation: Augmentation,
+    overlap: float,
+    segment_samples: int | None = None,
+) -> int:
     """How many chunks `estimate_track` computes."""
-    return len(chunk_offsets(track_samples + augmentation.delay_samples, geometry, overlap))
+    return chunking.count_chunks(
+        track_samples + augmentation.delay_samples, geometry, overlap, segment_samples
+    )
 
 
 def _run_batches(
@@ -181,7 +195,7 @@ def _run_batches(
     """The model's output for each chunk in order, (sources, channels, read_length) on its device."""
     schedule = schedule.for_model(model, max((chunk.read_length for chunk in chunks), default=0))
     batches = list(_batches(chunks, schedule.batch_size))
-    inputs = ([read(chunk.read_start, chunk.read_length) for chunk in batch] for batch in batches)
+    inputs = ([chunk.read(read) for chunk in batch] for batch in batches)
     outputs = _in_order(partial(_run_batch, model), inputs, schedule.for_calls(len(batches)))
     with contextlib.closing(outputs):
         for batch in outputs:

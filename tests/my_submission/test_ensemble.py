@@ -1,6 +1,7 @@
 """Cascades follow arXiv 2305.07489, section 3, with stub networks of known outputs; what nobody needs is not run."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,10 +11,12 @@ import yaml
 from torch import Tensor
 
 from my_submission.ensemble.engine import Ensemble
+from my_submission.ensemble.passes import step_passes
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.models import ChunkModel
 from my_submission.runtime.inference import ModelPool
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
+from my_submission.signal.augment import Polarity
 from my_submission.signal.chunking import Geometry, reader
 
 
@@ -67,23 +70,6 @@ def experts(**gains: dict[str, float]) -> dict[str, ChunkModel]:
     }
 
 
-def test_mdx_c_is_facts_3_to_the_letter(noise: Tensor) -> None:
-    stems = ensemble("mdx-c", experts()).separate(noise)
-    vocals = (12 * 0.5 + 8 * (1 - 0.7) + 3 * 0.2) / 23 * noise
-    torch.testing.assert_close(stems["vocals"], vocals, rtol=1e-4, atol=1e-6)
-    instrumental = noise - vocals
-    bass = (19 * 0.3 + 4 * 0.1 + 5 * 0.1 + 8 * 0.4) / 36 * instrumental
-    drums = (18 * 0.3 + 2 * 0.1 + 4 * 0.1 + 9 * 0.4) / 33 * instrumental
-    other = (14 * 0.3 + 2 * 0.1 + 5 * (0.1 + 0.05 + 0.02) + 10 * 0.4) / 31 * instrumental
-    expected = {
-        "bass": (instrumental - other - drums + 2 * bass) / 3,
-        "drums": (instrumental - other - bass + 2 * drums) / 3,
-        "other": (instrumental - bass - drums + 2 * other) / 3,
-    }
-    for stem, signal in expected.items():
-        torch.testing.assert_close(stems[stem], signal, rtol=1e-4, atol=1e-6)
-
-
 def test_cdx_b_is_facts_3_to_the_letter(noise: Tensor) -> None:
     names = ("music", "effect", "dialog")
     models: dict[str, ChunkModel] = {
@@ -104,6 +90,35 @@ def test_cdx_b_is_facts_3_to_the_letter(noise: Tensor) -> None:
         torch.testing.assert_close(stems[stem], signal, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["mdx-c", "mdx-c-released", "mdx-c-consistent"])
+def test_a_stem_alone_is_what_it_is_among_all(name: str, noise: Tensor) -> None:
+    """Its share of what the others leave included, for which the others are estimated, too."""
+    preset = load_preset(name)
+    whole = ensemble(name, experts()).separate(noise)
+    for stem in preset.instruments:
+        alone = Ensemble(preset.for_stems([stem]), cast(ModelPool, Pool(experts()))).separate(noise)
+        assert list(alone) == [stem]
+        torch.testing.assert_close(alone[stem], whole[stem])
+
+
+def test_both_polarities_have_delays_of_their_own_and_each_alone_the_same() -> None:
+    preset = load_preset("mdx-c").override(None, shifts=3)
+
+    def delays(polarity: str) -> dict[tuple[str, str], list[int]]:
+        found: dict[tuple[str, str], list[int]] = {}
+        for step in preset.steps:
+            members = tuple(replace(member, polarity=Polarity(polarity)) for member in step.members)
+            for one in step_passes(replace(step, members=members), preset, seed=5):
+                key = (f"{step.name} {one.checkpoint}", "plain" if one.augmentation.gain > 0 else "inverted")
+                found.setdefault(key, []).append(one.augmentation.delay_samples)
+        return found
+
+    both, plain, inverted = (delays(polarity) for polarity in ("both", "plain", "inverted"))
+    assert both == plain | inverted
+    assert all(len(set(drawn)) == 3 for drawn in both.values())
+    assert len({tuple(drawn) for drawn in both.values()}) == len(both)
+
+
 def test_polarity_cancels_a_bias_and_inverted_negates_it(noise: Tensor) -> None:
     """½·f(x) − ½·f(−x) of `g·x + b` is g·x; −f(−x) is g·x − b; f(x) is g·x + b."""
     models = experts()
@@ -116,7 +131,7 @@ def test_polarity_cancels_a_bias_and_inverted_negates_it(noise: Tensor) -> None:
     torch.testing.assert_close(vocals, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["mdx-c", "cdx-b"])
+@pytest.mark.parametrize("preset", ["mdx-c-consistent", "cdx-b"])
 def test_estimates_add_up_to_the_mixture(preset: str, noise: Tensor) -> None:
     generator = torch.Generator().manual_seed(3)
     loaded = load_preset(preset)
@@ -217,9 +232,16 @@ def test_progress_reaches_the_total_and_never_falls(noise: Tensor) -> None:
     assert reports[-1][0] == pytest.approx(reports[-1][1])
 
 
+def preset_file(name: str, folder: Path, old: str, new: str) -> Path:
+    """A copy of a preset with a piece of its text replaced."""
+    path = folder / f"{name}.yaml"
+    path.write_text((PRESETS_FOLDER / path.name).read_text().replace(old, new))
+    return path
+
+
 GEOMETRIES = {
     "Kim_Vocal_1": Geometry(2_000, margin_samples=300, short_chunk="start"),
-    "Kim_Inst": Geometry(2_000, margin_samples=300, short_chunk="start"),
+    "Kim_Inst": Geometry(1_900, margin_samples=300, short_chunk="start"),
     "hdemucs_mmi": Geometry(7_000, short_chunk="as_is", least_samples=5),
 }
 """Models of unlike geometry in one cascade, as MDX-Net, HTDemucs and HDemucs are."""
@@ -227,13 +249,15 @@ GEOMETRIES = {
 
 @pytest.mark.parametrize("block_samples", [1, 999, 30_000, 88_200])
 @pytest.mark.parametrize("schedule", [SEQUENTIAL, Schedule(batch_size=5), Schedule(workers=3)])
-def test_blocks_change_nothing_but_rounding(noise: Tensor, block_samples: int, schedule: Schedule) -> None:
+def test_blocks_change_nothing_but_rounding(
+    noise: Tensor, block_samples: int, schedule: Schedule, tmp_path: Path
+) -> None:
     if block_samples == 1:
         noise = noise[:, :2_000]
     models = experts()
     for name, geometry in GEOMETRIES.items():
         cast(Gains, models[name]).geometry = geometry
-    preset = load_preset("mdx-c")
+    preset = load_preset(preset_file("mdx-c-released", tmp_path, "1000000", "13000"))
     expected = Ensemble(preset, cast(ModelPool, Pool(models))).separate(noise)
     separate = Ensemble(preset, cast(ModelPool, Pool(models)), schedule=schedule)
     position = 0
@@ -246,7 +270,8 @@ def test_blocks_change_nothing_but_rounding(noise: Tensor, block_samples: int, s
     assert position == noise.shape[-1]
 
 
-def test_a_long_track_is_held_in_stretches_only(noise: Tensor) -> None:
+@pytest.mark.parametrize("segment_samples", ["1000000", "13000"])
+def test_a_long_track_is_held_in_stretches_only(segment_samples: str, tmp_path: Path) -> None:
     """The mixture is read in windows near the block under way, never far ahead or behind."""
     samples, block = 400_000, 20_000
     under_way = [0]
@@ -256,7 +281,8 @@ def test_a_long_track_is_held_in_stretches_only(noise: Tensor) -> None:
         assert start + length < under_way[0] + block + 30_000
         return torch.ones(2, length)
 
-    for start, _ in Ensemble(load_preset("mdx-c"), cast(ModelPool, Pool(experts()))).stream(
+    preset = load_preset(preset_file("mdx-c-released", tmp_path, "1000000", segment_samples))
+    for start, _ in Ensemble(preset, cast(ModelPool, Pool(experts()))).stream(
         read, 2, samples, block_samples=block
     ):
         under_way[0] = start + block

@@ -20,7 +20,7 @@ Array = Any
 @pytest.fixture(scope="module")
 def music(small_weights: Path) -> MusicSeparationModel:
     return MusicSeparationModel(
-        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", precision="fp32",
+        preset="mdx-c-consistent", weights_dir=small_weights, verify_weights=False, device="cpu", precision="fp32",
         overlap=0.0, shifts=0,
     )  # fmt: skip
 
@@ -155,12 +155,12 @@ def test_unusable_arguments(
 
 def test_missing_weights_are_listed_with_the_command_that_fetches_them(tmp_path: Path) -> None:
     with pytest.raises(MissingWeights, match=r"(?s)Kim_Vocal_1.onnx.*weights fetch mdx-c"):
-        MusicSeparationModel(preset="mdx-c", weights_dir=tmp_path)
+        MusicSeparationModel(preset="mdx-c-consistent", weights_dir=tmp_path)
 
 
 def test_provenance_is_json_and_names_every_file(music: MusicSeparationModel) -> None:
     record = json.loads(json.dumps(music.provenance()))
-    assert record["preset"] == "mdx-c"
+    assert record["preset"] == "mdx-c-consistent"
     assert len(record["weights"]) == 9
     assert all(len(row["sha256"]) == 64 for row in record["weights"])
     assert (record["device"], record["precision"]) == ("cpu", "float32")
@@ -173,7 +173,7 @@ def test_a_wanted_stem_is_what_it_is_among_all(
 ) -> None:
     """What lies above the models' half rate included, of which each of the four stems has a quarter."""
     model = MusicSeparationModel(
-        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", precision="fp32",
+        preset="mdx-c-consistent", weights_dir=small_weights, verify_weights=False, device="cpu", precision="fp32",
         overlap=0.0, shifts=0, stems=["vocals"],
     )  # fmt: skip
     assert model.instruments == ["vocals"]
@@ -209,11 +209,11 @@ def test_once_measured_progress_is_in_seconds(demo: MusicSeparationModel) -> Non
 
 def test_fast_takes_all_economies_and_loads_only_what_is_left(small_weights: Path) -> None:
     model = MusicSeparationModel(
-        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", fast=True
+        preset="mdx-c-consistent", weights_dir=small_weights, verify_weights=False, device="cpu", fast=True
     )
     record = model.provenance()
     assert [row["name"] for row in record["weights"]] == ["Kim_Vocal_1", "htdemucs"]
-    assert record["economies"] == [str(economy) for economy in load_preset("mdx-c").economies]
+    assert record["economies"] == [str(economy) for economy in load_preset("mdx-c-consistent").economies]
     mixture = noise(5_000)
     arrays, _ = model.separate_music_file(mixture, 44_100)
     assert np.abs(total(arrays) - mixture).max() < 1e-6
@@ -243,7 +243,7 @@ def test_lower_precision_agrees_with_fp32_to_45_db(
 ) -> None:
     """The promise of "auto" (here it is bf16 or fp32, by CPU), for every stem of the whole graph."""
     lower = MusicSeparationModel(
-        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", overlap=0, shifts=0,
+        preset="mdx-c-consistent", weights_dir=small_weights, verify_weights=False, device="cpu", overlap=0, shifts=0,
         precision=precision,
     )  # fmt: skip
     mixture = noise(20_000)
