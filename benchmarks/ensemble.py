@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.published import FORMS, SEGMENT_SAMPLES, Offsets, Published, agreement_db
 from my_submission.ensemble.engine import Ensemble
-from my_submission.ensemble.passes import MAX_DELAY_SAMPLES, needed_sources, step_passes
+from my_submission.ensemble.plan import MAX_DELAY_SAMPLES, needed_sources, step_passes
 from my_submission.ensemble.preset import MIXTURE, Preset, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.runtime.inference import ModelPool, resolve_device, resolve_precision

@@ -112,8 +112,9 @@ class Published:
                 estimates.append(self.both_polarities(experts, instrumental, overlap))
         estimates[2][2] += estimates[2][4] + estimates[2][5]  # other + guitar + piano
         weights = {"drums": (18, 2, 4, 9), "bass": (19, 4, 5, 8), "other": (14, 2, 5, 10)}
+        stacked = torch.stack([estimate[:3] for estimate in estimates])
         mean = {
-            stem: sum(w * estimate[index] for w, estimate in zip(row, estimates, strict=True)) / sum(row)
+            stem: torch.tensordot(torch.tensor(row) / sum(row), stacked[:, index], 1)
             for index, (stem, row) in enumerate(weights.items())
         }
         return FORMS[self.form](instrumental, mean["bass"], mean["drums"], mean["other"])

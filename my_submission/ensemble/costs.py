@@ -1,4 +1,4 @@
-"""What models cost on this machine: measured on a few chunks, then foretold for any pass."""
+"""What models cost on this machine: measured on a few chunks, then predicted for any pass."""
 
 import logging
 import math
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from my_submission.ensemble.passes import Pass
+from my_submission.ensemble.plan import Pass
 from my_submission.models import ChunkModel
 from my_submission.runtime.inference import ModelPool, count_chunks, estimate_track
 from my_submission.runtime.schedule import Schedule

@@ -8,7 +8,7 @@ import yaml
 
 from evaluator.tuning.estimator import MemberInfo, PresetInfo, StepInfo
 from evaluator.tuning.variants import FULL, Variant, variants
-from my_submission.ensemble.passes import step_passes
+from my_submission.ensemble.plan import step_passes
 from my_submission.ensemble.preset import Preset, as_bag
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.ensemble.study import blend_of
@@ -140,5 +140,5 @@ def test_loudness_is_a_part_like_others() -> None:
 def test_a_member_twice_is_told_apart() -> None:
     (step,) = info_of(load_preset("cdx-dnr")).steps
     first, second, _ = step.members
-    twice = StepInfo("s", "mixture", step.stems, None, False, {}, (first, second, first))
+    twice = StepInfo("s", "mixture", step.stems, None, {}, {}, (first, second, first))
     assert twice.member_names == ("dnr_a778de4a #1", "dnr_dbb4db15", "dnr_a778de4a #2")

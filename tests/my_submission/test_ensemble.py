@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor
 
 from my_submission.ensemble.engine import Ensemble
-from my_submission.ensemble.passes import step_passes
+from my_submission.ensemble.plan import step_passes
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.models import ChunkModel
 from my_submission.runtime.inference import ModelPool
@@ -185,6 +185,26 @@ def test_unneeded_experts_are_not_loaded_for_a_preset(tmp_path: Path, noise: Ten
     pool = Pool(models)
     Ensemble(load_preset(path), cast(ModelPool, pool)).separate(noise)
     assert set(pool.calls) == {"htdemucs", "htdemucs_ft_bass"}
+
+
+def test_a_weighted_bag_enters_a_mean_as_one_member(tmp_path: Path, noise: Tensor) -> None:
+    """Two experts share `other` 2 : 1, and make bass and drums alone; the bag weighs 3 against another's 1."""
+    bag = [
+        {"checkpoint": "htdemucs_ft_drums", "weights": {"drums": 1, "other": 2}},
+        {"checkpoint": "htdemucs_ft_bass", "weights": {"bass": 5, "other": 1, "vocals": 1}},
+    ]
+    (tmp_path / "bags.yaml").write_text(yaml.safe_dump({"bags": {"mixed": bag}}))
+    members = [{"model": "mixed", "weight": 3, "polarity": "both"}, {"model": "htdemucs", "weight": 1}]
+    step = {"name": "all", "input": "mixture", "stems": list(SOURCES), "members": members}
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump({"track": "music", "manifest": "bags.yaml", "steps": [step]}))
+    models = experts(
+        htdemucs_ft_drums=dict.fromkeys(SOURCES, 0.8), htdemucs_ft_bass=dict.fromkeys(SOURCES, 0.2)
+    )
+    stems = ensemble(path, models).separate(noise)
+    of_bag = {"drums": 0.8, "bass": 0.2, "vocals": 0.2, "other": (2 * 0.8 + 0.2) / 3}
+    for stem, gain in of_bag.items():
+        torch.testing.assert_close(stems[stem], (3 * gain + 0.1) / 4 * noise)
 
 
 def test_loudness_of_the_input_is_normalised_and_undone(tmp_path: Path, noise: Tensor) -> None:

@@ -11,7 +11,7 @@ import torch
 from benchmarks.ensemble import published, random_weights
 from benchmarks.published import agreement_db
 from my_submission.ensemble.engine import Ensemble
-from my_submission.ensemble.passes import needed_sources
+from my_submission.ensemble.plan import needed_sources
 from my_submission.ensemble.preset import checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models.onnx_network import OnnxNetwork

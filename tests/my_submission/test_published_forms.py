@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.ensemble import published_offsets
 from benchmarks.published import FORMS, Published
 from my_submission.ensemble.engine import Ensemble
-from my_submission.ensemble.passes import needed_sources
+from my_submission.ensemble.plan import needed_sources
 from my_submission.ensemble.preset import checkpoint_rows
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.models import ChunkModel
