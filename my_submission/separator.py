@@ -163,7 +163,7 @@ class SeparationModel:
 
         mixed_sound_array: (samples,) or (samples, channels), 1 or 2 channels, float or integer PCM.
         Returns the stems as float32 arrays (samples, channels) with the mixture's length and channels, and the
-        mixture's sample rate for each; arrays that memory would not hold are maps of temporary files (`results`).
+        mixture's sample rate for each; arrays that memory would not hold are maps of files (`signal.arrays`).
         Raises ValueError for input that is none of this, or holds NaN or infinity, MemoryError if there is no room.
         """
         began = time.monotonic()

@@ -109,7 +109,7 @@ def _wrapper_module(submission: Path, own_wrapper: Path) -> ModuleType:
 
 
 def _watch_results(model_class: type, nonfinite: list[str]) -> None:
-    """Note stems that hold NaN or infinity before the wrapper rounds them to 16 bits, where none can show."""
+    """Note stems that hold NaN or infinity before the wrapper writes them with 16 bits, where none can show."""
     separate: Callable[..., Any] = model_class.separate_music_file  # type: ignore[attr-defined]
 
     def watched(self: Any, *arguments: Any, **keywords: Any) -> Any:

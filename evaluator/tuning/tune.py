@@ -4,9 +4,9 @@ A cascade is tuned step by step: a step's input is what the steps before it make
 were tuned in the same run, and is fixed while the step is tuned. The score of a step is the SDR of those of the
 challenge's stems that it makes.
 
-Estimates enter as the models give them. What is scored in an evaluation is clipped at ±1 and rounded to 16 bits
-before; the rounding alone adds an error of −101 dB of full scale, which changes the score of a track of usual
-loudness by some 1e-5 dB.
+Estimates enter as the models give them. What is scored in an evaluation is rounded to 16 bits (`MySeparationModel`)
+and clipped at ±1 (the wrapper's writer) before; the rounding alone adds an error of −101 dB of full scale, which
+changes the score of a track of usual loudness by some 1e-5 dB.
 """
 
 from collections.abc import Callable, Mapping, Sequence

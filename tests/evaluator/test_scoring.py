@@ -61,12 +61,14 @@ def test_estimates_are_scored_after_clipping(tmp_path: Path) -> None:
     assert got > sdr(reference, estimate) + 1  # here, clipping takes error away
 
 
-def test_estimates_are_scored_after_rounding_to_16_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("steps", "held"), [(0.2, 0), (0.8, 0), (-0.2, -1), (-0.8, -1)])
+def test_estimates_are_scored_as_16_bits_hold_them(steps: float, held: int, tmp_path: Path) -> None:
+    """The wrapper's soundfile rounds down, whatever is nearer."""
     reference = audio.noise(30000)
     track = track_of(tmp_path / "data", {"bass": reference})
-    folder = write_estimates(tmp_path / "estimates", track, bass=reference + 0.2 / 32768)
+    folder = write_estimates(tmp_path / "estimates", track, bass=reference + steps / 32768)
     scores = scoring.score_track(track, folder, ["sdr"])["sdr"]
-    assert scores["bass"] == pytest.approx(sdr(reference, reference), abs=1e-6)
+    assert scores["bass"] == pytest.approx(sdr(reference, reference + held / 32768), abs=1e-6)
 
 
 def test_a_mono_reference_stands_for_both_channels(tmp_path: Path) -> None:

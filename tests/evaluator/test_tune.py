@@ -16,7 +16,7 @@ def step_with(*weights: float) -> StepInfo:
         MemberInfo(f"model{i}", {"vocals": weight}, ("vocals",)) for i, weight in enumerate(weights)
     )
     blend = {"vocals": {"vocals": 1.0, "input": 0.0}, "rest": {"vocals": -1.0, "input": 1.0}}
-    return StepInfo("vocals", "mixture", ("vocals",), "rest", False, blend, members)
+    return StepInfo("vocals", "mixture", ("vocals",), "rest", {}, blend, members)
 
 
 def scores_of(step: StepInfo, errors: list[float], tracks: int, seed: int = 0) -> Scorer:

@@ -10,8 +10,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from my_submission.ensemble.engine import Ensemble
-from my_submission.ensemble.plan import step_passes
+from my_submission.ensemble.engine import Ensemble, Everything
+from my_submission.ensemble.plan import Pass, Unit, step_passes, step_units
+from my_submission.ensemble.preset import Economy
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.models import ChunkModel
 from my_submission.runtime.inference import ModelPool
@@ -288,6 +289,64 @@ def test_blocks_change_nothing_but_rounding(
             torch.testing.assert_close(piece, whole, rtol=1e-5, atol=1e-7)
         position += piece.shape[-1]
     assert position == noise.shape[-1]
+
+
+@pytest.mark.parametrize("block_samples", [10_000, None])
+def test_a_policy_decides_what_runs_and_the_mean_is_of_that(block_samples: int | None, noise: Tensor) -> None:
+    """Without a member, and in the other order: what the preset without it makes, in blocks of any size."""
+    preset = load_preset("mdx-c")
+    left_out = {"Kim_Inst, inverted", "htdemucs_6s", "htdemucs_6s, inverted"}
+
+    class Some(Everything):
+        def __init__(self) -> None:
+            units = [step_units(step, preset, 0) for step in preset.steps]
+            self.kept = [[unit for unit in of_step if unit.name not in left_out] for of_step in units]
+
+        def next(self, step: int) -> Unit | None:
+            return self.kept[step].pop() if self.kept[step] else None
+
+        def note(self, one: Pass, chunks: int) -> tuple[float, float]:
+            return 0.0, 0.0
+
+    models = experts()
+    found = {stem: torch.zeros_like(noise) for stem in preset.instruments}
+    for start, block in Ensemble(preset, cast(ModelPool, Pool(models))).stream(
+        reader(noise), 2, noise.shape[-1], block_samples=block_samples, policy=Some()
+    ):
+        for stem, piece in block.items():
+            found[stem][:, start : start + piece.shape[-1]] = piece
+    assert cast(Gains, models["Kim_Inst"]).inputs == cast(Gains, models["htdemucs_6s"]).inputs == []
+    for model in ("Kim_Inst", "htdemucs_6s"):
+        for step in preset.steps:
+            dropped = Economy(step.name, model, drop=True)
+            preset = replace(preset, steps=tuple(dropped.applied_to(one) for one in preset.steps))
+    expected = Ensemble(preset, cast(ModelPool, Pool(experts()))).separate(noise)
+    for stem, signal in expected.items():
+        torch.testing.assert_close(found[stem], signal, rtol=1e-5, atol=1e-7)
+
+
+def test_a_unit_that_is_stopped_leaves_nothing_behind(noise: Tensor) -> None:
+    """Two members of the first step are stopped after their first chunk: the stem is the third's."""
+    preset = load_preset("mdx-c").override(overlap=0.5, shifts=0)
+
+    class Stopping(Everything):
+        under_way = ""
+
+        def next(self, step: int) -> Unit | None:
+            unit = super().next(step)
+            self.under_way = unit.name if unit else ""
+            return unit
+
+        def stop(self) -> bool:
+            return self.under_way.startswith(("Kim_Inst", "htdemucs_ft")) and "ft, " not in self.under_way
+
+    models = experts()
+    cast(Gains, models["htdemucs_ft_vocals"]).gains[:] = 0.3
+    made = Ensemble(preset.for_stems(["vocals"]), cast(ModelPool, Pool(models)))
+    policy = Stopping(made.preset, 0)
+    ((_, stems),) = made.stream(reader(noise), 2, noise.shape[-1], block_samples=None, policy=policy)
+    assert len(cast(Gains, models["Kim_Inst"]).inputs) < noise.shape[-1] // 500
+    torch.testing.assert_close(stems["vocals"], (12 * 0.5 + 1.5 * 0.3) / 13.5 * noise)
 
 
 @pytest.mark.parametrize("segment_samples", ["1000000", "13000"])

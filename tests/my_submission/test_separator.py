@@ -1,14 +1,16 @@
 """The challenge's interface: any acceptable input comes back with its own length, channels and rate."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
-from my_submission import CinematicSeparationModel, MusicSeparationModel
+from my_submission import CinematicSeparationModel, MusicSeparationModel, user_config
 from my_submission.ensemble.preset import PresetError
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.signal.chunking import reader
@@ -89,6 +91,24 @@ def test_silence_gives_silence(music: MusicSeparationModel, cinematic: Cinematic
     for model in (music, cinematic):
         arrays, _ = model.separate_music_file(np.zeros((1_000, 2)), 44_100)
         assert all(not array.any() for array in arrays.values())
+
+
+def test_what_is_submitted_is_what_a_16_bit_file_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`MySeparationModel` rounds to the nearest step; the library class is exact, and its stems add up."""
+    monkeypatch.setenv("SDX_PRESET", "mdx-demo")
+    submitted = importlib.reload(user_config).MySeparationModel()
+    mixture = noise(5_000)
+    arrays, rates = submitted.separate_music_file(mixture, 44_100)
+    exact, _ = MusicSeparationModel().separate_music_file(mixture, 44_100)
+    for stem, array in arrays.items():
+        soundfile.write(tmp_path / "x.wav", array, rates[stem])
+        held, _ = soundfile.read(tmp_path / "x.wav", dtype="float32")
+        assert np.array_equal(held, array)
+        assert 0 < np.abs(array - exact[stem]).max() <= 0.5 / 32_768 + 1e-7
+    silent, _ = submitted.separate_music_file(np.zeros((1_000, 2)), 44_100)
+    assert not any(array.any() for array in silent.values())
 
 
 def test_cinematic_adds_up(cinematic: CinematicSeparationModel) -> None:
