@@ -25,13 +25,13 @@ THREE_CHUNKS = """
 import sys, torch
 from pathlib import Path
 from benchmarks.ensemble import random_weights
-from my_submission.ensemble.preset import checkpoint_rows
-from my_submission.ensemble.preset_reader import load_preset
-from my_submission.models import chunk_bytes
-from my_submission.runtime.inference import estimate_track, load_model
-from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import reader
+from my_submission.runtime.inference import estimate_track, load_model
+from my_submission.models import chunk_bytes
+from my_submission.ensemble.preset import checkpoint_rows
+from my_submission.ensemble.preset_reader import load_preset
+from my_submission.runtime.schedule import plan_schedule
 
 preset, (name, precision, budget) = load_preset("mdx-c"), sys.argv[1:]
 row = next(row for row in checkpoint_rows(preset) if row.name == name)
