@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -11,24 +11,24 @@ import numpy.typing as npt
 from torch import Tensor
 
 from my_submission.ensemble.costs import measure_costs
-from my_submission.ensemble.deadline import TimedEnsemble, check_limit_factor
+from my_submission.ensemble.deadline import Deadline, check_limit_factor
 from my_submission.ensemble.engine import Ensemble, Progress
-from my_submission.ensemble.passes import needed_sources
+from my_submission.ensemble.plan import needed_sources
 from my_submission.ensemble.preset import CHALLENGES, PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.runtime.inference import ModelPool, resolve_device, resolve_precision
+from my_submission.runtime.memory import available_bytes
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.arrays import result_arrays
 from my_submission.signal.audio import (
     MODEL_SAMPLE_RATE,
     Stems,
     check_sample_rate,
-    resample,
     signal_from_array,
     to_stereo,
 )
 from my_submission.signal.chunking import Reader, reader
-from my_submission.signal.resampling import at_mixture_rate
+from my_submission.signal.resampling import at_mixture_rate, resample
 from my_submission.weights import require
 from my_submission.weights.store import sha256_of
 
@@ -47,9 +47,9 @@ class SeparationModel:
     verify_weights: compare every file with the manifest's size and hash before it is opened.
     stems: the ones that are wanted, by default all; what only others need is not run.
     fast: take all of the preset's economies.
-    time_limit_factor: plan to be done within so many seconds a second of audio, the challenge's 1.57 for example:
+    time_limit_factor: plan to be done within so many seconds per second of audio, the challenge's 1.57 for example:
         the models' speed is measured here and now, and the preset's economies are taken, in their order, as far as a
-        track needs them (`timed.TimedEnsemble`). Without it none is ever taken.
+        track needs them (`deadline.Deadline`). Without it none is ever taken.
     memory_budget: bytes of the device's memory that this process may take, models included; less means fewer chunks
         at a time and more time, never another result. By default most of what is free, on a GPU 8 GiB at most.
     download: fetch weights that are missing; by default only where the environment has SDX_DOWNLOAD=1.
@@ -111,10 +111,10 @@ class SeparationModel:
         self._schedule = plan_schedule(torch_device, self._models.largest_chunk_bytes(), memory_budget)
         self._ensemble = Ensemble(loaded, self._models, seed, self._schedule)
         self._economies = [str(economy) for economy in taken]
-        self._timed: TimedEnsemble | None = None
+        self._deadline: Deadline | None = None
         if time_limit_factor is not None:
             costs = measure_costs(self._models, self._schedule)
-            self._timed = TimedEnsemble(loaded, self._models, seed, costs, time_limit_factor)
+            self._deadline = Deadline(loaded, seed, costs, time_limit_factor)
         self._paths = paths
         self._device, self._precision = torch_device, dtype
         self._progress = progress
@@ -154,8 +154,8 @@ class SeparationModel:
             ],
             "device": str(self._device),
             "precision": str(self._precision).removeprefix("torch."),
-            "time_limit_factor": self._timed.limit_factor if self._timed else None,
-            "economies": [*self._economies, *(self._timed.economies if self._timed else [])],
+            "time_limit_factor": self._deadline.limit_factor if self._deadline else None,
+            "economies": [*self._economies, *(self._deadline.economies if self._deadline else [])],
         }
 
     def raise_aicrowd_error(self, msg: str) -> NoReturn:
@@ -169,13 +169,13 @@ class SeparationModel:
 
         mixed_sound_array: (samples,) or (samples, channels), 1 or 2 channels, float or integer PCM.
         Returns the stems as float32 arrays (samples, channels) with the mixture's length and channels, and the
-        mixture's sample rate for each; arrays that memory would not hold are maps of temporary files (`results`).
+        mixture's sample rate for each; arrays that memory would not hold are maps of files (`signal.arrays`).
         Raises ValueError for input that is none of this, or holds NaN or infinity, MemoryError if there is no room.
         """
         began = time.monotonic()
         check_sample_rate(sample_rate)
         mixture = signal_from_array(mixed_sound_array)
-        arrays = result_arrays(self.instruments, mixture.T.shape)
+        arrays = result_arrays(self.instruments, mixture.T.shape, available_bytes())
         if mixture.any():  # the stems of silence are silence
             for start, block in self._separate(mixture, int(sample_rate), began):
                 for stem, piece in block.items():
@@ -195,11 +195,12 @@ class SeparationModel:
             sharing=self._sharing_stems,
         )
 
-    def _blocks(self, model_input: Tensor, began: float) -> Iterable[tuple[int, Stems]]:
-        if self._timed is None:
-            return self.stream(reader(model_input), model_input.shape[-1], self._progress)
-        spent_seconds = time.monotonic() - began
-        return [(0, self._timed.separate(model_input, self._progress, spent_seconds))]
+    def _blocks(self, model_input: Tensor, began: float) -> Iterator[tuple[int, Stems]]:
+        read, samples = reader(model_input), model_input.shape[-1]
+        if self._deadline is None:
+            return self.stream(read, samples, self._progress)
+        policy = self._deadline.begin(samples, time.monotonic() - began)
+        return self._ensemble.stream(read, 2, samples, self._progress, block_samples=None, policy=policy)
 
 
 class MusicSeparationModel(SeparationModel):

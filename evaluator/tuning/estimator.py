@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ class StepInfo:
     input: str
     stems: tuple[str, ...]
     residual: str | None
-    residual_shares: dict[str, float]
+    residual_shares: Mapping[str, float]
     blend: dict[str, dict[str, float]]
     members: tuple[MemberInfo, ...]
 

@@ -14,7 +14,13 @@ from evaluator.tuning.estimator import MemberInfo, PresetInfo, StepInfo
 
 Document = dict[str, Any]
 FULL = "the whole preset"
-RUN_KEYS = ("polarity", "shifts", "overlap", "loudness_lufs")  # of a step, how its members are run
+RUN_KEYS = (
+    "polarity",
+    "shifts",
+    "overlap",
+    "segment_samples",
+    "loudness_lufs",
+)  # of a step, how its members are run
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What models cost on this machine: measured on a few chunks, then foretold for any pass."""
+"""What models cost on this machine: measured on a few chunks, then predicted for any pass."""
 
 import logging
 import math
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from my_submission.ensemble.passes import Pass
+from my_submission.ensemble.plan import Pass
 from my_submission.models import ChunkModel
 from my_submission.runtime.inference import ModelPool, count_chunks, estimate_track
 from my_submission.runtime.schedule import Schedule
@@ -52,7 +52,9 @@ class Costs:
         return self.pass_seconds(one, samples) / self._chunks(one, samples)
 
     def _chunks(self, one: Pass, samples: int) -> int:
-        return count_chunks(self.geometries[one.checkpoint], samples, one.augmentation, one.overlap)
+        return count_chunks(
+            self.geometries[one.checkpoint], samples, one.augmentation, one.overlap, one.segment_samples
+        )
 
 
 def measure_costs(models: ModelPool, schedule: Schedule, clock: Clock = time.monotonic) -> Costs:

@@ -41,7 +41,8 @@ class Member:
     model: a checkpoint's or bag's name in the manifest.
     sources: stem -> how it is read off the model: {source or "input": +1 or −1}, summed.
     weights: stem -> weight above zero in the step's mean.
-    segment_samples: cut the signal into segments of that many samples, which overlap in place of the chunks, or None.
+    segment_samples: cut the signal into segments of that many samples, which overlap in place of the chunks
+        (`chunking.plan_chunks`), or None.
     """
 
     model: str

@@ -16,16 +16,17 @@ from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.models.registry import find_architecture
 from my_submission.runtime.precision import Guarded
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
+from my_submission.signal import chunking
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import (
     Chunk,
     Geometry,
     Reader,
-    chunk_offsets,
+    blend_window,
+    longest_advance,
     overlap_add,
     plan_chunks,
-    triangular_window,
 )
 from my_submission.signal.resampling import (
     RESAMPLING_SAMPLES,
@@ -150,6 +151,7 @@ def estimate_track(
     overlap: float,
     schedule: Schedule = SEQUENTIAL,
     on_chunks: Callable[[int], None] = lambda chunks: None,
+    segment_samples: int | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Run a model over a track under one augmentation, as far as the caller asks for pieces.
 
@@ -157,24 +159,26 @@ def estimate_track(
     augmentation undone. Holds no more chunks than are under way, and reads the track no further than
     `lookahead_samples` beyond the end of the piece.
     on_chunks: told how many chunks have just been computed.
+    segment_samples: of segments that overlap in place of the chunks, see `plan_chunks`.
     """
-    samples, rate = track_samples + augmentation.delay_samples, model.geometry.sample_rate
-    chunks = plan_chunks(_own_samples(model.geometry, samples), model.geometry, overlap)
+    geometry = model.geometry
+    samples, rate = track_samples + augmentation.delay_samples, geometry.sample_rate
+    chunks = plan_chunks(_own_samples(geometry, samples), geometry, overlap, segment_samples)
     own_read = reader_at_rate(augmentation.forward(read), MODEL_SAMPLE_RATE, rate)
     outputs = _run_batches(model, chunks, own_read, schedule, on_chunks)
-    own_pieces = overlap_add(chunks, outputs, triangular_window(model.geometry.chunk_samples))
-    pieces = pieces_at_rate(
-        own_pieces, rate, MODEL_SAMPLE_RATE, _own_samples(model.geometry, samples), samples
-    )
+    own_pieces = overlap_add(chunks, outputs, blend_window(geometry, segment_samples))
+    pieces = pieces_at_rate(own_pieces, rate, MODEL_SAMPLE_RATE, _own_samples(geometry, samples), samples)
     for start, estimates in pieces:
         start, piece = augmentation.inverse(start, estimates)
         if piece.shape[-1]:
             yield start, piece.cpu()
 
 
-def lookahead_samples(geometry: Geometry, overlap: float, schedule: Schedule) -> int:
+def lookahead_samples(
+    geometry: Geometry, overlap: float, schedule: Schedule, segment_samples: int | None = None
+) -> int:
     """How far beyond a sample `estimate_track` may read the track before that sample's piece is out."""
-    ahead = geometry.hop_samples(overlap) * schedule.batch_size * (schedule.workers + 1)
+    ahead = longest_advance(geometry, overlap, segment_samples) * schedule.batch_size * (schedule.workers + 1)
     return _kit_samples(geometry, ahead + geometry.chunk_samples + geometry.margin_samples)
 
 
@@ -194,10 +198,16 @@ def _kit_samples(geometry: Geometry, samples: int) -> int:
     return resampled_length(samples, geometry.sample_rate, MODEL_SAMPLE_RATE) + more
 
 
-def count_chunks(geometry: Geometry, track_samples: int, augmentation: Augmentation, overlap: float) -> int:
+def count_chunks(
+    geometry: Geometry,
+    track_samples: int,
+    augmentation: Augmentation,
+    overlap: float,
+    segment_samples: int | None = None,
+) -> int:
     """How many chunks `estimate_track` computes."""
     own_samples = _own_samples(geometry, track_samples + augmentation.delay_samples)
-    return len(chunk_offsets(own_samples, geometry, overlap))
+    return chunking.count_chunks(own_samples, geometry, overlap, segment_samples)
 
 
 def _run_batches(
@@ -210,7 +220,7 @@ def _run_batches(
     """The model's output for each chunk in order, (sources, channels, read_length) on its device."""
     schedule = schedule.for_model(model, max((chunk.read_length for chunk in chunks), default=0))
     batches = list(_batches(chunks, schedule.batch_size))
-    inputs = ([read(chunk.read_start, chunk.read_length) for chunk in batch] for batch in batches)
+    inputs = ([chunk.read(read) for chunk in batch] for batch in batches)
     outputs = _in_order(partial(_run_batch, model), inputs, schedule.for_calls(len(batches)))
     with contextlib.closing(outputs):
         for batch in outputs:

@@ -1,4 +1,4 @@
-"""Estimates that come in blocks at the models' rate, brought to the mixture's own rate and channels as they come."""
+"""Signals at another rate, whole or as they come in blocks, and estimates at the mixture's own rate and channels."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -8,13 +8,29 @@ import soxr
 import torch
 from torch import Tensor
 
-from my_submission.ensemble.preset import MIXTURE
-from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems, resample, to_channels
+from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems, to_channels
 from my_submission.signal.chunking import Reader
+
+_MIXTURE = "the mixture"
+"""Among resamplers by stem, the one of the mixture; no stem has spaces."""
+
+
+def resample(signal: Tensor, from_rate: int, to_rate: int, samples: int | None = None) -> Tensor:
+    """A whole (channels, samples) signal at another rate: one block through a `StreamResampler`.
+
+    samples: the exact length wanted, by default samples · to_rate / from_rate rounded up.
+    """
+    channels, length = signal.shape
+    if from_rate == to_rate and samples in (None, length):
+        return signal
+    return StreamResampler(channels, from_rate, to_rate, length, samples).push(signal)
 
 
 class StreamResampler:
-    """`audio.resample` for a signal that comes in blocks: the same samples, bit for bit.
+    """A signal at another rate (soxr, very high quality), without delay or drift, as it comes in blocks.
+
+    The size of the blocks changes not a bit. The resampler is fed the silence after the signal's end that it needs,
+    so nothing but silence is ever added.
 
     from_samples: the length of the whole signal. to_samples: that of the result, by default
     from_samples · to_rate / from_rate rounded up.
@@ -126,7 +142,7 @@ def at_mixture_rate(
         model_length = next(iter(stems.values())).shape[-1]
         ready = {stem: resample_block(stem, estimate) for stem, estimate in stems.items()}
         if sharing > len(stems):  # the others are not there to be added up, but what they add up to is known
-            total = resample_block(MIXTURE, read_at_model_rate(model_start, model_length))
+            total = resample_block(_MIXTURE, read_at_model_rate(model_start, model_length))
         else:
             total = torch.stack(list(ready.values())).sum(dim=0)
         length = total.shape[-1]

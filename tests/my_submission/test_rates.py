@@ -14,10 +14,9 @@ from my_submission.runtime.inference import (
     lookback_samples,
 )
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
-from my_submission.signal.audio import resample
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import Geometry, Reader, reader
-from my_submission.signal.resampling import pieces_at_rate, reader_at_rate, resampled_length
+from my_submission.signal.resampling import pieces_at_rate, reader_at_rate, resample, resampled_length
 
 KIT = 44_100
 

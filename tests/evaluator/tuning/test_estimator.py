@@ -69,9 +69,9 @@ def test_stems_are_those_of_the_submission(setup: Setup, tmp_path: Path) -> None
 def test_cached_and_fresh_are_the_same_to_the_last_bit(setup: Setup, tmp_path: Path) -> None:
     preset = setup.preset.with_name("overlap.yaml")  # so that nothing of it is in the cache
     preset.write_text(
-        setup.preset.read_text().replace("consistency: true", "consistency: true\n    overlap: 0.3")
+        setup.preset.read_text().replace("residual_shares:", "overlap: 0.3\n    residual_shares:")
     )
-    preset.write_text(preset.read_text().replace("residual:", "overlap: 0.3\n    residual:"))
+    preset.write_text(preset.read_text().replace("residual: inst", "overlap: 0.3\n    residual: inst"))
     track = setup.data.tracks[0]
     written = []
     for folder in (tmp_path / "fresh", tmp_path / "cached"):
@@ -230,7 +230,7 @@ def test_ablate_shares_what_variants_have_in_common(setup: Setup) -> None:
     chosen = {variant.name: variant for variant in variants(document, setup.info)}
     names = [
         FULL,
-        "instruments: without consistency",
+        "instruments: without residual shares",
         "vocals: without small_inst = vocals: only small_htdemucs",
     ]
     spied = Spy(setup.runner)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from evaluator.tuning.preset_file import with_manifest_for, with_weights
-from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
+from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset, preset_names
 
 TEXT = """\
 # What this is.
@@ -110,7 +110,7 @@ def test_a_second_tuning_replaces_the_comments_of_the_first() -> None:
     assert "# tuned (background): Other." in twice
 
 
-@pytest.mark.parametrize("name", ["mdx-c", "mdx-c-kim2", "cdx-b", "cdx-dnr"])
+@pytest.mark.parametrize("name", preset_names())
 def test_published_presets_survive_with_their_own_weights(name: str, tmp_path: Path) -> None:
     preset = load_preset(name)
     text = (PRESETS_FOLDER / f"{name}.yaml").read_text()

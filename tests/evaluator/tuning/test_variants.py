@@ -8,7 +8,7 @@ import yaml
 
 from evaluator.tuning.estimator import MemberInfo, PresetInfo, StepInfo
 from evaluator.tuning.variants import FULL, Variant, variants
-from my_submission.ensemble.passes import step_passes
+from my_submission.ensemble.plan import step_passes
 from my_submission.ensemble.preset import Preset, as_bag
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.ensemble.study import blend_of
@@ -49,7 +49,7 @@ def loaded(variant: Variant, tmp_path: Path) -> Preset:
     return load_preset(path)
 
 
-@pytest.mark.parametrize("name", ["mdx-c", "cdx-b", "cdx-dnr"])
+@pytest.mark.parametrize("name", ["mdx-c", "mdx-c-released", "cdx-b", "cdx-dnr"])
 def test_every_variant_is_a_preset_that_differs(name: str, tmp_path: Path) -> None:
     found = variants_of(name)
     assert next(iter(found)) == FULL
@@ -62,8 +62,21 @@ def test_of_mdx_c_all_parts_are_taken_away() -> None:
     kinds = [variant.kind for variant in variants_of("mdx-c").values()]
     assert kinds.count("without a member") == 7
     assert kinds.count("without TTA") == 9  # polarity, shifts and both, of either step and of all
-    assert kinds.count("without a part") == 2  # consistency, and the separate vocal removal
+    assert kinds.count("without a part") == 2  # the shares of the residual, and the separate vocal removal
     assert kinds.count("one member") == 7 + 4
+
+
+@pytest.mark.parametrize(("name", "key"), [("mdx-c", "residual shares"), ("mdx-c-consistent", "consistency")])
+def test_shares_of_the_residual_are_a_part_that_every_other_variant_keeps(
+    name: str, key: str, tmp_path: Path
+) -> None:
+    whole = load_preset(name).steps[1]
+    for title, variant in variants_of(name).items():
+        steps = {step.name: step for step in loaded(variant, tmp_path).steps}
+        if title == f"instruments: without {key}":
+            assert steps["instruments"].residual_shares == {}
+        elif "the step vocals" not in title and "instruments" in steps:
+            assert steps["instruments"].residual_shares == whole.residual_shares
 
 
 def passes_of(preset: Preset) -> set[tuple[str, str, Any, float]]:

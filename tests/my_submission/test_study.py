@@ -1,6 +1,6 @@
 """The members of a step, one by one, are what the ensemble is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -10,13 +10,12 @@ import torch
 import yaml
 from torch import Tensor
 
-from my_submission.ensemble.engine import Ensemble
-from my_submission.ensemble.passes import Pass, used_sources
+from my_submission.ensemble.engine import Ensemble, Pieces, compute_pass
+from my_submission.ensemble.plan import Pass
 from my_submission.ensemble.preset import Preset
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.ensemble.study import (
     blend_of,
-    compute_pass,
     member_estimates,
     run_step,
     separate,
@@ -24,7 +23,7 @@ from my_submission.ensemble.study import (
 )
 from my_submission.models import ChunkModel
 from my_submission.runtime.inference import ModelPool
-from my_submission.signal.chunking import Geometry
+from my_submission.signal.chunking import Geometry, Reader
 
 MUSIC = ("drums", "bass", "other", "vocals")
 
@@ -52,19 +51,20 @@ def networks(preset: Preset) -> dict[str, ChunkModel]:
 
 
 class Runner:
-    """A RunPass that computes, and remembers what it was asked for."""
+    """A RunPass that computes a whole pass as one piece, and remembers what it was asked for."""
 
     def __init__(self, preset: Preset) -> None:
         self.models = networks(preset)
         self.asked: list[tuple[Pass, float]] = []
 
-    def __call__(self, one: Pass, signal: Tensor) -> Mapping[str, Tensor]:
+    def __call__(self, one: Pass, read: Reader, samples: int, on_chunks: Callable[[int], None]) -> Pieces:
+        signal = read(0, samples)
         self.asked.append((one, float(signal.sum())))
-        whole = {source: torch.zeros_like(signal) for source in used_sources(one)}
-        for start, pieces in compute_pass(one, self.models[one.checkpoint], signal):
+        whole = {source: torch.zeros_like(signal) for source in one.sources}
+        for start, pieces in compute_pass(one, self.models[one.checkpoint], read, samples):
             for source, piece in pieces.items():
                 whole[source][:, start : start + piece.shape[-1]] = piece
-        return whole
+        yield 0, whole
 
 
 def small(name: str, tmp_path: Path, **changes: object) -> Preset:
@@ -76,7 +76,7 @@ def small(name: str, tmp_path: Path, **changes: object) -> Preset:
     return load_preset(path).override(overlap=0.25, shifts=1)
 
 
-@pytest.mark.parametrize("name", ["mdx-c", "cdx-b", "cdx-dnr"])
+@pytest.mark.parametrize("name", ["mdx-c", "mdx-c-released", "cdx-b", "cdx-dnr"])
 def test_step_by_step_is_what_the_ensemble_streams(name: str, tmp_path: Path, noise: Tensor) -> None:
     preset = small(name, tmp_path)
     pool = type("Pool", (), {"get": staticmethod(networks(preset).__getitem__)})()
@@ -88,7 +88,8 @@ def test_step_by_step_is_what_the_ensemble_streams(name: str, tmp_path: Path, no
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"), [("mdx-c", {}), ("cdx-b", {"loudness_lufs": -30}), ("cdx-dnr", {})]
+    ("name", "changes"),
+    [("mdx-c", {}), ("mdx-c-released", {}), ("cdx-b", {"loudness_lufs": -30}), ("cdx-dnr", {})],
 )
 def test_weighted_means_of_the_members_are_what_a_step_is_made_of(
     name: str, changes: dict[str, object], tmp_path: Path, noise: Tensor
@@ -128,15 +129,25 @@ def test_members_estimate_apart_what_they_estimate_together(tmp_path: Path, nois
     assert {(one.checkpoint, one.augmentation) for one, _ in fewer.asked} < passes
 
 
-def test_blend_is_the_one_of_facts_3() -> None:
-    """bass = (instrumental − other − drums + 2·bass)/3, and the residual of a step is what its stems leave."""
-    vocals, instruments = load_preset("mdx-c").steps
+def test_blend_is_the_one_of_the_formulas() -> None:
+    """Consistent: bass = (instrumental − other − drums + 2·bass)/3. Released: bass is its mean, other takes a third.
+
+    The residual of a step is what its stems leave.
+    """
+    vocals, instruments = load_preset("mdx-c-consistent").steps
     assert blend_of(vocals) == {
         "vocals": {"vocals": 1, "input": 0},
         "instrumental": {"vocals": -1, "input": 1},
     }
     expected = {"bass": 2 / 3, "drums": -1 / 3, "other": -1 / 3, "input": 1 / 3}
     assert blend_of(instruments)["bass"] == pytest.approx(expected)
+    released = blend_of(load_preset("mdx-c-released").steps[1])
+    assert released["bass"] == {"bass": 1, "drums": 0, "other": 0, "input": 0}
+    assert released["other"] == pytest.approx(
+        {"bass": -1 / 3, "drums": -1 / 3, "other": 2 / 3, "input": 1 / 3}
+    )
+    papers = blend_of(load_preset("mdx-c").steps[1])
+    assert papers["other"] == pytest.approx({"bass": -2 / 3, "drums": -2 / 3, "other": 1 / 3, "input": 2 / 3})
 
 
 def test_an_unknown_step_says_which_there_are(noise: Tensor) -> None:
