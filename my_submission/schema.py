@@ -142,7 +142,7 @@ def validate(
 
 @cache
 def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    return TypeAdapter(cast(Any, kind))
 
 
 def place_text(keys: Sequence[str | int]) -> str:

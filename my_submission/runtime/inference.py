@@ -241,7 +241,8 @@ def _run_batch(model: ChunkModel, inputs: list[Tensor]) -> list[Tensor]:
 
     A model of one channel gets each channel of a chunk as an item of the batch.
     """
-    items = [item for chunk in inputs for item in chunk.split(model.geometry.channels)]
+    parts = inputs[0].shape[0] // model.geometry.channels
+    items = [item for chunk in inputs for item in torch.tensor_split(chunk, parts)]
     sounding = [bool(item.any()) for item in items]
     computed: Iterator[Tensor] = iter(())
     if any(sounding):
@@ -250,7 +251,6 @@ def _run_batch(model: ChunkModel, inputs: list[Tensor]) -> list[Tensor]:
         next(computed) if sounds else item.new_zeros((len(model.sources), *item.shape))
         for item, sounds in zip(items, sounding, strict=True)
     ]
-    parts = len(items) // len(inputs)
     if parts == 1:
         return estimates
     device = next((one.device for one, sounds in zip(estimates, sounding, strict=True) if sounds), None)

@@ -102,7 +102,8 @@ def pieces_at_rate(
         resampler = resampler or StreamResampler(
             math.prod(piece.shape[:-1]), from_rate, to_rate, from_samples, to_samples
         )
-        ready = resampler.push(piece.flatten(0, -2).cpu()).unflatten(0, piece.shape[:-1])
+        ready = resampler.push(piece.flatten(0, -2).cpu())
+        ready = ready.reshape(*piece.shape[:-1], ready.shape[-1])
         if ready.shape[-1]:
             yield start, ready
             start += ready.shape[-1]
