@@ -12,7 +12,7 @@ from torch import Tensor
 from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.residual import fold_residuals
 from my_submission.runtime.heap import keep_heap
-from my_submission.runtime.precision import Guarded, exact_float32
+from my_submission.runtime.precision import Guarded, computing
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, load_torch
@@ -77,7 +77,7 @@ class DemucsModel:
         """
         with (
             torch.inference_mode(),
-            exact_float32(self._device),
+            computing(self._device, self._dtype),
             torch.autocast(self._device.type, self._dtype, enabled=self._autocast),
         ):
             estimates: Tensor = self._network(chunks.to(self._device))

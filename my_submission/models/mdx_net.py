@@ -12,7 +12,7 @@ from torch import Tensor
 
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.runtime.heap import keep_heap
-from my_submission.runtime.precision import Guarded, exact_float32
+from my_submission.runtime.precision import Guarded, computing
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, WeightsError
 
@@ -99,11 +99,11 @@ class MdxNetModel:
         )
         self._network = network
         self._spectrogram = spectrogram
-        self._device = device
+        self._device, self._dtype = device, dtype
 
     def __call__(self, chunks: Tensor) -> Tensor:
         """(batch, 2, samples) float32 -> (batch, 1, 2, samples) float32 on the device."""
-        with torch.inference_mode(), exact_float32(self._device):
+        with torch.inference_mode(), computing(self._device, self._dtype):
             spectrograms = self._spectrogram.forward(chunks.to(self._device))
             return self._spectrogram.inverse(self._network(spectrograms))[:, None]
 
