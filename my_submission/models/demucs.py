@@ -1,6 +1,6 @@
 """HTDemucs and HDemucs checkpoints as callables on chunks."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -102,6 +102,23 @@ def load(
     if dtype == torch.float32:
         return model(dtype)
     return Guarded(checkpoint.name, model(dtype), lambda: model(torch.float32))
+
+
+def piece_of_work(
+    checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
+) -> Callable[[float], object]:
+    """A call that runs a checkpoint's network on noise of a share of its chunk."""
+    network = load_torch(path, checkpoint)
+    if isinstance(network, HTDemucs):
+        network.use_train_segment = False  # or less would be filled up to all of it
+    model = DemucsModel(network, checkpoint.sources, device, dtype)
+    channels = cast("int", network.audio_channels)
+
+    def run(share: float) -> Tensor:
+        samples = max(LEAST_SAMPLES, int(share * model.geometry.chunk_samples))
+        return model(0.1 * torch.randn(1, channels, samples, generator=torch.Generator().manual_seed(0)))
+
+    return run
 
 
 def _last_layers(network: torch.nn.Module) -> list[torch.nn.Module]:

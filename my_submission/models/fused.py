@@ -32,9 +32,7 @@ def available(dtype: torch.dtype) -> bool:
     ones = torch.ones(1, 1, 1, 1, dtype=dtype)
     try:
         weight = torch.ops.mkldnn._reorder_convolution_weight(ones, [0, 0], [1, 1], [1, 1], 1)
-        torch.ops.mkldnn._convolution_pointwise(
-            ones, weight, None, [0, 0], [1, 1], [1, 1], 1, "none", [], ""
-        )
+        torch.ops.mkldnn._convolution_pointwise(ones, weight, None, [0, 0], [1, 1], [1, 1], 1, "none", [], "")
     except (AttributeError, RuntimeError):  # not in this build of torch; not for this processor
         return False
     return True

@@ -15,6 +15,7 @@ from my_submission.ensemble.passes import MAX_DELAY_SAMPLES, needed_sources, ste
 from my_submission.ensemble.preset import checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models.onnx_network import OnnxNetwork
+from my_submission.runtime.devices import Precision
 from my_submission.runtime.inference import ModelPool, load_model
 from my_submission.runtime.schedule import plan_schedule
 
@@ -25,13 +26,13 @@ THREE_CHUNKS = """
 import sys, torch
 from pathlib import Path
 from benchmarks.ensemble import random_weights
-from my_submission.augment import Augmentation
-from my_submission.chunking import reader
-from my_submission.inference import estimate_track, load_model
+from my_submission.ensemble.preset import checkpoint_rows
+from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models import chunk_bytes
-from my_submission.preset import checkpoint_rows
-from my_submission.preset_reader import load_preset
-from my_submission.schedule import plan_schedule
+from my_submission.runtime.inference import estimate_track, load_model
+from my_submission.runtime.schedule import plan_schedule
+from my_submission.signal.augment import Augmentation
+from my_submission.signal.chunking import reader
 
 preset, (name, precision, budget) = load_preset("mdx-c"), sys.argv[1:]
 row = next(row for row in checkpoint_rows(preset) if row.name == name)
@@ -61,7 +62,7 @@ def test_full_size_ensembles_are_the_published_ones(name: str) -> None:
     delays = {one.checkpoint: one.augmentation.delay_samples for one in passes}
     published = Published(weights, CPU, lambda expert: MAX_DELAY_SAMPLES - delays.get(expert, 0))
     expected = published.mdx_c(mixture) if name == "mdx-c" else published.cdx_b(mixture)
-    models = ModelPool(checkpoint_rows(preset), paths, CPU, torch.float32, needed_sources(preset))
+    models = ModelPool(checkpoint_rows(preset), paths, Precision(CPU, torch.float32), needed_sources(preset))
     found = Ensemble(preset, models, 0, plan_schedule(CPU, models.largest_chunk_bytes())).separate(mixture)
     for stem, db in agreement_db(expected, found).items():
         assert db > 90, f"{stem}: {db:.1f} dB"
