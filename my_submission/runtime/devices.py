@@ -62,13 +62,12 @@ class Precision:
     dtype: torch.dtype
     auto: bool = False
 
-    def of(
-        self, name: str, kind: str, trial: Trial | None, clock: Clock = time.perf_counter
-    ) -> torch.dtype:
+    def of(self, name: str, kind: str, trial: Trial | None, clock: Clock = time.perf_counter) -> torch.dtype:
         """The dtype of a network; the same for all of a kind within a process.
 
-        name: for the log. kind: equal for networks that do the same work. trial: loads such a network, to find out where it is quicker;
-            None for an architecture that was never shown to agree closely enough in lower precision.
+        name: for the log. kind: equal for networks that do the same work.
+        trial: loads such a network, to find out where it is quicker; None for an architecture that was never shown
+            to agree closely enough in lower precision.
         """
         if not self.auto or self.dtype == torch.float32:
             return self.dtype
