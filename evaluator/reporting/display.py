@@ -196,7 +196,7 @@ def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list
     sdr = track.scores.get("sdr", {})
     return [
         track.name,
-        track.status,
+        "late" if track.late else track.status,
         "-" if track.seconds is None else f"{track.seconds:.1f}",
         "-" if track.limit_seconds is None else f"{track.limit_seconds:.1f}",
         *(_db(sdr.get(stem)) for stem in stems),
@@ -237,6 +237,14 @@ def _shared(result: Result) -> str:
 def _verdict(result: Result) -> str:
     score = result.score()
     passing = would_pass(result.to_json())
+    late = [track for track in result.tracks if track.late]
+    if score is not None and late:
+        worst = max((track.seconds or 0) / (track.limit_seconds or 1) for track in late)
+        return (
+            f"All tracks were scored: {_db(score['mean'])} dB. But {len(late)} of {len(result.tracks)} took longer "
+            f"than allowed, up to {worst:.1f} times as long: on this machine, as busy as it is, the submission would "
+            f"not pass."
+        )
     if score is not None and passing == "yes":
         return f"This submission would have passed, with a score of {_db(score['mean'])} dB."
     if score is not None:

@@ -211,10 +211,14 @@ def verdict(result: Mapping[str, Any]) -> Verdict:
     failed = [track for track in result["tracks"] if track["status"] != "ok"]
     number = result["data"]["number"]
     reasons = [f"{track['name']}: {track['status']}, {track['reason']}" for track in failed]
+    late = [track for track in result["tracks"] if results.is_late(track)]
+    reasons += [
+        f"{track['name']}: late, {track['seconds']:.1f} of {track['limit_seconds']:.1f} s" for track in late
+    ]
     if passing == "yes":
         return Verdict("good", "This submission would have passed", ())
     if passing == "no":
-        tracks = f"{len(failed)} of {number} tracks failed"
+        tracks = f"{len(failed) + len(late)} of {number} tracks {'failed or were late' if late else 'failed'}"
         return Verdict("bad", f"This submission would not have passed: {tracks}", tuple(reasons))
     if result["status"] == "incomplete":
         return Verdict(

@@ -72,8 +72,6 @@ def _row(place: str, entry: Entry, stems: Sequence[str]) -> list[str]:
 
 
 def _passing(entry: Entry, passing: str) -> str:
-    if entry.result["status"] == "ok":
-        return passing
     failed = failures(entry)
     return f"{passing}: {failed}" if failed else passing
 
@@ -82,7 +80,8 @@ def failures(entry: Entry) -> str:
     """In how many tracks of a run went wrong what: "2 of 15 timeout"; empty where nothing did."""
     tracks = entry.result["tracks"]
     number = entry.result["data"]["number"]
-    statuses = [track["status"] for track in tracks if track["status"] != "ok"]
+    statuses = ["late" if results.is_late(track) else track["status"] for track in tracks]
+    statuses = [status for status in statuses if status != "ok"]
     counts = [f"{statuses.count(status)} of {number} {status}" for status in dict.fromkeys(statuses)]
     if len(tracks) < number:
         counts.append(f"{number - len(tracks)} of {number} not run")

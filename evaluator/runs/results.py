@@ -34,6 +34,11 @@ class TrackResult:
     economies: Sequence[Any]
     scores: Mapping[str, scoring.Scores]
 
+    @property
+    def late(self) -> bool:
+        """Whether it is done but took longer than it may, which only a job with patience lets happen."""
+        return is_late(asdict(self))
+
     def mean(self, metric: str) -> float | None:
         """Mean over stems in dB."""
         return scoring.mean(list(self.scores[metric].values())) if metric in self.scores else None
@@ -196,18 +201,25 @@ def jobs_of(item: Mapping[str, Any]) -> int:
     return int(item.get("jobs", 1))
 
 
+def is_late(track: Mapping[str, Any]) -> bool:
+    """`TrackResult.late` of a track in JSON."""
+    seconds, limit = track["seconds"], track["limit_seconds"]
+    return track["status"] == "ok" and limit is not None and seconds > limit
+
+
 def would_pass(result: Mapping[str, Any]) -> Passing:
     """Whether the run says that the organisers' limits would be met: only limits as strict as theirs can.
 
     A failure under limits stricter than theirs says nothing either, and tracks separated side by side had to
-    share the machine.
+    share the machine. A track that was late has its score, and counts as one that failed.
     """
     organisers, limits = Limits(), result["limits"]
     names = ("time_factor", "setup_seconds", "cpus", "memory_bytes")
     compared = [_compare(limits[name], getattr(organisers, name)) for name in names]
-    if result["status"] == "ok":
+    late = any(map(is_late, result["tracks"]))
+    if result["status"] == "ok" and not late:
         return "yes" if all(value <= 0 for value in compared) else "unknown"
-    if result["status"] == "failed":
+    if result["status"] in ("ok", "failed"):
         alone = jobs_of(result) == 1
         return "no" if alone and all(value >= 0 for value in compared) else "unknown"
     return "unknown"

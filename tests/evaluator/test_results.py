@@ -123,6 +123,25 @@ def test_verdicts() -> None:
     )
 
 
+def test_a_late_track_has_its_score_and_would_not_pass() -> None:
+    late = replace(RESULT, tracks=(GOOD, replace(RESULT.tracks[1], seconds=47.1)))
+    assert [track.late for track in late.tracks] == [False, True]
+    assert late.score() == RESULT.score()
+    assert results.would_pass(late.to_json()) == "no"
+    assert display.verdict(late) == (
+        "All tracks were scored: 7.000 dB. But 1 of 2 took longer than allowed, up to 3.0 times as long: on this "
+        "machine, as busy as it is, the submission would not pass."
+    )
+    assert [line.split()[:2] for line in display.table(late).splitlines()[2:4]] == [
+        ["a", "ok"],
+        ["b", "late"],
+    ]
+    stricter = replace(late, plan=replace(PLAN, limits=Limits(time_factor=0.5)))
+    assert results.would_pass(stricter.to_json()) == "unknown"
+    assert not replace(BAD, seconds=99.0).late
+    assert not replace(GOOD, limit_seconds=None).late
+
+
 def test_the_verdict_says_that_limits_were_shared() -> None:
     shared = replace(RESULT, plan=replace(PLAN, jobs=3))
     assert display.verdict(shared).startswith(display.verdict(RESULT))

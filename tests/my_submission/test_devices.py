@@ -22,6 +22,8 @@ from my_submission.runtime.devices import (
 from my_submission.weights import load_manifest
 from tests.lower_precision import CPU
 
+pytestmark = pytest.mark.processor
+
 EXACT, LOWER = torch.float32, torch.bfloat16
 
 

@@ -23,6 +23,8 @@ from my_submission.weights import WeightsError, load_manifest, load_torch
 from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
 from tests.random_checkpoints import demucs_arguments, save_demucs, save_mdx_net
 
+pytestmark = pytest.mark.processor
+
 PLAIN = (Augmentation(),)
 MANIFEST = load_manifest()
 

@@ -31,6 +31,8 @@ from my_submission.weights import Checkpoint, load_manifest, load_torch, require
 from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
 from tests.random_checkpoints import demucs_arguments, save_demucs
 
+pytestmark = pytest.mark.processor
+
 DEMO = Path(__file__).parents[2] / "local_data" / "demo"
 MANIFEST = load_manifest()
 DTYPES = (torch.float32, torch.bfloat16)
