@@ -165,7 +165,8 @@ def piece_of_work(
         count = min(frames, max(LEAST_FRAMES, int(share * frames)))
         noise = torch.randn(1, *network.input_shape[1:3], count, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode(), computing(device, dtype):
-            return network(noise)
+            estimates: Tensor = network(noise)
+        return estimates
 
     return run
 

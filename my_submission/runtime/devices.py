@@ -3,7 +3,7 @@
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -158,7 +158,7 @@ def _times_as_quick(trial: Trial, lower: torch.dtype, clock: Clock) -> float:
 
 
 def _least_seconds(
-    calls: list[Callable[[], object]], rounds: int, enough_seconds: float, clock: Clock
+    calls: Sequence[Callable[[], object]], rounds: int, enough_seconds: float, clock: Clock
 ) -> list[float]:
     """The least time of each call, which are made in turn: as often as asked for, or until enough has been spent."""
     least, began = [float("inf")] * len(calls), clock()

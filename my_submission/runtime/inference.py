@@ -84,7 +84,7 @@ def dtype_of(checkpoint: Checkpoint, path: Path, precision: Precision) -> torch.
     """What a checkpoint's network computes in."""
     kind = f"{checkpoint.architecture} of {path.stat().st_size >> 20} MiB {sorted(checkpoint.parameters.items())}"
     work = _TRIALS.get(checkpoint.architecture)
-    trial = work and (lambda dtype: work(checkpoint, path, precision.device, dtype))
+    trial = None if work is None else partial(work, checkpoint, path, precision.device)
     return precision.of(checkpoint.name, kind, trial)
 
 

@@ -206,7 +206,7 @@ def test_htdemucs_in_another_layout_is_the_network(
         expected = network(batch)
         found = FastHTDemucs(network, torch.float32)(batch)
         assert found.shape == expected.shape
-        assert agreement(expected, found) > 90
+        assert agreement(expected, found) > 80  # 95 and more
         with computing(CPU, torch.bfloat16):
             lower = FastHTDemucs(network, torch.bfloat16)(batch)
     assert agreement(expected, lower) > agreement(expected, autocast(network, batch)) - MARGIN_DB
