@@ -1,6 +1,6 @@
 """HTDemucs and HDemucs checkpoints as callables on chunks."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,7 @@ from torch import Tensor
 from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.residual import fold_residuals
 from my_submission.runtime.heap import keep_heap
-from my_submission.runtime.precision import Guarded, exact_float32
+from my_submission.runtime.precision import Guarded, computing
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, load_torch
@@ -77,7 +77,7 @@ class DemucsModel:
         """
         with (
             torch.inference_mode(),
-            exact_float32(self._device),
+            computing(self._device, self._dtype),
             torch.autocast(self._device.type, self._dtype, enabled=self._autocast),
         ):
             estimates: Tensor = self._network(chunks.to(self._device))
@@ -102,6 +102,23 @@ def load(
     if dtype == torch.float32:
         return model(dtype)
     return Guarded(checkpoint.name, model(dtype), lambda: model(torch.float32))
+
+
+def piece_of_work(
+    checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
+) -> Callable[[float], object]:
+    """A call that runs a checkpoint's network on noise of a share of its chunk."""
+    network = load_torch(path, checkpoint)
+    if isinstance(network, HTDemucs):
+        network.use_train_segment = False  # or less would be filled up to all of it
+    model = DemucsModel(network, checkpoint.sources, device, dtype)
+    channels = cast("int", network.audio_channels)
+
+    def run(share: float) -> Tensor:
+        samples = max(LEAST_SAMPLES, int(share * model.geometry.chunk_samples))
+        return model(0.1 * torch.randn(1, channels, samples, generator=torch.Generator().manual_seed(0)))
+
+    return run
 
 
 def _last_layers(network: torch.nn.Module) -> list[torch.nn.Module]:
