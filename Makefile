@@ -5,7 +5,7 @@ RUN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 # Each process builds its own tiny weights, so more of them soon cost more than they save.
 SIDE_BY_SIDE := -n auto --maxprocesses=6 --dist=worksteal
 
-.PHONY: eval test test-coverage test-slow test-container lint setup clean
+.PHONY: eval test test-coverage test-processors test-slow test-container lint setup clean
 
 eval: $(VENV)/.installed
 	$(RUN) run_eval.py
@@ -17,6 +17,16 @@ test-coverage: lint
 	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not container" --cov --cov-report=
 	@echo "Least covered (why, is in tests/README.md):"
 	@$(RUN) -m coverage report --sort=cover | sed -n '1,22p;/^TOTAL/p'
+
+# A processor can be told to do as lesser ones do, never as better ones: what it lacks, it runs as it is.
+PROCESSORS := "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2" "ONEDNN_MAX_CPU_ISA=AVX512_CORE" \
+	"ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16"
+
+test-processors: $(VENV)/.installed-tests
+	@for processor in $(PROCESSORS); do \
+		echo "== as $$processor"; \
+		env $$processor $(RUN) -m pytest $(SIDE_BY_SIDE) -m "processor and not slow" tests/my_submission tests/training || exit 1; \
+	done
 
 test-slow: $(VENV)/.installed-tests
 	$(RUN) -m pytest -n 2 --dist=loadfile -m "slow and not container"

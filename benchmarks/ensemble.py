@@ -30,7 +30,8 @@ from my_submission.ensemble.engine import Ensemble
 from my_submission.ensemble.plan import MAX_DELAY_SAMPLES, needed_sources, step_passes
 from my_submission.ensemble.preset import MIXTURE, Preset, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
-from my_submission.runtime.inference import ModelPool, resolve_device, resolve_precision
+from my_submission.runtime.devices import describe, resolve_device, resolve_precision
+from my_submission.runtime.inference import ModelPool
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from tests.random_checkpoints import full_size_checkpoint
@@ -126,14 +127,12 @@ class Ours:
 
     def __init__(self, preset: Preset, arguments: argparse.Namespace) -> None:
         device = resolve_device(arguments.device)
-        dtype = resolve_precision(arguments.precision, device)
-        pool = ModelPool(
-            checkpoint_rows(preset), random_weights(preset), device, dtype, needed_sources(preset)
-        )
+        precision = resolve_precision(arguments.precision, device)
+        pool = ModelPool(checkpoint_rows(preset), random_weights(preset), precision, needed_sources(preset))
         self._models = Timing(pool)
         self._schedule = plan_schedule(device, pool.largest_chunk_bytes())
         self._ensemble = Ensemble(preset, self._models, seed=0, schedule=self._schedule)  # type: ignore[arg-type]
-        self.precision = str(dtype).removeprefix("torch.")
+        self.precision = describe(pool.dtypes)
 
     def run(self, mixture: Tensor) -> Pass:
         self._models.seconds.clear()

@@ -16,7 +16,8 @@ from my_submission.ensemble.engine import Ensemble, Progress
 from my_submission.ensemble.plan import needed_sources
 from my_submission.ensemble.preset import CHALLENGES, PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
-from my_submission.runtime.inference import ModelPool, resolve_device, resolve_precision
+from my_submission.runtime.devices import describe, resolve_device, resolve_precision
+from my_submission.runtime.inference import ModelPool
 from my_submission.runtime.memory import available_bytes
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.arrays import result_arrays
@@ -98,7 +99,7 @@ class SeparationModel:
         taken = loaded.economies if fast else ()
         loaded = loaded.economised(len(taken))
         torch_device = resolve_device(device)
-        dtype = resolve_precision(precision, torch_device)
+        resolved = resolve_precision(precision, torch_device)
         checkpoints = checkpoint_rows(loaded)
         paths = require(
             checkpoints,
@@ -107,7 +108,7 @@ class SeparationModel:
             download=download,
             verify=verify_weights,
         )
-        self._models = ModelPool(checkpoints, paths, torch_device, dtype, needed_sources(loaded))
+        self._models = ModelPool(checkpoints, paths, resolved, needed_sources(loaded))
         self._schedule = plan_schedule(torch_device, self._models.largest_chunk_bytes(), memory_budget)
         self._ensemble = Ensemble(loaded, self._models, seed, self._schedule)
         self._economies = [str(economy) for economy in taken]
@@ -116,9 +117,15 @@ class SeparationModel:
             costs = measure_costs(self._models, self._schedule)
             self._deadline = Deadline(loaded, seed, costs, time_limit_factor)
         self._paths = paths
-        self._device, self._precision = torch_device, dtype
+        self._device, self._precision = torch_device, describe(self._models.dtypes)
         self._progress = progress
-        log.info("preset %s: %d checkpoints on %s, %s", loaded.name, len(checkpoints), torch_device, dtype)
+        log.info(
+            "preset %s: %d checkpoints on %s, %s",
+            loaded.name,
+            len(checkpoints),
+            torch_device,
+            self._precision,
+        )
 
     @property
     def instruments(self) -> list[str]:
@@ -153,7 +160,7 @@ class SeparationModel:
                 for name, path in sorted(self._paths.items())
             ],
             "device": str(self._device),
-            "precision": str(self._precision).removeprefix("torch."),
+            "precision": self._precision,
             "time_limit_factor": self._deadline.limit_factor if self._deadline else None,
             "economies": [*self._economies, *(self._deadline.economies if self._deadline else [])],
         }

@@ -208,7 +208,7 @@ def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list
     sdr = track.scores.get("sdr", {})
     return [
         track.name,
-        track.status,
+        "late" if track.late else track.status,
         "-" if track.seconds is None else f"{track.seconds:.1f}",
         "-" if track.limit_seconds is None else f"{track.limit_seconds:.1f}",
         *(text_table.db(sdr.get(stem)) for stem in stems),
@@ -232,6 +232,14 @@ def _shared(result: Result) -> str:
 
 def _verdict(result: Result) -> str:
     score, passing = result.score(), would_pass(result)
+    late = [track for track in result.tracks if track.late]
+    if score is not None and late:
+        worst = max((track.seconds or 0) / (track.limit_seconds or 1) for track in late)
+        return (
+            f"All tracks were scored: {text_table.db(score[MEAN])} dB. But {len(late)} of {len(result.tracks)} took "
+            f"longer than allowed, up to {worst:.1f} times as long: on this machine, as busy as it is, the "
+            f"submission would not pass."
+        )
     if score is not None:
         mean = text_table.db(score[MEAN])
         if passing == "yes":

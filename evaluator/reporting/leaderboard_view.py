@@ -79,7 +79,8 @@ def _row(place: str, entry: Entry, stems: Sequence[str]) -> list[str]:
 def failures(result: Result) -> str:
     """How many tracks of a run went wrong in which way: "2 of 15 timeout"; empty where none did."""
     number = result.plan.data.number
-    statuses = [track.status for track in result.failed]
+    statuses = ["late" if track.late else track.status for track in result.tracks]
+    statuses = [status for status in statuses if status != "ok"]
     counts = [f"{statuses.count(status)} of {number} {status}" for status in dict.fromkeys(statuses)]
     if len(result.tracks) < number:
         counts.append(f"{number - len(result.tracks)} of {number} not run")

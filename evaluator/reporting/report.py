@@ -208,10 +208,16 @@ def verdict(result: Result) -> Verdict:
     passing = would_pass(result)
     failed, number = result.failed, result.plan.data.number
     counts = f"{len(failed)} of {number} tracks failed"
-    reasons = tuple(f"{track.name}: {track.status}, {track.reason}" for track in failed)
+    late = [track for track in result.tracks if track.late]
+    reasons = (
+        *(f"{track.name}: {track.status}, {track.reason}" for track in failed),
+        *(f"{track.name}: late, {track.seconds:.1f} of {track.limit_seconds:.1f} s" for track in late),
+    )
     if passing == "yes":
         return Verdict("good", "This submission would have passed", ())
     if passing == "no":
+        if late:
+            counts = f"{len(failed) + len(late)} of {number} tracks failed or were late"
         return Verdict("bad", f"This submission would not have passed: {counts}", reasons)
     if result.status == "incomplete":
         return Verdict("unsure", f"Not finished: {len(result.tracks)} of {number} tracks were run", reasons)

@@ -39,10 +39,14 @@ class Observer:
 
 @dataclass(frozen=True)
 class Job:
-    """What to evaluate, where to put it, and how to run it: one runner for each workplace."""
+    """What to evaluate, where to put it, and how to run it: one runner for each workplace.
+
+    patience: how many times its limit a track may take before it is ended; it is late from the limit on.
+    """
 
     plan: Plan
     dataset: Dataset
     out: Path
     keep_estimates: bool
     make_runner: Callable[[Workplace], Runner]
+    patience: float = 1.0

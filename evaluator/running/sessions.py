@@ -86,7 +86,8 @@ class SessionLoop:
         staged = stage_mixture(track, challenge, self._workplace.mixtures)
         limit = self._job.plan.limits.track_seconds(track.seconds)
         self._observer.separating(track, limit)
-        outcome = self._runner.separate(track.folder, limit)
+        end = None if limit is None else self._job.patience * limit
+        outcome = self._runner.separate(track.folder, end)
         self._observer.separated(track)
         write_log(run_folder.track_log(self._job.out, track.folder), outcome.log)
         if outcome.status == "ok":

@@ -12,7 +12,7 @@ def would_pass(result: Result) -> Passing:
     """Whether the organisers' limits would be met; "yes" takes limits at least as strict as theirs.
 
     A failure under stricter limits does not show that theirs would be missed, and neither does one of tracks that
-    shared the machine.
+    shared the machine. A track that was late has its score, and counts as one that failed.
     """
     organisers, limits = Limits(), result.plan.limits
     compared = [
@@ -21,9 +21,10 @@ def would_pass(result: Result) -> Passing:
         _compare(limits.cpus, organisers.cpus),
         _compare(limits.memory_bytes, organisers.memory_bytes),
     ]
-    if result.status == "ok":
+    late = any(track.late for track in result.tracks)
+    if result.status == "ok" and not late:
         return "yes" if all(value <= 0 for value in compared) else "unknown"
-    if result.status == "failed":
+    if result.status in ("ok", "failed"):
         alone = result.plan.jobs == 1
         return "no" if alone and all(value >= 0 for value in compared) else "unknown"
     return "unknown"

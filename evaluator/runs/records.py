@@ -69,6 +69,12 @@ class TrackResult:
     economies: tuple[Any, ...]
     scores: Mapping[str, Scores]
 
+    @property
+    def late(self) -> bool:
+        """Whether it is done but took longer than it may, which only a job with patience lets happen."""
+        in_time = self.seconds is None or self.limit_seconds is None or self.seconds <= self.limit_seconds
+        return self.status == "ok" and not in_time
+
     def mean(self, measure: str) -> float | None:
         """Mean over stems in dB."""
         return means.mean(list(self.scores[measure].values())) if measure in self.scores else None

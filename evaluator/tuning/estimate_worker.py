@@ -35,7 +35,8 @@ from my_submission.ensemble.study import (
     step_input,
 )
 from my_submission.models import ChunkModel, chunk_bytes
-from my_submission.runtime.inference import load_model, resolve_device, resolve_precision
+from my_submission.runtime.devices import name_of, resolve_device, resolve_precision
+from my_submission.runtime.inference import dtype_of, load_model
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.audio import (
     MODEL_SAMPLE_RATE,
@@ -110,7 +111,7 @@ class Passes:
     def __init__(self, cache: EstimateCache, device: str, precision: str) -> None:
         self._cache = cache
         self.device = resolve_device(device)
-        self._dtype = resolve_precision(precision, self.device)
+        self._precision = resolve_precision(precision, self.device)
         self._checkpoints: dict[str, Checkpoint] = {}
         self._paths: dict[str, Path] = {}
         self._models: dict[str, ChunkModel] = {}
@@ -120,8 +121,10 @@ class Passes:
 
     @property
     def precision(self) -> str:
-        """The name of the models' dtype."""
-        return str(self._dtype).removeprefix("torch.")
+        """The name of the models' dtype, or of the one that the quicker ones of them have."""
+        name = name_of(self._precision.dtype)
+        mixed = self._precision.auto and name != "float32"
+        return f"{name} where that is quicker" if mixed else name
 
     def admit(self, preset: Preset) -> None:
         """Find and verify the files of a preset; WeightsError where one is missing or not the right one."""
@@ -156,7 +159,7 @@ class Passes:
             **asdict(one.augmentation),
             "overlap": one.overlap,
             "segment_samples": one.segment_samples,
-            "precision": self.precision,
+            "precision": name_of(self._dtype(one.checkpoint)),
             "device": self.device.type,
             "version": ESTIMATES_VERSION,
             "libraries": _library_versions(),
@@ -174,9 +177,12 @@ class Passes:
     def _model(self, name: str) -> ChunkModel:
         if name not in self._models:
             self._models[name] = load_model(
-                self._checkpoints[name], self._paths[name], self.device, self._dtype
+                self._checkpoints[name], self._paths[name], self.device, self._dtype(name)
             )
         return self._models[name]
+
+    def _dtype(self, name: str) -> torch.dtype:
+        return dtype_of(self._checkpoints[name], self._paths[name], self._precision)
 
 
 def sha256_of_signal(signal: Tensor) -> str:

@@ -22,6 +22,7 @@ from my_submission.runtime.inference import (
     count_chunks,
     estimate_track,
     lookahead_samples,
+    lookback_samples,
 )
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems

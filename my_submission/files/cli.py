@@ -42,7 +42,7 @@ from my_submission.files.workers import (
     separate_all,
 )
 from my_submission.locations import command
-from my_submission.runtime.inference import PRECISIONS
+from my_submission.runtime.devices import PRECISIONS
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.weights import WeightsError
 from my_submission.weights.manifest import DEMO_MANIFEST

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -19,7 +19,7 @@ from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.registry import Architecture, register
 from my_submission.models.residual import fold_residuals
 from my_submission.runtime.heap import keep_heap
-from my_submission.runtime.precision import exact_float32
+from my_submission.runtime.precision import computing
 from my_submission.schema import Name, Positive, Record, allowed_text, expecting, problem
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry
@@ -85,7 +85,7 @@ class DemucsModel:
         """
         with (
             torch.inference_mode(),
-            exact_float32(self._device),
+            computing(self._device, self._dtype),
             torch.autocast(self._device.type, self._dtype, enabled=self._autocast),
         ):
             estimates: Tensor = self._network(chunks.to(self._device))
@@ -101,6 +101,23 @@ def load(
 ) -> DemucsModel:
     """Open a `.th` or `.safetensors` checkpoint (`registry.Loader`)."""
     return DemucsModel(load_torch(path, checkpoint), checkpoint.sources, device, dtype, needed)
+
+
+def piece_of_work(
+    checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
+) -> Callable[[float], object]:
+    """A call that runs a checkpoint's network on noise of a share of its chunk."""
+    network = load_torch(path, checkpoint)
+    if isinstance(network, HTDemucs):
+        network.use_train_segment = False  # or less would be filled up to all of it
+    model = DemucsModel(network, checkpoint.sources, device, dtype)
+    channels = cast("int", network.audio_channels)
+
+    def run(share: float) -> Tensor:
+        samples = max(LEAST_SAMPLES, int(share * model.geometry.chunk_samples))
+        return model(0.1 * torch.randn(1, channels, samples, generator=torch.Generator().manual_seed(0)))
+
+    return run
 
 
 def _last_layers(network: torch.nn.Module) -> list[torch.nn.Module]:
@@ -207,5 +224,9 @@ class HTDemucsSettings(Record):
 
 
 SUFFIXES = (".th", ".safetensors")
-register(Architecture("htdemucs", SUFFIXES, load, DemucsParameters, training=HTDemucsSettings))
-register(Architecture("hdemucs", SUFFIXES, load, DemucsParameters))
+register(
+    Architecture(
+        "htdemucs", SUFFIXES, load, DemucsParameters, training=HTDemucsSettings, piece_of_work=piece_of_work
+    )
+)
+register(Architecture("hdemucs", SUFFIXES, load, DemucsParameters, piece_of_work=piece_of_work))

@@ -1,17 +1,17 @@
 """Layers with what follows them in one pass over memory, on the CPU: oneDNN's post-operations.
 
 Tensors are grids, (batch, rows, frames, channels) contiguous: with channels last, convolutions need no reordering.
-The operators in `torch.ops.mkldnn` are what torch's own compiler uses; a build of torch without them (on a Mac, for
-example) gets the same layers as separate operations.
+The operators in `torch.ops.mkldnn` are what torch's own compiler uses. Where a build of torch lacks them (on a Mac,
+for example), or oneDNN has none of that dtype for the processor, the same layers are separate operations.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-_FUSED = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 _ALGORITHMS = {
     "none": "",
     "relu": "",
@@ -24,6 +24,18 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid_,
     "gelu": nn.functional.gelu,
 }
+
+
+@functools.cache
+def available(dtype: torch.dtype) -> bool:
+    """Whether oneDNN packs weights of a dtype on this processor and computes with them; tried once, on one pixel."""
+    ones = torch.ones(1, 1, 1, 1, dtype=dtype)
+    try:
+        weight = torch.ops.mkldnn._reorder_convolution_weight(ones, [0, 0], [1, 1], [1, 1], 1)
+        torch.ops.mkldnn._convolution_pointwise(ones, weight, None, [0, 0], [1, 1], [1, 1], 1, "none", [], "")
+    except (AttributeError, RuntimeError):  # not in this build of torch; not for this processor
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -45,12 +57,13 @@ class Convolution:
         self._bias = taps.bias.to(dtype)
         self._geometry = list(taps.padding), list(taps.stride), list(taps.dilation)
         self._activation = activation
-        if _FUSED:
+        self._packed = available(dtype)
+        if self._packed:
             self._weight = torch.ops.mkldnn._reorder_convolution_weight(self._weight, *self._geometry, 1)
 
     def __call__(self, grid: Tensor) -> Tensor:
         """(batch, rows, frames, channels in) -> (batch, rows, frames, channels out) as stride and padding have it."""
-        if not _FUSED:
+        if not self._packed:
             return _ACTIVATIONS[self._activation](self._plain(grid))
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
             grid.permute(0, 3, 1, 2),
@@ -66,7 +79,7 @@ class Convolution:
 
     def times(self, grid: Tensor, factor: Tensor) -> Tensor:
         """The convolution, without the activation, times a grid of its output's shape."""
-        if not _FUSED:
+        if not self._packed:
             return self._plain(grid).mul_(factor)
         images = grid.permute(0, 3, 1, 2), factor.permute(0, 3, 1, 2)
         result: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
@@ -102,7 +115,7 @@ class Linear:
         """weight (width out, width in), bias (width out)."""
         self._weight, self._bias = weight.to(dtype).contiguous(), bias.to(dtype)
         self._activation = "gelu" if gelu else "none"
-        self._packed = _FUSED and dtype != torch.float32  # in float32 the plain product is as quick
+        self._packed = dtype != torch.float32 and available(dtype)  # in float32 the plain product is as quick
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight)
 

@@ -15,7 +15,7 @@ from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.models.registry import Architecture, register
 from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
 from my_submission.runtime.heap import keep_heap
-from my_submission.runtime.precision import exact_float32
+from my_submission.runtime.precision import computing
 from my_submission.schema import Name, Record, Whole, problem
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, WeightsError
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 _BYTES_PER_BIN, _BYTES_PER_BIN_LOWER = 1600, 950
 """A frame and bin of the spectrogram; measured on Kim_Vocal_1: ONNX Runtime in float32, torch in bfloat16."""
+
+LEAST_FRAMES = 64
+"""What the published networks, which halve frames up to six times, can divide."""
 
 Network = Callable[[Tensor], Tensor]
 """(batch, 4, dim_f, dim_t) float32 -> the target's spectrogram, the same shape."""
@@ -103,11 +106,11 @@ class MdxNetModel:
         )
         self._network = network
         self._spectrogram = spectrogram
-        self._device = device
+        self._device, self._dtype = device, dtype
 
     def __call__(self, chunks: Tensor) -> Tensor:
         """(batch, 2, samples) float32 -> (batch, 1, 2, samples) float32 on the device."""
-        with torch.inference_mode(), exact_float32(self._device):
+        with torch.inference_mode(), computing(self._device, self._dtype):
             spectrograms = self._spectrogram.forward(chunks.to(self._device))
             return self._spectrogram.inverse(self._network(spectrograms))[:, None]
 
@@ -159,6 +162,29 @@ def load(
     if shape[1:] != expected:
         raise WeightsError(f"{path}: expected an input of shape (batch, {expected}), found {shape}")
     return MdxNetModel(network, checkpoint.sources, spectrogram, device, dtype)
+
+
+def piece_of_work(
+    checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
+) -> Callable[[float], object] | None:
+    """A call that runs a checkpoint's network on noise of a share of a chunk, of LEAST_FRAMES at least, in torch:
+    ONNX Runtime takes nothing but whole chunks. None for a graph that torch cannot run: it has no lower precision.
+    """
+    assert isinstance(checkpoint.parameters, MdxNetParameters)
+    frames = checkpoint.parameters.dim_t
+    try:
+        network = OnnxNetwork(path, device, dtype)
+    except UnsupportedGraph:
+        return None
+
+    def run(share: float) -> Tensor:
+        count = min(frames, max(LEAST_FRAMES, int(share * frames)))
+        noise = torch.randn(1, *network.input_shape[1:3], count, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode(), computing(device, dtype):
+            estimates: Tensor = network(noise)
+        return estimates
+
+    return run
 
 
 def _open_session(path: Path, device: torch.device) -> tuple[Network, tuple[int, ...]]:
@@ -278,4 +304,14 @@ class MdxNetSettings(Record):
         return path, self.parameters.model_dump()
 
 
-register(Architecture("mdx_net", (".onnx",), load, MdxNetParameters, training=MdxNetSettings, sources=1))
+register(
+    Architecture(
+        "mdx_net",
+        (".onnx",),
+        load,
+        MdxNetParameters,
+        training=MdxNetSettings,
+        sources=1,
+        piece_of_work=piece_of_work,
+    )
+)

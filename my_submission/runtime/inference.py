@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.models.registry import find_architecture
+from my_submission.runtime.devices import Precision
 from my_submission.runtime.precision import Guarded
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal import chunking
@@ -36,60 +36,11 @@ from my_submission.signal.resampling import (
 )
 from my_submission.weights import Checkpoint
 
-log = logging.getLogger(__name__)
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-DEVICES = "auto, cpu, cuda or cuda:N"
-
-
-def resolve_device(name: str) -> torch.device:
-    """The torch device of a name; "auto" is the first GPU, or the CPU, and is logged.
-
-    Raises RuntimeError for a GPU that is not there, ValueError for any other name.
-    """
-    if name == "auto":
-        device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-        log.info("device auto: using %s", device)
-        return device
-    if name == "cpu":
-        return torch.device("cpu")
-    if name != "cuda" and not (name.startswith("cuda:") and name[5:].isdecimal()):
-        raise ValueError(f"device: expected {DEVICES}, found {name!r}")
-    index = int(name[5:]) if ":" in name else 0
-    if index >= torch.cuda.device_count():
-        raise RuntimeError(
-            f"device: {name!r} was asked for, but torch {torch.__version__} finds {torch.cuda.device_count()} GPUs; "
-            f"check the driver with nvidia-smi, or choose device='cpu'"
-        )
-    return torch.device("cuda", index)
-
-
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of a precision; "auto" is the quickest that agrees with float32 to 45 dB on this device, and is
-    logged: bfloat16 on CPUs and GPUs that compute in it, float16 on older GPUs, else float32.
-
-    Raises ValueError for an unknown name, and for fp16 on the CPU.
-    """
-    if name == "auto":
-        dtype = _quick_dtype(device)
-        log.info("precision auto: using %s on %s", dtype, device)
-        return dtype
-    if name not in PRECISIONS:
-        raise ValueError(f"precision: expected one of auto, {', '.join(PRECISIONS)}, found {name!r}")
-    if name == "fp16" and device.type == "cpu":
-        raise ValueError("precision: fp16 needs a GPU; choose bf16, fp32 or auto on the CPU")
-    return PRECISIONS[name]
-
-
-def _quick_dtype(device: torch.device) -> torch.dtype:
-    if device.type == "cpu":
-        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-
 
 class ModelPool:
     """The loaded models of a preset, by checkpoint name; owns their memory.
 
+    dtypes: what each computes in.
     needed: checkpoint name -> the sources that are to be computed; by default all that a checkpoint has.
     """
 
@@ -97,14 +48,16 @@ class ModelPool:
         self,
         checkpoints: Iterable[Checkpoint],
         paths: Mapping[str, Path],
-        device: torch.device,
-        dtype: torch.dtype,
+        precision: Precision,
         needed: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         checkpoints = list(checkpoints)
         needed = needed or {}
+        self.dtypes = {row.name: dtype_of(row, paths[row.name], precision) for row in checkpoints}
         self._models = {
-            row.name: load_model(row, paths[row.name], device, dtype, needed.get(row.name))
+            row.name: load_model(
+                row, paths[row.name], precision.device, self.dtypes[row.name], needed.get(row.name)
+            )
             for row in checkpoints
         }
         self.kinds = {row.name: network_kind(row, self._models[row.name]) for row in checkpoints}
@@ -120,6 +73,14 @@ class ModelPool:
 def network_kind(checkpoint: Checkpoint, model: ChunkModel) -> str:
     """Equal for checkpoints whose networks do the same work."""
     return f"{checkpoint.architecture} {len(model.sources)} {checkpoint.parameters!r}"
+
+
+def dtype_of(checkpoint: Checkpoint, path: Path, precision: Precision) -> torch.dtype:
+    """What a checkpoint's network computes in."""
+    kind = f"{checkpoint.architecture} of {path.stat().st_size >> 20} MiB {checkpoint.parameters!r}"
+    work = find_architecture(checkpoint.architecture).piece_of_work
+    trial = None if work is None else partial(work, checkpoint, path, precision.device)
+    return precision.of(checkpoint.name, kind, trial)
 
 
 def load_model(

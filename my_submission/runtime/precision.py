@@ -1,15 +1,26 @@
-"""What keeps float32 exact on a GPU, and lower precision from overflowing unnoticed."""
+"""How a network computes in its dtype on any device: exact float32 on a GPU, lower precision on a processor without
+it, and no overflow that goes unnoticed."""
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from my_submission.models import ChunkModel
+from my_submission.models import ChunkModel, fused
 
 log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Inside, networks compute in a dtype as well as the device can."""
+    without = device.type == "cpu" and dtype != torch.float32 and not fused.available(dtype)
+    with exact_float32(device), ProductsInFloat32(dtype) if without else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager
@@ -24,6 +35,56 @@ def exact_float32(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+class ProductsInFloat32(TorchFunctionMode):
+    """Products of factors in lower precision, on a processor that has none: computed in float32 and rounded once.
+
+    That is what a processor does that has it, and takes a little longer than float32. torch's own kernels for such a
+    processor take ten to a hundred times as long, and for an LSTM there is none.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """torch calls this in place of each of its functions."""
+        given = (args, dict(kwargs or {}))
+        everything = torch.is_autocast_enabled("cpu")
+        if function not in _PRODUCTS or not (everything or self._any_lower(given)):
+            return function(*args, **given[1])
+        args, named = self._mapped(given, lambda factor: factor.to(self._dtype).float())
+        out = named.pop("out", None)
+        with torch.autocast("cpu", enabled=False):
+            product = self._mapped(function(*args, **named), lambda result: result.to(self._dtype))
+        return product if out is None else (kwargs or {})["out"].copy_(product)
+
+    def _any_lower(self, given: Any) -> bool:
+        found = []
+        self._mapped(given, lambda tensor: found.append(tensor.dtype))
+        return self._dtype in found
+
+    def _mapped(self, given: Any, change: Callable[[Tensor], Any]) -> Any:
+        """Lists, tuples and dictionaries with their floating-point tensors changed."""
+        if isinstance(given, Tensor):
+            return change(given) if given.is_floating_point() else given
+        if isinstance(given, list | tuple):
+            return type(given)(self._mapped(each, change) for each in given)
+        if isinstance(given, dict):
+            return {name: self._mapped(each, change) for name, each in given.items()}
+        return given
+
+
+_PRODUCTS = {
+    torch.mm, torch.bmm, torch.matmul, torch.addmm, torch.baddbmm, torch.einsum,
+    Tensor.mm, Tensor.bmm, Tensor.matmul, Tensor.__matmul__,
+    torch.conv1d, torch.conv2d, torch.conv_transpose1d, torch.conv_transpose2d,
+    nn.functional.linear, nn.functional.scaled_dot_product_attention,
+    nn.functional.multi_head_attention_forward, torch.lstm,
+}  # fmt: skip
 
 
 class Guarded:

@@ -19,14 +19,18 @@ from my_submission.models.demucs import DemucsModel
 from my_submission.models.demucs_file import load_torch
 from my_submission.models.mdx_net import Spectrogram
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
+from my_submission.runtime.devices import Precision
 from my_submission.runtime.inference import ModelPool, estimate_track, load_model
+from my_submission.runtime.precision import computing
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import reader
 from my_submission.weights import WeightsError, load_manifest
+from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
 from tests.random_checkpoints import demucs_arguments, save_demucs, save_mdx_net
 
-CPU = torch.device("cpu")
+pytestmark = pytest.mark.processor
+
 PLAIN = (Augmentation(),)
 MANIFEST = load_manifest()
 
@@ -173,7 +177,7 @@ def test_bag_of_models_is_the_weighted_mean(tmp_path: Path, noise: Tensor) -> No
     preset = load_preset(tmp_path / "p.yaml")
     opened = checkpoint_rows(preset)
     paths = {row.name: row.path for row in opened if row.path is not None}
-    stems = Ensemble(preset, ModelPool(opened, paths, CPU, torch.float32)).separate(noise)
+    stems = Ensemble(preset, ModelPool(opened, paths, Precision(CPU, torch.float32))).separate(noise)
     networks = [load_torch(paths[row.name], row) for row in opened]
     expected = apply_model(BagOfModels(networks, weights), noise[None], shifts=0)[0]
     assert_equal_to(torch.stack([stems[source] for source in sources]), expected)
@@ -285,9 +289,10 @@ def test_torch_runs_an_onnx_network_as_onnx_runtime_does(tmp_path: Path) -> None
     expected = torch.from_numpy(session.run(None, {"input": spectrograms.numpy()})[0])
     with torch.inference_mode():
         assert_equal_to(network(spectrograms), expected)
-        lower = OnnxNetwork(path, CPU, torch.bfloat16)(spectrograms)
-    error = (lower - expected).square().sum() / expected.square().sum()
-    assert 0 < error < 10**-3.5
+        with computing(CPU, torch.bfloat16):
+            lower = OnnxNetwork(path, CPU, torch.bfloat16)(spectrograms)
+    assert not lower.equal(expected)
+    assert agreement(expected, lower) > agreement(expected, autocast(network, spectrograms)) - MARGIN_DB
     assert network.input_shape[1:] == (4, 3072, 256)
     assert load_model(checkpoint, path, CPU, torch.bfloat16).geometry.margin_samples == 3840
 
@@ -319,8 +324,8 @@ def test_a_convolution_rectifies_what_nothing_else_reads(tmp_path: Path) -> None
     lower = OnnxNetwork(path, CPU, torch.bfloat16)
     with torch.inference_mode():
         expected, found = network(example), lower(example)
-    error = (found - expected).square().sum() / expected.square().sum()
-    assert 0 < error < 10**-3.5
+    assert not found.equal(expected)
+    assert agreement(expected, found) > agreement(expected, autocast(network, example)) - MARGIN_DB
 
 
 class Strange(torch.nn.Module):

@@ -15,6 +15,7 @@ from my_submission.ensemble.plan import needed_sources
 from my_submission.ensemble.preset import checkpoint_rows
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.models import ChunkModel
+from my_submission.runtime.devices import Precision
 from my_submission.runtime.inference import ModelPool
 from tests.my_submission.test_ensemble import Gains, Pool
 
@@ -116,7 +117,7 @@ def test_random_networks_through_the_whole_pipeline_are_the_transcription(
     expected = theirs.mdx_c(mixture)
     rows = checkpoint_rows(preset)
     paths = {row.name: small_weights / row.file for row in rows}
-    pool = ModelPool(rows, paths, CPU, torch.float32, needed_sources(preset))
+    pool = ModelPool(rows, paths, Precision(CPU, torch.float32), needed_sources(preset))
     found = Ensemble(preset, pool).separate(mixture)
     assert found.keys() == expected.keys()
     for stem, signal in expected.items():

@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch import Tensor
 
 from my_submission import CinematicSeparationModel, MusicSeparationModel, user_config
-from my_submission.ensemble.preset import PresetError
+from my_submission.ensemble.preset import PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
+from my_submission.models.demucs_file import load_torch
+from my_submission.models.onnx_network import OnnxNetwork
+from my_submission.runtime import devices
 from my_submission.signal.chunking import reader
-from my_submission.weights import MissingWeights
+from my_submission.weights import Checkpoint, MissingWeights
+from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
 
 Array = Any
 
@@ -261,19 +266,62 @@ def test_a_generous_limit_changes_nothing_and_a_hopeless_one_is_kept_to_as_well_
     assert "vocals: without demo-htdemucs-4stem" in model.provenance()["economies"]
 
 
-@pytest.mark.parametrize("precision", ["auto", "bf16"])
-def test_lower_precision_agrees_with_fp32_to_45_db(
-    music: MusicSeparationModel, small_weights: Path, precision: str
+class InAutocast:
+    """The reference network of a checkpoint under plain autocast, in the form of our own model of it."""
+
+    def __init__(self, row: Checkpoint, path: Path, model: Any) -> None:
+        self.sources, self.geometry = model.sources, model.geometry
+        self.bytes_per_sample = model.bytes_per_sample
+        self._places = [row.sources.index(source) for source in model.sources]
+        self._spectrogram = model._spectrogram if row.architecture == "mdx_net" else None
+        network = OnnxNetwork(path, CPU, torch.float32) if self._spectrogram else load_torch(path, row)
+        self._network = network.eval()
+
+    def __call__(self, chunks: Tensor) -> Tensor:
+        if self._spectrogram is None:
+            return autocast(self._network, chunks)[:, self._places]
+        spectrograms = autocast(self._network, self._spectrogram.forward(chunks))
+        estimates: Tensor = self._spectrogram.inverse(spectrograms)
+        return estimates[:, None]
+
+
+@pytest.mark.processor
+def test_lower_precision_is_as_near_to_float32_as_autocast_for_every_stem(
+    music: MusicSeparationModel, small_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The promise of "auto" (here it is bf16 or fp32, by CPU), for every stem of the whole graph."""
+    """Of the whole graph, in which errors go from one step to the next."""
     lower = MusicSeparationModel(
         preset="mdx-c-consistent", weights_dir=small_weights, verify_weights=False, device="cpu", overlap=0, shifts=0,
-        precision=precision,
+        precision="bf16",
     )  # fmt: skip
     mixture = noise(20_000)
     expected, _ = music.separate_music_file(mixture, 44_100)
     found, _ = lower.separate_music_file(mixture, 44_100)
+    rows = {row.name: row for row in checkpoint_rows(load_preset("mdx-c"))}
+    for name, model in music._models._models.items():
+        theirs = InAutocast(rows[name], music._paths[name], model)
+        monkeypatch.setitem(music._models._models, name, theirs)
+    rounded, _ = music.separate_music_file(mixture, 44_100)
     for stem, array in expected.items():
-        error = float(np.square(array - found[stem]).sum())
-        assert error > 0 or precision == "auto"
-        assert 10 * np.log10(float(np.square(array).sum()) / max(error, 1e-30)) >= 45, stem
+        true, ours, plain = (torch.from_numpy(stems[stem]) for stems in (expected, found, rounded))
+        assert not np.array_equal(found[stem], array)
+        assert agreement(true, ours) > agreement(true, plain) - MARGIN_DB, stem
+    assert lower.provenance()["precision"] == "bfloat16"
+
+
+def test_each_kind_of_network_has_the_precision_in_which_it_is_quicker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And the record says which."""
+    monkeypatch.setattr(devices, "_CHOSEN", {})
+    monkeypatch.setattr(devices, "_lower_dtype", lambda device: torch.bfloat16)
+    ratios = {"htdemucs": 2.0, "mdx_net": 0.5}
+    monkeypatch.setattr(
+        devices, "_times_as_quick", lambda trial, lower, clock: ratios[trial.args[0].architecture]
+    )
+    model = MusicSeparationModel(device="cpu", precision="auto")
+    expected = "bfloat16 (demo-htdemucs-4stem), float32 (demo-mdx-vocals)"
+    assert model.provenance()["precision"] == expected
+    arrays, _ = model.separate_music_file(noise(5_000), 44_100)
+    exact, _ = MusicSeparationModel(device="cpu", precision="fp32").separate_music_file(noise(5_000), 44_100)
+    assert not np.array_equal(arrays["drums"], exact["drums"])

@@ -105,6 +105,7 @@ def test_training_lowers_the_loss(documents: dict[str, dict[str, Any]], tmp_path
     assert losses[-1] < 0.3 * losses[0]
 
 
+@pytest.mark.processor
 def test_bfloat16_and_another_loss_train_as_well(
     documents: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -152,6 +152,14 @@ def test_the_verdict(
     assert headline in verdict.headline
 
 
+def test_the_verdict_counts_late_tracks() -> None:
+    result = made_results.result({"a": 1.0, "b": 2.0})
+    in_time, late = result.tracks
+    verdict = report.verdict(replace(result, tracks=(in_time, replace(late, seconds=47.1))))
+    assert verdict.headline == "This submission would not have passed: 1 of 2 tracks failed or were late"
+    assert verdict.reasons == ("b: late, 47.1 of 15.7 s",)
+
+
 def test_a_run_without_estimates_still_has_a_page(tmp_path: Path) -> None:
     page = write(without_files({"a": 1.0, "b": "crashed"}), tmp_path)
     assert "its estimates were not kept" in page

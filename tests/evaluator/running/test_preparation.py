@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluator.commands.evaluate import main
 from evaluator.isolation.sandbox import Limits
 from evaluator.running import dataset, preparation
 from evaluator.running.evaluation import Observer, evaluate
@@ -114,6 +115,23 @@ def test_fit_tells_a_submission_that_listens_the_time_factor(demo: Path, with_pr
     assert untold.plan.submission.requested_time_factor is None
     with pytest.raises(UsageError, match="--fit plans to fit a time limit, and --no-limits sets none"):
         prepare(Options(with_presets, fit=True, limits=Limits(time_factor=None)))
+
+
+def test_late_tracks_of_the_demo_are_scored_and_the_users_own_are_ended(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a slow machine fails nobody's first trial. No track is done in a millionth of its duration."""
+    submission = write_submission(tmp_path, "perfect")
+    limits = Limits(time_factor=1e-6, grace_seconds=0.1)
+    own = prepare(Options(submission, data=demo / "music", limits=limits))
+    assert [track.status for track in evaluate(own, Observer(), resume=False).tracks] == ["timeout"]
+    monkeypatch.setattr(preparation, "DEMO_PATIENCE", 1e12)
+    arguments = ["--submission", str(submission), "--track", "music", "--time-factor", "0.000001"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[2].split()[:2] == ["song", "late"]
+    assert "1 of 1 took longer than allowed" in printed
+    assert "would not pass" in printed
 
 
 def test_the_identity_changes_with_the_code(tmp_path: Path) -> None:

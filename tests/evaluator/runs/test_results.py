@@ -12,6 +12,7 @@ from evaluator.reporting import display
 from evaluator.running import dataset
 from evaluator.runs import records, results
 from evaluator.runs.documents import ResultError
+from evaluator.runs.passing import would_pass
 from evaluator.runs.records import DataInfo, Identity, Plan, SetupResult, TrackResult
 from evaluator.runs.results import Result
 from tests.evaluator import audio
@@ -204,6 +205,25 @@ def test_verdicts() -> None:
         "This does not show whether the submission would pass under the organisers' own limits: "
         "1 of 2 tracks failed: b (timeout)."
     )
+
+
+def test_a_late_track_has_its_score_and_would_not_pass() -> None:
+    late = replace(RESULT, tracks=(GOOD, replace(RESULT.tracks[1], seconds=47.1)))
+    assert [track.late for track in late.tracks] == [False, True]
+    assert late.score() == RESULT.score()
+    assert would_pass(late) == "no"
+    assert display.verdict(late) == (
+        "All tracks were scored: 7.000 dB. But 1 of 2 took longer than allowed, up to 3.0 times as long: on this "
+        "machine, as busy as it is, the submission would not pass."
+    )
+    assert [line.split()[:2] for line in display.table(late).splitlines()[2:4]] == [
+        ["a", "ok"],
+        ["b", "late"],
+    ]
+    stricter = replace(late, plan=replace(PLAN, limits=Limits(time_factor=0.5)))
+    assert would_pass(stricter) == "unknown"
+    assert not replace(BAD, seconds=99.0).late
+    assert not replace(GOOD, limit_seconds=None).late
 
 
 def test_the_verdict_says_that_limits_were_shared() -> None:

@@ -6,20 +6,13 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from evaluator.tuning.estimate_cache import CacheError, EstimateCache, Pieces
-from evaluator.tuning.estimate_worker import Passes
-from my_submission.ensemble.plan import Pass
-from my_submission.signal.augment import Augmentation
-from my_submission.signal.chunking import reader
-from my_submission.weights import load_manifest
 
 SHAPE = (2, 1000)
 ENTRY_BYTES = 8 * SHAPE[1] + 128  # of the signal file
@@ -220,35 +213,3 @@ def test_processes_share_what_they_compute(tmp_path: Path, limit_entries: int) -
     if limit_entries == 1000:
         assert len(computed) == keys  # each by one process only
     assert EstimateCache(tmp_path / "cache", limit_bytes).size_bytes() <= limit_bytes
-
-
-def test_a_key_tells_apart_all_that_a_pass_depends_on(tmp_path: Path) -> None:
-    """Each field of a pass but what is made of its estimates, each of its augmentation, the file and the signal."""
-    one = Pass("x", Augmentation(1.0, 7), 0.5, {"vocals": {"vocals": 1.0}})
-    others = [
-        replace(one, overlap=0.25),
-        replace(one, segment_samples=1_000),
-        replace(one, augmentation=Augmentation(-1.0, 7)),
-        replace(one, augmentation=Augmentation(1.0, 8)),
-        replace(one, checkpoint="y"),
-    ]
-    passes = Passes(EstimateCache(tmp_path / "cache", 10**6), "cpu", "fp32")
-    row = load_manifest().checkpoints["Kim_Inst"]
-    for name in ("x", "y"):
-        (tmp_path / name).write_text(name)
-        passes._checkpoints[name], passes._paths[name] = row, tmp_path / name
-    signal = torch.ones(2, 10)
-    read = reader(signal)
-    keys = [passes._key(each, read, 10) for each in (one, *others)]
-    keys.append(passes._key(one, reader(2 * signal), 10))
-    for changed in (
-        replace(row, architecture="z"),
-        replace(row, parameters=row.parameters.model_copy(update={"hop": 1})),
-        replace(row, sources=("z",)),
-    ):
-        passes._checkpoints["x"] = changed
-        keys.append(passes._key(one, read, 10))
-    passes._checkpoints["x"] = row
-    assert len({json.dumps(key, sort_keys=True) for key in keys}) == len(keys)
-    weighted = replace(one, factors={"vocals": {"vocals": 3.0}})
-    assert passes._key(weighted, reader(signal.clone()), 10) == keys[0]

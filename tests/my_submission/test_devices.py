@@ -1,0 +1,176 @@
+"""What networks compute in: the quicker precision, as tried on the machine, where it agrees closely enough."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from my_submission.models import fused
+from my_submission.models.registry import find_architecture
+from my_submission.runtime import devices
+from my_submission.runtime.devices import (
+    CLEARLY_QUICKER,
+    ENOUGH_SECONDS,
+    MOST_ROUNDS,
+    SHARES,
+    TOLD_APART_SECONDS,
+    Precision,
+    describe,
+    resolve_precision,
+)
+from my_submission.weights import load_manifest
+from tests.lower_precision import CPU
+
+pytestmark = pytest.mark.processor
+
+EXACT, LOWER = torch.float32, torch.bfloat16
+
+
+class Machine:
+    """A clock that only networks move, and networks that take so many seconds a chunk in each dtype."""
+
+    def __init__(self, seconds: dict[torch.dtype, float], noise: Callable[[int], float] = lambda call: 1.0):
+        self.now = 0.0
+        self.loaded: list[torch.dtype] = []
+        self.shares: list[float] = []
+        self._seconds, self._noise = seconds, noise
+
+    def clock(self) -> float:
+        return self.now
+
+    def trial(self, dtype: torch.dtype) -> devices.Work:
+        self.loaded.append(dtype)
+
+        def work(share: float) -> None:
+            self.now += share * self._seconds[dtype] * self._noise(len(self.shares))
+            self.shares.append(share)
+
+        return work
+
+
+@pytest.fixture(autouse=True)
+def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_CHOSEN", {})
+
+
+def chosen(machine: Machine, kind: str = "a kind") -> torch.dtype:
+    return Precision(CPU, LOWER, auto=True).of("a network", kind, machine.trial, machine.clock)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [
+        (3.0, LOWER),
+        (CLEARLY_QUICKER + 0.01, LOWER),
+        (CLEARLY_QUICKER - 0.01, EXACT),
+        (1, EXACT),
+        (0.5, EXACT),
+    ],
+)
+def test_what_is_clearly_quicker_is_chosen(
+    ratio: float, expected: torch.dtype, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        assert chosen(Machine({EXACT: ratio, LOWER: 1.0})) == expected
+    assert (
+        f"a network computes in {devices.name_of(expected)}; bfloat16 is {ratio:.2f} x as quick"
+        in caplog.text
+    )
+
+
+def test_a_machine_that_is_busy_for_a_moment_decides_nothing() -> None:
+    def busy(call: int) -> float:
+        return 50.0 if call < 2 else 1.0
+
+    assert chosen(Machine({EXACT: 0.16, LOWER: 0.08}, busy), "one") == LOWER
+    assert chosen(Machine({EXACT: 0.08, LOWER: 0.16}, busy), "another") == EXACT
+
+
+@pytest.mark.parametrize("seconds", [1e-4, 0.01, 0.1, 1.0, 10.0])
+def test_as_little_is_run_as_tells_the_two_apart(seconds: float) -> None:
+    machine = Machine({EXACT: 2 * seconds, LOWER: seconds})
+    assert chosen(machine) == LOWER
+    shares = sorted(set(machine.shares))
+    assert shares == list(SHARES[: len(shares)])
+    assert all(3 * share * seconds < TOLD_APART_SECONDS for share in shares[:-1])
+    assert 3 * shares[-1] * seconds >= TOLD_APART_SECONDS or shares[-1] == 1
+    rounds = machine.shares.count(shares[-1]) // 2
+    assert 1 <= rounds <= MOST_ROUNDS
+    assert 3 * shares[-1] * seconds * (rounds - 1) < ENOUGH_SECONDS
+
+
+def test_a_kind_of_network_is_tried_once() -> None:
+    machine = Machine({EXACT: 2.0, LOWER: 1.0})
+    slower = Machine({EXACT: 1.0, LOWER: 2.0})
+    assert [chosen(machine), chosen(slower)] == [LOWER, LOWER]
+    assert (machine.loaded, slower.loaded) == ([EXACT, LOWER], [])
+    assert chosen(slower, "another kind") == EXACT
+
+
+def test_only_auto_tries_and_only_what_agrees_closely_enough() -> None:
+    def never(dtype: torch.dtype) -> Any:
+        raise AssertionError
+
+    for dtype in (EXACT, LOWER):
+        assert Precision(CPU, dtype).of("a network", "a kind", never) == dtype
+    assert Precision(CPU, EXACT, auto=True).of("a network", "a kind", never) == EXACT
+    assert Precision(CPU, LOWER, auto=True).of("a network", "a kind", None) == EXACT
+    gpu = torch.device("cuda", 0)
+    assert Precision(gpu, LOWER, auto=True).of("a network", "a kind", never) == LOWER
+    assert Precision(gpu, LOWER, auto=True).of("a network", "a kind", None) == EXACT
+
+
+def test_a_network_that_has_no_lower_precision_is_float32() -> None:
+    assert Precision(CPU, LOWER, auto=True).of("a network", "a kind", lambda dtype: None) == EXACT
+
+
+@pytest.mark.parametrize(
+    ("packs", "ratio", "expected"), [(False, 9.0, EXACT), (True, 0.1, EXACT), (True, 2.0, LOWER)]
+)
+def test_auto_asks_what_the_processor_can(
+    packs: bool, ratio: float, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without weights in bfloat16 nothing is even timed: a laptop pays nothing."""
+    monkeypatch.setattr(fused, "available", lambda dtype: packs)
+    timed = []
+    monkeypatch.setattr(devices, "_product_ratio", lambda: timed.append(ratio) or ratio)  # type: ignore[func-returns-value]
+    assert resolve_precision("auto", CPU) == Precision(CPU, expected, auto=True)
+    assert len(timed) == packs
+
+
+def test_bf16_on_a_processor_without_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fused, "available", lambda dtype: False)
+    assert resolve_precision("bf16", CPU) == Precision(CPU, LOWER)
+    assert "this processor has none" in caplog.text
+
+
+def test_the_real_product_is_timed_on_one_thread_and_leaves_the_others_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert devices._on_one_core(lambda: float(torch.get_num_threads())) == 1
+        assert devices._on_one_core(devices._product_ratio) > 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ["htdemucs", "hdemucs_mmi", "Kim_Vocal_1"])
+def test_a_piece_of_a_networks_work_is_about_so_much_of_a_chunk(name: str, small_weights: Path) -> None:
+    row = load_manifest().checkpoints[name]
+    for dtype in (EXACT, LOWER):
+        work = find_architecture(row.architecture).piece_of_work(row, small_weights / row.file, CPU, dtype)
+        assert work is not None
+        sizes: list[Any] = [work(share) for share in (1 / 4, 1.0)]
+        assert sizes[0].numel() == pytest.approx(sizes[1].numel() / 4, rel=1e-3)
+        assert all(size.isfinite().all() for size in sizes)
+
+
+def test_networks_of_several_precisions_in_words() -> None:
+    assert describe({"one": LOWER, "two": LOWER}) == "bfloat16"
+    mixed = describe({"two": LOWER, "three": EXACT, "one": LOWER})
+    assert mixed == "bfloat16 (one, two), float32 (three)"
