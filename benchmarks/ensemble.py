@@ -31,7 +31,7 @@ from my_submission.ensemble.plan import MAX_DELAY_SAMPLES, needed_sources, step_
 from my_submission.ensemble.preset import MIXTURE, Preset, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.runtime.devices import describe, resolve_device, resolve_precision
-from my_submission.runtime.inference import ModelPool
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from tests.random_checkpoints import full_size_checkpoint

@@ -17,8 +17,8 @@ from my_submission.ensemble.plan import needed_sources
 from my_submission.ensemble.preset import CHALLENGES, PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.runtime.devices import describe, resolve_device, resolve_precision
-from my_submission.runtime.inference import ModelPool
 from my_submission.runtime.memory import available_bytes
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.arrays import result_arrays
 from my_submission.signal.audio import (

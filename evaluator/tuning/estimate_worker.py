@@ -36,7 +36,7 @@ from my_submission.ensemble.study import (
 )
 from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.runtime.devices import name_of, resolve_device, resolve_precision
-from my_submission.runtime.inference import dtype_of, load_model
+from my_submission.runtime.pool import dtype_of, load_model
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.audio import (
     MODEL_SAMPLE_RATE,

@@ -10,7 +10,8 @@ import torch
 
 from my_submission.ensemble.plan import Pass
 from my_submission.models import ChunkModel
-from my_submission.runtime.inference import ModelPool, count_chunks, estimate_track
+from my_submission.runtime.inference import count_chunks, estimate_track
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import Schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Augmentation

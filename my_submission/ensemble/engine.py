@@ -17,13 +17,8 @@ from my_submission.ensemble.costs import Costs
 from my_submission.ensemble.plan import Pass, Unit, step_passes, step_units
 from my_submission.ensemble.preset import MIXTURE, Preset, Step
 from my_submission.models import ChunkModel
-from my_submission.runtime.inference import (
-    ModelPool,
-    count_chunks,
-    estimate_track,
-    lookahead_samples,
-    lookback_samples,
-)
+from my_submission.runtime.inference import count_chunks, estimate_track, lookahead_samples, lookback_samples
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.signal.augment import loudness_gain

@@ -123,7 +123,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from beside import Stack
-from my_submission.runtime.inference import load_model
+from my_submission.runtime.pool import load_model
 from my_submission.weights import ManifestError, load_manifest
 
 for path in sorted(Path("wrong").glob("*.yaml")):

@@ -23,7 +23,7 @@ from my_submission.ensemble.engine import Ensemble
 from my_submission.ensemble.plan import Pass, step_units
 from my_submission.ensemble.preset import Preset
 from my_submission.ensemble.preset_reader import load_preset, preset_names
-from my_submission.runtime.inference import ModelPool
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import Schedule
 from my_submission.signal.audio import Stems
 from my_submission.signal.augment import Augmentation

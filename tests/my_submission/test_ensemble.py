@@ -15,7 +15,7 @@ from my_submission.ensemble.plan import Pass, Unit, step_passes, step_units
 from my_submission.ensemble.preset import Economy
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.models import ChunkModel
-from my_submission.runtime.inference import ModelPool
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.augment import Polarity
 from my_submission.signal.chunking import Geometry, reader

@@ -25,7 +25,7 @@ from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.htdemucs.attention import Attention
 from my_submission.models.residual import FoldedResidual, fold_residuals
 from my_submission.runtime.heap import keep_heap
-from my_submission.runtime.inference import load_model
+from my_submission.runtime.pool import load_model
 from my_submission.runtime.precision import Guarded, computing, exact_float32
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, load_manifest, require

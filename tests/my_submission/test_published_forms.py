@@ -16,7 +16,7 @@ from my_submission.ensemble.preset import checkpoint_rows
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.models import ChunkModel
 from my_submission.runtime.devices import Precision
-from my_submission.runtime.inference import ModelPool
+from my_submission.runtime.pool import ModelPool
 from tests.my_submission.test_ensemble import Gains, Pool
 
 CPU = torch.device("cpu")

@@ -22,7 +22,7 @@ from my_submission.ensemble.study import (
     step_input,
 )
 from my_submission.models import ChunkModel
-from my_submission.runtime.inference import ModelPool
+from my_submission.runtime.pool import ModelPool
 from my_submission.signal.chunking import Geometry, Reader
 
 MUSIC = ("drums", "bass", "other", "vocals")

@@ -13,7 +13,8 @@ import soundfile
 import torch
 import yaml
 
-from my_submission.runtime.inference import estimate_track, load_model
+from my_submission.runtime.inference import estimate_track
+from my_submission.runtime.pool import load_model
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import reader
 from my_submission.weights.manifest import read_manifests
