@@ -22,7 +22,7 @@ from tests.evaluator import audio, made_results
 WRITER = """
 import sys
 from pathlib import Path
-from evaluator.leaderboard import Store
+from evaluator.runs.leaderboard import Store
 from tests.evaluator import made_results
 
 store, name, number = Store(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
