@@ -1,7 +1,7 @@
 # `make eval` and `make test` need Python 3.11 or later, make and git; they set up the rest.
 PYTHON ?= python3
 VENV := .venv
-RUN := $(VENV)/bin/python
+RUN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 # Each process builds its own tiny weights, so more of them soon cost more than they save.
 SIDE_BY_SIDE := -n auto --maxprocesses=6 --dist=worksteal
 
@@ -41,10 +41,10 @@ lint: $(VENV)/.installed-tests
 
 setup: $(VENV)/.installed
 
-$(VENV)/bin/python:
+$(RUN):
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
+$(VENV)/.installed: requirements.txt | $(RUN)
 	$(RUN) -m pip install --quiet -r requirements.txt
 	@touch $@
 

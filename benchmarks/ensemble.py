@@ -25,22 +25,25 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.published import Published, agreement_db
+from benchmarks.published import FORMS, SEGMENT_SAMPLES, Offsets, Published, agreement_db
 from my_submission.ensemble.engine import Ensemble
-from my_submission.ensemble.passes import MAX_DELAY_SAMPLES, needed_sources, step_passes
+from my_submission.ensemble.plan import MAX_DELAY_SAMPLES, needed_sources, step_passes
 from my_submission.ensemble.preset import MIXTURE, Preset, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.runtime.devices import describe, resolve_device, resolve_precision
-from my_submission.runtime.inference import ModelPool
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from tests.random_checkpoints import full_size_checkpoint
 
 PUBLISHED = {
-    "mdx-c": {
-        "all": Published.mdx_c,
-        "vocals": Published.mdx_c_vocals,
-        "instruments": Published.mdx_c_instruments,
+    **{
+        form: {
+            "all": Published.mdx_c,
+            "vocals": Published.mdx_c_vocals,
+            "instruments": Published.mdx_c_instruments,
+        }
+        for form in FORMS
     },
     "cdx-b": {
         "all": Published.cdx_b,
@@ -63,6 +66,23 @@ def chosen_steps(preset: Preset, name: str) -> Preset:
 def random_weights(preset: Preset) -> dict[str, Path]:
     """The preset's checkpoints, full size, all in one folder that outlives the run."""
     return {row.name: full_size_checkpoint(row) for row in checkpoint_rows(preset)}
+
+
+def published_offsets(preset: Preset) -> Offsets:
+    """The offsets with which `apply_model` delays a signal as a preset does: what is left of half a second."""
+    delays = {
+        (one.checkpoint, round(one.augmentation.gain)): one.augmentation.delay_samples
+        for step in preset.steps
+        for one in step_passes(step, preset, 0)
+    }
+    return lambda name, polarity: MAX_DELAY_SAMPLES - delays.get((name, polarity), 0)
+
+
+def published(preset: Preset, weights: Path, device: torch.device) -> Published:
+    """The published side of a preset, which draws our delays; `weights` has its checkpoints."""
+    segment_samples = SEGMENT_SAMPLES if preset.name == "mdx-c-released" else None
+    form = preset.name if preset.name in FORMS else "mdx-c"
+    return Published(weights, device, published_offsets(preset), form, segment_samples)
 
 
 class Timing:
@@ -129,14 +149,8 @@ class Theirs:
     precision = "float32"
 
     def __init__(self, preset: Preset, arguments: argparse.Namespace) -> None:
-        delays = {
-            one.checkpoint: one.augmentation.delay_samples
-            for step in preset.steps
-            for one in step_passes(step, preset, 0)
-        }
         weights = next(iter(random_weights(preset).values())).parent
-        device = resolve_device(arguments.device)
-        self._published = Published(weights, device, lambda name: MAX_DELAY_SAMPLES - delays.get(name, 0))
+        self._published = published(preset, weights, resolve_device(arguments.device))
         self._published.load(row.name for row in checkpoint_rows(preset))
         self._function = PUBLISHED[arguments.preset][arguments.steps]
 

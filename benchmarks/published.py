@@ -18,23 +18,62 @@ import torch
 from demucs.apply import BagOfModels, apply_model
 from torch import Tensor
 
-from my_submission.weights import load_manifest, load_torch
+from my_submission.models.demucs_file import load_torch
+from my_submission.weights import load_manifest
 
-Offsets = Callable[[str], int]
-"""Checkpoint name -> the random offset, in samples, that `apply_model` is to draw for it."""
+Offsets = Callable[[str, int], int]
+"""Checkpoint name and polarity -> the random offset, in samples, that `apply_model` is to draw for them."""
 
 HOP = 1024
 FRAMES = 256
 BINS = 3072
+SEGMENT_SAMPLES = 1_000_000  # the default of the released code
+
+
+def paper_residuals(instrumental: Tensor, bass: Tensor, drums: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """Eq. 9 to 11 of arXiv 2305.07489; eq. 11 as the released code has it, since as printed it is wrong."""
+    return {
+        "bass": (instrumental - drums - other + 2 * bass) / 3,
+        "drums": (instrumental - bass - other + 2 * drums) / 3,
+        "other": (2 * (instrumental - bass - drums) + other) / 3,
+    }
+
+
+def released_residuals(instrumental: Tensor, bass: Tensor, drums: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """inference.py at 765bd31, lines 443-466: those of the paper, then each again from the two others.
+
+    Without its clipping of what is left to full scale.
+    """
+    first = paper_residuals(instrumental, bass, drums, other)
+    return {
+        "bass": instrumental - first["drums"] - first["other"],
+        "drums": instrumental - first["bass"] - first["other"],
+        "other": instrumental - first["bass"] - first["drums"],
+    }
+
+
+def equal_residuals(instrumental: Tensor, bass: Tensor, drums: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """Nobody's, but the three add up."""
+    left = instrumental - bass - drums - other
+    return {"bass": bass + left / 3, "drums": drums + left / 3, "other": other + left / 3}
+
+
+FORMS = {"mdx-c": paper_residuals, "mdx-c-released": released_residuals, "mdx-c-consistent": equal_residuals}
 
 
 @dataclass
 class Published:
-    """Models of an ensemble, each opened once; `seconds` collects the time of each step."""
+    """Models of an ensemble, each opened once; `seconds` collects the time of each step.
+
+    segment_samples: of the released code's outer chunks of MDX-Nets; None: their inner chunks overlap.
+    form: how leaderboard C shares what bass, drums and other leave, one of FORMS.
+    """
 
     weights: Path
     device: torch.device
     offsets: Offsets
+    form: str = "mdx-c"
+    segment_samples: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     _networks: dict[str, torch.nn.Module] = field(default_factory=dict)
     _sessions: dict[str, onnxruntime.InferenceSession] = field(default_factory=dict)
@@ -74,14 +113,12 @@ class Published:
                 estimates.append(self.both_polarities(experts, instrumental, overlap))
         estimates[2][2] += estimates[2][4] + estimates[2][5]  # other + guitar + piano
         weights = {"drums": (18, 2, 4, 9), "bass": (19, 4, 5, 8), "other": (14, 2, 5, 10)}
+        stacked = torch.stack([estimate[:3] for estimate in estimates])
         mean = {
-            stem: sum(w * estimate[index] for w, estimate in zip(row, estimates, strict=True)) / sum(row)
+            stem: torch.tensordot(torch.tensor(row) / sum(row), stacked[:, index], 1)
             for index, (stem, row) in enumerate(weights.items())
         }
-        return {
-            stem: (instrumental - sum(mean[other] for other in mean if other != stem) + 2 * mean[stem]) / 3
-            for stem in mean
-        }
+        return FORMS[self.form](instrumental, mean["bass"], mean["drums"], mean["other"])
 
     def cdx_b(self, mixture: Tensor) -> dict[str, Tensor]:
         """(2, samples) at 44.1 kHz -> dialog, effect, music."""
@@ -111,19 +148,32 @@ class Published:
         }
 
     def both_polarities(self, experts: list[str], signal: Tensor, overlap: float) -> Tensor:
-        return 0.5 * self.demucs(experts, signal, overlap) - 0.5 * self.demucs(experts, -signal, overlap)
+        """½·f(x) − ½·f(−x), which are two calls with random shifts of their own."""
+        plain, inverted = (self.demucs(experts, signal, overlap, polarity) for polarity in (1, -1))
+        return 0.5 * plain - 0.5 * inverted
 
-    def demucs(self, experts: list[str], signal: Tensor, overlap: float) -> Tensor:
-        """A single model, or a bag of four with identity weights; one random shift each."""
+    def demucs(self, experts: list[str], signal: Tensor, overlap: float, polarity: int = 1) -> Tensor:
+        """f(polarity · x) of a single model, or a bag of four with identity weights; one random shift each."""
         models = [self._network(name) for name in experts]
         model = models[0] if len(models) == 1 else BagOfModels(models, torch.eye(4).tolist())
-        with _drawing([self.offsets(name) for name in experts]):
+        with _drawing([self.offsets(name, polarity) for name in experts]):
             estimates: Tensor = apply_model(
-                model, signal[None], shifts=1, overlap=overlap, device=self.device
+                model, polarity * signal[None], shifts=1, overlap=overlap, device=self.device
             )
         return estimates[0].cpu()
 
     def mdx_net(self, name: str, n_fft: int, signal: Tensor, overlap: float = 0.6) -> Tensor:
+        """With segments, which overlap in place of the chunks, the mean of all that cover a sample."""
+        if self.segment_samples is None:
+            return self.mdx_net_in_chunks(name, n_fft, signal, overlap)
+        total, times = torch.zeros_like(signal), torch.zeros(signal.shape[-1])
+        for start in range(0, signal.shape[-1], int(self.segment_samples * (1 - overlap))):
+            end = min(start + self.segment_samples, signal.shape[-1])
+            total[:, start:end] += self.mdx_net_in_chunks(name, n_fft, signal[:, start:end], 0.0)
+            times[start:end] += 1
+        return total / times
+
+    def mdx_net_in_chunks(self, name: str, n_fft: int, signal: Tensor, overlap: float) -> Tensor:
         """Chunks of HOP · (FRAMES − 1) samples, n_fft/2 trimmed at both ends, blended by a triangle."""
         session = self._session(name)
         window = torch.hann_window(n_fft)

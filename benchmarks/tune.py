@@ -67,7 +67,7 @@ def main() -> None:
     share = 1 / given.stems
     blend = {stem: {INPUT: share, **{other: (other == stem) - share for other in stems}} for stem in stems}
     members = tuple(MemberInfo(f"model{i}", dict.fromkeys(stems, 1.0), stems) for i in range(given.members))
-    step = StepInfo("step", "mixture", stems, None, True, blend, members)
+    step = StepInfo("step", "mixture", stems, None, dict.fromkeys(stems, share), blend, members)
     scores = random_scorer(step, given.tracks)
     print(
         f"{given.tracks} tracks, {given.members} members, {given.stems} stems, weights of all stems jointly"

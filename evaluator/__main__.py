@@ -1,31 +1,41 @@
-"""`python -m evaluator COMMAND`: everything around evaluations that is not running one."""
+"""`python -m evaluator COMMAND`: everything around evaluations except running one."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
-
-from evaluator.commands import ablate, baseline, compare, dataset, leaderboard, report, submit, tune
-from evaluator.running.dataset import DataError
-from evaluator.runs.leaderboard import LeaderboardError
-from evaluator.runs.results import ResultError
-from evaluator.tuning.estimator import EstimatorError
-from evaluator.tuning.tune import TuneError
+from importlib import import_module
 
 UNUSABLE, INTERRUPTED = 2, 130
 
-# Each has add_parser(subparsers), which sets the default `run`: arguments -> exit code.
-COMMANDS = (leaderboard, baseline, compare, report, ablate, tune, dataset, submit)
+# name -> (module with add_parser(subparsers), which sets the default `run`: arguments -> exit code; help)
+COMMANDS = {
+    name: (f"evaluator.commands.{name}", text)
+    for name, text in {
+        "leaderboard": "rank the recorded runs",
+        "baseline": "save a run as what later runs are checked against, or show it",
+        "compare": "tell whether run B is better than run A",
+        "report": "write the page of a run",
+        "ablate": "show what each part of an ensemble is worth",
+        "tune": "find an ensemble's weights on your data",
+        "dataset": "build a data set from your own recordings",
+        "submit": "check, tag and push a submission",
+    }.items()
+}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m evaluator") -> int:
     """Parse, call, print; the exit code is the command's, 2 for input that cannot be used, or 130."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    parser = argparse.ArgumentParser(prog="python -m evaluator", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(subparsers)
-    given = parser.parse_args(arguments)
+    for name, (module, text) in COMMANDS.items():
+        if words[:1] == [name]:
+            import_module(module).add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=text)
+    given = parser.parse_args(words)
     try:
         return int(given.run(given))
     except BrokenPipeError:  # as in `… | head`
@@ -34,9 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (LeaderboardError, ResultError, DataError, EstimatorError, TuneError) as error:
+    except _expected_errors() as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return UNUSABLE
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """Those that say in their message what cannot be used; imported only once there is one, so that help is quick."""
+    from evaluator.running.dataset import DataError
+    from evaluator.runs.documents import ResultError
+    from evaluator.runs.leaderboard import LeaderboardError
+    from evaluator.tuning.estimator import EstimatorError
+    from evaluator.tuning.tune import TuneError
+
+    return LeaderboardError, ResultError, DataError, EstimatorError, TuneError
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The two tracks of the challenge, as the organisers' wrapper sees them.
+"""The two challenges, music and cinematic, as the organisers' wrapper sees them.
 
-"Challenge" is the organisers' track (music or cinematic); a `dataset.Track` is one piece of audio.
+They call them tracks, as we do in JSON and in --track; everywhere else a track is one recording of a data set.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Challenge:
-    """Stems and file names of one of the organisers' two tracks; `{folder}` stands for the track's folder."""
+    """Stems and file names of one challenge; `{folder}` stands for the track's folder."""
 
     name: str
     stems: tuple[str, ...]

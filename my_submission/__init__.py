@@ -1,12 +1,25 @@
-"""The published ensembles of the Sound Demixing Challenge 2023 behind the challenge's own interface."""
+"""Ensembles of any stems, those of the Sound Demixing Challenge 2023 among them, behind the challenge's interface."""
 
-from my_submission.files import FileOptions, SeparatedFile, separate_file
-from my_submission.separator import CinematicSeparationModel, MusicSeparationModel
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from my_submission.files import FileOptions, SeparatedFile, separate_file
+    from my_submission.separator import CinematicSeparationModel, MusicSeparationModel, SeparationModel
 
 __all__ = [
     "CinematicSeparationModel",
     "FileOptions",
     "MusicSeparationModel",
     "SeparatedFile",
+    "SeparationModel",
     "separate_file",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first asked for: torch takes seconds, and `--help` does without it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "my_submission.separator" if name.endswith("Model") else "my_submission.files"
+    return getattr(import_module(home), name)

@@ -2,18 +2,26 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
-from my_submission.files import cli as files_cli
-from my_submission.weights import cli as weights_cli
+# name -> (module with add_arguments(parser), which sets the default `run`: arguments -> exit code; help)
+COMMANDS = {
+    "separate": ("my_submission.files.cli", "separate recordings into one file per stem"),
+    "weights": ("my_submission.weights.cli", "fetch, list, verify and pack checkpoints"),
+}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m my_submission") -> int:
     """Parse, run, and return the exit code: 0 done, 1 it failed (the reason is on stderr), 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m my_submission", description=__doc__)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    files_cli.add_command(commands)
-    weights_cli.add_command(commands)
-    options = parser.parse_args(arguments)
+    for name, (module, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if words[:1] == [name]:
+            import_module(module).add_arguments(command)
+    options = parser.parse_args(words)
     result: int = options.run(options)
     return result
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -11,25 +11,25 @@ import numpy.typing as npt
 from torch import Tensor
 
 from my_submission.ensemble.costs import measure_costs
-from my_submission.ensemble.deadline import TimedEnsemble, check_limit_factor
+from my_submission.ensemble.deadline import Deadline, check_limit_factor
 from my_submission.ensemble.engine import Ensemble, Progress
-from my_submission.ensemble.passes import needed_sources
-from my_submission.ensemble.preset import PresetError, checkpoint_rows
+from my_submission.ensemble.plan import needed_sources
+from my_submission.ensemble.preset import CHALLENGES, PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.runtime.devices import describe, resolve_device, resolve_precision
-from my_submission.runtime.inference import ModelPool
+from my_submission.runtime.memory import available_bytes
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.arrays import result_arrays
 from my_submission.signal.audio import (
     MODEL_SAMPLE_RATE,
     Stems,
     check_sample_rate,
-    resample,
     signal_from_array,
     to_stereo,
 )
 from my_submission.signal.chunking import Reader, reader
-from my_submission.signal.resampling import at_mixture_rate
+from my_submission.signal.resampling import at_mixture_rate, resample
 from my_submission.weights import require
 from my_submission.weights.store import sha256_of
 
@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 
 
 class SeparationModel:
-    """An ensemble behind the challenge's interface; use one of the two subclasses.
+    """An ensemble of any stems behind the challenge's interface.
 
-    preset: name or YAML file; by default the track's demo preset.
+    preset: name or YAML file; by default the class' own.
     weights_dir: a folder searched first for weights, under the names of the manifest.
     device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
     precision: "auto", "fp32", "bf16" or "fp16".
@@ -48,9 +48,9 @@ class SeparationModel:
     verify_weights: compare every file with the manifest's size and hash before it is opened.
     stems: the ones that are wanted, by default all; what only others need is not run.
     fast: take all of the preset's economies.
-    time_limit_factor: plan to be done within so many seconds a second of audio, the challenge's 1.57 for example:
+    time_limit_factor: plan to be done within so many seconds per second of audio, the challenge's 1.57 for example:
         the models' speed is measured here and now, and the preset's economies are taken, in their order, as far as a
-        track needs them (`timed.TimedEnsemble`). Without it none is ever taken.
+        track needs them (`deadline.Deadline`). Without it none is ever taken.
     memory_budget: bytes of the device's memory that this process may take, models included; less means fewer chunks
         at a time and more time, never another result. By default most of what is free, on a GPU 8 GiB at most.
     download: fetch weights that are missing; by default only where the environment has SDX_DOWNLOAD=1.
@@ -60,8 +60,10 @@ class SeparationModel:
     that is not there, or ValueError for a memory_budget in which not one chunk fits, before anything is computed.
     """
 
-    track: ClassVar[str]
-    default_preset: ClassVar[str]
+    challenge: ClassVar[str | None] = None
+    """The challenge whose stems the preset has to make; None: any stems."""
+
+    default_preset: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -81,10 +83,14 @@ class SeparationModel:
         download: bool | None = None,
         progress: Progress | None = None,
     ) -> None:
-        loaded = load_preset(preset or self.default_preset).override(overlap, shifts)
-        if loaded.track != self.track:
+        chosen = preset or self.default_preset
+        if chosen is None:
+            raise PresetError("preset: expected the name of one, or a YAML file, found none")
+        loaded = load_preset(chosen).override(overlap, shifts)
+        if self.challenge not in (None, loaded.challenge):
             raise PresetError(
-                f"preset {loaded.name}: expected one for the {self.track} track, found track: {loaded.track}"
+                f"preset {loaded.name}: expected one for the {self.challenge} challenge, which makes "
+                f"{', '.join(CHALLENGES[str(self.challenge)])}; found one that makes {', '.join(loaded.instruments)}"
             )
         check_limit_factor(time_limit_factor)
         self._sharing_stems = loaded.sharing_stems
@@ -106,10 +112,10 @@ class SeparationModel:
         self._schedule = plan_schedule(torch_device, self._models.largest_chunk_bytes(), memory_budget)
         self._ensemble = Ensemble(loaded, self._models, seed, self._schedule)
         self._economies = [str(economy) for economy in taken]
-        self._timed: TimedEnsemble | None = None
+        self._deadline: Deadline | None = None
         if time_limit_factor is not None:
             costs = measure_costs(self._models, self._schedule)
-            self._timed = TimedEnsemble(loaded, self._models, seed, costs, time_limit_factor)
+            self._deadline = Deadline(loaded, seed, costs, time_limit_factor)
         self._paths = paths
         self._device, self._precision = torch_device, describe(self._models.dtypes)
         self._progress = progress
@@ -123,7 +129,7 @@ class SeparationModel:
 
     @property
     def instruments(self) -> list[str]:
-        """The stems that are given, in the organisers' order."""
+        """The stems that are given, a challenge's in the organisers' order."""
         return list(self._ensemble.preset.instruments)
 
     @property
@@ -155,8 +161,8 @@ class SeparationModel:
             ],
             "device": str(self._device),
             "precision": self._precision,
-            "time_limit_factor": self._timed.limit_factor if self._timed else None,
-            "economies": [*self._economies, *(self._timed.economies if self._timed else [])],
+            "time_limit_factor": self._deadline.limit_factor if self._deadline else None,
+            "economies": [*self._economies, *(self._deadline.economies if self._deadline else [])],
         }
 
     def raise_aicrowd_error(self, msg: str) -> NoReturn:
@@ -170,13 +176,13 @@ class SeparationModel:
 
         mixed_sound_array: (samples,) or (samples, channels), 1 or 2 channels, float or integer PCM.
         Returns the stems as float32 arrays (samples, channels) with the mixture's length and channels, and the
-        mixture's sample rate for each; arrays that memory would not hold are maps of temporary files (`results`).
+        mixture's sample rate for each; arrays that memory would not hold are maps of files (`signal.arrays`).
         Raises ValueError for input that is none of this, or holds NaN or infinity, MemoryError if there is no room.
         """
         began = time.monotonic()
         check_sample_rate(sample_rate)
         mixture = signal_from_array(mixed_sound_array)
-        arrays = result_arrays(self.instruments, mixture.T.shape)
+        arrays = result_arrays(self.instruments, mixture.T.shape, available_bytes())
         if mixture.any():  # the stems of silence are silence
             for start, block in self._separate(mixture, int(sample_rate), began):
                 for stem, piece in block.items():
@@ -196,27 +202,23 @@ class SeparationModel:
             sharing=self._sharing_stems,
         )
 
-    def _blocks(self, model_input: Tensor, began: float) -> Iterable[tuple[int, Stems]]:
-        if self._timed is None:
-            return self.stream(reader(model_input), model_input.shape[-1], self._progress)
-        spent_seconds = time.monotonic() - began
-        return [(0, self._timed.separate(model_input, self._progress, spent_seconds))]
+    def _blocks(self, model_input: Tensor, began: float) -> Iterator[tuple[int, Stems]]:
+        read, samples = reader(model_input), model_input.shape[-1]
+        if self._deadline is None:
+            return self.stream(read, samples, self._progress)
+        policy = self._deadline.begin(samples, time.monotonic() - began)
+        return self._ensemble.stream(read, 2, samples, self._progress, block_samples=None, policy=policy)
 
 
 class MusicSeparationModel(SeparationModel):
     """Music -> bass, drums, other, vocals (leaderboard C of the Music Demixing track)."""
 
-    track = "music"
+    challenge = "music"
     default_preset = "mdx-demo"
 
 
 class CinematicSeparationModel(SeparationModel):
     """Film sound -> dialog, effect, music (leaderboard B of the Cinematic Demixing track)."""
 
-    track = "cinematic"
+    challenge = "cinematic"
     default_preset = "cdx-demo"
-
-
-MODELS: dict[str, type[SeparationModel]] = {
-    model.track: model for model in (MusicSeparationModel, CinematicSeparationModel)
-}

@@ -27,9 +27,9 @@ from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from safetensors.torch import save_file
 
-from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet
+from my_submission.models.mdx_net import MdxNetParameters
+from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
 from my_submission.weights import Checkpoint
-from training.export import export_onnx
 
 SMALL_SEGMENT = Fraction(3, 5)  # seconds
 
@@ -140,8 +140,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, small: bool, seed: 
     """Write a random checkpoint under the file name of its manifest row."""
     path = folder / checkpoint.file
     if checkpoint.architecture == "mdx_net":
-        dim_f, dim_t = int(checkpoint.parameters["dim_f"]), int(checkpoint.parameters["dim_t"])
-        return save_mdx_net(path, small=small, seed=seed, dim_f=dim_f, dim_t=dim_t)
+        parameters = checkpoint.parameters
+        assert isinstance(parameters, MdxNetParameters)
+        return save_mdx_net(path, small=small, seed=seed, dim_f=parameters.dim_f, dim_t=parameters.dim_t)
     return save_demucs(checkpoint.name, path, small=small, seed=seed)
 
 

@@ -1,12 +1,13 @@
 """Every command and Python example of the documents works as written, or says what it needs.
 
-A fenced block is `text`, `yaml`, or something to run: `sh`, line by line, or `python`. Those of a document
+A fenced block is `text`, `yaml`, `toml`, or something to run: `sh`, line by line, or `python`. Those of a document
 run one after the other in a copy of the working tree. On the line before a block stands, in a comment:
 
 - nothing: it runs every day.
 - `slow`: it runs in the slow tests.
 - `needs: THINGS`, of those in NEEDS: it cannot run here.
 - `tried by: FILE`: lines of that file begin with its commands.
+- `file: NAME`: it is what stands in that file, for commands that are tried elsewhere.
 """
 
 import os
@@ -31,7 +32,7 @@ DOCUMENTS = [
     for path in sorted(ROOT.glob(pattern))
 ]
 NEEDS = {"network", "weights", "container engine", "the organisers' server", "data", "hours"}
-SHOWN_ONLY = {"text", "yaml"}
+SHOWN_ONLY = {"text", "yaml", "toml"}
 TIMEOUT_SECONDS = 1800
 
 _BLOCK = re.compile(r"(?:^<!-- (.*?) -->\n)?^( *)```(.*)\n((?:.*\n)*?)^ *```$", re.MULTILINE)
@@ -92,10 +93,10 @@ def test_every_block_says_what_it_is(document: str) -> None:
         if block.language in SHOWN_ONLY or block.mark in (None, "slow"):
             continue
         kind, _, rest = block.mark.partition(": ")
-        assert kind in ("needs", "tried by"), f"{block.place}: {block.mark}"
+        assert kind in ("needs", "tried by", "file"), f"{block.place}: {block.mark}"
         if kind == "needs":
             assert set(rest.split(", ")) <= NEEDS, f"{block.place}: {rest}"
-        else:
+        elif kind == "tried by":
             lines = (ROOT / rest).read_text(encoding="utf-8").splitlines()
             for command in block.commands:
                 assert any(line.startswith(command) for line in lines), f"{block.place}: {rest}: {command}"

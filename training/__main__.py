@@ -4,17 +4,20 @@ import argparse
 import logging
 import math
 import sys
+import textwrap
 from pathlib import Path
 
 from my_submission.weights import WeightsError
+from my_submission.weights.manifest import WEIGHTS_FOLDER
 from training.config import ConfigError, load_config
 
 RUNS_FOLDER = Path("training/runs")
+CONFIGS = Path(__file__).with_name("configs")
 
 
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str] | None = None, prog: str = "python -m training") -> int:
     """Run one command, by default the process' own; its exit status."""
-    arguments = _parser().parse_args(words)
+    arguments = _parser(prog).parse_args(words)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     try:
         arguments.run(arguments)
@@ -24,14 +27,16 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training", description="Train, validate and export networks."
-    )
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Train, validate and export networks.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     fit = commands.add_parser("fit", help="train a configuration, or go on with its run")
-    fit.add_argument("config", type=Path, help="a YAML file; see training/configs/")
+    fit.add_argument(
+        "config",
+        type=_config_file,
+        help=f"a YAML file, or one of {', '.join(_names())}, see training/configs/",
+    )
     fit.add_argument("--folder", type=Path, help="the run's folder (training/runs/NAME)")
     fit.add_argument("--minutes", type=float, default=math.inf, help="stop, resumably, after this long")
     fit.set_defaults(run=_fit)
@@ -49,6 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _names() -> list[str]:
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def _config_file(text: str) -> Path:
+    """A file, or the configuration of this name that comes along."""
+    return CONFIGS / f"{text}.yaml" if text in _names() else Path(text)
+
+
 def _fit(arguments: argparse.Namespace) -> None:
     from training.fit import fit
 
@@ -60,12 +74,11 @@ def _validate(arguments: argparse.Namespace) -> None:
     import torch
 
     from training.export import load_run
-    from training.networks import chunk_model
     from training.validation import load_held_out, trivial_scores, validate
 
     config, network, step = load_run(arguments.folder)
     tracks = load_held_out(config)
-    model = chunk_model(network, config.model, torch.device("cpu"))
+    model = config.model.chunk_model(network, torch.device("cpu"))
     table = trivial_scores(tracks, config.model.sources)
     table[f"step {step}"] = validate(model, tracks, config.validation)
     for name, scores in table.items():
@@ -75,7 +88,12 @@ def _validate(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from training.export import export_run
 
-    print(export_run(arguments.folder, arguments.to), end="")
+    row = export_run(arguments.folder, arguments.to)
+    folder = arguments.to.resolve()
+    where = "a manifest anywhere" if folder == WEIGHTS_FOLDER else f"a manifest in {folder}"
+    print(f"# For {where}, such as {folder / 'my-manifest.yaml'}; a preset names it as `manifest:`.")
+    print("checkpoints:")
+    print(textwrap.indent(row, "  "), end="")
 
 
 if __name__ == "__main__":

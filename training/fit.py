@@ -19,11 +19,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from my_submission.models import ChunkModel
-from my_submission.weights import load_manifest, load_torch, require
+from my_submission.weights import load_manifest, require
 from training import curves
 from training.config import ConfigError, OptimisationSettings, TrainingConfig, as_document
 from training.data import Examples, find_tracks
-from training.networks import build_network, chunk_model, parameter_groups, training_samples
 from training.state import Average, RunState, Weights, load_state, save_state
 from training.validation import Scores, load_held_out, trivial_scores, validate
 
@@ -105,7 +104,7 @@ def initial_network(config: TrainingConfig) -> torch.nn.Module:
     Raises ConfigError where they are of another architecture, WeightsError where the file is missing or wrong.
     """
     torch.manual_seed(config.seed)
-    network = build_network(config.model)
+    network = config.model.build()
     weights = _start_weights(config)
     if weights is None:
         return network
@@ -133,8 +132,7 @@ def _start_weights(config: TrainingConfig) -> Weights | None:
         raise ConfigError(f"start_checkpoint: found {config.start_checkpoint!r}, allowed: {allowed}")
     checkpoint = checkpoints[config.start_checkpoint]
     path = require([checkpoint])[checkpoint.name]
-    weights: Weights = load_torch(path, checkpoint).state_dict()
-    return weights
+    return dict(config.model.read_weights(path, checkpoint))
 
 
 class Trainer:
@@ -149,7 +147,9 @@ class Trainer:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.network, self.settings.ema_decay)
         self.optimiser = torch.optim.Adam(
-            parameter_groups(self.network), lr=self.settings.learning_rate, betas=self.settings.betas
+            config.model.parameter_groups(self.network),
+            lr=self.settings.learning_rate,
+            betas=self.settings.betas,
         )
         self.step, self.seconds = 0, 0.0
         self._recent: list[tuple[float, float]] = []
@@ -162,7 +162,7 @@ class Trainer:
             tracks=tuple(tuple(find_tracks(data, data.train)) for data in config.data),
             sources=config.model.sources,
             augmentation=config.augmentation,
-            samples=training_samples(config.model),
+            samples=config.model.example_samples,
             batch=self.settings.batch,
             seed=config.seed,
             process=process.rank,
@@ -305,9 +305,9 @@ class Trainer:
 
     def averaged_model(self) -> ChunkModel:
         """A copy of the network with the averaged weights, as inference takes it."""
-        network = build_network(self.config.model)
+        network = self.config.model.build()
         network.load_state_dict(self.average.weights)
-        return chunk_model(network, self.config.model, self.process.device)
+        return self.config.model.chunk_model(network, self.process.device)
 
 
 def format_scores(scores: Scores) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from evaluator import text_table
 from evaluator.commands import Subparsers, estimator_options
 from evaluator.reporting.display import BAR, CheckBar
 from evaluator.running import dataset
@@ -20,10 +21,9 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "ablate",
-        help="what is each part of an ensemble worth?",
         description="Score a preset, the preset without each of its members, augmentations and steps, and each "
-        "member alone. What variants have in common is computed once.",
-        epilog="RTF is what the models took, in seconds per second of audio, when their estimates were computed.",
+        "member alone. What variants share is computed once.",
+        epilog="RTF: seconds that the models took per second of audio when their estimates were computed.",
     )
     estimator_options.add(parser)
     parser.add_argument(
@@ -61,7 +61,7 @@ def _run(given: Namespace) -> int:
     if given.csv is not None:
         given.csv.write_text(ablate.as_csv(rows, stems), encoding="utf-8")
     print(ablate.as_text(rows, stems))
-    tracks = "1 track" if len(data.tracks) == 1 else f"{len(data.tracks)} tracks"
+    tracks = text_table.count(len(data.tracks), "track")
     print(f"SDR in dB over {tracks} of {data.path}; models on {info.device}, {info.precision}.")
     return 0
 
@@ -71,5 +71,5 @@ def _choose(found: list[Variant], pattern: str | None) -> list[Variant]:
         return found
     chosen = [variant for variant in found if variant.name == FULL or fnmatch(variant.name, pattern)]
     if len(chosen) == 1:
-        raise EstimatorError(f"--variants {pattern!r}: matches none; --list names them all")
+        raise EstimatorError(f"--variants {pattern!r}: no variant matches; --list shows them all")
     return chosen

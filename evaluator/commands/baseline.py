@@ -3,63 +3,70 @@
 from argparse import Namespace
 from pathlib import Path
 
+from evaluator import text_table
 from evaluator.commands import Subparsers
-from evaluator.reporting import text_table
+from evaluator.locations import REPOSITORY, command, data_folder
+from evaluator.measures.means import MEAN
 from evaluator.runs import baseline, leaderboard, results, run_scores
 from evaluator.runs.leaderboard import Store
 
-FOLDER = Path(baseline.__file__).parents[1] / "baselines"
+FOLDER = REPOSITORY / "evaluator" / "baselines"
+OWN_FOLDER = FOLDER if data_folder() == REPOSITORY else data_folder() / "baselines"
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its subcommands."""
-    parser = subparsers.add_parser(
-        "baseline", help="save a run as what later runs are checked against, or show it"
-    )
+    parser = subparsers.add_parser("baseline")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     save = actions.add_parser(
         "save",
         help="make a baseline of a run",
-        description="Make a baseline of a run; check a later one with `run_eval.py --check FILE`.",
+        description="Make a baseline of a run; check later runs with `run_eval.py --check FILE`.",
     )
     save.add_argument(
         "wanted", metavar="RUN", help="beginning of its id, its folder or result file, or latest"
     )
-    save.add_argument("file", nargs="?", type=Path, help="default: evaluator/baselines/PRESET.json")
+    save.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        help="default: PRESET.json among the baselines",
+    )
     save.set_defaults(run=_save)
     show = actions.add_parser("show", help="print a baseline")
-    show.add_argument("file", nargs="?", type=Path, help="default: list those in evaluator/baselines")
+    show.add_argument("file", nargs="?", type=Path, help="default: list all")
     show.set_defaults(run=_show)
 
 
 def _save(given: Namespace) -> int:
     entry = leaderboard.locate(given.wanted, Store())
-    item = baseline.from_result(entry.result)
-    file = given.file or FOLDER / f"{entry.name}.json"
-    new = run_scores.from_json(item, "the new one")
+    item = baseline.to_json(entry.result)
+    file = given.file or OWN_FOLDER / f"{entry.result.name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = run_scores.of_result(entry.result, "the new one")
     if file.exists():
-        old = run_scores.from_json(results.read(file), "the old one")
+        old = run_scores.of_result(baseline.read(file), "the old one")
         if old.data_hash == new.data_hash:
-            print(f"{file} is replaced. The new one against the old one:")
+            print(f"{file} is replaced. The new one compared with the old one:")
             print(baseline.describe(baseline.check(old, new)))
         else:
-            print(f"{file} is replaced; the old one was of other data.")
+            print(f"{file} is replaced; the old one was made on other data.")
     results.write(file, item)
-    print(f"{file}: baseline of run {entry.id[: leaderboard.SHORT]}, {entry.result['status']}")
+    print(f"{file}: baseline of run {entry.short_id}, {entry.result.status}")
     return 0
 
 
 def _show(given: Namespace) -> int:
     if given.file is not None:
-        print(baseline.show(results.read(given.file)))
+        print(baseline.show(baseline.read(given.file)))
         return 0
-    files = sorted(FOLDER.glob("*.json"))
+    files = sorted({*FOLDER.glob("*.json"), *OWN_FOLDER.glob("*.json")})
     for file in files:
-        item = results.read(file)
-        score = item["score"]
-        mean = "no score" if score is None else f"{score['mean']:.3f} dB"
-        tracks = text_table.count(item["data"]["number"], "track")
-        print(f"{file.name}: {item['track']}, {tracks} of {item['data']['path']}, {mean}")
+        result = baseline.read(file)
+        score, data = result.score(), result.plan.data
+        mean = "no score" if score is None else f"{text_table.db(score[MEAN])} dB"
+        tracks = text_table.count(data.number, "track")
+        print(f"{file.name}: {result.plan.challenge}, {tracks} of {data.path}, {mean}")
     if not files:
-        print(f"{FOLDER}: no baseline yet; `python -m evaluator baseline save RUN` makes one")
+        print(f"{OWN_FOLDER}: no baseline yet; `{command('baseline save RUN')}` makes one")
     return 0

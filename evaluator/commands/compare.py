@@ -3,21 +3,23 @@
 import json
 from argparse import Namespace
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from evaluator.commands import Subparsers
-from evaluator.runs import compare, leaderboard, leaderboard_view, run_scores
+from evaluator.reporting import leaderboard_view
+from evaluator.runs import baseline, compare, leaderboard, run_scores
 from evaluator.runs.compare import Comparison
-from evaluator.runs.leaderboard import Entry, Store
+from evaluator.runs.leaderboard import Store
+from evaluator.runs.run_scores import RunScores
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "compare",
-        help="is run B better than run A?",
-        description="Compare two runs on the same data, track by track. Each is named by the beginning of its "
-        "id, its folder, its result file, a baseline, or latest.",
+        description="Compare two runs on the same data, track by track. Name each by the beginning of its id, "
+        "its folder, its result file, a baseline file, or latest.",
     )
     parser.add_argument("a", metavar="RUN_A", help="the run before")
     parser.add_argument("b", metavar="RUN_B", help="the run after")
@@ -27,20 +29,23 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _compare(given: Namespace) -> int:
     store = Store()
-    a, b = (leaderboard.locate(wanted, store) for wanted in (given.a, given.b))
-    found = compare.compare(
-        run_scores.from_json(a.result, _label(a)), run_scores.from_json(b.result, _label(b))
-    )
+    a, b = (_scores(wanted, store) for wanted in (given.a, given.b))
+    found = compare.compare(a, b)
     print(json.dumps(_to_json(found), indent=2) if given.json else compare.describe(found))
     return 0
 
 
-def _label(entry: Entry) -> str:
-    commit = leaderboard_view.commit(entry)
-    rtf = "" if entry.rtf is None else f", RTF {entry.rtf:.2f}"
-    return (
-        f"{entry.name}, {leaderboard_view.short_id(entry)} of {entry.result['start']}, commit {commit}{rtf}"
-    )
+def _scores(wanted: str, store: Store) -> RunScores:
+    """The scores of a run, or of a baseline file, labelled with what it is."""
+    if Path(wanted).is_file():
+        result = baseline.read(Path(wanted))
+        which = Path(wanted).name
+    else:
+        entry = leaderboard.locate(wanted, store)
+        result, which = entry.result, entry.short_id
+    rtf = "" if result.rtf is None else f", RTF {result.rtf:.2f}"
+    commit = leaderboard_view.commit(result)
+    return run_scores.of_result(result, f"{result.name}, {which} of {result.start}, commit {commit}{rtf}")
 
 
 def _to_json(found: Comparison) -> dict[str, Any]:

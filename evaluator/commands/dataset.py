@@ -1,16 +1,18 @@
 """`python -m evaluator dataset synth|cinematic`."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Never
 
 from tqdm import tqdm
 
-from evaluator.commands import Subparsers
-from evaluator.datasets import builder
-from evaluator.datasets.builder import Library, Plan
+from evaluator import text_table
+from evaluator.commands import Subparsers, converters
+from evaluator.datasets import builder, library
+from evaluator.datasets.library import Library
+from evaluator.datasets.tracks import LOUDNESS, Plan
+from evaluator.locations import command
 from evaluator.reporting.display import BAR
 from evaluator.running import dataset
 
@@ -21,16 +23,15 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "dataset",
-        help="build a data set out of your own recordings",
-        description="Build a data set out of your own recordings. A build that was stopped goes on where it was.",
+        description="Build a data set from your own recordings. A stopped build continues where it was.",
     )
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     synth = kinds.add_parser(
         "synth",
         help="random vocals over random instrumentals, as Synth MVSep",
         description="Mix a random vocal-only recording with a random instrumental-only one. Recordings are files, "
-        "or, for instrumentals, folders with bass, drums and other; only from the latter can a set be made that "
-        "run_eval.py scores stem by stem.",
+        "or, for instrumentals, folders with bass, drums and other; only with such folders can run_eval.py score "
+        "the result.",
     )
     synth.add_argument("--vocals", type=Path, required=True, metavar="DIR", help="vocal-only recordings")
     synth.add_argument(
@@ -42,9 +43,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "cinematic",
         help="dialogue, effects and music to Divide and Remaster's loudness rules",
         description="Place clips with silences between them, at −17 (dialogue), −21 (effects) and −24 LUFS "
-        "(music), each ± 2 a track and ± 1 a clip; the mixture at −27 ± 2 LUFS, its peak at −0.5 dBFS at most.",
+        "(music), each ± 2 per track and ± 1 per clip; the mixture at −27 ± 2 LUFS, its peak at −0.5 dBFS at most.",
     )
-    for stem in builder.LOUDNESS:
+    for stem in LOUDNESS:
         cinematic.add_argument(
             f"--{stem}", type=Path, required=True, metavar="DIR", help=f"{stem} recordings"
         )
@@ -55,26 +56,15 @@ def add_parser(subparsers: Subparsers) -> None:
 def _add_plan(parser: ArgumentParser, tracks: int) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the tracks go")
     parser.add_argument(
-        "--tracks", type=_positive(int), default=tracks, metavar="N", help=f"default {tracks}"
+        "--tracks", type=converters.count, default=tracks, metavar="N", help=f"default {tracks}"
     )
     parser.add_argument(
-        "--seconds", type=_positive(float), default=60.0, metavar="S", help="of each track; default 60"
+        "--seconds", type=converters.positive, default=60.0, metavar="S", help="of each track; default 60"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="another seed, another set; default 0"
+        "--seed", type=int, default=0, metavar="N", help="a different seed gives a different set; default 0"
     )
     parser.add_argument("--flac", action="store_true", help="write .flac instead of .wav")
-
-
-def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
-    def parse(text: str) -> int | float:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise ArgumentTypeError(f"{text}: expected a number above 0")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse says "invalid int value"
-    return parse
 
 
 def _plan(given: Namespace) -> Plan:
@@ -84,7 +74,7 @@ def _plan(given: Namespace) -> Plan:
 def _library(root: Path, stem: str, parts: tuple[str, ...] = ()) -> Library:
     """The recordings below `root`; what is left out is printed."""
     print(f"reading {root}", file=sys.stderr)
-    found = builder.library(root, stem, parts)
+    found = library.find(root, stem, parts)
     for reason in found.left_out:
         print(f"left out: {reason}", file=sys.stderr)
     return found
@@ -102,7 +92,7 @@ def _synth(given: Namespace) -> int:
 
 
 def _cinematic(given: Namespace) -> int:
-    sources = {stem: _library(getattr(given, stem), stem) for stem in builder.LOUDNESS}
+    sources = {stem: _library(getattr(given, stem), stem) for stem in LOUDNESS}
     plan = _plan(given)
     with _bar(plan) as bar:
         made = builder.build_cinematic(sources, plan, lambda name: _step(bar, name))
@@ -121,9 +111,10 @@ def _step(bar: "tqdm[Never]", name: str) -> None:
 
 def _report(plan: Plan, made: int, scorable: bool) -> None:
     """Say what is there now; a set that run_eval.py takes is loaded as run_eval.py does."""
-    print(f"{plan.out}: {plan.tracks} tracks of {plan.seconds:g} s, {made} of them made now")
+    tracks = text_table.count(plan.tracks, "track")
+    print(f"{plan.out}: {tracks} of {plan.seconds:g} s, {made} made now")
     if scorable:
         found = dataset.load(plan.out)
-        print(f"evaluate with: python run_eval.py --track {found.challenge.name} --data {plan.out}")
+        print(f"evaluate with: {command('eval')} --track {found.challenge.name} --data {plan.out}")
     else:
-        print("its stems are vocals and instrumental, so run_eval.py, which scores four, does not take it")
+        print("its stems are vocals and instrumental, so run_eval.py, which scores four stems, cannot use it")

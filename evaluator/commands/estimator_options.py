@@ -1,12 +1,13 @@
 """What `tune` and `ablate` have in common: a preset, tracks, how members are run, where estimates are kept."""
 
-import argparse
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from evaluator.challenge import CHALLENGES
+from evaluator.commands import converters
+from evaluator.locations import DEMO
 from evaluator.running import dataset
 from evaluator.running.dataset import Dataset
-from evaluator.running.preparation import DEMO
 from evaluator.tuning import estimator
 from evaluator.tuning.estimator import Estimator, EstimatorError, PresetInfo
 
@@ -29,22 +30,15 @@ def add(parser: ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         default=estimator.CACHE,
-        help="where estimates are kept (default: .cache/estimates of this repository)",
+        help="where estimates are kept (default: %(default)s)",
     )
     parser.add_argument(
         "--cache-limit",
-        type=_gib,
+        type=converters.gibibytes,
         metavar="GIB",
         default=estimator.CACHE_LIMIT_BYTES,
         help=f"what it may hold (default: {estimator.CACHE_LIMIT_BYTES // GIB}); the longest unused goes first",
     )
-
-
-def _gib(text: str) -> int:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 on")
-    return int(value * GIB)
 
 
 def make_estimator(given: Namespace) -> Estimator:
@@ -54,6 +48,11 @@ def make_estimator(given: Namespace) -> Estimator:
 
 def load_data(given: Namespace, info: PresetInfo) -> Dataset:
     """The tracks to work on; EstimatorError where they are of another challenge than the preset."""
+    if info.track is None:
+        raise EstimatorError(
+            f"preset {given.preset} makes {', '.join(info.instruments)}, which are no challenge's stems, and tracks"
+            f" with references are known only in the layouts of {' and '.join(CHALLENGES)}"
+        )
     data = dataset.load(given.data or DEMO / info.track, given.only)
     if data.challenge.name != info.track:
         raise EstimatorError(

@@ -6,22 +6,23 @@ from argparse import Namespace
 from pathlib import Path
 
 from evaluator.challenge import CHALLENGES
-from evaluator.commands import Subparsers
-from evaluator.runs import leaderboard, leaderboard_view, published, results
+from evaluator.commands import Subparsers, converters
+from evaluator.measures.means import MEAN
+from evaluator.reporting import leaderboard_view
+from evaluator.runs import entries as recorded_runs
+from evaluator.runs import leaderboard, published, results
 from evaluator.runs.leaderboard import LeaderboardError, Store
-from evaluator.runs.run_scores import MEAN
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its subcommands."""
     parser = subparsers.add_parser(
         "leaderboard",
-        help="rank the recorded runs",
         description="Rank the runs of this working copy, those on the same data together.",
-        epilog="Further: `leaderboard show RUN`, `leaderboard export [FILE]`, `leaderboard import FILE…`.",
+        epilog="See also `leaderboard show RUN`, `leaderboard export [FILE]`, `leaderboard import FILE…`.",
     )
     stems = sorted({stem for challenge in CHALLENGES.values() for stem in challenge.stems})
-    parser.add_argument("--track", choices=CHALLENGES, help="default: both")
+    converters.add_challenge(parser, default="both")
     parser.add_argument(
         "--data",
         metavar="HASH|NAME",
@@ -56,10 +57,10 @@ def _list(given: Namespace) -> int:
     store = Store()
     entries = [
         entry
-        for entry in leaderboard.on_data(store.entries(given.track), given.data)
-        if given.all or entry.result["status"] != "incomplete"
+        for entry in recorded_runs.on_data(store.entries(given.challenge), given.data)
+        if given.all or entry.result.status != "incomplete"
     ]
-    sets = published.of_track(given.track)
+    sets = published.of_challenge(given.challenge)
     if given.data is not None:
         sets = [found for found in sets if found.name == given.data or entries]
         if not entries and not sets:
@@ -69,7 +70,7 @@ def _list(given: Namespace) -> int:
             raise LeaderboardError(
                 f"--data {given.data}: no run on such data; there is {', '.join(sorted(known))}"
             )
-    board = leaderboard_view.Board(tuple(leaderboard.rank(entries, given.sort)), tuple(sets), given.sort)
+    board = leaderboard_view.Board(tuple(recorded_runs.rank(entries, given.sort)), tuple(sets), given.sort)
     print(leaderboard_view.FORMS[given.form](board))
     return 0
 
@@ -81,7 +82,7 @@ def _show(given: Namespace) -> int:
 
 def _export(given: Namespace) -> int:
     entries = Store().entries()
-    item = leaderboard.export(entries)
+    item = recorded_runs.to_export(entries)
     if given.file is None:
         json.dump(item, sys.stdout, indent=2, ensure_ascii=False)
         print()
@@ -92,7 +93,7 @@ def _export(given: Namespace) -> int:
 
 
 def _import(given: Namespace) -> int:
-    entries = [entry for file in given.files for entry in leaderboard.read_export(file)]
+    entries = [entry for file in given.files for entry in recorded_runs.read_runs(file)]
     store = Store()
     added = store.add(entries)
     print(f"{store.path}: {added} runs appended, {len(entries) - added} were there already")

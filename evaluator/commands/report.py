@@ -10,7 +10,7 @@ from evaluator.commands import Subparsers
 from evaluator.reporting import report
 from evaluator.reporting.display import BAR
 from evaluator.reporting.report import Sources
-from evaluator.runs import baseline, leaderboard
+from evaluator.runs import baseline, leaderboard, run_scores
 from evaluator.runs.leaderboard import Store
 from evaluator.runs.run_folder import REPORT_PAGE
 
@@ -19,9 +19,8 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "report",
-        help="write the page of a run",
-        description="Write a run as one HTML page that opens from disk. Sound and pictures need the run's estimates, "
-        "which run_eval.py keeps with --out or --report, and its data.",
+        description="Write a run as one HTML page that opens from disk. Sound and pictures need the run's data and "
+        "its estimates, which run_eval.py keeps with --out or --report.",
     )
     parser.add_argument(
         "wanted", metavar="RUN", help="beginning of its id, its folder or result file, or latest"
@@ -31,14 +30,16 @@ def add_parser(subparsers: Subparsers) -> None:
         "--page", type=Path, metavar="FILE", help=f"default: {REPORT_PAGE} in the run's folder"
     )
     parser.add_argument(
-        "--no-audio", action="store_true", help="leave the sound out, which is most of the page"
+        "--no-audio", action="store_true", help="leave out the sound, which is most of the page"
     )
     parser.set_defaults(run=_report)
 
 
 def _report(given: Namespace) -> int:
     entry = leaderboard.locate(given.wanted, Store())
-    before = None if given.baseline is None else baseline.read(given.baseline)
+    before = None
+    if given.baseline is not None:
+        before = run_scores.of_result(baseline.read(given.baseline), str(given.baseline))
     page = given.page or Path(entry.folder or ".") / REPORT_PAGE
     sources = report.gather(entry, before, baseline.DEFAULT_TOLERANCE_DB)
     write(page, sources, not given.no_audio)
@@ -48,7 +49,7 @@ def _report(given: Namespace) -> int:
 
 def write(page: Path, sources: Sources, audio: bool = True) -> None:
     """Write the page, and show on standard error how far it is and what it lacks."""
-    total = len(sources.entry.result["tracks"])
+    total = len(sources.entry.result.tracks)
     with tqdm(total=total, file=sys.stderr, bar_format=BAR, desc="writing the page", delay=1) as bar:
         report.write(page, sources, audio, bar.update)
     if sources.missing is not None:

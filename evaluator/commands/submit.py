@@ -5,9 +5,8 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluator.challenge import CHALLENGES
-from evaluator.commands import Subparsers
-from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.commands import Subparsers, converters
+from evaluator.locations import submission_folder
 from evaluator.running.preparation import RUNNERS
 from evaluator.submitting import dry_run, submit
 from evaluator.submitting.checklist import REMOTES, Intent, Preflight, check
@@ -20,28 +19,27 @@ DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
-    text = "check the commit that is checked out, tag it submission-NAME, and push it to the organisers"
+    text = "check the current commit, tag it submission-NAME, and push it to the organisers"
     parser = subparsers.add_parser(
         "submit",
-        help="check, tag and push a submission",
         description=text,
         epilog="Exit codes: 0 done; 1 a check or the push failed, nothing was changed; 2 wrong usage.",
     )
     add = parser.add_argument
     add("name", nargs="?", metavar="NAME", help="the tag will be submission-NAME")
-    add("--check", action="store_true", help="only go through the checklist")
-    add("--track", choices=CHALLENGES, help="default: that of the configured preset")
-    remotes = ", ".join(f"{remote} for {track}" for track, remote in REMOTES.items())
+    add("--check", action="store_true", help="only run the checklist")
+    converters.add_challenge(parser, default="that of the configured preset")
+    remotes = ", ".join(f"{remote} for {challenge}" for challenge, remote in REMOTES.items())
     add("--remote", metavar="REMOTE", help=f"default: {remotes}")
-    add("--runner", choices=RUNNERS, default="process", help="of the dry run (default: %(default)s)")
+    add("--runner", choices=RUNNERS, default="process", help="for the dry run (default: %(default)s)")
     add("--data", type=Path, metavar="DIR", help="tracks for the dry run (default: the demo tracks)")
-    add("--no-dry-run", action="store_true", help="do not try a track before")
+    add("--no-dry-run", action="store_true", help="do not evaluate a track first")
     add("--yes", action="store_true", help="do not ask before pushing")
     add(
         "--submission",
         type=Path,
         metavar="DIR",
-        default=REPOSITORY,
+        default=submission_folder(),
         help="its repository (default: this one)",
     )
     parser.set_defaults(run=_run)
@@ -50,13 +48,13 @@ def add_parser(subparsers: Subparsers) -> None:
 def _run(options: Namespace) -> int:
     name: str | None = options.name
     if name is None and not options.check:
-        return _unusable("give the submission a NAME, or only --check it")
+        return _unusable("give the submission a NAME, or use --check")
     if name is not None and name.startswith(SUBMISSION_PREFIX):
         return _unusable(f"{name}: give the name without {SUBMISSION_PREFIX}")
     trial = dry_run.skipped if options.no_dry_run else dry_run.DryRun(options.runner, options.data)
     try:
         root = Path(Repository(options.submission.resolve()).text("rev-parse", "--show-toplevel"))
-        intent = Intent(Repository(root), name, options.track, options.remote, trial)
+        intent = Intent(Repository(root), name, options.challenge, options.remote, trial)
         found = check(intent, lambda item: print(_describe(item), flush=True))
         if options.check or not found.passed:
             print("ready to submit" if found.passed else "not ready: see [FAIL] above; nothing was changed")
@@ -83,7 +81,7 @@ def _describe(item: Check) -> str:
 
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
-        print("submit: nobody to ask here; give --yes", file=sys.stderr)
+        print("submit: there is no terminal to ask at; give --yes", file=sys.stderr)
         return False
     return input("push this? [y/N] ").strip().lower() in ("y", "yes")
 

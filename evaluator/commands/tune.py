@@ -1,13 +1,14 @@
 """`python -m evaluator tune`."""
 
 import sys
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluator.commands import Subparsers, estimator_options
+from evaluator import text_table
+from evaluator.commands import Subparsers, converters, estimator_options
 from evaluator.reporting.display import BAR, CheckBar
 from evaluator.running import dataset
 from evaluator.running.dataset import Dataset, Track
@@ -22,16 +23,15 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "tune",
-        help="find an ensemble's weights on your data",
-        description="Find the weights of a preset's steps that score best on tracks with references, and say what "
-        "they are worth on tracks that they were not found on. Steps are tuned in order, each on what the ones "
+        description="Find the weights of a preset's steps that score best on tracks with references, and show "
+        "their score on tracks that they were not fitted to. Steps are tuned in order, each on what the steps "
         "before it make with their new weights.",
     )
     estimator_options.add(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write a new preset here (default: only print)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="--out may exist")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out if it exists")
     parser.add_argument("--step", metavar="NAME", help="tune this step only (default: all)")
     parser.add_argument(
         "--objective",
@@ -41,19 +41,12 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--folds",
-        type=_folds,
+        type=converters.whole_from(2),
         default=tune.FOLDS,
         metavar="K",
         help="of the cross-validation (default: %(default)s)",
     )
     parser.set_defaults(run=_run)
-
-
-def _folds(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise ArgumentTypeError(f"{text}: expected a whole number from 2 on")
-    return value
 
 
 def _run(given: Namespace) -> int:
@@ -95,7 +88,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
 
 
 def _steps(info: PresetInfo, asked: str | None, objective: str) -> list[str]:
-    """The steps to tune, in order; those of which nothing can be tuned are named and left out unless asked for."""
+    """The steps to tune, in order; steps that cannot be tuned are named and left out, unless asked for."""
     if asked is not None and asked not in [step.name for step in info.steps]:
         raise TuneError(f"--step {asked}: the preset has {', '.join(step.name for step in info.steps)}")
     names = []
@@ -127,8 +120,8 @@ def _tune(runner: Estimator, preset: Path, name: str, data: Dataset, given: Name
 
 
 def _note(tuned: Tuned, data: Dataset, digest: str, given: Namespace) -> list[str]:
-    """What was tuned on what, and what came of it."""
-    tracks = "1 track" if len(data.tracks) == 1 else f"{len(data.tracks)} tracks"
+    """What was tuned on what, and with what result."""
+    tracks = text_table.count(len(data.tracks), "track")
     old, new = (tune.objective_db(tuned, name) for name in (CURRENT, TUNED))
     return [
         f"by `python -m evaluator tune` on {tracks} of {data.path.name} ({digest[:HASH_DIGITS]}), "

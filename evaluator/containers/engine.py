@@ -14,11 +14,11 @@ LABEL = "sdx.evaluator"  # on every image and container of ours
 
 
 class EngineError(SandboxError):
-    """The engine cannot be used, or refused something; one sentence."""
+    """The engine cannot be used, or refused something; the message is one sentence."""
 
 
 def connect(timeout_seconds: int = ANSWER_SECONDS) -> docker.DockerClient:
-    """A client of an engine that answers; EngineError says why there is none and what to do."""
+    """A client of an engine that answers; EngineError says what is wrong and what to do."""
     where = os.environ.get("DOCKER_HOST", "Docker's usual socket")
     try:
         client = docker.from_env(timeout=timeout_seconds)
@@ -26,7 +26,9 @@ def connect(timeout_seconds: int = ANSWER_SECONDS) -> docker.DockerClient:
     except (DockerException, RequestException, OSError, ValueError) as error:
         causes = list(_causes(error))
         if any(isinstance(cause, PermissionError) for cause in causes):
-            problem = f"no right to use the container engine at {where}; join its group (docker) or use sudo"
+            problem = (
+                f"no permission to use the container engine at {where}; join its group (docker) or use sudo"
+            )
         elif any(isinstance(cause, FileNotFoundError | ConnectionRefusedError) for cause in causes):
             problem = f"no container engine answers at {where}; start Docker or `podman system service`"
         else:
@@ -36,7 +38,7 @@ def connect(timeout_seconds: int = ANSWER_SECONDS) -> docker.DockerClient:
 
 
 def is_podman(client: docker.DockerClient) -> bool:
-    """Whether the engine is Podman, which takes GPUs by another name than Docker."""
+    """Whether the engine is Podman, which calls GPUs by another name than Docker."""
     return any("podman" in part["Name"].lower() for part in client.version().get("Components", []))
 
 

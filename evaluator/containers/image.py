@@ -18,13 +18,14 @@ from docker.utils.build import exclude_paths
 from requests.exceptions import RequestException
 
 from evaluator.containers.engine import LABEL, EngineError, connect
-from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.digests import sha256_of_file
+from evaluator.locations import REPOSITORY
 
 log = logging.getLogger(__name__)
 
 NAME = "sdx-submission"
 DOCKERFILE = "Dockerfile"
-BASE_VARIABLE = "SDX_BASE_IMAGE"  # in the place of the Dockerfile's own base
+BASE_VARIABLE = "SDX_BASE_IMAGE"  # instead of the Dockerfile's own base
 SUPPLIED = (DOCKERFILE, "requirements.txt", "apt.txt")  # ours where a submission has none
 IGNORE_FILE = ".dockerignore"
 IGNORED = (".git", "**/__pycache__", ".venv")  # where a submission has no such file
@@ -44,9 +45,7 @@ class Context:
         """A hash of the names, contents and execute bits of all files, and of the build arguments."""
         total = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
         for name, path in sorted(self.files.items()):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{name}\0{os.access(path, os.X_OK)}\0{content}\n".encode())
+            total.update(f"{name}\0{os.access(path, os.X_OK)}\0{sha256_of_file(path)}\n".encode())
         return total.hexdigest()
 
     def write_tar(self, target: IO[bytes]) -> None:
@@ -61,7 +60,7 @@ class Context:
 
 
 def context_of(submission: Path) -> Context:
-    """The build context of a submission: all its .dockerignore leaves, completed by our files where it lacks them."""
+    """The build context of a submission: whatever its .dockerignore leaves, plus our files where it has none."""
     ignore = submission / IGNORE_FILE
     lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else list(IGNORED)
     patterns = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
@@ -80,9 +79,9 @@ def build_arguments() -> dict[str, str]:
 
 
 def ensure_image(submission: Path) -> str:
-    """The name of the submission's image in the engine; it is built where it is not there yet.
+    """The name of the submission's image in the engine; it is built if it does not exist yet.
 
-    EngineError where there is no engine, or with the end of the build's output where that fails.
+    EngineError if there is no engine, or with the end of the build's output if that fails.
     """
     client = connect(BUILD_SECONDS)
     context = context_of(submission)
@@ -140,7 +139,7 @@ def _lines(step: dict[str, Any]) -> Iterator[str]:
 
 
 def _remove_old(client: docker.DockerClient, tag: str) -> None:
-    """Keep the newest few images of ours, so that many submissions do not fill the disk."""
+    """Keep only our newest images, so that many submissions do not fill the disk."""
     ours = client.images.list(name=NAME, filters={"label": f"{LABEL}=image"})
     newest_first = sorted(ours, key=lambda image: str(image.attrs.get("Created")), reverse=True)
     for image in newest_first[KEPT_IMAGES:]:

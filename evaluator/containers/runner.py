@@ -1,7 +1,7 @@
 """Runs a submission in a container of its image: the same contract as sandbox.ProcessRunner.
 
 What the two have in common is in sandbox.SessionRunner; the process that looks after the container is
-containers/bridge.py, and process 1 inside it containers/init.py.
+containers/relay.py, and process 1 inside it containers/first_process.py.
 """
 
 import json
@@ -13,16 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evaluator.containers.bridge import ContainerSpec
 from evaluator.containers.engine import EngineError, connect
 from evaluator.containers.image import context_of, ensure_image
+from evaluator.containers.relay import ContainerSpec
 from evaluator.isolation import machine
 from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.sandbox import (
     MAX_PROCESSES,
     OWN_WRAPPER,
-    REPOSITORY,
-    THREAD_VARIABLES,
     Launcher,
     Limits,
     Outcome,
@@ -31,17 +29,18 @@ from evaluator.isolation.sandbox import (
     Workplace,
     effective_memory_bytes,
 )
-from evaluator.running.submission import PRESET_VARIABLE
+from evaluator.isolation.variables import PRESET_VARIABLE, THREAD_VARIABLES
+from evaluator.locations import REPOSITORY
 
 HOME = "/home/aicrowd"  # where the Dockerfile puts the submission
 CODE, MIXTURES, SHARED, PRESET = "/sdx/code", "/sdx/mixtures", "/sdx/shared", "/sdx/preset"
 WRAPPER = f"{CODE}/{OWN_WRAPPER.name}"
 CODE_FILES = (
     "__init__.py",
-    *("containers/__init__.py", "containers/init.py"),
+    *("containers/__init__.py", "containers/first_process.py"),
     *(
         f"isolation/{name}.py"
-        for name in ("__init__", "cgroup", "keeper", "launch", "namespaces", "process_tree", "worker")
+        for name in ("__init__", "cgroup", "supervisor", "launch", "namespaces", "process_tree", "worker")
     ),
 )
 SCRATCH = "/tmp"
@@ -53,9 +52,9 @@ ALL_READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 def container_runner(
     submission: Path, limits: Limits, environment: Mapping[str, str], hidden: Sequence[Path]
 ) -> Callable[[Workplace], Runner]:
-    """Makes the runner of a submission, and its image where that is not there yet; `hidden` stays outside.
+    """Makes the runner of a submission, and its image if there is none yet; `hidden` stays outside.
 
-    Raises EngineError at once where there is no engine, or where the preset's folder holds hidden files.
+    Raises EngineError at once if there is no engine, or if the preset's folder holds hidden files.
     """
     connect()
     preset = _preset(submission, environment, hidden)
@@ -97,7 +96,7 @@ class ContainerRunner(SessionRunner):
             mounts.append((str(preset.mounted), PRESET, True))
         container = ContainerSpec(
             image=image,
-            command=["python", "-m", "evaluator.containers.init"],
+            command=["python", "-m", "evaluator.containers.first_process"],
             folder=CODE,
             mounts=mounts,
             memory_bytes=effective_memory_bytes(limits),
@@ -130,8 +129,8 @@ class ContainerRunner(SessionRunner):
             without=[],
         )
         described = json.dumps(asdict(container))
-        bridge = (sys.executable, "-m", "evaluator.containers.bridge", described)
-        super().__init__(Launcher("docker", bridge, START_SECONDS), spec, limits)
+        relay = (sys.executable, "-m", "evaluator.containers.relay", described)
+        super().__init__(Launcher("docker", relay, START_SECONDS), spec, limits)
 
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
         """As in SessionRunner; the mixture must be readable for the user inside."""
@@ -157,7 +156,7 @@ def _stage_code(folder: Path) -> Path:
 
 
 def _environment(limits: Limits) -> dict[str, str]:
-    """Variables of the submission beside those of its image: ours, and the organisers'."""
+    """Variables of the submission besides those of its image: ours, and the organisers'."""
     ours = {name: value for name, value in os.environ.items() if name.startswith(OWN_PREFIX)}
     threads = {} if limits.cpus is None else dict.fromkeys(THREAD_VARIABLES, str(_threads(limits.cpus)))
     return {
@@ -171,7 +170,7 @@ def _environment(limits: Limits) -> dict[str, str]:
 
 
 def _threads(cpus: int) -> int:
-    """As many as the limit and the machine allow."""
+    """As many as both the limit and the machine allow."""
     return min(cpus, os.cpu_count() or cpus)
 
 
@@ -187,8 +186,8 @@ def _preset(submission: Path, environment: Mapping[str, str], hidden: Sequence[P
     folder = file.parent  # its own manifest and weights stand beside it
     if any(path.is_relative_to(folder) or folder.is_relative_to(path) for path in hidden):
         raise EngineError(
-            f"{file}: its folder is mounted in the container, but the data is there, too; move the preset to a"
-            " folder of its own"
+            f"{file}: its folder is mounted in the container, but the data is there, too; move the preset to its"
+            " own folder"
         )
     return _Preset(f"{PRESET}/{file.name}", folder)
 

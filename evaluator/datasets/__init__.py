@@ -1,1 +1,1 @@
-"""Building data sets out of a user's own recordings."""
+"""Building data sets from a user's own recordings."""

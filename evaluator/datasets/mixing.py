@@ -39,7 +39,7 @@ def block_levels(audio: Audio) -> npt.NDArray[np.float64]:
 
 
 def is_silent(audio: Audio) -> bool:
-    """Whether no 0.1 s of the audio is louder than −60 dBFS, or there is none."""
+    """Whether no 0.1 s of the audio is louder than −60 dBFS; true of no audio at all."""
     return audio.shape[1] == 0 or bool(block_levels(audio).max() < SILENCE_DB)
 
 

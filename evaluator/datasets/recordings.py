@@ -1,6 +1,6 @@
 """A user's recordings: found below a folder, measured, and read as stereo at 44.1 kHz, whatever their format.
 
-libsndfile reads wav, flac, ogg, mp3, aiff and more; what it cannot read, ffmpeg does where it is installed.
+libsndfile reads wav, flac, ogg, mp3, aiff and more; what it cannot read, ffmpeg reads if it is installed.
 """
 
 import shutil

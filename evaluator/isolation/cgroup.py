@@ -1,7 +1,7 @@
 """A control group that caps memory and number of processes of one worker and all its descendants.
 
-Version 2 is used where the memory controller can be had there, version 1 otherwise. No capability is assumed:
-`create` tries, and gives None where the system refuses. Standard library only (used by the keeper).
+Version 2 is used if its memory controller is available, version 1 otherwise. No capability is assumed:
+`create` tries, and returns None if the system refuses. Standard library only (used by the supervisor).
 """
 
 import contextlib
@@ -29,19 +29,22 @@ class ControlGroup:
         return [folder / "cgroup.procs" for folder in folders]
 
     def oom_kills(self) -> int:
-        """How many processes of the group the kernel has killed for want of memory."""
+        """How many processes of the group the kernel has killed because memory ran out."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"
         return _flat_keyed(self.memory / name).get("oom_kill", 0)
 
     def memory_bytes(self) -> int:
-        """Memory in use that cannot be dropped at will: anonymous and shared, without the file cache."""
+        """Memory in use that the kernel cannot simply drop: anonymous and shared, without the file cache."""
         stat = _flat_keyed(self.memory / "memory.stat")
         if self.version == 2:
             return stat.get("anon", 0) + stat.get("shmem", 0)
         return stat.get("total_rss", 0) + stat.get("total_shmem", 0)
 
     def kill(self) -> None:
-        """SIGKILL every process in the group, again and again until none is left or time runs out."""
+        """SIGKILL every process in the group, and repeat until none is left or time runs out.
+
+        Once is not enough: a process may fork between our list and our signal.
+        """
         deadline = time.monotonic() + REMOVAL_SECONDS
         while (pids := self.processes()) and time.monotonic() < deadline:
             for pid in pids:
@@ -72,7 +75,7 @@ class ControlGroup:
 def create(
     memory_bytes: int, max_processes: int, root: Path = Path("/sys/fs/cgroup"), own: str | None = None
 ) -> ControlGroup | None:
-    """Make a group beside or below our own with these caps and no swap; None where that is not possible.
+    """Make a group beside or below our own with these caps and no swap; None if that is not possible.
 
     `root` and `own` (the text of /proc/self/cgroup) are parameters for the tests.
     """
@@ -98,7 +101,11 @@ def _membership(text: str) -> dict[str, str]:
 
 
 def _create_v2(root: Path, own: str, memory_bytes: int, max_processes: int) -> ControlGroup | None:
-    """Below our own group where its children have the memory controller, else beside it (delegated trees)."""
+    """Below our own group if its children have the memory controller, else beside it (delegated trees).
+
+    A group with processes cannot hand controllers to its children ("no internal processes"), so our own group
+    often has none to give, while its parent, delegated to us, does.
+    """
     here = root / own
     for parent in (here, here.parent) if here != root else (here,):
         try:
@@ -133,7 +140,7 @@ def _create_v1(
 
 
 def _make(parent: Path) -> Path:
-    """A folder named after this process; those that killed keepers left behind are removed first."""
+    """A folder named after this process; those that killed supervisors left behind are removed first."""
     for stale in parent.glob(f"{PREFIX}*"):
         if not Path("/proc", stale.name.removeprefix(PREFIX)).exists():
             with contextlib.suppress(OSError):

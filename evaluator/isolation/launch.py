@@ -1,10 +1,10 @@
-"""Start a worker so that it and everything it starts can be ended: three ways, by what the system offers.
+"""Start a worker so that it and everything it starts can be ended, in one of three ways.
 
 `NamespacedWorker` (Linux, namespaces): the worker's init process takes every descendant along when it dies.
-`SubreaperWorker` (Linux without): descendants that lose their parent become children of the keeper.
-`PortableWorker` (elsewhere): the process group, and the descendants seen so far.
+`SubreaperWorker` (Linux, no namespaces): descendants that lose their parent become children of the supervisor.
+`PortableWorker` (other systems): the process group, and the descendants seen so far.
 
-Used by the keeper only, which has one thread when it launches. Standard library only.
+Used by the supervisor only, which has one thread when it launches. Standard library only.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ EVERY_OTHER = -1  # to kill(2): all processes of this namespace but the first
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What to run and what to withhold from it; travels from the evaluator to its keeper as JSON."""
+    """What to run and what to withhold from it; travels from the evaluator to its supervisor as JSON."""
 
     command: Sequence[str]
     environment: dict[str, str]
@@ -70,7 +70,11 @@ def launch(spec: WorkerSpec, facilities: namespaces.Facilities, join_files: Sequ
 
 
 def _become_worker(spec: WorkerSpec, stdin: int, join_files: Sequence[int]) -> None:
-    """The last steps in the forked child, in this order; does not return."""
+    """The last steps in the forked child, in this order; does not return.
+
+    The control group is entered and the cores are set while we still may; then the privileges go, and with them
+    the way back. `die_with_parent` comes after that, since a change of credentials may clear it.
+    """
     import resource  # not there on Windows, where this function is never reached
 
     os.setsid()
@@ -89,7 +93,7 @@ def _become_worker(spec: WorkerSpec, stdin: int, join_files: Sequence[int]) -> N
 
 
 def _exit_after(error: BaseException | None = None) -> None:
-    """End a forked child without running anything of the parent's on the way out."""
+    """End a forked child without running the parent's exit handlers or flushing its buffers twice."""
     if error is not None:
         traceback.print_exception(error)
         sys.stderr.flush()
@@ -97,10 +101,11 @@ def _exit_after(error: BaseException | None = None) -> None:
 
 
 class NamespacedWorker:
-    """A worker below an init process of its own: no descendant can outlive that.
+    """A worker below its own init process, which no descendant can outlive.
 
-    The process that enters the namespaces forks init and goes away, so that init falls to the keeper, which
-    itself stays outside (it could start no thread otherwise).
+    unshare(CLONE_NEWPID) puts the children of a process into the new namespace, not the process itself. So one
+    process enters, forks init, and ends; init then becomes a child of the supervisor, which is its subreaper. The
+    supervisor stays outside: after unshare it could start no thread any more.
     """
 
     def __init__(
@@ -122,7 +127,7 @@ class NamespacedWorker:
                 init = os.fork()
                 if init != 0:
                     os.write(report_end, f"{init}".encode())
-                elif os.read(go_read, 1):  # nothing comes where the keeper has died meanwhile
+                elif os.read(go_read, 1):  # nothing comes if the supervisor has died in the meantime
                     self._run_init(spec, facilities.network, read_end, report_end, join_files)
             except BaseException as error:
                 os.write(report_end, f"{type(error).__name__}: {error}".encode())
@@ -135,6 +140,7 @@ class NamespacedWorker:
         if not answer.isdigit():
             raise LaunchError(f"the worker's namespaces could not be entered: {answer}")
         self._init = int(answer)
+        # Init asks to die with its parent; it must not do so before the entering process, its first one, is gone.
         os.write(go_write, b"!")
         os.close(go_write)
         answer = os.read(self._report, 4096).decode()
@@ -146,12 +152,12 @@ class NamespacedWorker:
     def _run_init(
         spec: WorkerSpec, network: bool, stdin: int, report: int, join_files: Sequence[int]
     ) -> None:
-        """Be process 1 of the namespace: lay out mounts, start the worker, bury orphans, report, end."""
+        """Be process 1 of the namespace: lay out mounts, start the worker, reap orphans, report, end."""
         namespaces.die_with_parent()
         if network:
             namespaces.unshare(namespaces.CLONE_NEWNET)
             namespaces.raise_loopback()
-        namespaces.unshare(namespaces.CLONE_NEWNS)
+        namespaces.unshare(namespaces.CLONE_NEWNS)  # in here: /proc must be that of the new process namespace
         namespaces.arrange_mounts(spec.hidden, spec.read_only, spec.writable)
         worker = os.fork()
         if worker == 0:
@@ -161,6 +167,7 @@ class NamespacedWorker:
                 _exit_after(error)
         signal.signal(signal.SIGTERM, lambda number, frame: _signal_all({EVERY_OTHER}, signal.SIGTERM))
         os.write(report, b"started")
+        # Else the pipes would not end with the worker.
         for descriptor in (0, 1, 2, stdin, *join_files):
             os.close(descriptor)
         while True:
@@ -171,11 +178,11 @@ class NamespacedWorker:
 
     def poll(self) -> int | None:
         if self._status is None and os.waitpid(self._init, os.WNOHANG)[0] != 0:
-            self._bury()
+            self._reap_init()
         return self._status
 
-    def _bury(self) -> None:
-        """The init process has been waited for; what it reported, if it did, is the worker's end."""
+    def _reap_init(self) -> None:
+        """The init process has been waited for; what it reported, if anything, is how the worker ended."""
         report = os.read(self._report, 4096).decode()
         self._status = int(report) if report else -signal.SIGKILL
 
@@ -187,14 +194,14 @@ class NamespacedWorker:
         if self._status is None:
             os.kill(self._init, signal.SIGKILL)
             os.waitpid(self._init, 0)  # returns when the kernel has ended every process of the namespace
-            self._bury()
+            self._reap_init()
 
     def tree(self) -> set[int]:
         return process_tree.descendants(self._init)
 
 
 class SubreaperWorker:
-    """A worker whose orphaned descendants fall to the keeper, wherever they moved their session."""
+    """A worker whose orphaned descendants become the supervisor's children, whatever session they are in."""
 
     def __init__(
         self, spec: WorkerSpec, facilities: namespaces.Facilities, join_files: Sequence[int]
@@ -242,7 +249,7 @@ class SubreaperWorker:
 
 
 class PortableWorker:
-    """A worker on a system without subreapers: its process group, and every descendant seen in time."""
+    """A worker on a system without subreapers: its process group, and the descendants seen in time."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._process = subprocess.Popen(

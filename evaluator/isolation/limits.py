@@ -26,7 +26,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Isolation:
-    """What is in force for a run; every field that says no, or None, is a limit the system does not offer."""
+    """What is in force for a run; a field that is False or None is a limit that the system does not offer."""
 
     runner: str
     network_off: bool
@@ -36,6 +36,7 @@ class Isolation:
     memory: str | None  # how the cap is held: "cgroup v1", "cgroup v2", "watched", "container"
     cpus: int | None
     process_limit: int | None
+    not_in_force: tuple[str, ...] = ()  # what `gaps` says of the run's limits, on the machine of the run
 
     def gaps(self, limits: Limits) -> tuple[str, ...]:
         """One phrase for each limit of `limits`, or part of the isolation, that is not in force."""
@@ -64,7 +65,7 @@ class Isolation:
 
 
 def effective_memory_bytes(limits: Limits) -> int | None:
-    """The cap that is put on memory: that of `limits`, or less where the machine itself would run out before."""
+    """The cap on memory: that of `limits`, or less if the machine itself would run out first."""
     physical = machine.memory_bytes()
     if limits.memory_bytes is None or physical is None:
         return limits.memory_bytes
@@ -72,5 +73,5 @@ def effective_memory_bytes(limits: Limits) -> int | None:
 
 
 def gib(size_bytes: int) -> str:
-    """The size in GiB, to read."""
+    """The size in GiB, in words."""
     return f"{size_bytes / (1 << 30):.3g} GiB"

@@ -25,7 +25,7 @@ def describe() -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, libsndfile and the packages that matter for a score; those not installed are left out."""
+    """Versions of Python, libsndfile and the packages that matter for a score, as far as they are installed."""
     found = {"python": platform.python_version(), "libsndfile": soundfile.__libsndfile_version__}
     for package in PACKAGES:
         try:
@@ -45,7 +45,7 @@ def _processor() -> str:
 
 
 def memory_bytes() -> int | None:
-    """Physical memory, or None where the system does not say."""
+    """Physical memory in bytes, or None if the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -1,6 +1,6 @@
 """Linux namespaces by system call: no network, processes that cannot be missed, folders out of sight.
 
-Only the keeper uses this module. Everything runs between fork and exec, so it imports the standard library only.
+Only the supervisor uses this module. Everything runs between fork and exec, so it imports the standard library only.
 """
 
 import ctypes
@@ -49,22 +49,22 @@ def _libc() -> ctypes.CDLL:
 
 
 def prctl(option: int, value: int) -> None:
-    """prctl(2); OSError where the kernel refuses."""
+    """prctl(2); OSError if the kernel refuses."""
     _check(_libc().prctl(option, value, 0, 0, 0), f"prctl({option})")
 
 
 def unshare(flags: int) -> None:
-    """unshare(2); in a new user namespace the ids stay what they are. OSError where the kernel refuses."""
+    """unshare(2); in a new user namespace the ids stay what they are. OSError if the kernel refuses."""
     uid, gid = os.getuid(), os.getgid()
     _check(_libc().unshare(flags), "unshare")
     if flags & CLONE_NEWUSER:
-        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/setgroups").write_text("deny")  # without which the kernel allows no gid_map
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
-    """mount(2); OSError where the kernel refuses."""
+    """mount(2); OSError if the kernel refuses."""
     encoded = [None if text is None else text.encode() for text in (source, target, kind, options)]
     result = _libc().mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
     _check(result, f"mount {target}")
@@ -77,7 +77,7 @@ def mount_own_proc() -> None:
 
 
 def hide(path: str) -> None:
-    """Put something empty and read-only in the place of a file or folder."""
+    """Mount something empty and read-only over a file or folder."""
     if os.path.isdir(path):
         mount("none", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "size=4k,mode=555")
     else:
@@ -85,7 +85,7 @@ def hide(path: str) -> None:
 
 
 def bind(path: str, read_only: bool) -> None:
-    """Mount a folder onto itself, writable or not, whatever is done to the folders above it."""
+    """Mount a folder onto itself, writable or not, so that it no longer depends on the folders above it."""
     mount(path, path, None, MS_BIND)
     flags = MS_RDONLY if read_only else 0
     mount("none", path, None, MS_BIND | MS_REMOUNT | flags | _locked_flags(path))
@@ -108,7 +108,7 @@ def raise_loopback() -> None:
 
 
 def drop_privileges() -> None:
-    """Give up every capability but that of reading the files root may read, for good, also across exec."""
+    """Give up every capability for good, also across exec, except that root may still read any file."""
     kept = {CAP_DAC_OVERRIDE} if os.geteuid() == 0 else set()
     for capability in range(LAST_CAPABILITY + 1):
         if capability not in kept:

@@ -1,4 +1,4 @@
-"""What a submission prints, drained from a pipe as fast as it comes and kept up to a limit."""
+"""What a submission prints, drained from a pipe as fast as it comes, and kept up to a limit."""
 
 import os
 import select
@@ -18,7 +18,7 @@ SETTLE_SECONDS = 0.5
 class OutputLog:
     """Drains a pipe in a thread; the output between two calls of `take` belongs to one piece of work.
 
-    Kept are the first and the last quarter of a megabyte, so a submission may print without end.
+    The first and the last quarter of a megabyte are kept, so a submission may print without end.
     """
 
     def __init__(self, pipe: int) -> None:
@@ -41,7 +41,7 @@ class OutputLog:
         os.close(self._pipe)
 
     def _drain_once(self) -> bool:
-        """Keep what is there, waiting for it; False at the end of the pipe.
+        """Wait for output and keep it; False at the end of the pipe.
 
         Reading and keeping are one step under the lock: what has left the pipe is never missed by `take`. Windows
         cannot wait for a pipe without reading it, so there `take` may miss what is just being read.
@@ -88,7 +88,7 @@ class OutputLog:
             time.sleep(0.002)
 
     def _waiting_bytes(self) -> int:
-        """Bytes in the pipe that were not read yet; 0 where the system cannot say."""
+        """Bytes in the pipe that were not read yet; 0 if the system cannot say."""
         if sys.platform == "win32":
             return 0
         import fcntl
@@ -98,7 +98,7 @@ class OutputLog:
         try:
             answer = fcntl.ioctl(self._pipe, termios.FIONREAD, b"\0\0\0\0")
         except OSError:
-            return 0  # closed meanwhile
+            return 0  # closed in the meantime
         return int(struct.unpack("i", answer)[0])
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ def _wait_readable(pipe: int) -> None:
 
 
 def _enlarge(pipe: int) -> None:
-    """Let the pipe hold a megabyte where the system can, so that much output costs few turns between processes."""
+    """Let the pipe hold a megabyte if the system can, so that much output costs few switches between processes."""
     if sys.platform.startswith("linux"):
         import fcntl
 

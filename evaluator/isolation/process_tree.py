@@ -1,4 +1,4 @@
-"""The descendants of a process and the memory they hold, from /proc or, where there is none, from `ps`."""
+"""The descendants of a process and the memory they hold, from /proc or, without that, from `ps`."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def descendants(root: int) -> set[int]:
 
 
 def start_times() -> dict[int, str]:
-    """When each living process was started, in the system's own words: with its id, that names it for good."""
+    """When each living process was started, in the system's words: ids are used again, the two together are not."""
     return {pid: started for pid, _, started in _processes()}
 
 
@@ -47,7 +47,7 @@ def _processes() -> Iterable[tuple[int, int, str]]:
 
 
 def resident_bytes(pids: Iterable[int]) -> int:
-    """Sum of resident memory; pages that processes share count once for each of them."""
+    """Sum of resident memory; shared pages count once per process."""
     if HAS_PROC:
         return 1024 * sum(_status_kilobytes(pid) for pid in pids)
     if sys.platform == "win32":
@@ -59,7 +59,7 @@ def resident_bytes(pids: Iterable[int]) -> int:
 
 
 def proportional_bytes(pids: Iterable[int]) -> int:
-    """Like resident_bytes with shared pages divided among those who share them; slow for large processes."""
+    """Like resident_bytes, but shared pages are divided among their processes; slow for large ones."""
     if not HAS_PROC:
         return resident_bytes(pids)
     return 1024 * sum(_keyed_kilobytes(_read(PROC / str(pid) / "smaps_rollup"), "Pss:") for pid in pids)
@@ -76,7 +76,7 @@ def _keyed_kilobytes(text: str, key: str) -> int:
 
 
 def _read(path: Path) -> str:
-    """The file's text, or nothing where the process has gone meanwhile."""
+    """The file's text, or nothing if the process has gone in the meantime."""
     try:
         return path.read_text()
     except OSError:

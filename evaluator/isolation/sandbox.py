@@ -1,7 +1,7 @@
 """Runs a submission in a child that can be ended: deadline, memory, cores, no network, no references in sight.
 
-`Runner` is the contract; `ProcessRunner` keeps it with processes of this machine, a container may do so too.
-A runner judges nothing about estimates: it says whether the submission finished in time, and how it failed.
+`Runner` is the contract; `ProcessRunner` fulfils it with processes of this machine, `ContainerRunner` in a
+container. A runner does not judge estimates: it says whether the submission finished in time, or how it failed.
 """
 
 import os
@@ -10,18 +10,18 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.limits import Isolation, Limits, effective_memory_bytes, gib
-from evaluator.isolation.session import ANSWER_SECONDS, REPOSITORY, Cancelled, Launcher, SandboxError, Session
+from evaluator.isolation.session import ANSWER_SECONDS, Cancelled, Launcher, SandboxError, Session
+from evaluator.isolation.variables import THREAD_VARIABLES
+from evaluator.locations import REPOSITORY
 
 __all__ = [
     "OWN_WRAPPER",
-    "REPOSITORY",
-    "THREAD_VARIABLES",
     "WORKER",
     "Cancelled",
     "Isolation",
@@ -43,10 +43,9 @@ Status = Literal["ok", "timeout", "out_of_memory", "crashed", "invalid_output"]
 WORKER = Path(__file__).with_name("worker.py")
 OWN_WRAPPER = REPOSITORY / "my_submission" / "aicrowd_wrapper.py"
 
-CLOSE_GRACE_SECONDS = 1.0  # the same where nothing is being computed, or nobody waits for it any more
+CLOSE_GRACE_SECONDS = 1.0  # between SIGTERM and SIGKILL when nothing is computed, or nobody waits for it
 MAX_PROCESSES = 4096
 LOCATION_VARIABLES = ("PWD", "OLDPWD", "PYTHONPATH")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Runner(Protocol):
     """Runs one submission: `start` constructs it, `separate` has it do a track, `close` ends it.
 
     After an outcome other than ok the submission has been ended and `start` must be called again. `cancel` is for
-    another thread: what `start` or `separate` waits for is given up, and they raise Cancelled, now and from then on.
+    another thread: `start` and `separate` stop waiting and raise Cancelled, now and from then on.
     """
 
     @property
@@ -123,12 +122,13 @@ class SessionRunner:
         return self._isolation
 
     def start(self) -> Outcome:
-        """Import and construct the submission; raises SandboxError where not even a process can be had."""
+        """Import and construct the submission; raises SandboxError if no process can be started."""
         self.close()
         self._session = Session(self._launcher, self._spec)
         self._raise_if_cancelled()  # from here on `cancel` finds the session
         described = self._session.expect("isolation", self._launcher.start_seconds)
-        self._isolation = Isolation(runner=self._launcher.runner, **described)
+        isolation = Isolation(runner=self._launcher.runner, **described)
+        self._isolation = replace(isolation, not_in_force=isolation.gaps(self._limits))
         return self._await("ready", self._limits.setup_seconds, "setup")
 
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
@@ -185,11 +185,11 @@ class SessionRunner:
         return Outcome("ok", None, seconds, peak, log, event.get("provenance"))
 
 
-KEEPER = Launcher("process", (sys.executable, "-m", "evaluator.isolation.keeper"), ANSWER_SECONDS)
+SUPERVISOR = Launcher("process", (sys.executable, "-m", "evaluator.isolation.supervisor"), ANSWER_SECONDS)
 
 
 class ProcessRunner(SessionRunner):
-    """The submission in a process tree of its own, looked after by a keeper process (see keeper.py).
+    """The submission in a process tree of its own, looked after by a supervisor process (see supervisor.py).
 
     `hidden` are files and folders the submission must not find; `protected` may be read but not written.
     """
@@ -223,7 +223,7 @@ class ProcessRunner(SessionRunner):
             writable=[str(workplace.predictions), str(workplace.scratch)],
             without=list(without),
         )
-        super().__init__(KEEPER, spec, limits)
+        super().__init__(SUPERVISOR, spec, limits)
 
 
 def _verdict(
@@ -233,7 +233,7 @@ def _verdict(
     limit_seconds: float | None,
     limits: Limits,
 ) -> tuple[Status, str]:
-    """Status and reason of a piece of work that was not done as it should; no event in time is a timeout."""
+    """Status and reason of work that went wrong; no event in time is a timeout."""
     if ended["out_of_memory"]:
         cap = effective_memory_bytes(limits)
         return "out_of_memory", f"{what} used more than {'its cap' if cap is None else gib(cap)} of memory"
@@ -249,7 +249,7 @@ def _verdict(
 def _cores(count: int | None, number: int) -> list[int] | None:
     """The cores of a session: the first `count` of ours for session 0, the next for 1, and so on, in a circle.
 
-    None where the system has no affinity, or no limit is set.
+    None if the system has no affinity, or no limit is set.
     """
     if count is None or not hasattr(os, "sched_getaffinity"):
         return None
@@ -260,7 +260,7 @@ def _cores(count: int | None, number: int) -> list[int] | None:
 def _environment(
     extra: Mapping[str, str], workplace: Workplace, threads: int | None, hidden: Sequence[Path]
 ) -> dict[str, str]:
-    """The submission's environment: ours, less what points at hidden paths, plus the organisers' variables."""
+    """The submission's environment: ours without what points at hidden paths, plus the organisers' variables."""
     ours = {name: value for name, value in os.environ.items() if name not in LOCATION_VARIABLES}
     kept = {name: value for name, value in ours.items() if not _names_any(value, hidden)}
     scratch = str(workplace.scratch)
@@ -275,5 +275,5 @@ def _environment(
 
 
 def _names_any(text: str, paths: Sequence[Path]) -> bool:
-    """Whether `text` holds one of these paths or something below it, among whatever else."""
+    """Whether one of these paths, or something below it, is part of `text`."""
     return any(re.search(rf"(?<![\w./-]){re.escape(str(path))}(?![\w.-])", text) for path in paths)

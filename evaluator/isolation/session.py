@@ -1,4 +1,4 @@
-"""One conversation with a keeper: start it, send requests, read events, have it end everything."""
+"""One conversation with a supervisor: start it, send requests, read events, have it end everything."""
 
 import json
 import os
@@ -9,29 +9,28 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.output_log import OutputLog
+from evaluator.locations import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-ANSWER_SECONDS = 10.0  # for the keeper, which has nothing else to do
+ANSWER_SECONDS = 10.0  # for the supervisor, which has nothing else to do
 END_SECONDS = 20.0  # beyond the grace period, for the kernel to end everything
 EVENT_BYTES = 1 << 20
 
 
 class SandboxError(Exception):
-    """The sandbox itself failed; says nothing about the submission."""
+    """The sandbox itself failed, whatever the submission did."""
 
 
 class Cancelled(Exception):  # noqa: N818 (nothing went wrong)
-    """Another thread has asked for an end of what was waited for."""
+    """Another thread has asked us to stop waiting."""
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """The process that looks after a worker (see `Session`), and how long it may take to have one started."""
+    """The process that looks after a worker (see `Session`), and how long it may take to start one."""
 
     runner: str  # its name in results
     command: tuple[str, ...]
@@ -39,14 +38,14 @@ class Launcher:
 
 
 class Session:
-    """One keeper with its worker, from start to end.
+    """One supervisor with its worker, from start to end.
 
-    A keeper is told the specification and then requests on its standard input and answers with events on its
-    standard output, a line of JSON each (see keeper.py); what the worker prints comes on its standard error.
+    A supervisor reads the specification and then requests from its standard input, and answers with events on its
+    standard output, one line of JSON each (see supervisor.py). What the worker prints comes on its standard error.
     """
 
     def __init__(self, launcher: Launcher, spec: WorkerSpec) -> None:
-        self._keeper = subprocess.Popen(
+        self._supervisor = subprocess.Popen(
             launcher.command,
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
@@ -55,19 +54,19 @@ class Session:
             stderr=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C at the terminal is the evaluator's to handle
         )
-        assert self._keeper.stdout is not None
-        assert self._keeper.stderr is not None
+        assert self._supervisor.stdout is not None
+        assert self._supervisor.stderr is not None
         self._events: queue.SimpleQueue[dict[str, Any] | Cancelled | None] = queue.SimpleQueue()
         self._exited: dict[str, Any] | None = None
         self._ending = False
-        self.log = OutputLog(os.dup(self._keeper.stderr.fileno()))
-        self._keeper.stderr.close()
+        self.log = OutputLog(os.dup(self._supervisor.stderr.fileno()))
+        self._supervisor.stderr.close()
         threading.Thread(target=self._read_events, daemon=True).start()
         self.send(asdict(spec))
 
     def _read_events(self) -> None:
-        assert self._keeper.stdout is not None
-        while line := self._keeper.stdout.readline(EVENT_BYTES):
+        assert self._supervisor.stdout is not None
+        while line := self._supervisor.stdout.readline(EVENT_BYTES):
             with suppress(ValueError):  # a line that a submission forged; ours are JSON objects
                 event = json.loads(line)
                 if isinstance(event, dict) and "event" in event:
@@ -75,16 +74,16 @@ class Session:
         self._events.put(None)
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send one request; that the keeper has gone shows at the next event."""
-        assert self._keeper.stdin is not None
+        """Send one request; if the supervisor has gone, the next event shows it."""
+        assert self._supervisor.stdin is not None
         with suppress(BrokenPipeError):
-            self._keeper.stdin.write(json.dumps(message).encode() + b"\n")
-            self._keeper.stdin.flush()
+            self._supervisor.stdin.write(json.dumps(message).encode() + b"\n")
+            self._supervisor.stdin.flush()
 
     def next_event(self, names: set[str], timeout_seconds: float | None) -> dict[str, Any] | None:
         """The next event of one of these names, or None when the time is over.
 
-        Raises SandboxError where the keeper has gone, and Cancelled, once, after `cancel`.
+        Raises SandboxError if the supervisor has gone, and Cancelled, once, after `cancel`.
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
@@ -99,18 +98,20 @@ class Session:
                 raise event
             if event is None:
                 self._events.put(None)  # so that this shows whenever an event is waited for
-                raise SandboxError(f"the keeper process ended unexpectedly: {self.log.take()[-2000:]}")
+                raise SandboxError(f"the supervisor process ended unexpectedly: {self.log.take()[-2000:]}")
             if event["event"] == "exited":
                 self._exited = event
             if event["event"] in names:
                 return event
+            if deadline is not None and time.monotonic() >= deadline:
+                return None  # else a flood of events, which a submission may forge, would be waited for without end
 
     def cancel(self) -> None:
         """Have the thread that waits for an event, now or next, raise Cancelled."""
         self._events.put(Cancelled())
 
     def expect(self, name: str, timeout_seconds: float) -> dict[str, Any]:
-        """The fields of the next event `name`; SandboxError where something else comes or nothing."""
+        """The fields of the next event `name`; SandboxError if nothing comes or something else does."""
         event = self.next_event({name, "broken"}, timeout_seconds)
         if event is None or event["event"] == "broken":
             reason = "no answer" if event is None else event["error"]
@@ -124,20 +125,20 @@ class Session:
         return event if event is not None and event["event"] == "usage" else None
 
     def end(self, grace_seconds: float) -> dict[str, Any]:
-        """End the worker and its descendants, and the keeper; returns the "exited" event, or what is like it."""
+        """End the worker, its descendants and the supervisor; returns the "exited" event, or a substitute for it."""
         self._ending = True
         if self._exited is None:
             self.send({"op": "end", "grace_seconds": grace_seconds})
-            with suppress(SandboxError):  # the keeper has gone, and its worker with it
+            with suppress(SandboxError):  # the supervisor has gone, and its worker with it
                 self.next_event({"exited"}, grace_seconds + END_SECONDS)
-        assert self._keeper.stdin is not None
+        assert self._supervisor.stdin is not None
         with suppress(BrokenPipeError):
-            self._keeper.stdin.close()
+            self._supervisor.stdin.close()
         try:
-            self._keeper.wait(END_SECONDS)
+            self._supervisor.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            self._keeper.kill()
-            self._keeper.wait()
+            self._supervisor.kill()
+            self._supervisor.wait()
         self.log.close()
         lost = {"code": None, "signal": "SIGKILL", "peak_memory_bytes": 0, "out_of_memory": False}
         return self._exited or lost

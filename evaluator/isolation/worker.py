@@ -1,7 +1,7 @@
 """The child's main: import the submission, construct it once, then separate a track for each request.
 
 Run as a script with the submission's folder as the current one. It must not import anything of `evaluator`,
-and this repository must not be on its path, so that another submission's `my_submission` is the only one.
+and the kit is taken off its path, so that another submission's `my_submission` is the only one.
 
 Arguments: the submission's folder, the folder of mixtures, the folder for predictions, our aicrowd_wrapper.py
 (for submissions without one). Requests come as JSON lines on standard input, events go as JSON lines to what
@@ -25,10 +25,10 @@ PEAK_RESET = "5"  # clear_refs: forget the peak resident size
 
 
 def main(submission: str, mixtures: str, predictions: str, own_wrapper: str) -> int:
-    """Serve requests until standard input closes; 1 where the submission cannot be constructed."""
+    """Serve requests until standard input closes; 1 if the submission cannot be constructed."""
     requests, events = _take_streams()
     faulthandler.enable()
-    sys.path.insert(0, submission)
+    _put_on_path(submission)
     nonfinite: list[str] = []
     try:
         model_class = importlib.import_module("my_submission.user_config").MySeparationModel
@@ -62,6 +62,16 @@ def main(submission: str, mixtures: str, predictions: str, own_wrapper: str) -> 
             },
         )
     return 0
+
+
+def _put_on_path(submission: str) -> None:
+    """Have modules looked for in the submission, and not in the kit that evaluates it.
+
+    An installed kit is on everybody's path. Its `my_submission` is a regular package, which Python prefers to one
+    without `__init__.py`, as the organisers' starter kit has it, wherever that stands on the path.
+    """
+    kit = Path(__file__).resolve().parents[2]
+    sys.path[:] = [submission, *(entry for entry in sys.path if Path(entry).resolve() != kit)]
 
 
 def _take_streams() -> tuple[Iterator[str], TextIO]:
@@ -109,7 +119,7 @@ def _wrapper_module(submission: Path, own_wrapper: Path) -> ModuleType:
 
 
 def _watch_results(model_class: type, nonfinite: list[str]) -> None:
-    """Note stems that hold NaN or infinity before the wrapper rounds them to 16 bits, where none can show."""
+    """Note stems that hold NaN or infinity: a 16-bit file, which the wrapper writes, cannot show them."""
     separate: Callable[..., Any] = model_class.separate_music_file  # type: ignore[attr-defined]
 
     def watched(self: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -131,7 +141,7 @@ def _all_finite(array: Any) -> bool:
 
 
 def _provenance(wrapper: Any) -> Any:
-    """What the submission says about itself (preset, weights, economies), or None where it says nothing."""
+    """What the submission says about itself (preset, weights, economies), or None."""
     provenance = getattr(getattr(wrapper, "model", None), "provenance", None)
     if provenance is None:
         return None
@@ -146,11 +156,11 @@ def _reset_peak() -> None:
     try:
         Path("/proc/self/clear_refs").write_text(PEAK_RESET)
     except OSError:
-        return  # no such file on this system; the keeper's samples remain
+        return  # no such file on this system; the supervisor's samples remain
 
 
 def _peak_bytes() -> int:
-    """Peak resident memory of this process since the last reset, mapped files left out; 0 where not known."""
+    """Peak resident memory of this process since the last reset, mapped files left out; 0 if not known."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -9,17 +9,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluator.challenge import CHALLENGES
+from evaluator import text_table
 from evaluator.isolation.sandbox import Outcome
+from evaluator.measures.means import MEAN
 from evaluator.running.dataset import Dataset, Track
 from evaluator.running.job import Observer
-from evaluator.runs.results import Result, TrackResult, would_pass
+from evaluator.runs.passing import would_pass
+from evaluator.runs.records import TrackResult
+from evaluator.runs.results import Result
 
 REFRESH_SECONDS = 0.5
 REFRESH_SECONDS_IN_A_FILE = 15.0
 CURRENT_SHARE = 0.95  # of a track counts as done at most, until it is
+SHOWN = 5  # failed tracks that are named
 RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
+DIFFERS = "Differs from the organisers' machine:"  # what of their limits was not in force here
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,13 @@ class _Current:
         return time.monotonic() - self.began
 
     def description(self) -> str:
-        """Its name and time, to read."""
+        """Its name and time, in words."""
         limit = "" if self.limit_seconds is None else f" of at most {self.limit_seconds:.0f}"
         return f"{self.track.name} {self.seconds():.0f}{limit} s"
 
 
 class ProgressBar(Observer):
-    """One bar over the seconds of audio to separate, with the time left; some lines for each track that fails.
+    """One bar over the seconds of audio to separate, with the time left, and some lines for each failed track.
 
     `jobs` is how many tracks are separated at a time.
     """
@@ -143,9 +148,9 @@ class ProgressBar(Observer):
 
 
 def time_left(audio_seconds: float, pace: float | None, bound: bool) -> str:
-    """How long that much audio will take at this pace (compute seconds per second of audio), to read.
+    """How long that much audio will take at this pace (compute seconds per second of audio), in words.
 
-    `bound` marks a pace that is not measured yet but the slowest that is allowed.
+    `bound` marks a pace that has not been measured: the slowest allowed one.
     """
     if pace is None:
         return "left ?"
@@ -153,7 +158,7 @@ def time_left(audio_seconds: float, pace: float | None, bound: bool) -> str:
 
 
 class CheckBar:
-    """A bar over the tracks whose files are read, shown only where that takes longer than a moment."""
+    """A bar over the tracks whose files are read, shown only if that takes longer than a moment."""
 
     def __enter__(self) -> "CheckBar":
         self._bar: tqdm[Any] | None = None
@@ -170,16 +175,23 @@ class CheckBar:
 
 
 def table(result: Result) -> str:
-    """The result as text: a line a track, totals, what was not in force, and the verdict."""
-    stems = CHALLENGES[result.plan.track].stems
+    """The result as text: one line per track, totals, what was not in force, and the verdict."""
     extra = [metric for metric in result.plan.metrics if metric != "sdr"]
-    header = ["track", "status", "seconds", "allowed", *stems, "mean", *(f"{name} mean" for name in extra)]
-    rows = [_row(track, stems, extra) for track in result.tracks]
+    header = [
+        "track",
+        "status",
+        "seconds",
+        "allowed",
+        *result.stems,
+        "mean",
+        *(f"{name} mean" for name in extra),
+    ]
+    rows = [_row(track, result.stems, extra) for track in result.tracks]
     score = result.totals("sdr")
     label = "score" if result.status == "ok" else "mean of the tracks that worked"
-    totals = [label, "", "", "", *(_db(score[stem]) for stem in stems), _db(score["mean"])]
-    totals += [_db(result.totals(name)["mean"]) for name in extra]
-    lines = _align([header, *rows, totals])
+    totals = [label, "", "", "", *(text_table.db(score[stem]) for stem in (*result.stems, MEAN))]
+    totals += [text_table.db(result.totals(name)[MEAN]) for name in extra]
+    lines = text_table.align([header, *rows, totals], left=(0, 1))
     rule = "-" * max(map(len, lines))
     parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], "SDR in dB (the challenge's global SDR)."]
     parts += [
@@ -187,8 +199,8 @@ def table(result: Result) -> str:
         for track in result.tracks
         if track.economies
     ]
-    if result.isolation is not None and (gaps := result.isolation.gaps(result.plan.limits)):
-        parts.append(f"Not as at the organisers': {'; '.join(gaps)}.")
+    if result.isolation is not None and result.isolation.not_in_force:
+        parts.append(f"{DIFFERS} {'; '.join(result.isolation.not_in_force)}.")
     return "\n".join([*parts, "", verdict(result)])
 
 
@@ -199,35 +211,19 @@ def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list
         "late" if track.late else track.status,
         "-" if track.seconds is None else f"{track.seconds:.1f}",
         "-" if track.limit_seconds is None else f"{track.limit_seconds:.1f}",
-        *(_db(sdr.get(stem)) for stem in stems),
-        _db(track.mean("sdr")),
-        *(_db(track.mean(name)) for name in extra),
-    ]
-
-
-def _db(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as their widest cell; the first two to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+        *(text_table.db(sdr.get(stem)) for stem in stems),
+        text_table.db(track.mean("sdr")),
+        *(text_table.db(track.mean(name)) for name in extra),
     ]
 
 
 def verdict(result: Result) -> str:
-    """One sentence: whether this submission would have passed, and with what score; a second one on --jobs."""
+    """One sentence: would this submission have passed, and with what score? A second one on --jobs."""
     return f"{_verdict(result)}{_shared(result)}"
 
 
 def _shared(result: Result) -> str:
-    """What several tracks at a time mean for the verdict."""
+    """What the verdict is worth with several tracks at a time."""
     jobs = result.plan.jobs
     if jobs == 1:
         return ""
@@ -235,29 +231,29 @@ def _shared(result: Result) -> str:
 
 
 def _verdict(result: Result) -> str:
-    score = result.score()
-    passing = would_pass(result.to_json())
+    score, passing = result.score(), would_pass(result)
     late = [track for track in result.tracks if track.late]
     if score is not None and late:
         worst = max((track.seconds or 0) / (track.limit_seconds or 1) for track in late)
         return (
-            f"All tracks were scored: {_db(score['mean'])} dB. But {len(late)} of {len(result.tracks)} took longer "
-            f"than allowed, up to {worst:.1f} times as long: on this machine, as busy as it is, the submission would "
-            f"not pass."
+            f"All tracks were scored: {text_table.db(score[MEAN])} dB. But {len(late)} of {len(result.tracks)} took "
+            f"longer than allowed, up to {worst:.1f} times as long: on this machine, as busy as it is, the "
+            f"submission would not pass."
         )
-    if score is not None and passing == "yes":
-        return f"This submission would have passed, with a score of {_db(score['mean'])} dB."
     if score is not None:
+        mean = text_table.db(score[MEAN])
+        if passing == "yes":
+            return f"This submission would have passed, with a score of {mean} dB."
         return (
-            f"All tracks were scored, under looser limits than the organisers', so this says nothing of passing: "
-            f"{_db(score['mean'])} dB."
+            f"All tracks were scored, but under looser limits than the organisers', so this does not show whether "
+            f"the submission would pass: {mean} dB."
         )
     if result.status == "incomplete":
         return f"Incomplete: {len(result.tracks)} of {result.plan.data.number} tracks were separated."
-    failed = [track for track in result.tracks if track.status != "ok"]
-    names = ", ".join(f"{track.name} ({track.status})" for track in failed[:5])
-    names += f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-    counts = f"{len(failed)} of {len(result.tracks)} tracks failed: {names}."
+    names = ", ".join(f"{track.name} ({track.status})" for track in result.failed[:SHOWN])
+    more = len(result.failed) - SHOWN
+    names += f" and {more} more" if more > 0 else ""
+    counts = f"{len(result.failed)} of {len(result.tracks)} tracks failed: {names}."
     if passing == "no":
         return f"This submission would NOT have passed: {counts}"
-    return f"This says nothing of passing under the organisers' own limits: {counts}"
+    return f"This does not show whether the submission would pass under the organisers' own limits: {counts}"

@@ -1,4 +1,4 @@
-"""What the eye is shown of a signal: log-frequency spectrograms as small PNG files, peaks, SDR over time.
+"""What a page shows of a signal: log-frequency spectrograms as small PNG files, peaks, SDR over time.
 
 Signals are (samples, channels) float32.
 """
@@ -24,7 +24,7 @@ SHADES = 64
 PEAKS = 320  # pairs of lowest and highest sample
 FRAMES_PER_COLUMN = 3  # at most
 FRAMES_AT_ONCE = 128
-SILENT_RMS = 1e-3  # −60 dB of full scale; SDR over time says nothing where the reference is below
+SILENT_RMS = 1e-3  # −60 dB of full scale; SDR over time means nothing where the reference is quieter
 SHORTEST_WINDOW = 0.5  # of a window: a shorter one at the end is left out
 
 # Anchors of a colour map from dark to light whose lightness rises evenly, as that of matplotlib's "magma".
@@ -124,7 +124,7 @@ def peaks(signal: Signal, top: float) -> NDArray[np.int8]:
 
 
 def sdr_over_time(reference: Signal, estimate: Signal, rate_hz: int) -> list[float | None]:
-    """Global SDR in dB within each second; None where the reference is as good as silent.
+    """Global SDR in dB within each second; None if the reference is as good as silent.
 
     A last stretch of less than half a second is left out.
     """

@@ -9,22 +9,19 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from evaluator.challenge import CHALLENGES
-from evaluator.reporting import charts, pages, track_details
+from evaluator.measures.means import MEAN
+from evaluator.reporting import charts, leaderboard_view, pages, track_details
 from evaluator.reporting.charts import Axis, Strip
+from evaluator.reporting.display import DIFFERS
 from evaluator.running import dataset
 from evaluator.running.dataset import DataError, Track
-from evaluator.runs import (
-    baseline,
-    leaderboard_view,
-    published,
-    reproduction,
-    results,
-    run_folder,
-    run_scores,
-)
-from evaluator.runs.leaderboard import Entry
-from evaluator.runs.run_scores import MEAN, RunScores
+from evaluator.runs import baseline, published, reproduction, run_folder, run_scores
+from evaluator.runs.documents import SDR
+from evaluator.runs.entries import Entry
+from evaluator.runs.passing import would_pass
+from evaluator.runs.records import TrackResult
+from evaluator.runs.results import Result
+from evaluator.runs.run_scores import RunScores
 
 INLINE_BYTES = 32 << 20  # audio up to this size (base64) is put into the page, more goes beside it
 LOG_CHARACTERS = 20_000  # of a log, the last ones
@@ -35,7 +32,7 @@ Progress = Callable[[], object]  # called after each track
 
 @dataclass(frozen=True)
 class Sources:
-    """What a page is made from. `tracks` are None where the data or the estimates are not at hand: `missing`."""
+    """What a page is made from. `tracks` is None if data or estimates are not available; `missing` says why."""
 
     entry: Entry
     baseline: RunScores | None
@@ -47,36 +44,36 @@ class Sources:
 def gather(
     entry: Entry, before: RunScores | None, tolerance_db: float, loaded: Sequence[Track] | None = None
 ) -> Sources:
-    """Find the data and the estimates of a run; `loaded` are its tracks where they are at hand already.
+    """Find the data and the estimates of a run; `loaded` holds its tracks if they are loaded already.
 
-    Raises ResultError where the baseline is of other data.
+    Raises ResultError if the baseline is of other data.
     """
     if before is not None:
-        run_scores.require_same_data(before, run_scores.from_json(entry.result, "the run"))
-    if not any(track["status"] == "ok" for track in entry.result["tracks"]):
-        return Sources(entry, before, tolerance_db, None, "no track worked")
+        run_scores.require_same_data(before, run_scores.of_result(entry.result, "the run"))
+    tracks, missing = _tracks(entry, loaded)
+    return Sources(entry, before, tolerance_db, tracks, missing)
+
+
+def _tracks(entry: Entry, loaded: Sequence[Track] | None) -> tuple[tuple[Track, ...] | None, str | None]:
+    """The tracks of a run whose sound can be shown, or None and the reason."""
+    if not entry.result.worked:
+        return None, "no track worked"
     if entry.folder is None or not (Path(entry.folder) / "estimates").is_dir():
-        return Sources(
-            entry,
-            before,
-            tolerance_db,
-            None,
-            "its estimates were not kept; run it with --report, or with --out",
-        )
+        return None, "its estimates were not kept; run it with --report, or with --out"
     if loaded is not None:
-        return Sources(entry, before, tolerance_db, tuple(loaded), None)
+        return tuple(loaded), None
     try:
-        return Sources(entry, before, tolerance_db, _tracks(entry.result), None)
+        return _load(entry.result), None
     except DataError as error:
-        return Sources(entry, before, tolerance_db, None, f"its data is not at hand: {error.problems[0]}")
+        return None, f"its data is not available: {error.problems[0]}"
 
 
-def _tracks(result: Mapping[str, Any]) -> tuple[Track, ...]:
-    """The tracks of the run; DataError where the folder is gone or its content is not what it was."""
-    path = Path(result["data"]["path"])
-    names = {track["name"] for track in result["tracks"]}
+def _load(result: Result) -> tuple[Track, ...]:
+    """The tracks of the run; DataError if the folder is gone or its content is not what it was."""
+    path = Path(result.plan.data.path)
+    names = {track.name for track in result.tracks}
     tracks = tuple(track for track in dataset.load(path).tracks if track.name in names)
-    if dataset.content_hash(tracks) != result["data"]["hash"]:
+    if dataset.content_hash(tracks) != result.plan.data.hash:
         raise DataError([f"{path}: changed since the run"])
     return tracks
 
@@ -108,7 +105,7 @@ def collect_details(
         folder.mkdir()
     assert sources.entry.folder is not None
     estimates = Path(sources.entry.folder) / "estimates"
-    worked = {track["name"] for track in sources.entry.result["tracks"] if track["status"] == "ok"}
+    worked = {track.name for track in sources.entry.result.worked}
     requests = [
         track_details.Request(track, estimates / track.folder, folder, f"{index:03d}")
         for index, track in enumerate(sources.tracks)
@@ -157,11 +154,12 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class TrackRow:
-    """One track of the run, as its JSON has it, with what else the page shows."""
+    """One track of the run, with what else the page shows of it."""
 
-    item: Mapping[str, Any]
-    ratio: float | None  # of the seconds it took to those it may take
-    difference: float | None  # of its mean to the baseline's, dB
+    result: TrackResult
+    mean: float | None  # dB
+    ratio: float | None  # seconds used to seconds allowed
+    difference: float | None  # its mean minus the baseline's, dB
     log: str | None
     details: Mapping[str, Any] | None
 
@@ -172,81 +170,76 @@ def _context(
     entry, result = sources.entry, sources.entry.result
     found = None
     if sources.baseline is not None:
-        found = baseline.check(
-            sources.baseline, run_scores.from_json(result, "this run"), sources.tolerance_db
-        )
-    stems = CHALLENGES[result["track"]].stems
-    axis, strips = _strips(result, stems)
+        run = run_scores.of_result(result, "this run")
+        found = baseline.check(sources.baseline, run, sources.tolerance_db)
+    axis, strips = _strips(result)
     return {
         "entry": entry,
         "result": result,
-        "stems": stems,
-        "measures": (MEAN, *stems),
+        "plan": result.plan,
+        "submission": result.plan.submission,
+        "stems": result.stems,
+        "measures": (MEAN, *result.stems),
         "verdict": verdict(result),
         "check": found,
         "check_text": None if found is None else baseline.describe(found),
-        "scores": _score_rows(result, sources.baseline, stems),
-        "published": published.of_track(result["track"]),
+        "score": result.score(),
+        "scores": _score_rows(result, sources.baseline),
+        "published": published.of_challenge(result.plan.challenge),
         "axis": axis,
         "strips": strips,
-        "tracks": [_track_row(track, sources, details) for track in result["tracks"]],
+        "tracks": [_track_row(track, sources, details) for track in result.tracks],
         "missing": sources.missing,
         "setup_log": _log(entry, SETUP),
         "weights": leaderboard_view.weights_lines(result),
-        "limits": leaderboard_view.limits_words(result["limits"]),
-        "jobs": results.jobs_of(result),
-        "tracks_words": leaderboard_view.tracks_words(result["data"]),
-        "machine": leaderboard_view.machine_words(result["machine"]),
-        "gaps": (result["isolation"] or {}).get("not_in_force", []),
+        "limits": leaderboard_view.limits_words(result.plan.limits),
+        "tracks_words": leaderboard_view.tracks_words(result.plan.data),
+        "machine": leaderboard_view.machine_words(result.machine),
+        "differs": DIFFERS,
+        "gaps": () if result.isolation is None else result.isolation.not_in_force,
         "commands": reproduction.commands(result),
-        "short_id": leaderboard_view.short_id(entry),
-        "commit": leaderboard_view.commit(entry),
+        "commit": leaderboard_view.commit(result),
         "audio_folder": audio_folder_name,
     }
 
 
-def verdict(result: Mapping[str, Any]) -> Verdict:
+def verdict(result: Result) -> Verdict:
     """What the run says of a submission to the organisers."""
-    passing = results.would_pass(result)
-    failed = [track for track in result["tracks"] if track["status"] != "ok"]
-    number = result["data"]["number"]
-    reasons = [f"{track['name']}: {track['status']}, {track['reason']}" for track in failed]
-    late = [track for track in result["tracks"] if results.is_late(track)]
-    reasons += [
-        f"{track['name']}: late, {track['seconds']:.1f} of {track['limit_seconds']:.1f} s" for track in late
-    ]
+    passing = would_pass(result)
+    failed, number = result.failed, result.plan.data.number
+    counts = f"{len(failed)} of {number} tracks failed"
+    late = [track for track in result.tracks if track.late]
+    reasons = (
+        *(f"{track.name}: {track.status}, {track.reason}" for track in failed),
+        *(f"{track.name}: late, {track.seconds:.1f} of {track.limit_seconds:.1f} s" for track in late),
+    )
     if passing == "yes":
         return Verdict("good", "This submission would have passed", ())
     if passing == "no":
-        tracks = f"{len(failed) + len(late)} of {number} tracks {'failed or were late' if late else 'failed'}"
-        return Verdict("bad", f"This submission would not have passed: {tracks}", tuple(reasons))
-    if result["status"] == "incomplete":
-        return Verdict(
-            "unsure", f"Not finished: {len(result['tracks'])} of {number} tracks were run", tuple(reasons)
-        )
-    if result["status"] == "ok":
-        text = (
-            "All tracks worked, but under looser limits than the organisers', so this says nothing of passing"
-        )
+        if late:
+            counts = f"{len(failed) + len(late)} of {number} tracks failed or were late"
+        return Verdict("bad", f"This submission would not have passed: {counts}", reasons)
+    if result.status == "incomplete":
+        return Verdict("unsure", f"Not finished: {len(result.tracks)} of {number} tracks were run", reasons)
+    if result.status == "ok":
+        text = "All tracks worked, but under looser limits than the organisers', so it may not pass there"
         return Verdict("unsure", text, ())
-    counts = f"{len(failed)} of {number} tracks failed"
-    if (jobs := results.jobs_of(result)) > 1:
-        text = f"{counts} while {jobs} at a time shared the machine, so they might pass alone"
+    if result.plan.jobs > 1:
+        text = f"{counts} while {result.plan.jobs} at a time shared the machine, so they might pass alone"
     else:
         text = f"{counts} under stricter limits than the organisers', so they might pass"
-    return Verdict("unsure", text, tuple(reasons))
+    return Verdict("unsure", text, reasons)
 
 
-def _score_rows(result: Mapping[str, Any], before: RunScores | None, stems: Sequence[str]) -> list[ScoreRow]:
+def _score_rows(result: Result, before: RunScores | None) -> list[ScoreRow]:
     """This run; with a baseline also that, and the difference, over the tracks that worked in both."""
-    worked = result["worked"]
     name = "this run"
-    if result["status"] != "ok":
-        name += f", the {worked['tracks']} of {result['data']['number']} tracks that worked"
-    rows = [ScoreRow(name, {stem: worked[stem] for stem in (MEAN, *stems)})]
+    if result.status != "ok":
+        name += f", the {len(result.worked)} of {result.plan.data.number} tracks that worked"
+    rows = [ScoreRow(name, result.totals(SDR))]
     if before is None:
         return rows
-    run = run_scores.from_json(result, "this run")
+    run = run_scores.of_result(result, "this run")
     names = run_scores.common(before, run)
     means = {
         stem: (run_scores.mean_over(before, names, stem), run_scores.mean_over(run, names, stem))
@@ -259,39 +252,35 @@ def _score_rows(result: Mapping[str, Any], before: RunScores | None, stems: Sequ
     return [*rows, ScoreRow("difference", change, signed=True)]
 
 
-def _strips(result: Mapping[str, Any], stems: Sequence[str]) -> tuple[Axis | None, list[Strip]]:
-    """The strip plot; no axis where no track has a score."""
-    worked = [(index, track) for index, track in enumerate(result["tracks"]) if track["status"] == "ok"]
+def _strips(result: Result) -> tuple[Axis | None, list[Strip]]:
+    """The strip plot; no axis if no track has a score."""
+    scores = run_scores.of_result(result, "this run")
+    worked = [(index, track) for index, track in enumerate(scores.tracks.values()) if track.sdr]
     if not worked:
         return None, []
-    values = [track["sdr"][stem] for _, track in worked for stem in stems]
-    strips = [charts.strip(MEAN, [(index, track["name"], track["mean"]) for index, track in worked])]
-    strips += [
-        charts.strip(stem, [(index, track["name"], track["sdr"][stem]) for index, track in worked])
-        for stem in stems
+    strips = [
+        charts.strip(measure, [(index, track.name, track.value(measure)) for index, track in worked])
+        for measure in scores.measures
     ]
-    return charts.axis(values), strips
+    return charts.axis([value for _, track in worked for value in track.sdr.values()]), strips
 
 
-def _track_row(
-    track: Mapping[str, Any], sources: Sources, details: Mapping[str, Mapping[str, Any]]
-) -> TrackRow:
-    limit, seconds = track["limit_seconds"], track["seconds"]
-    old = None if sources.baseline is None else sources.baseline.tracks.get(track["name"])
-    difference = None
-    if old is not None and old.sdr and track["mean"] is not None:
-        difference = track["mean"] - old.value(MEAN)
+def _track_row(track: TrackResult, sources: Sources, details: Mapping[str, Mapping[str, Any]]) -> TrackRow:
+    limit, seconds, mean = track.limit_seconds, track.seconds, track.mean(SDR)
+    old = None if sources.baseline is None else sources.baseline.tracks.get(track.name)
+    found = details.get(track.name)
     return TrackRow(
-        item=track,
+        result=track,
+        mean=mean,
         ratio=None if limit is None or seconds is None else seconds / limit,
-        difference=difference,
-        log=_log(sources.entry, track["name"].replace("/", "__")),
-        details={**found, "scores": track["sdr"]} if (found := details.get(track["name"])) else None,
+        difference=None if old is None or not old.sdr or mean is None else mean - old.value(MEAN),
+        log=_log(sources.entry, track.name.replace("/", "__")),
+        details=None if found is None else {**found, "scores": track.scores.get(SDR)},
     )
 
 
 def _log(entry: Entry, name: str) -> str | None:
-    """The end of what the submission printed; None where it is not at hand."""
+    """The end of what the submission printed; None if it was not kept."""
     if entry.folder is None:
         return None
     folder = Path(entry.folder)

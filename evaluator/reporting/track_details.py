@@ -137,7 +137,7 @@ def inline(details: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _content(script: Path) -> str:
-    """The second argument of the call that a written script consists of."""
+    """The second argument of the one call in a script that we wrote."""
     call = script.read_text().strip()
     _, content = json.loads(f"[{call.removeprefix('sdxAudio(').removesuffix(');')}]")
     return str(content)

@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from evaluator.challenge import CINEMATIC, MUSIC, Challenge
+from evaluator.digests import sha256_of_file
 
 SUFFIXES = (".wav", ".flac")
 SPLITS = ("train", "test", "valid", "tr", "cv", "tt")
@@ -17,7 +18,7 @@ BLOCK_FRAMES = 1 << 16
 
 
 class DataError(Exception):
-    """The data cannot be used; `problems` holds one sentence a problem, each with its path."""
+    """The data cannot be used; `problems` holds one sentence per problem, each with its path."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -26,7 +27,7 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class Track:
-    """One piece of audio: its mixture (one file, or left and right channel) and a reference for every stem."""
+    """One recording: its mixture (one file, or left and right channel) and a reference for every stem."""
 
     name: str  # path below the data folder, "/" between a split and its track
     folder: str  # the folder name under which the submission sees it
@@ -117,7 +118,7 @@ def _describe_layouts() -> str:
 
 
 def _track_folders(root: Path, notes: list[str]) -> Iterator[tuple[str, Path, Layout]]:
-    """Yield (name, folder, layout) of each track folder; what is passed over goes into `notes`."""
+    """Yield (name, folder, layout) of each track folder; `notes` gets what is passed over."""
     for entry in sorted(root.iterdir()):
         if entry.name.startswith("."):
             notes.append(f"{entry}: hidden, ignored")
@@ -133,7 +134,7 @@ def _track_folders(root: Path, notes: list[str]) -> Iterator[tuple[str, Path, La
 
 
 def _layout_of(folder: Path) -> Layout | None:
-    """The layout of which most files are in `folder`, or None where there are none of any."""
+    """The layout most of whose files are in `folder`; None if there are no files of any layout."""
     present = {entry.stem for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES}
 
     def matches(layout: Layout) -> int:
@@ -146,7 +147,7 @@ def _layout_of(folder: Path) -> Layout | None:
 
 
 def _load_track(name: str, folder: Path, layout: Layout, problems: list[str], in_split: bool) -> Track | None:
-    """Check one track folder; problems are appended, and None is returned where there are any."""
+    """Check one track folder; None if there are problems, which are appended."""
     before = len(problems)
     mixtures = _find_mixtures(folder, layout, problems)
     references = {
@@ -176,7 +177,7 @@ def _find_mixtures(folder: Path, layout: Layout, problems: list[str]) -> list[Pa
 
 
 def _find(folder: Path, stem: str, problems: list[str]) -> Path | None:
-    """The one file `folder/stem.wav` or `.flac`; a problem where there is none, or both."""
+    """The one file `folder/stem.wav` or `.flac`; a problem if there is neither, or both."""
     present = [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").exists()]
     if len(present) == 1:
         return present[0]
@@ -220,7 +221,7 @@ def _describe_shape(
     for path, other in infos.items():
         if path in mixtures and pair:
             if other.channels != 1:
-                problems.append(f"{path}: {other.channels} channels, expected 1 (a channel a file)")
+                problems.append(f"{path}: {other.channels} channels, expected 1 (one channel per file)")
         elif path not in mixtures and pair:
             if other.channels > 2 or len(reference_channels) > 1:
                 problems.append(
@@ -236,7 +237,7 @@ def _describe_shape(
 
 
 def content_hash(tracks: Sequence[Track], progress: Callable[[Track], None] = lambda track: None) -> str:
-    """Hash names and contents of `tracks` (hexadecimal SHA-256), and read what a header cannot vouch for.
+    """Hash names and contents of `tracks` (hexadecimal SHA-256), and check what no header shows.
 
     `progress` is called after each track. Raises DataError for files that end early or hold NaN or infinity.
     """
@@ -245,9 +246,7 @@ def content_hash(tracks: Sequence[Track], progress: Callable[[Track], None] = la
     for track in tracks:
         files = {f"mixture{i}": path for i, path in enumerate(track.mixtures)} | dict(track.references)
         for part, path in sorted(files.items()):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{track.name}\n{part}\n{digest}\n".encode())
+            total.update(f"{track.name}\n{part}\n{sha256_of_file(path)}\n".encode())
             problems += _content_problems(path, track.frames)
         progress(track)
     if problems:
@@ -256,7 +255,7 @@ def content_hash(tracks: Sequence[Track], progress: Callable[[Track], None] = la
 
 
 def _content_problems(path: Path, frames: int) -> list[str]:
-    """Problems that only decoding shows; uncompressed integers have none, so they are not decoded."""
+    """Problems that only decoding shows. Uncompressed integers cannot have any, so they are not decoded."""
     info = soundfile.info(path)
     if info.format != "FLAC" and info.subtype not in ("FLOAT", "DOUBLE"):
         return []

@@ -1,4 +1,4 @@
-"""What a submission left on disk: taken out of its reach, then checked before anyone reads samples of it."""
+"""What a submission left on disk: taken out of its reach, then checked before any samples are read."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def _entry_problems(folder: Path, track: Track, challenge: Challenge) -> list[st
 
 
 def _entry_problem(path: Path) -> str | None:
-    """Why this directory entry is not an estimate's file, decided without opening it."""
+    """Why this directory entry cannot be an estimate, decided without opening it; None if it can."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:

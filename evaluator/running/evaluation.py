@@ -4,57 +4,73 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from evaluator.isolation.sandbox import Workplace
 from evaluator.running import sessions
 from evaluator.running.job import Job, Observer
 from evaluator.running.recorder import Recorder
-from evaluator.running.sessions import Lane, Queue
-from evaluator.runs import results, run_folder
+from evaluator.running.sessions import SessionLoop, TrackQueue
+from evaluator.runs import records, results, run_folder
+from evaluator.runs.documents import ResultError
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 
-__all__ = ["RESULT_FILE", "Job", "Observer", "evaluate"]
+__all__ = ["RESULT_FILE", "Interrupted", "Job", "Observer", "evaluate"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user has ended a run; `result` holds what is done, and so does the run's folder."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__()
+        self.result = result
 
 
 def evaluate(job: Job, observer: Observer, resume: bool) -> Result:
     """Run the tracks that are not done yet and return the result, which is also kept in `job.out`.
 
-    After every track `job.out`/result.json holds what is done. `resume` goes on from there; ResultError where
-    that run was made with another plan. Whatever ends this function, the submission is ended too.
+    After every track `job.out`/result.json holds what is done. `resume` continues from there; ResultError where
+    that run was made with another plan. Whatever ends this function, the submission is ended too; a
+    KeyboardInterrupt leaves it as Interrupted.
     """
     recorder = Recorder(job, observer, _previous(job) if resume else None)
     if not resume:
         run_folder.clear(job.out)
     recorder.save()
+    try:
+        _run(job, observer, recorder)
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(recorder.save()) from interrupt
+    return recorder.save()
+
+
+def _run(job: Job, observer: Observer, recorder: Recorder) -> None:
     done, left = recorder.split()
     observer.resumed(done)
     if left:
         run_folder.remove_report(job.out)
         with _workplaces(job.out, min(job.plan.jobs, len(left))) as workplaces:
-            queue = Queue(left)
+            queue = TrackQueue(left)
             try:
-                sessions.run_all([Lane(job, place, queue, recorder, observer) for place in workplaces])
+                sessions.run_all([SessionLoop(job, place, queue, recorder, observer) for place in workplaces])
             finally:
                 recorder.finish_scoring()
     if "bss_eval_sdr" in job.plan.metrics:
         recorder.add_bss_eval()
     if not job.keep_estimates:
         shutil.rmtree(job.out / "estimates", ignore_errors=True)
-    return recorder.save()
 
 
-def _previous(job: Job) -> dict[str, Any] | None:
+def _previous(job: Job) -> Result | None:
     path = job.out / RESULT_FILE
     if not path.exists():
         return None
-    item = results.read(path)
-    if different := results.differences(item, job.plan):
-        raise results.ResultError(
+    previous = results.read(path)
+    if different := records.differences(previous.plan, job.plan):
+        raise ResultError(
             f"{path}: cannot be resumed, it was made with other settings ({'; '.join(different)})"
         )
-    return item
+    return previous
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What to evaluate, and whom to tell how it goes."""
+"""What to evaluate, and who is told about its progress."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from evaluator.isolation.sandbox import Outcome, Runner, Workplace
 from evaluator.running.dataset import Dataset, Track
-from evaluator.runs.results import Plan, TrackResult
+from evaluator.runs.records import Plan, TrackResult
 
 
 class Observer:
-    """Told what happens, so that a command line can show it; does nothing by itself.
+    """Is told what happens, so that a command line can show it; does nothing itself.
 
-    Where several sessions run side by side, each calls from a thread of its own.
+    If several sessions run side by side, each calls from its own thread.
     """
 
     def resumed(self, tracks: Sequence[Track]) -> None:
@@ -22,16 +22,16 @@ class Observer:
         """The submission is being imported and constructed."""
 
     def setup_failed(self, outcome: Outcome, log: Sequence[str]) -> None:
-        """It cannot be constructed, so all tracks that are left fail; `log` holds its last lines of output."""
+        """It cannot be constructed, so all remaining tracks fail; `log` holds its last lines of output."""
 
     def separating(self, track: Track, limit_seconds: float | None) -> None:
         """The clock of a track starts."""
 
     def separated(self, track: Track) -> None:
-        """The clock of a track has stopped, for whatever reason; its result comes later."""
+        """The clock of a track has stopped; its result comes later."""
 
     def finished(self, track: Track, result: TrackResult, log: Sequence[str]) -> None:
-        """A track has its result; `log` holds the last lines of its output where it failed."""
+        """A track has its result; if it failed, `log` holds the last lines of its output."""
 
     def measuring(self, metric: str, tracks: int) -> None:
         """A costly metric is being computed for that many tracks."""

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from evaluator.challenge import CHALLENGES
 from evaluator.containers.runner import container_runner
-from evaluator.isolation.sandbox import REPOSITORY, Limits, ProcessRunner, Runner, Workplace
+from evaluator.isolation.sandbox import Limits, ProcessRunner, Runner, Workplace
+from evaluator.isolation.variables import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
+from evaluator.locations import DEMO, REPOSITORY, RUNS
 from evaluator.running import dataset, submission
 from evaluator.running.dataset import Dataset, Track
 from evaluator.running.job import Job
-from evaluator.running.submission import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
-from evaluator.runs import results
-from evaluator.runs.results import DataInfo, Plan
+from evaluator.runs import records, results
+from evaluator.runs.documents import ResultError
+from evaluator.runs.records import DataInfo, Plan
 from evaluator.runs.run_folder import RESULT_FILE
 
-DEMO = REPOSITORY / "local_data" / "demo"
-RUNS = REPOSITORY / "runs"
 DEMO_PATIENCE = 20.0
 """The demo shows that everything works: on a slow or busy machine its tracks are late, but scored."""
 RUNNERS = ("process", "docker")
@@ -27,7 +27,7 @@ WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use
 
 
 class UsageError(Exception):
-    """The options contradict each other or leave something open; the message says what to give."""
+    """The options contradict each other or leave something open; the message says which to give."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Options:
     submission: Path
     data: Path | None = None
     preset: str | None = None  # a name, or a file
-    track: str | None = None
+    challenge: str | None = None
     only: str | None = None
     limits: Limits = field(default_factory=Limits)
     runner: str = "process"
@@ -50,10 +50,10 @@ class Options:
 
 
 def prepare(options: Options, checked: Callable[[Track, int], None] = lambda track, total: None) -> Job:
-    """Settle what the options leave open and check the data; nothing of the submission is constructed.
+    """Settle what the options leave open and check the data; the submission is not constructed.
 
     `checked` is called with each track whose files were read, and the number of tracks.
-    Raises UsageError, SubmissionError or DataError; EngineError where a container is asked for and there is no
+    Raises UsageError, SubmissionError or DataError; EngineError if a container is requested and there is no
     engine.
     """
     path = submission.check_folder(options.submission)
@@ -63,7 +63,7 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
     data = asked or dataset.load(DEMO / challenge, options.only)
     digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
     plan = Plan(
-        track=challenge,
+        challenge=challenge,
         submission=submission.identify(path, preset, time_factor),
         data=DataInfo(str(data.path.resolve()), len(data.tracks), digest, options.only),
         limits=options.limits,
@@ -85,32 +85,32 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
 def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) -> tuple[str, str | None]:
     """The challenge (from --track, the data's layout, or the submission) and the preset to ask for, if any."""
     preset = _absolute_if_file(options.preset or os.environ.get(PRESET_VARIABLE))
-    wanted = options.track or (data.challenge.name if data is not None else None)
+    wanted = options.challenge or (data.challenge.name if data is not None else None)
     if data is not None and data.challenge.name != wanted:
         raise UsageError(f"--track {wanted}, but {data.path} holds {data.challenge.name} tracks")
-    if wanted is not None and not submission.heeds(path, PRESET_VARIABLE):
+    if wanted is not None and not submission.reads(path, PRESET_VARIABLE):
         return wanted, preset
     configured = submission.configured_challenge(path, _environment(preset))
     if wanted is None:
         wanted = configured or submission.challenge_of_manifest(path)
         if wanted is None:
             raise UsageError(
-                f"{path} does not say which track it is for; give --track {' or --track '.join(CHALLENGES)}"
+                f"{path} does not say which challenge it is for; give --track {' or --track '.join(CHALLENGES)}"
             )
     elif configured not in (None, wanted):
         if options.preset is not None:
-            raise UsageError(f"--preset {options.preset} is for the {configured} track, not for {wanted}")
+            raise UsageError(f"--preset {options.preset} is for the {configured} challenge, not for {wanted}")
         preset = CHALLENGES[wanted].default_preset
     return wanted, preset
 
 
 def _told_time_factor(options: Options, path: Path) -> float | None:
-    """What --fit tells the submission; UsageError where there is no limit, or nobody who would listen."""
+    """What --fit tells the submission; UsageError if there is no limit, or if the submission does not ask for it."""
     if not options.fit:
         return None
     if options.limits.time_factor is None:
         raise UsageError("--fit plans to fit a time limit, and --no-limits sets none; drop one of the two")
-    if not submission.heeds(path, TIME_FACTOR_VARIABLE):
+    if not submission.reads(path, TIME_FACTOR_VARIABLE):
         raise UsageError(
             f"--fit: nothing in {path / 'my_submission'} reads {TIME_FACTOR_VARIABLE}; drop it, or see how our "
             f"my_submission/user_config.py does"
@@ -119,7 +119,7 @@ def _told_time_factor(options: Options, path: Path) -> float | None:
 
 
 def _environment(preset: str | None, time_factor: float | None = None) -> dict[str, str]:
-    """What is asked of the submission. Without a time factor the variable is emptied: ours may be set."""
+    """Variables for the submission. Without a time factor that variable is emptied, since ours may be set."""
     asked = {} if preset is None else {PRESET_VARIABLE: preset}
     return asked | {TIME_FACTOR_VARIABLE: "" if time_factor is None else f"{time_factor:g}"}
 
@@ -134,13 +134,13 @@ def _out_folder(options: Options, plan: Plan) -> Path:
     if options.out is not None:
         return options.out
     if not options.resume:
-        return RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{plan.track}-{os.getpid()}"
+        return RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{plan.challenge}-{os.getpid()}"
     for file in sorted(RUNS.glob(f"*/{RESULT_FILE}"), reverse=True):
         try:
-            item = results.read(file)
-        except results.ResultError:
+            earlier = results.read(file)
+        except ResultError:
             continue
-        if item["status"] == "incomplete" and not results.differences(item, plan):
+        if earlier.status == "incomplete" and not records.differences(earlier.plan, plan):
             return file.parent
     raise UsageError(f"--resume: no interrupted run with these settings in {RUNS}; give its --out")
 
@@ -163,7 +163,7 @@ def _runner(
 def hidden_paths(data: Dataset, keep: Sequence[Path]) -> list[Path]:
     """Files and folders to hide so that no reference can be reached, none of which holds a path of `keep`.
 
-    The data folder as a whole; where something needed lies in it, its track folders; and each reference that
+    The data folder as a whole, or its track folders if it holds something that is needed; and each reference that
     is a link to elsewhere.
     """
     kept = [path.resolve() for path in keep]

@@ -1,11 +1,11 @@
 """The growing result of one evaluation: scores what was separated, and keeps what is done at every step.
 
-Scoring has a thread of its own of low priority, so that it overlaps with the separation of the next track. On a
-machine with no core beyond those of the submission that takes time from it, but next to none: 2 to 3 ms of one
-core for each second of audio (benchmarks/scoring.py), of which the submission may compute for 1570 ms on four,
-0.05 %. Hence no wait for a free core. SCHED_IDLE would take less and might cost more: a thread that holds the
-interpreter's lock and is given no core would keep the evaluator from stopping the submission's clock. BSS Eval,
-which takes far longer, waits until the submission has had the machine.
+Scoring runs in its own low-priority thread, so that it overlaps with the separation of the next track. If the machine
+has no core to spare, that takes time from the submission, but very little: 2 to 3 ms of one core for each second of
+audio (benchmarks/scoring.py), of which the submission may use 1570 ms on four cores, so 0.05 %. Therefore it does not
+wait for a free core. SCHED_IDLE would take less and might cost more: a thread that holds the interpreter's lock and
+gets no core would keep the evaluator from stopping the submission's clock. BSS Eval, which takes far longer, waits
+until the submission is done with the machine.
 """
 
 import os
@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,13 +24,15 @@ from typing import Any
 
 from evaluator.isolation import machine
 from evaluator.isolation.output_log import last_lines
-from evaluator.isolation.sandbox import THREAD_VARIABLES, Isolation, Outcome
+from evaluator.isolation.sandbox import Isolation, Outcome
+from evaluator.isolation.variables import THREAD_VARIABLES
 from evaluator.running import scoring
 from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
 from evaluator.running.job import Job, Observer
 from evaluator.runs import results
-from evaluator.runs.results import Result, SetupResult, TrackResult
+from evaluator.runs.records import SetupResult, TrackResult
+from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 
 LOG_LINES = 8
@@ -38,12 +40,12 @@ SCORING_NICENESS = 10
 
 
 class Recorder:
-    """Takes what became of each track, in any order and from any thread; owns the thread that scores.
+    """Takes the outcome of each track, in any order and from any thread; owns the thread that scores.
 
-    `previous` is the JSON of the run that is resumed. `job.out`/result.json holds what is done after every track.
+    `previous` is the run that is resumed. `job.out`/result.json holds what is done after every track.
     """
 
-    def __init__(self, job: Job, observer: Observer, previous: Mapping[str, Any] | None) -> None:
+    def __init__(self, job: Job, observer: Observer, previous: Result | None) -> None:
         self._job = job
         self._observer = observer
         self._began = time.monotonic()
@@ -51,17 +53,13 @@ class Recorder:
         self._scorer = ThreadPoolExecutor(1, "scoring", initializer=_yield_to_others)
         self._pending: list[Future[None]] = []
         self._lock = threading.Lock()
-        earlier = previous or {}
-        self._start = earlier.get("start") or datetime.now(UTC).isoformat(timespec="seconds")
-        self._earlier_seconds = float(earlier.get("duration_seconds", 0.0))
-        self._setup = SetupResult(**earlier["setup"]) if earlier.get("setup") else None
         self._gave_up = False
-        self._provenance = earlier.get("submission", {}).get("provenance")
-        self._isolation = results.isolation_from_json(earlier.get("isolation"))
-        self._tracks = {
-            item["name"]: results.track_from_json(item, job.plan.metrics)
-            for item in earlier.get("tracks", [])
-        }
+        self._start = datetime.now(UTC).isoformat(timespec="seconds") if previous is None else previous.start
+        self._earlier_seconds = 0.0 if previous is None else previous.duration_seconds
+        self._setup = None if previous is None else previous.setup
+        self._provenance = None if previous is None else previous.provenance
+        self._isolation = None if previous is None else previous.isolation
+        self._tracks = {track.name: track for track in (() if previous is None else previous.tracks)}
 
     def split(self) -> tuple[list[Track], list[Track]]:
         """The tracks that are done, and those that are left, each in the data set's order."""
@@ -76,7 +74,7 @@ class Recorder:
         return Result(
             plan=self._job.plan,
             start=self._start,
-            duration_seconds=self._earlier_seconds + time.monotonic() - self._began,
+            duration_seconds=round(self._earlier_seconds + time.monotonic() - self._began, 3),
             setup=self._setup,
             provenance=self._provenance,
             isolation=self._isolation,
@@ -92,7 +90,7 @@ class Recorder:
         return result
 
     def set_up(self, outcome: Outcome, isolation: Isolation | None) -> None:
-        """The submission was imported and constructed, or not; that it was not remains on record."""
+        """The submission was imported and constructed, or could not be; a failure stays on record."""
         own = Path(self._job.plan.submission.path) / "my_submission" / "aicrowd_wrapper.py"
         setup = SetupResult(
             status=outcome.status,
@@ -108,7 +106,7 @@ class Recorder:
             self._provenance = outcome.provenance or self._provenance
 
     def give_up(self, tracks: Sequence[Track], setup: Outcome) -> None:
-        """No track that is left can be separated by a submission that cannot be constructed."""
+        """Record that no remaining track can be separated, since the submission cannot be constructed."""
         with self._lock:
             first, self._gave_up = not self._gave_up, True
         if first:
@@ -118,7 +116,7 @@ class Recorder:
             self._later(self._record, track, replace(result, seconds=None, peak_memory_bytes=None), "")
 
     def separated(self, track: Track, outcome: Outcome) -> None:
-        """A track is done, its estimates collected where it is ok: have them scored, and the result kept."""
+        """A track is done, and if it is ok, its estimates are collected: score them and keep the result."""
         if outcome.status == "ok":
             self._later(self._score, track, outcome)
         else:
@@ -135,7 +133,7 @@ class Recorder:
             future.result()
 
     def add_bss_eval(self) -> None:
-        """BSS Eval of the tracks that have none yet, several at once, after the submission has had the machine."""
+        """BSS Eval of the tracks that have none yet, several at once, after the submission is done."""
         todo = [
             track
             for track in self._job.dataset.tracks
@@ -178,7 +176,7 @@ class Recorder:
             limit_seconds=self._job.plan.limits.track_seconds(track.seconds),
             audio_seconds=track.seconds,
             peak_memory_bytes=outcome.peak_memory_bytes or None,
-            economies=(outcome.provenance or {}).get("economies", []),
+            economies=tuple((outcome.provenance or {}).get("economies", ())),
             scores={},
         )
 
@@ -197,7 +195,7 @@ def _yield_to_others() -> None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started meanwhile compute with one thread each, since there is one of them for every core."""
+    """Processes started inside compute with one thread each, since there is one for every core."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:

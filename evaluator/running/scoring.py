@@ -1,4 +1,4 @@
-"""Estimates on disk and references -> scores of a track; scores of tracks -> totals.
+"""Estimates on disk and references -> scores of a track.
 
 Files are read in blocks side by side, so memory does not grow with length.
 """
@@ -15,13 +15,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from evaluator.measures.means import Scores
 from evaluator.measures.sdr import SILENCE, Energies, energies, sdr_from, si_sdr_from
 from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
 
 BLOCK_FRAMES = 1 << 15
-
-Scores = Mapping[str, float | None]  # stem -> dB; None where the measure is not defined
 
 ENERGY_METRICS: Mapping[str, Callable[[Energies], float]] = {
     "sdr": sdr_from,
@@ -73,7 +72,7 @@ def _as_channels(reference: NDArray[np.float32], channels: int) -> NDArray[np.fl
 
 
 def bss_eval_track(track: Track, estimates: Path) -> Scores:
-    """BSS Eval v4 SDR: median over 1 s frames, with the package museval; None where it is not defined.
+    """BSS Eval v4 SDR: median over 1 s frames, with the package museval; None if it is not defined.
 
     A stem whose reference or estimate is silent throughout has no such number; the others are evaluated
     without it. Frames in which any of them is silent do not count, as museval has it.
@@ -107,7 +106,7 @@ def bss_eval_track(track: Track, estimates: Path) -> Scores:
 
 @lru_cache(maxsize=1)
 def _museval_metrics() -> ModuleType:
-    """The module museval/metrics.py alone: importing the package asks for ffmpeg, which we have no use for."""
+    """The module museval/metrics.py alone: importing the package needs ffmpeg, for which we have no use."""
     package = importlib.util.find_spec("museval")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("museval is not installed; pip install -r requirements.txt")
@@ -118,15 +117,3 @@ def _museval_metrics() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """Plain mean of the values that are there; None where there are none."""
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else None
-
-
-def total(tracks: Sequence[Scores], stems: Sequence[str]) -> dict[str, float | None]:
-    """Means over tracks: per stem, and under "mean" the mean over tracks of each track's mean over stems."""
-    per_stem = {stem: mean([scores[stem] for scores in tracks]) for stem in stems}
-    return {"mean": mean([mean([scores[stem] for stem in stems]) for scores in tracks]), **per_stem}

@@ -20,14 +20,14 @@ from evaluator.runs import run_folder
 LOOK_SECONDS = 1.0  # some systems deliver a Ctrl-C only between two waits
 
 
-class Queue:
-    """Tracks that are left, for whoever is free."""
+class TrackQueue:
+    """The remaining tracks, for whichever session is free."""
 
     def __init__(self, tracks: Iterable[Track]) -> None:
         self._tracks = deque(tracks)
 
     def take(self) -> Track | None:
-        """The next one; None where none is left."""
+        """The next one; None if none is left."""
         try:
             return self._tracks.popleft()
         except IndexError:
@@ -38,11 +38,11 @@ class Queue:
         return list(iter(self.take, None))
 
 
-class Lane:
-    """One session of the submission, started again after a track that failed; owns its runner."""
+class SessionLoop:
+    """Keeps one session of the submission busy, and starts it again after a track that failed; owns its runner."""
 
     def __init__(
-        self, job: Job, workplace: Workplace, queue: Queue, recorder: Recorder, observer: Observer
+        self, job: Job, workplace: Workplace, queue: TrackQueue, recorder: Recorder, observer: Observer
     ) -> None:
         self._job = job
         self._workplace = workplace
@@ -68,7 +68,7 @@ class Lane:
             self._runner.close()
 
     def cancel(self) -> None:
-        """From another thread: end what is going on and take no other track; `run` then raises Cancelled."""
+        """From another thread: end the current work and take no more tracks; `run` then raises Cancelled."""
         self._queue.take_all()
         self._runner.cancel()
 
@@ -81,7 +81,7 @@ class Lane:
 
     def _separate(self, track: Track) -> Outcome:
         """One track under its clock; the estimates are scored while the next one is separated."""
-        challenge = CHALLENGES[self._job.plan.track]
+        challenge = CHALLENGES[self._job.plan.challenge]
         predictions = self._workplace.predictions
         staged = stage_mixture(track, challenge, self._workplace.mixtures)
         limit = self._job.plan.limits.track_seconds(track.seconds)
@@ -101,18 +101,18 @@ class Lane:
         return outcome
 
 
-def run_all(lanes: Sequence[Lane]) -> None:
-    """Run lanes to their end; whatever ends one of them, or this call, ends them all and is raised."""
-    with ThreadPoolExecutor(len(lanes), "lane") as pool:
+def run_all(loops: Sequence[SessionLoop]) -> None:
+    """Run all sessions to their end; whatever ends one of them, or this call, ends them all and is raised."""
+    with ThreadPoolExecutor(len(loops), "session") as pool:
         try:
-            pending = {pool.submit(lane.run) for lane in lanes}
+            pending = {pool.submit(loop.run) for loop in loops}
             while pending:
                 done, pending = wait(pending, LOOK_SECONDS, FIRST_EXCEPTION)
                 for future in done:
                     future.result()
         finally:
-            for lane in lanes:
-                lane.cancel()
+            for loop in loops:
+                loop.cancel()
 
 
 def _empty(folder: Path) -> None:

@@ -12,7 +12,7 @@ def stage_mixture(track: Track, challenge: Challenge, root: Path) -> Path:
     """Write the mixture of `track` where the organisers' wrapper expects it below `root`; return its folder.
 
     The written file holds exactly the samples of the data set's: integers stay integers of the same width,
-    floats stay floats. A mono mixture is given to both channels where the challenge has a file a channel.
+    floats stay floats. A mono mixture goes to both channels if the challenge has one file per channel.
     """
     folder = root / track.folder
     folder.mkdir(parents=True)

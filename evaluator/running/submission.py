@@ -1,4 +1,4 @@
-"""The folder that is evaluated: is it one, for which challenge, and exactly which version of it."""
+"""The folder that is evaluated: is it a submission, for which challenge, and in exactly which version?"""
 
 import hashlib
 import json
@@ -7,18 +7,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.challenge import CHALLENGES
+from evaluator.digests import sha256_of_file
+from evaluator.locations import REPOSITORY
+from evaluator.runs.records import Identity
 
 USER_CONFIG = Path("my_submission") / "user_config.py"
-PRESET_VARIABLE = "SDX_PRESET"
-TIME_FACTOR_VARIABLE = "SDX_TIME_LIMIT_FACTOR"
 PROBE_SECONDS = 120
-PROBE = """
+# Of a child of ours: only the submission's own modules are found, as in isolation/worker.py.
+OWN_PATH = f"""
 import sys
-sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+sys.path[:] = [sys.argv[1], *(entry for entry in sys.path if Path(entry).resolve() != Path({str(REPOSITORY)!r}))]
+"""
+PROBE = f"""
+{OWN_PATH}
 from my_submission.user_config import MySeparationModel
 with open(sys.argv[2], "w") as answer:
     answer.write(str(getattr(MySeparationModel, "track", "")))
@@ -27,18 +32,6 @@ with open(sys.argv[2], "w") as answer:
 
 class SubmissionError(Exception):
     """The folder cannot be evaluated; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Which code exactly; two runs of equal identity run the same code with the same settings."""
-
-    path: str
-    commit: str | None
-    dirty: bool | None
-    files_sha256: str
-    requested_preset: str | None  # None leaves the choice to the submission
-    requested_time_factor: float | None = None  # that of --fit; None asks for no economies
 
 
 def check_folder(path: Path) -> Path:
@@ -50,8 +43,8 @@ def check_folder(path: Path) -> Path:
     return path.resolve()
 
 
-def heeds(path: Path, variable: str) -> bool:
-    """Whether any module of the submission mentions a variable through which something is asked of it."""
+def reads(path: Path, variable: str) -> bool:
+    """Whether any module of the submission mentions this environment variable."""
     modules = (path / "my_submission").rglob("*.py")
     return any(variable in module.read_text(errors="replace") for module in modules)
 
@@ -76,8 +69,8 @@ def configured_challenge(path: Path, environment: Mapping[str, str]) -> str | No
             )
         except subprocess.TimeoutExpired:
             return None
-        track = answer.read_text() if answer.exists() else ""
-    return track if track in CHALLENGES else None
+        challenge = answer.read_text() if answer.exists() else ""
+    return challenge if challenge in CHALLENGES else None
 
 
 def challenge_of_manifest(path: Path) -> str | None:
@@ -105,7 +98,7 @@ def identify(path: Path, preset: str | None, time_factor: float | None = None) -
         files.append(Path(preset))
     for file in sorted(files):
         name = file.relative_to(path).as_posix() if file.is_relative_to(path) else file.name
-        digest.update(f"{name}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        digest.update(f"{name}\n{sha256_of_file(file)}\n".encode())
     dirty = None if status is None else bool(status)
     return Identity(str(path), commit, dirty, digest.hexdigest(), preset, time_factor)
 
@@ -115,7 +108,7 @@ def _is_code(path: Path) -> bool:
 
 
 def _git(path: Path, *arguments: str) -> str | None:
-    """Output of a git command in `path`, or None where git or the repository is not there."""
+    """Output of a git command in `path`, or None if git or the repository is not there."""
     try:
         result = subprocess.run(
             ["git", "-C", str(path), *arguments], capture_output=True, text=True, check=False, timeout=60

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluator.reporting import text_table
-from evaluator.runs import results, run_scores
-from evaluator.runs.results import ResultError
-from evaluator.runs.run_scores import MEAN, RunScores
+from evaluator import text_table
+from evaluator.challenge import CHALLENGES
+from evaluator.measures.means import MEAN
+from evaluator.runs import documents, results, run_scores
+from evaluator.runs.documents import SDR, ResultError
+from evaluator.runs.records import Identity, Plan, TrackResult
+from evaluator.runs.results import Result
+from evaluator.runs.run_scores import RunScores
 
 DEFAULT_TOLERANCE_DB = 0.02
 ROUNDING_DB = 1e-9  # a fall of exactly the tolerance passes, however its decimals round
@@ -17,14 +21,14 @@ SUBMISSION_KEYS = ("commit", "dirty", "files_sha256", "preset", "weights")
 ALL_TRACKS = "all tracks"
 
 
-def from_result(item: Mapping[str, Any]) -> dict[str, Any]:
+def to_json(result: Result) -> dict[str, Any]:
     """The part of a result's JSON that a later run is checked against, without anything of this machine's paths.
 
     Raises ResultError for a run that was not finished.
     """
-    if item["status"] == "incomplete":
+    if result.status == "incomplete":
         raise ResultError("an unfinished run cannot be a baseline; finish it with --resume")
-    submission = {key: item["submission"].get(key) for key in SUBMISSION_KEYS}
+    item = result.to_json()
     return {
         "schema_version": item["schema_version"],
         "kind": "baseline",
@@ -32,7 +36,7 @@ def from_result(item: Mapping[str, Any]) -> dict[str, Any]:
         "track": item["track"],
         "score": item["score"],
         "tracks": [{key: track[key] for key in TRACK_KEYS} for track in item["tracks"]],
-        "submission": submission,
+        "submission": {key: item["submission"][key] for key in SUBMISSION_KEYS},
         "data": {**item["data"], "path": run_scores.data_name(item["data"]["path"])},
         "limits": item["limits"],
         "versions": item["versions"],
@@ -40,9 +44,52 @@ def from_result(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read(path: Path) -> RunScores:
-    """The scores of a baseline, or of a result, from its file; ResultError where it is neither."""
-    return run_scores.from_json(results.read(path), str(path))
+def from_json(item: Mapping[str, Any], where: str = "baseline") -> Result:
+    """A baseline as the result that it is a part of; what it does not hold is None or empty.
+
+    Raises ResultError with what in `where` is missing or wrong.
+    """
+    found = documents.parse(documents.Baseline, item, where)
+    said, stems = found.submission, CHALLENGES[found.track].stems
+    result = Result(
+        plan=Plan(
+            challenge=found.track,
+            submission=Identity("", said.commit, said.dirty, said.files_sha256, None),
+            data=found.data,
+            limits=found.limits,
+            metrics=(SDR,),
+            runner="process",
+        ),
+        start=found.start,
+        duration_seconds=0.0,
+        setup=None,
+        provenance={"preset": said.preset, "weights": said.weights},
+        isolation=None,
+        machine={},
+        versions=found.versions,
+        tracks=tuple(
+            TrackResult(
+                name=track.name,
+                status=track.status,
+                reason=None,
+                seconds=None,
+                limit_seconds=None,
+                audio_seconds=track.audio_seconds,
+                peak_memory_bytes=None,
+                economies=(),
+                scores=track.scores((SDR,), stems, f"{where}: tracks.{index}"),
+            )
+            for index, track in enumerate(found.tracks)
+        ),
+    )
+    results.require_agreement(result, found, where)
+    return result
+
+
+def read(path: Path) -> Result:
+    """The baseline, or the result, in a file; ResultError if it is neither."""
+    item = documents.read_json(path)
+    return (from_json if item.get("kind") == "baseline" else Result.from_json)(item, str(path))
 
 
 @dataclass(frozen=True)
@@ -56,13 +103,13 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """In dB, above 0 where the score rose."""
+        """In dB, above 0 if the score rose."""
         return self.after - self.before
 
 
 @dataclass(frozen=True)
 class StatusChange:
-    """A track whose status is not what it was."""
+    """A track whose status has changed."""
 
     track: str
     before: str
@@ -88,10 +135,10 @@ class Check:
 
 
 def check(baseline: RunScores, run: RunScores, tolerance_db: float = DEFAULT_TOLERANCE_DB) -> Check:
-    """Compare every stem's score, every track's every stem, and every status.
+    """Compare every stem's score over all tracks, every stem of every track, and every status.
 
-    Stems' scores are means over the tracks that worked in both; a track that is missing from the run counts
-    as one that got worse. ResultError where the two were made on different data.
+    Stems' scores are means over the tracks that worked in both. A track that is missing from the run counts as
+    worse. ResultError if the two were made on different data.
     """
     run_scores.require_same_data(baseline, run)
     moved = [
@@ -176,34 +223,35 @@ def _verdict(found: Check) -> str:
         if found.worse
         else "",
         f"{', '.join(stems)} fell over all tracks" if stems else "",
-        f"{len(tracks)} {'track' if len(tracks) == 1 else 'tracks'} fell" if tracks else "",
+        f"{text_table.count(len(tracks), 'track')} fell" if tracks else "",
     ]
     return f"REGRESSION {against}: {'; '.join(part for part in counts if part)}."
 
 
-def show(item: Mapping[str, Any]) -> str:
+def show(result: Result) -> str:
     """A baseline as text: where it comes from, and its scores."""
-    scores = run_scores.from_json(item, "baseline")
-    submission, data = item["submission"], item["data"]
-    commit = submission["commit"] or "unknown"
-    changed = " with uncommitted changes" if submission["dirty"] else ""
-    header = ["track", "status", *scores.stems, MEAN]
+    plan, stems = result.plan, result.stems
+    commit = plan.submission.commit or "unknown"
+    changed = " with uncommitted changes" if plan.submission.dirty else ""
+    header = ["track", "status", *stems, MEAN]
     rows = [
         [
             track.name,
             track.status,
-            *(text_table.db(track.sdr.get(stem)) for stem in scores.stems),
-            _mean(track),
+            *(text_table.db(track.scores.get(SDR, {}).get(stem)) for stem in stems),
+            text_table.db(track.mean(SDR)),
         ]
-        for track in scores.tracks.values()
+        for track in result.tracks
     ]
-    total = ["score", item["status"], *(_score(item, stem) for stem in (*scores.stems, MEAN))]
+    score = result.score() or {}
+    total = ["score", result.status, *(text_table.db(score.get(stem)) for stem in (*stems, MEAN))]
     table = text_table.align([header, *rows, total], left=(0, 1))
     rule = "-" * max(map(len, table))
+    data = run_scores.data_name(plan.data.path)
     return "\n".join(
         [
-            f"{scores.track} baseline of {item['start']}, preset {submission['preset']}, commit {commit}{changed}",
-            f"data {scores.data_name}, {text_table.count(data['number'], 'track')}, hash {data['hash']}",
+            f"{plan.challenge} baseline of {result.start}, preset {result.preset}, commit {commit}{changed}",
+            f"data {data}, {text_table.count(plan.data.number, 'track')}, hash {plan.data.hash}",
             "",
             table[0],
             rule,
@@ -212,11 +260,3 @@ def show(item: Mapping[str, Any]) -> str:
             table[-1],
         ]
     )
-
-
-def _mean(track: run_scores.TrackScore) -> str:
-    return text_table.db(track.value(MEAN) if track.sdr else None)
-
-
-def _score(item: Mapping[str, Any], stem: str) -> str:
-    return text_table.db(None if item["score"] is None else item["score"][stem])

@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluator.reporting import text_table
+from evaluator import text_table
+from evaluator.measures.means import MEAN
 from evaluator.runs import run_scores
-from evaluator.runs.run_scores import MEAN, RunScores
+from evaluator.runs.run_scores import RunScores
 
 RESAMPLES = 10_000
 SEED = 0
@@ -73,7 +74,7 @@ class Comparison:
 
 
 def compare(a: RunScores, b: RunScores, seed: int = SEED) -> Comparison:
-    """Compare B with A; ResultError where they were made on different data."""
+    """Compare B with A; ResultError if they were made on different data."""
     run_scores.require_same_data(a, b)
     names = run_scores.common(a, b)
     differences = {
@@ -139,7 +140,7 @@ def bootstrap_interval(
 
 
 def sign_test(higher: int, lower: int) -> float:
-    """Two-sided p-value that a fair coin gives a split at least as uneven; 1 without any difference."""
+    """Probability that a fair coin splits at least as unevenly (two-sided p-value); 1 without any difference."""
     number, fewer = higher + lower, min(higher, lower)
     tail = sum(comb(number, k) for k in range(fewer + 1)) / 2**number
     return min(1.0, 2.0 * float(tail))

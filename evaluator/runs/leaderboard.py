@@ -1,35 +1,31 @@
-"""Append-only store of runs: the whole result of each, so that everything needed to repeat it is at hand.
+"""Append-only store of runs: the whole result of each, with everything that is needed to repeat it.
 
 SQLite with its rollback journal: unlike its write-ahead log it needs no shared memory, so it also holds on
 network and container file systems. A row is written in one transaction that other writers wait for, and that a
 kill at any moment leaves either done or not begun.
 """
 
-import hashlib
 import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from evaluator.running.preparation import RUNS
-from evaluator.runs import results, run_scores
+from evaluator.locations import RUNS, command
+from evaluator.runs import entries as recorded_runs
+from evaluator.runs.documents import ResultError
+from evaluator.runs.entries import SHORT, Entry
+from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 
 LOG = logging.getLogger(__name__)
 
 FILE_VARIABLE = "SDX_LEADERBOARD"  # another file than runs/leaderboard.sqlite
 WAIT_SECONDS = 30.0  # for other writers
-SHORT = 8  # characters of an id that are shown
-EXPORT_KIND = "leaderboard export"
-EXPORT_VERSION = 1
 
-# One entry a version of the schema; a file of version n needs MIGRATIONS[n:]. Never change one, append.
+# One entry per version of the schema; a file of version n needs MIGRATIONS[n:]. Never change one, append.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE runs (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, recorded TEXT NOT NULL,"
@@ -44,6 +40,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TRIGGER runs_not_deleted BEFORE DELETE ON runs"
         " BEGIN SELECT RAISE(ABORT, 'the leaderboard is append-only'); END",
     ),
+    (  # no query reads them
+        "DROP INDEX runs_by_data",
+        "ALTER TABLE runs DROP COLUMN data_hash",
+    ),
 )
 
 
@@ -51,83 +51,52 @@ class LeaderboardError(Exception):
     """The store cannot be used, or holds no such run; the message says what to do."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One recorded run; `folder` is where its logs were put on this machine, if it was made here."""
-
-    id: str
-    recorded: str  # ISO 8601, UTC
-    folder: str | None
-    result: Mapping[str, Any]
-
-    @property
-    def data_hash(self) -> str:
-        """Hash of names and contents of the tracks."""
-        return str(self.result["data"]["hash"])
-
-    @property
-    def data_name(self) -> str:
-        """The data folder's name."""
-        return run_scores.data_name(self.result["data"]["path"])
-
-    def score(self, stem: str) -> float | None:
-        """Headline SDR of a stem, or "mean", in dB; None unless every track is ok."""
-        score = self.result["score"]
-        return None if score is None else score.get(stem)
-
-    @property
-    def name(self) -> str:
-        """What ran: the preset, or for a submission without presets its folder."""
-        submission = self.result["submission"]
-        preset = submission["preset"]
-        return Path(str(preset)).stem if preset else Path(submission.get("path", "submission")).name
-
-    @property
-    def rtf(self) -> float | None:
-        """Compute seconds per second of audio, over the tracks that ran; None also for a baseline."""
-        ran = [track for track in self.result["tracks"] if track.get("seconds") is not None]
-        audio = sum(track["audio_seconds"] for track in ran)
-        return sum(track["seconds"] for track in ran) / audio if audio else None
-
-
 def default_path() -> Path:
-    """The store of this working copy."""
+    """The store of this working copy, or of this user where the kit is installed."""
     return Path(os.environ.get(FILE_VARIABLE) or RUNS / "leaderboard.sqlite")
 
 
 class Store:
-    """The file that holds the runs, made where it is missing; every call opens it anew."""
+    """The file that holds the runs, created if it is missing; every call opens it for itself."""
 
     def __init__(self, path: Path | None = None, wait_seconds: float = WAIT_SECONDS) -> None:
         self.path = path or default_path()
         self._wait_seconds = wait_seconds
 
     def add(self, entries: Iterable[Entry]) -> int:
-        """Append runs, in one transaction; those that are there already are passed over. The number appended."""
-        rows = [(entry.id, entry.recorded, entry.folder, _canonical(entry.result)) for entry in entries]
+        """Append runs in one transaction, but none that is there already; returns the number appended."""
+        rows = [(entry.id, entry.recorded, entry.folder, entry.document) for entry in entries]
         statement = "INSERT OR IGNORE INTO runs (id, recorded, folder, result) VALUES (?, ?, ?, ?)"
         with self._transaction() as connection:
             return sum(connection.execute(statement, row).rowcount for row in rows)
 
-    def record(self, result: Mapping[str, Any], folder: Path | None) -> str:
+    def record(self, result: Result, folder: Path | None) -> str:
         """Append one run and return its id."""
-        entry = make_entry(result, folder)
+        entry = recorded_runs.make_entry(result, folder)
         self.add([entry])
         return entry.id
 
-    def entries(self, track: str | None = None) -> list[Entry]:
-        """All runs, or those of one challenge track, in the order in which they were recorded."""
+    def entries(self, challenge: str | None = None) -> list[Entry]:
+        """All runs, or those of one challenge, in the order in which they were recorded.
+
+        Those that this code cannot read, as of a later version of the result, are left out with a warning.
+        """
         if not self.path.exists():
             return []
         query = "SELECT id, recorded, folder, result FROM runs WHERE ?1 IS NULL OR track = ?1 ORDER BY number"
         with self._transaction() as connection:
-            rows = connection.execute(query, (track,)).fetchall()
-        entries = [Entry(run, when, folder, json.loads(result)) for run, when, folder, result in rows]
-        known = [e for e in entries if e.result["schema_version"] == results.SCHEMA_VERSION]
-        if len(known) < len(entries):
-            number, versions = len(entries) - len(known), {e.result["schema_version"] for e in entries}
-            LOG.warning("%s: %d runs of other result versions (%s) left out", self.path, number, versions)
-        return known
+            rows = connection.execute(query, (challenge,)).fetchall()
+        entries, problems = [], []
+        for run, when, folder, document in rows:
+            try:
+                result = Result.from_json(json.loads(document), f"run {run[:SHORT]}")
+            except ResultError as error:
+                problems.append(str(error))
+            else:
+                entries.append(Entry(run, when, folder, result, document))
+        if problems:
+            LOG.warning("%s: %d of %d runs left out: %s", self.path, len(problems), len(rows), problems[0])
+        return entries
 
     def find(self, wanted: str) -> Entry:
         """The run whose id begins with `wanted`, or the last one recorded for "latest"."""
@@ -144,7 +113,7 @@ class Store:
             raise LeaderboardError(f"{wanted!r} is the beginning of {len(found)} runs: {names}")
         raise LeaderboardError(
             f"{wanted!r}: neither a file or folder, nor the id of one of the {len(entries)} runs in {self.path}; "
-            "`python -m evaluator leaderboard` lists them"
+            f"`{command('leaderboard')}` lists them"
         )
 
     @contextmanager
@@ -167,8 +136,8 @@ class Store:
                 connection.close()
         except (sqlite3.Error, OSError) as error:
             raise LeaderboardError(
-                f"{self.path}: {error}. If the file is damaged, move it away and record the runs anew: "
-                f"python -m evaluator leaderboard import runs/*/{RESULT_FILE}"
+                f"{self.path}: {error}. If the file is damaged, move it away and import the runs again: "
+                f"{command('leaderboard import')} {self.path.parent}/*/{RESULT_FILE}"
             ) from error
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
@@ -185,118 +154,7 @@ class Store:
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
 
-def _canonical(result: Mapping[str, Any]) -> str:
-    return json.dumps(result, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def run_id(result: Mapping[str, Any]) -> str:
-    """SHA-256 of a result's JSON, which names the run on every machine."""
-    return hashlib.sha256(_canonical(result).encode()).hexdigest()
-
-
-def make_entry(result: Mapping[str, Any], folder: Path | None, recorded: str | None = None) -> Entry:
-    """The entry of a result, recorded now unless said otherwise."""
-    when = recorded or datetime.now(UTC).isoformat(timespec="seconds")
-    return Entry(run_id(result), when, None if folder is None else str(folder.resolve()), result)
-
-
 def locate(wanted: str, store: Store) -> Entry:
     """The run a user names: a result file, a folder that holds one, an id's beginning, or "latest"."""
     path = Path(wanted)
-    if path.is_dir():
-        path /= RESULT_FILE
-    if path.is_file():
-        return make_entry(results.read(path), path.parent)
-    return store.find(wanted)
-
-
-# How runs travel between machines
-
-
-def export(entries: Sequence[Entry]) -> dict[str, Any]:
-    """The runs as one JSON object, without folders of this machine."""
-    runs = [{"id": entry.id, "recorded": entry.recorded, "result": entry.result} for entry in entries]
-    return {"kind": EXPORT_KIND, "version": EXPORT_VERSION, "runs": runs}
-
-
-def read_export(path: Path) -> list[Entry]:
-    """Runs of an exported file, a result file or a run's folder; ResultError where it is none or was changed."""
-    if path.is_dir():
-        path /= RESULT_FILE
-    try:
-        item = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise results.ResultError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(item, dict) or item.get("kind") != EXPORT_KIND:
-        if isinstance(item, dict) and item.get("kind") is not None:
-            raise results.ResultError(f"{path}: a {item['kind']}, expected runs")
-        result = results.read(path)
-        run_scores.from_json(result, str(path))
-        return [make_entry(result, path.parent)]
-    if item.get("version") != EXPORT_VERSION:
-        raise results.ResultError(f"{path}: version {item.get('version')}, expected {EXPORT_VERSION}")
-    return [_imported(path, index, run) for index, run in enumerate(item["runs"])]
-
-
-def _imported(path: Path, index: int, run: Mapping[str, Any]) -> Entry:
-    where = f"{path}: run {index}"
-    try:
-        result, wanted, recorded = run["result"], run["id"], run["recorded"]
-    except (KeyError, TypeError) as error:
-        raise results.ResultError(f"{where}: {error} is missing") from error
-    run_scores.from_json(result, where)
-    if (found := run_id(result)) != wanted:
-        raise results.ResultError(
-            f"{where}: changed since it was exported (SHA-256 {found[:12]}, expected {str(wanted)[:12]})"
-        )
-    return make_entry(result, None, recorded)
-
-
-# Ranking
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs on the same data: best first, then those without a score."""
-
-    track: str
-    data_hash: str
-    ranked: tuple[Entry, ...]
-    unranked: tuple[Entry, ...]
-
-    @property
-    def newest(self) -> Entry:
-        """The run recorded last, which names the group."""
-        return max((*self.ranked, *self.unranked), key=lambda entry: entry.recorded)
-
-
-def rank(entries: Sequence[Entry], stem: str = run_scores.MEAN) -> list[Group]:
-    """Group by data, and sort each group by the score of `stem`; of equal runs the earlier comes first."""
-    keys = dict.fromkeys((entry.result["track"], entry.data_hash) for entry in entries)
-    return [
-        _group(
-            track, digest, [e for e in entries if (e.result["track"], e.data_hash) == (track, digest)], stem
-        )
-        for track, digest in keys
-    ]
-
-
-def _group(track: str, digest: str, entries: Sequence[Entry], stem: str) -> Group:
-    scored = [(score, entry) for entry in entries if (score := entry.score(stem)) is not None]
-    ranked = sorted(scored, key=lambda pair: -pair[0])
-    others = [entry for entry in entries if entry.score(stem) is None]
-    return Group(track, digest, tuple(entry for _, entry in ranked), tuple(others))
-
-
-def on_data(entries: Sequence[Entry], wanted: str | None) -> list[Entry]:
-    """The runs on the data of this hash (its beginning, six digits or more) or name; all for None."""
-    if wanted is None:
-        return list(entries)
-    name = wanted.strip("/")
-    by_hash = [entry for entry in entries if len(name) >= 6 and entry.data_hash.startswith(name.lower())]
-    return by_hash or [entry for entry in entries if _is_named(entry, name)]
-
-
-def _is_named(entry: Entry, name: str) -> bool:
-    path = f"/{Path(entry.result['data']['path']).as_posix().strip('/')}"
-    return path.endswith(f"/{name}") or f"/{entry.data_name}".endswith(f"/{name}")
+    return recorded_runs.read_entry(path) if path.is_dir() or path.is_file() else store.find(wanted)

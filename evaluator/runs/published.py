@@ -23,7 +23,7 @@ class PublishedSet:
     """Entries that were scored on the same data, best first."""
 
     name: str
-    track: str
+    challenge: str
     data: str
     source: str
     stems: tuple[str, ...]
@@ -42,7 +42,7 @@ def load() -> tuple[PublishedSet, ...]:
     return tuple(
         PublishedSet(
             name=item["name"],
-            track=item["track"],
+            challenge=item["track"],
             data=item["data"],
             source=item["source"],
             stems=tuple(item["stems"]),
@@ -55,8 +55,6 @@ def load() -> tuple[PublishedSet, ...]:
     )
 
 
-def of_track(track: str | None, data: str | None = None) -> Sequence[PublishedSet]:
-    """The sets of a challenge track, or only that named `data`; None stands for any."""
-    return [
-        found for found in load() if track in (None, found.track) and (data is None or found.name == data)
-    ]
+def of_challenge(challenge: str | None) -> Sequence[PublishedSet]:
+    """The sets of a challenge; all for None."""
+    return [found for found in load() if challenge in (None, found.challenge)]

@@ -1,13 +1,12 @@
 """How to repeat a run, from its result."""
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from evaluator.isolation.sandbox import REPOSITORY, Limits
-from evaluator.reporting import text_table
-from evaluator.runs import results
+from evaluator import text_table
+from evaluator.isolation.sandbox import Limits
+from evaluator.locations import REPOSITORY, command
+from evaluator.runs.results import Result
 
 OPTIONS = {
     "time_factor": "--time-factor",
@@ -17,58 +16,49 @@ OPTIONS = {
 }
 
 
-def commands(result: Mapping[str, Any]) -> list[str]:
-    """Shell commands that run the same code on the same data under the same limits; # begins what to heed."""
-    submission, data = result["submission"], result["data"]
+def commands(result: Result) -> list[str]:
+    """Shell commands that run the same code on the same data under the same limits; notes begin with #."""
+    plan, submission, data = result.plan, result.plan.submission, result.plan.data
     lines = []
-    elsewhere = Path(submission["path"]) != REPOSITORY
-    if submission["commit"] is not None:
-        where = f"git -C {shlex.quote(submission['path'])}" if elsewhere else "git"
-        lines.append(f"{where} checkout {submission['commit']}")
-    if submission["commit"] is None or submission["dirty"]:
-        lines.append(f"# not committed as it ran: my_submission/ had SHA-256 {submission['files_sha256']}")
-    arguments = ["python", "run_eval.py", "--data", data["path"]]
+    elsewhere = Path(submission.path) != REPOSITORY
+    if submission.commit is not None:
+        where = f"git -C {shlex.quote(submission.path)}" if elsewhere else "git"
+        lines.append(f"{where} checkout {submission.commit}")
+    if submission.commit is None or submission.dirty:
+        lines.append(f"# not committed as it ran: my_submission/ had SHA-256 {submission.files_sha256}")
+    arguments = [*command("eval").split(), "--data", data.path]
     if elsewhere:
-        arguments += ["--submission", submission["path"]]
-    if submission["requested_preset"] is not None:
-        arguments += ["--preset", submission["requested_preset"]]
-    if submission.get("requested_time_factor") is not None:
+        arguments += ["--submission", submission.path]
+    if submission.requested_preset is not None:
+        arguments += ["--preset", submission.requested_preset]
+    if submission.requested_time_factor is not None:
         arguments += ["--fit"]
-    if result["runner"] != "process":
-        arguments += ["--runner", result["runner"]]
-    arguments += _limits(result["limits"])
-    if (
-        metrics := [
-            name.removesuffix("_sdr") if name == "bss_eval_sdr" else name for name in result["metrics"]
+    if plan.runner != "process":
+        arguments += ["--runner", plan.runner]
+    arguments += _limits(plan.limits)
+    if plan.metrics != ("sdr",):
+        arguments += [
+            "--metrics",
+            ",".join(name.replace("bss_eval_sdr", "bss_eval") for name in plan.metrics),
         ]
-    ) != ["sdr"]:
-        arguments += ["--metrics", ",".join(metrics)]
-    if results.jobs_of(result) > 1:
-        arguments += ["--jobs", str(result["jobs"])]
-    if (only := _only(result)) is not None:
-        arguments += ["--only", only]
+    if plan.jobs > 1:
+        arguments += ["--jobs", str(plan.jobs)]
+    if data.only is not None:
+        arguments += ["--only", data.only]
     lines.append(shlex.join(arguments))
-    lines.append(f"# the data: {text_table.count(data['number'], 'track')} with hash {data['hash']}")
+    lines.append(f"# the data: {text_table.count(data.number, 'track')} with hash {data.hash}")
     return lines
 
 
-def _only(result: Mapping[str, Any]) -> str | None:
-    """The pattern of --only; of a single track its name, where the pattern was not recorded yet."""
-    data = result["data"]
-    only = data.get("only")
-    if "only" not in data and data["number"] == 1:
-        only = result["tracks"][0]["name"]
-    return None if only is None else str(only)
-
-
-def _limits(limits: Mapping[str, Any]) -> list[str]:
-    if all(limits[name] is None for name in OPTIONS):
+def _limits(limits: Limits) -> list[str]:
+    """The options for limits that are not the usual ones."""
+    given = {option: getattr(limits, name) for name, option in OPTIONS.items()}
+    if set(given.values()) == {None}:
         return ["--no-limits"]
-    usual = Limits()
-    different = {name: limits[name] for name in OPTIONS if limits[name] != getattr(usual, name)}
+    usual = {option: getattr(Limits(), name) for name, option in OPTIONS.items()}
     return [
         text
-        for name, value in different.items()
-        if value is not None
-        for text in (OPTIONS[name], f"{value:g}" if isinstance(value, float) else str(value))
+        for option, value in given.items()
+        if value is not None and value != usual[option]
+        for text in (option, f"{value:g}" if isinstance(value, float) else str(value))
     ]

@@ -1,81 +1,20 @@
-"""The result of an evaluation and its JSON, version 1 (documented in README.md of this folder)."""
+"""The result of an evaluation, and its JSON, version 1 (documented in ../README.md)."""
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 from evaluator.challenge import CHALLENGES
-from evaluator.isolation.sandbox import Isolation, Limits, Status
-from evaluator.running import scoring
-from evaluator.running.submission import Identity
+from evaluator.isolation.sandbox import Isolation
+from evaluator.measures import means
+from evaluator.runs import documents
+from evaluator.runs.documents import SCHEMA_VERSION, SDR, ResultError, RunStatus
+from evaluator.runs.records import Plan, SetupResult, TrackResult
 
-SCHEMA_VERSION = 1
-Passing = Literal["yes", "no", "unknown"]
-
-
-class ResultError(Exception):
-    """A result file cannot be used; the message says which and why."""
-
-
-@dataclass(frozen=True)
-class TrackResult:
-    """What came of one track; `scores` holds {metric: {stem: dB}}, empty unless the status is ok."""
-
-    name: str
-    status: Status
-    reason: str | None
-    seconds: float | None  # None where the submission was not running any more
-    limit_seconds: float | None
-    audio_seconds: float
-    peak_memory_bytes: int | None
-    economies: Sequence[Any]
-    scores: Mapping[str, scoring.Scores]
-
-    @property
-    def late(self) -> bool:
-        """Whether it is done but took longer than it may, which only a job with patience lets happen."""
-        return is_late(asdict(self))
-
-    def mean(self, metric: str) -> float | None:
-        """Mean over stems in dB."""
-        return scoring.mean(list(self.scores[metric].values())) if metric in self.scores else None
-
-
-@dataclass(frozen=True)
-class SetupResult:
-    """What came of importing and constructing the submission, the last time that was done."""
-
-    status: Status
-    reason: str | None
-    seconds: float
-    limit_seconds: float | None
-    wrapper: str  # whose AIcrowdWrapper was called: "submission" or "evaluator"
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """Which data; `hash` covers names and contents of the tracks that were used, those that match `only`."""
-
-    path: str
-    number: int
-    hash: str
-    only: str | None = None  # the pattern of --only
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that decides what is computed; a run may be resumed by an equal plan only."""
-
-    track: str
-    submission: Identity
-    data: DataInfo
-    limits: Limits
-    metrics: tuple[str, ...]
-    runner: str
-    jobs: int = 1  # tracks at a time, which share the machine
+SAME_DB = 1e-6  # a file's score is the mean of its tracks but for the order of summation
 
 
 @dataclass(frozen=True)
@@ -86,150 +25,175 @@ class Result:
     start: str  # ISO 8601, UTC
     duration_seconds: float
     setup: SetupResult | None
-    provenance: Mapping[str, Any] | None
+    provenance: Mapping[str, Any] | None  # what the submission says of itself
     isolation: Isolation | None
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
     tracks: tuple[TrackResult, ...]
 
     @property
-    def status(self) -> str:
+    def stems(self) -> tuple[str, ...]:
+        """The challenge's, in its order."""
+        return CHALLENGES[self.plan.challenge].stems
+
+    @property
+    def status(self) -> RunStatus:
         """ "ok" when every track is, "failed" when one is not, "incomplete" when something was not done yet."""
         measured = all(
             track.status != "ok" or set(track.scores) == set(self.plan.metrics) for track in self.tracks
         )
         if len(self.tracks) < self.plan.data.number or not measured:
             return "incomplete"
-        return "ok" if all(track.status == "ok" for track in self.tracks) else "failed"
+        return "failed" if self.failed else "ok"
 
-    def totals(self, metric: str) -> dict[str, float | None]:
+    @property
+    def worked(self) -> tuple[TrackResult, ...]:
+        """The tracks that are ok."""
+        return tuple(track for track in self.tracks if track.status == "ok")
+
+    @property
+    def failed(self) -> tuple[TrackResult, ...]:
+        """The tracks that were run and are not ok."""
+        return tuple(track for track in self.tracks if track.status != "ok")
+
+    @property
+    def preset(self) -> Any:
+        """What the submission says it used, or what it was asked to; None for one without presets."""
+        requested = self.plan.submission.requested_preset
+        return (self.provenance or {}).get("preset", requested)
+
+    @property
+    def weights(self) -> Any:
+        """What the submission says of its weights: for ours a list of {name, file, sha256}."""
+        return (self.provenance or {}).get("weights")
+
+    @property
+    def name(self) -> str:
+        """What ran: the preset, or for a submission without presets its folder."""
+        return Path(str(self.preset)).stem if self.preset else Path(self.plan.submission.path).name
+
+    @property
+    def rtf(self) -> float | None:
+        """Compute seconds per second of audio, over the tracks that ran; None if none did."""
+        ran = [(track.seconds, track.audio_seconds) for track in self.tracks if track.seconds is not None]
+        audio = sum(audio_seconds for _, audio_seconds in ran)
+        return sum(seconds for seconds, _ in ran) / audio if audio else None
+
+    def totals(self, measure: str) -> dict[str, float | None]:
         """Mean, and mean per stem, over the tracks that worked."""
-        stems = CHALLENGES[self.plan.track].stems
-        worked = [track.scores[metric] for track in self.tracks if metric in track.scores]
-        return scoring.total(worked, stems)
+        worked = [track.scores[measure] for track in self.tracks if measure in track.scores]
+        return means.total(worked, self.stems)
 
     def score(self) -> dict[str, float | None] | None:
         """The headline score {mean, stem…}: None unless every track is ok."""
-        return self.totals("sdr") if self.status == "ok" else None
+        return self.totals(SDR) if self.status == "ok" else None
 
     def to_json(self) -> dict[str, Any]:
-        """The documented JSON object."""
-        provenance = dict(self.provenance or {})
-        requested = self.plan.submission.requested_preset
-        worked = sum(track.status == "ok" for track in self.tracks)
+        """The documented JSON object, in which some things stand twice to be found easily."""
+        plan = self.plan
         return {
             "schema_version": SCHEMA_VERSION,
             "status": self.status,
-            "track": self.plan.track,
+            "track": plan.challenge,
             "score": self.score(),
-            "worked": {"tracks": worked, **self.totals("sdr")},
-            "extra_metrics": {name: self.totals(name) for name in self.plan.metrics if name != "sdr"},
+            "worked": {"tracks": len(self.worked), **self.totals(SDR)},
+            "extra_metrics": {name: self.totals(name) for name in plan.metrics if name != SDR},
             "tracks": [_track_to_json(track) for track in self.tracks],
             "setup": None if self.setup is None else asdict(self.setup),
             "submission": {
-                **asdict(self.plan.submission),
-                "preset": provenance.get("preset", requested),
-                "weights": provenance.get("weights"),
+                **asdict(plan.submission),
+                "preset": self.preset,
+                "weights": self.weights,
                 "provenance": self.provenance,
             },
-            "data": asdict(self.plan.data),
-            "limits": asdict(self.plan.limits),
-            "isolation": None
-            if self.isolation is None
-            else {**asdict(self.isolation), "not_in_force": list(self.isolation.gaps(self.plan.limits))},
-            "metrics": list(self.plan.metrics),
-            "runner": self.plan.runner,
-            "jobs": self.plan.jobs,
+            "data": asdict(plan.data),
+            "limits": asdict(plan.limits),
+            "isolation": None if self.isolation is None else asdict(self.isolation, dict_factory=_with_lists),
+            "metrics": list(plan.metrics),
+            "runner": plan.runner,
+            "jobs": plan.jobs,
             "machine": dict(self.machine),
             "versions": dict(self.versions),
             "start": self.start,
-            "duration_seconds": round(self.duration_seconds, 3),
+            "duration_seconds": self.duration_seconds,
         }
+
+    @classmethod
+    def from_json(cls, item: Mapping[str, Any], where: str = "result") -> Self:
+        """The inverse of `to_json`; ResultError says what in `where` is missing, wrong or contradicts itself."""
+        if item.get("kind") is not None:
+            raise ResultError(f"{where}: a {item['kind']}, expected a result")
+        run = documents.parse(documents.Run, item, where)
+        stems = CHALLENGES[run.track].stems
+        result = cls(
+            plan=Plan(
+                challenge=run.track,
+                submission=run.submission.identity(),
+                data=run.data,
+                limits=run.limits,
+                metrics=run.metrics,
+                runner=run.runner,
+                jobs=run.jobs,
+            ),
+            start=run.start,
+            duration_seconds=run.duration_seconds,
+            setup=run.setup,
+            provenance=run.submission.provenance,
+            isolation=run.isolation,
+            machine=run.machine,
+            versions=run.versions,
+            tracks=tuple(
+                _track_from_json(track, run.metrics, stems, f"{where}: tracks.{index}")
+                for index, track in enumerate(run.tracks)
+            ),
+        )
+        require_agreement(result, run, where)
+        return result
+
+
+def _with_lists(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in pairs}
 
 
 def _track_to_json(track: TrackResult) -> dict[str, Any]:
-    described = {key: value for key, value in asdict(track).items() if key != "scores"}
-    measures: dict[str, Any] = {"sdr": None, **track.scores}
-    return {**described, **measures, "mean": track.mean("sdr")}
+    described = {
+        key: value for key, value in asdict(track, dict_factory=_with_lists).items() if key != "scores"
+    }
+    return {**described, SDR: None, **track.scores, "mean": track.mean(SDR)}
 
 
-def differences(item: Mapping[str, Any], plan: Plan) -> list[str]:
-    """What of `plan` differs from the plan of the result `item`, as "name: there, here"."""
-    wanted = json.loads(json.dumps(asdict(plan)))
-    found = []
-    for name, here in wanted.items():
-        there = jobs_of(item) if name == "jobs" else item.get(name)
-        if isinstance(here, dict) and isinstance(there, dict):
-            found += [
-                f"{name}.{key}: {there.get(key)}, now {here[key]}"
-                for key in here
-                if there.get(key) != here[key]
-            ]
-        elif here != there:
-            found.append(f"{name}: {there}, now {here}")
-    return found
-
-
-def isolation_from_json(item: Mapping[str, Any] | None) -> Isolation | None:
-    """The inverse of what `to_json` does to the isolation."""
-    return (
-        None if item is None else Isolation(**{field.name: item[field.name] for field in fields(Isolation)})
+def _track_from_json(
+    track: documents.Track, measures: Sequence[str], stems: Sequence[str], where: str
+) -> TrackResult:
+    return TrackResult(
+        name=track.name,
+        status=track.status,
+        reason=track.reason,
+        seconds=track.seconds,
+        limit_seconds=track.limit_seconds,
+        audio_seconds=track.audio_seconds,
+        peak_memory_bytes=track.peak_memory_bytes,
+        economies=track.economies,
+        scores=track.scores(measures, stems, where),
     )
 
 
-def track_from_json(item: Mapping[str, Any], metrics: Sequence[str]) -> TrackResult:
-    """The inverse of what `to_json` does to a track."""
-    names = {field.name for field in fields(TrackResult)} - {"scores"}
-    scores = {metric: item[metric] for metric in metrics if item.get(metric) is not None}
-    return TrackResult(**{name: item[name] for name in names}, scores=scores)
+def require_agreement(result: Result, run: documents.ScoredRun, where: str) -> None:
+    """ResultError if a file's status or score contradicts its tracks."""
+    if run.status != result.status:
+        raise ResultError(f"{where}: status: found {run.status!r}, expected {result.status!r} by its tracks")
+    expected = result.score()
+    if (run.score is None) != (expected is None):
+        raise ResultError(f"{where}: score: found {run.score}, expected {expected} by its tracks")
+    for name, value in (expected or {}).items():
+        found = (run.score or {}).get(name)
+        if found is None or value is None or abs(found - value) > SAME_DB:
+            raise ResultError(f"{where}: score.{name}: found {found}, expected {value} by its tracks")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The JSON object of a result file; ResultError where it is none, or of another schema version."""
-    try:
-        item = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResultError(f"{path}: not a readable result ({error})") from error
-    version = item.get("schema_version") if isinstance(item, dict) else None
-    if version != SCHEMA_VERSION:
-        raise ResultError(f"{path}: schema_version {version}, expected {SCHEMA_VERSION}")
-    return dict(item)
-
-
-def jobs_of(item: Mapping[str, Any]) -> int:
-    """How many tracks at a time a result's run separated; one where that was not recorded yet."""
-    return int(item.get("jobs", 1))
-
-
-def is_late(track: Mapping[str, Any]) -> bool:
-    """`TrackResult.late` of a track in JSON."""
-    seconds, limit = track["seconds"], track["limit_seconds"]
-    return track["status"] == "ok" and limit is not None and seconds > limit
-
-
-def would_pass(result: Mapping[str, Any]) -> Passing:
-    """Whether the run says that the organisers' limits would be met: only limits as strict as theirs can.
-
-    A failure under limits stricter than theirs says nothing either, and tracks separated side by side had to
-    share the machine. A track that was late has its score, and counts as one that failed.
-    """
-    organisers, limits = Limits(), result["limits"]
-    names = ("time_factor", "setup_seconds", "cpus", "memory_bytes")
-    compared = [_compare(limits[name], getattr(organisers, name)) for name in names]
-    late = any(map(is_late, result["tracks"]))
-    if result["status"] == "ok" and not late:
-        return "yes" if all(value <= 0 for value in compared) else "unknown"
-    if result["status"] in ("ok", "failed"):
-        alone = jobs_of(result) == 1
-        return "no" if alone and all(value >= 0 for value in compared) else "unknown"
-    return "unknown"
-
-
-def _compare(limit: float | None, organisers: float) -> int:
-    """Below 0 where `limit` is stricter than the organisers', above 0 where it is looser; None is no limit."""
-    if limit is None:
-        return 1
-    return (limit > organisers) - (limit < organisers)
+def read(path: Path) -> Result:
+    """The result in a file; ResultError if it holds something else."""
+    return Result.from_json(documents.read_json(path), str(path))
 
 
 def write(path: Path, item: Mapping[str, Any]) -> None:

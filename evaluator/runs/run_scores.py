@@ -1,19 +1,16 @@
-"""What of a run is compared with another run: its data, and the status and scores of each track.
-
-Read from the JSON of a result or of a baseline, which has the same keys (README.md of this folder).
-"""
+"""What of a run is compared with another run: its data, and the status and scores of each track."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
+from evaluator import text_table
 from evaluator.challenge import CHALLENGES
-from evaluator.reporting import text_table
-from evaluator.running import scoring
-from evaluator.runs.results import Plan, ResultError
-
-MEAN = "mean"  # the name of a track's mean over stems, beside those of the stems
+from evaluator.measures import means
+from evaluator.measures.means import MEAN
+from evaluator.runs.documents import SDR, ResultError
+from evaluator.runs.records import Plan
+from evaluator.runs.results import Result
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class TrackScore:
     sdr: Mapping[str, float]
 
     def value(self, stem: str) -> float:
-        """SDR of `stem`, or for "mean" the mean over stems, in dB; KeyError where there is none."""
+        """SDR of `stem`, or for "mean" the mean over stems, in dB; KeyError if it has none."""
         return sum(self.sdr.values()) / len(self.sdr) if stem == MEAN and self.sdr else self.sdr[stem]
 
 
@@ -34,7 +31,7 @@ class RunScores:
     """One run; `label` is how the user named it."""
 
     label: str
-    track: str
+    challenge: str
     data_name: str
     data_hash: str
     data_number: int
@@ -47,47 +44,34 @@ class RunScores:
         return (MEAN, *self.stems)
 
 
-def from_json(item: Mapping[str, Any], label: str) -> RunScores:
-    """Scores of a result or baseline; ResultError where something needed is missing."""
-    try:
-        stems = CHALLENGES[item["track"]].stems
-        tracks = [
-            TrackScore(track["name"], track["status"], _sdr(track, stems, label)) for track in item["tracks"]
-        ]
-        data = item["data"]
-        return RunScores(
-            label=label,
-            track=item["track"],
-            data_name=data_name(data["path"]),
-            data_hash=data["hash"],
-            data_number=data["number"],
-            stems=stems,
-            tracks={track.name: track for track in tracks},
+def of_result(result: Result, label: str) -> RunScores:
+    """The scores of a run, or of a baseline."""
+    tracks = {
+        track.name: TrackScore(
+            track.name,
+            track.status,
+            {stem: value for stem, value in track.scores.get(SDR, {}).items() if value is not None},
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ResultError(f"{label}: not a complete result or baseline, {error!r} is missing") from error
+        for track in result.tracks
+    }
+    return _scores(result.plan, label, tracks)
 
 
 def of_plan(plan: Plan) -> RunScores:
     """A run that is about to begin: its data, and no track yet."""
+    return _scores(plan, "this run", {})
+
+
+def _scores(plan: Plan, label: str, tracks: Mapping[str, TrackScore]) -> RunScores:
     return RunScores(
-        label="this run",
-        track=plan.track,
+        label=label,
+        challenge=plan.challenge,
         data_name=data_name(plan.data.path),
         data_hash=plan.data.hash,
         data_number=plan.data.number,
-        stems=CHALLENGES[plan.track].stems,
-        tracks={},
+        stems=CHALLENGES[plan.challenge].stems,
+        tracks=tracks,
     )
-
-
-def _sdr(track: Mapping[str, Any], stems: Sequence[str], label: str) -> dict[str, float]:
-    if track["status"] != "ok":
-        return {}
-    values = {stem: track["sdr"][stem] for stem in stems}
-    if not all(isinstance(value, int | float) for value in values.values()):
-        raise ResultError(f"{label}: track {track['name']} is ok, but has no SDR for every one of {stems}")
-    return values
 
 
 def data_name(path: str) -> str:
@@ -98,7 +82,7 @@ def data_name(path: str) -> str:
 
 def require_same_data(a: RunScores, b: RunScores) -> None:
     """ResultError unless both runs were made on the same tracks with the same contents."""
-    if a.track != b.track or a.data_hash != b.data_hash:
+    if a.challenge != b.challenge or a.data_hash != b.data_hash:
         raise ResultError(
             f"{a.label} and {b.label} were made on different data, so their scores cannot be compared:\n"
             f"  {a.label}: {_data(a)}\n  {b.label}: {_data(b)}"
@@ -106,7 +90,8 @@ def require_same_data(a: RunScores, b: RunScores) -> None:
 
 
 def _data(run: RunScores) -> str:
-    return f"{run.track}, {run.data_name}, {text_table.count(run.data_number, 'track')}, hash {run.data_hash[:12]}"
+    tracks = text_table.count(run.data_number, "track")
+    return f"{run.challenge}, {run.data_name}, {tracks}, hash {run.data_hash[:12]}"
 
 
 def common(a: RunScores, b: RunScores) -> tuple[str, ...]:
@@ -116,4 +101,4 @@ def common(a: RunScores, b: RunScores) -> tuple[str, ...]:
 
 def mean_over(run: RunScores, names: Sequence[str], stem: str) -> float | None:
     """Mean over the tracks `names` of a stem's SDR, or of the tracks' means, in dB; None without tracks."""
-    return scoring.mean([run.tracks[name].value(stem) for name in names])
+    return means.mean([run.tracks[name].value(stem) for name in names])

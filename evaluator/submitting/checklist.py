@@ -1,4 +1,4 @@
-"""The checks of preflight.py in their order, on the commit laid out in a folder of its own."""
+"""The checks of preflight.py in order, on the commit laid out in its own folder."""
 
 import os
 import tempfile
@@ -28,11 +28,11 @@ class Laid:
 
 @dataclass(frozen=True)
 class Intent:
-    """What is to be submitted, and how it is tried before; `remote` None is the one of the track."""
+    """What is to be submitted, and how it is tried before; with `remote` None, that of the challenge is used."""
 
     repository: Repository
     name: str | None
-    track: str | None
+    challenge: str | None
     remote: str | None
     dry_run: Callable[[Laid], Check]
 
@@ -55,17 +55,17 @@ class Preflight:
 def check(intent: Intent, report: Callable[[Check], None]) -> Preflight:
     """Go through the checklist; `report` gets each check when it is done.
 
-    GitError where the folder is no repository with a commit. Leaves nothing behind.
+    GitError if the folder is no repository with a commit. Leaves nothing behind.
     """
     run = _Checklist(intent, report)
     with tempfile.TemporaryDirectory(prefix="sdx-submit-") as scratch:
         laid = run.look_at_commit(Path(scratch))
-        track = intent.track or (None if laid is None else laid.configured.track)
-        target = run.look_at_remote(track)
+        challenge = intent.challenge or (None if laid is None else laid.configured.challenge)
+        target = run.look_at_remote(challenge)
         if laid is not None and all(item.passed for item in run.noted):
             run.note(intent.dry_run(laid))
         else:
-            run.note(Check("dry run", "skipped", "only once all of the above is right"))
+            run.note(Check("dry run", "skipped", "runs once all checks above pass"))
     return Preflight(tuple(run.noted), run.commit, intent.repository.branch(), target)
 
 
@@ -93,7 +93,7 @@ class _Checklist:
             return self.note(Check(name, "failed", str(error), "see what git says"))
 
     def look_at_commit(self, scratch: Path) -> Laid | None:
-        """Checks of the commit; it as laid out below `scratch`, or None where that was not possible."""
+        """Checks of the commit; returns it as laid out below `scratch`, or None if that was not possible."""
         files = self._repository.files(self.commit)
         self._try("commit", lambda: preflight_push.check_clean(self._repository))
         complete = self.note(preflight_files.check_files(files))
@@ -101,7 +101,7 @@ class _Checklist:
             not self._try("git-lfs", lambda: preflight_files.check_lfs(self._repository, files))
             or not complete
         ):
-            self.note(Check("preset", "skipped", "the commit cannot be laid out as on a server yet"))
+            self.note(Check("preset", "skipped", "the commit cannot yet be laid out as on a server"))
             return None
         folder, empty_cache = scratch / "commit", scratch / "cache"
         for made in (folder, empty_cache):
@@ -116,8 +116,8 @@ class _Checklist:
         return self._look_inside(folder, empty_cache, asked)
 
     def _look_inside(self, folder: Path, empty_cache: Path, asked: Configured) -> Laid:
-        challenge = CHALLENGES[asked.track]
-        self.note(preflight.check_track(asked, self._intent.track))
+        challenge = CHALLENGES[asked.challenge]
+        self.note(preflight.check_challenge(asked, self._intent.challenge))
         set_here = os.environ.get("SDX_PRESET", asked.preset)
         if set_here != asked.preset:
             found = f"SDX_PRESET={set_here} is set here, but not on the server: {asked.preset} is submitted"
@@ -132,15 +132,15 @@ class _Checklist:
         self.note(preflight_files.check_weights(asked.weights, folder, asked.preset))
         return Laid(folder, empty_cache, asked, isinstance(manifest, dict) and manifest.get("gpu") is True)
 
-    def look_at_remote(self, track: str | None) -> Target | None:
-        """Checks of what is pushed where; None where there is no telling."""
+    def look_at_remote(self, challenge: str | None) -> Target | None:
+        """Checks of what is pushed where; None if that cannot be known."""
         repository, name = self._repository, self._intent.name
-        remote = self._intent.remote or REMOTES.get(track or "")
+        remote = self._intent.remote or REMOTES.get(challenge or "")
         target = None
         if remote is None:
-            self.note(Check("remote", "skipped", "the track is not known yet"))
+            self.note(Check("remote", "skipped", "the challenge is not known yet"))
         else:
-            check, target = preflight_push.check_remote(repository, remote, track or "")
+            check, target = preflight_push.check_remote(repository, remote, challenge or "")
             self.note(check)
         if target is not None:
             there = target

@@ -1,6 +1,7 @@
-"""What a repository of our layout would submit: preset, track and weights, asked of its own code in a child process.
+"""What a repository of our layout would submit, asked of its own code in a child process.
 
-The environment is that of a server: none of our variables, and no cache of weights.
+That is: the preset, the challenge, the weights. The environment is that of a server: none of our variables, and no
+cache of weights.
 """
 
 import json
@@ -12,7 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-QUESTION = ("-m", "my_submission", "weights", "list", "--submitted", "--json")
+from evaluator.running.submission import OWN_PATH
+
+QUESTION = f"""
+{OWN_PATH}
+import runpy
+sys.argv[:] = ["my_submission", "weights", "list", "--submitted", "--json"]
+runpy.run_module("my_submission", run_name="__main__", alter_sys=True)
+"""
 ANSWER_SECONDS = 300.0
 OWN_PREFIX = "SDX_"
 CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "XDG_CACHE_HOME")
@@ -45,7 +53,7 @@ class Configured:
     """The preset in user_config.py and what it needs."""
 
     preset: str
-    track: str
+    challenge: str
     weights: tuple[Weights, ...]
 
 
@@ -62,7 +70,7 @@ def server_like(environment: Mapping[str, str], empty_cache: Path) -> dict[str, 
 
 @contextmanager
 def as_on_a_server(empty_cache: Path) -> Iterator[None]:
-    """Have the processes started meanwhile see the environment of `server_like`."""
+    """Processes started inside see the environment of `server_like`."""
     before = dict(os.environ)
     changed = server_like(before, empty_cache)
     os.environ.clear()
@@ -81,7 +89,7 @@ def ask(root: Path, empty_cache: Path) -> Configured:
     """
     try:
         result = subprocess.run(
-            [sys.executable, *QUESTION],
+            [sys.executable, "-P", "-c", QUESTION, str(root)],
             cwd=root,
             env=server_like(os.environ, empty_cache),
             stdin=subprocess.DEVNULL,
@@ -116,4 +124,8 @@ def _read(answer: list[dict[str, object]]) -> Configured:
         )
         for row in rows
     )
+    if preset["track"] is None:
+        raise ConfigurationError(
+            f"preset {preset['name']} does not make the stems of a challenge, so it cannot be submitted"
+        )
     return Configured(str(preset["name"]), str(preset["track"]), weights)

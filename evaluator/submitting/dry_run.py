@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.isolation.sandbox import Limits, SandboxError
+from evaluator.locations import DEMO, command
 from evaluator.running import dataset, evaluation
 from evaluator.running.dataset import DataError
-from evaluator.running.preparation import DEMO, Options, UsageError, prepare
+from evaluator.running.preparation import Options, UsageError, prepare
 from evaluator.running.submission import SubmissionError
-from evaluator.runs.results import Result, ResultError
+from evaluator.runs.documents import ResultError
+from evaluator.runs.results import Result
 from evaluator.submitting.checklist import Laid
 from evaluator.submitting.configured import as_on_a_server
 from evaluator.submitting.preflight import Check, State
@@ -21,22 +23,22 @@ NAME = "dry run"
 
 @dataclass(frozen=True)
 class DryRun:
-    """How to try: which runner, and whose tracks; the track's demo data by default."""
+    """How to try: which runner, and whose tracks; the demo data of the challenge by default."""
 
     runner: str
     data: Path | None = None
 
     def __call__(self, laid: Laid) -> Check:
         """Evaluate the longest demo track with the commit laid out in `laid.folder`."""
-        track = laid.configured.track
-        data = self.data or DEMO / track
+        challenge = laid.configured.challenge
+        data = self.data or DEMO / challenge
         out = laid.folder.with_name("dry-run")
         try:
             longest = max(dataset.load(data).tracks, key=lambda item: item.frames)
             options = Options(
                 submission=laid.folder,
                 data=data,
-                track=track,
+                challenge=challenge,
                 only=glob.escape(longest.name),
                 runner=self.runner,
                 out=out,
@@ -54,8 +56,8 @@ class DryRun:
 
 
 def skipped(laid: Laid) -> Check:
-    """In the place of a dry run that the user does not want."""
-    return Check(NAME, "warning", "left out as asked", "without it nothing shows that the submission runs")
+    """Instead of a dry run that the user does not want."""
+    return Check(NAME, "warning", "left out as asked", "without it, nobody knows whether the submission runs")
 
 
 def verdict(result: Result, wants_gpu: bool, logs: str) -> Check:
@@ -66,12 +68,12 @@ def verdict(result: Result, wants_gpu: bool, logs: str) -> Check:
     if track.status == "timeout" and track.seconds is not None and weaker:
         found = f"{described}: not done within {track.limit_seconds:.1f} s here; {weaker}"
         return Check(
-            NAME, "warning", found, "make sure of the time in another way, or choose a faster preset"
+            NAME, "warning", found, "check the time on a machine like theirs, or choose a faster preset"
         )
     if track.status != "ok" or track.seconds is None:
         lines = " | ".join(logs.strip().splitlines()[-3:])
         found = f"{described}: {track.status}: {track.reason}" + (f" [{lines}]" if lines else "")
-        return Check(NAME, "failed", found, "see it in full: python run_eval.py --only " + track.name)
+        return Check(NAME, "failed", found, f"see it in full: {command('eval')} --only {track.name}")
     predicted = SONG_SECONDS * track.seconds / track.audio_seconds
     allowed = (Limits().time_factor or 0.0) * SONG_SECONDS
     network = result.isolation is not None and result.isolation.network_off
@@ -88,11 +90,11 @@ def verdict(result: Result, wants_gpu: bool, logs: str) -> Check:
 
 
 def missing_strength(result: Result, wants_gpu: bool) -> str:
-    """What the organisers' machine has and this one lacks, in words; empty where nothing is known to be."""
+    """What the organisers' machine has and this one lacks, in words; empty if nothing is known to differ."""
     lacks = []
     device = str((result.provenance or {}).get("device", "cuda"))
     if wants_gpu and not device.startswith("cuda"):
         lacks.append("this machine has no GPU and theirs has")
     if result.isolation is not None:
-        lacks += [gap for gap in result.isolation.gaps(result.plan.limits) if "cores" in gap]
+        lacks += [gap for gap in result.isolation.not_in_force if "cores" in gap]
     return ", ".join(lacks)

@@ -24,7 +24,7 @@ def without_secrets(text: str) -> str:
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:
-    """What comes, line by line, a line of progress that is to be written over (it ends in \\r) included."""
+    """Lines as they come; a line of progress, which the next one overwrites, ends in \\r."""
     line = bytearray()
     while character := stream.read(1):
         line += character
@@ -56,7 +56,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Blob:
-    """A file of a commit; `bytes` as git stores it, so of the pointer for a file in git-lfs."""
+    """A file of a commit; `bytes` as git stores it, so those of the pointer for a file in git-lfs."""
 
     path: str
     object_id: str
@@ -65,7 +65,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Repository:
-    """A git repository on disk, by its top folder. Every method raises GitError where git fails."""
+    """A git repository on disk, by its top folder. Every method raises GitError if git fails."""
 
     root: Path
 
@@ -97,7 +97,7 @@ class Repository:
         return result.stdout
 
     def show(self, *arguments: str, output: TextIO) -> None:
-        """Run a git command that takes long and let what it says, less tokens, appear on `output` meanwhile."""
+        """Run a long git command and show what it says, without tokens, on `output` as it comes."""
         process = subprocess.Popen(
             ["git", "-C", str(self.root), *arguments],
             stdin=subprocess.DEVNULL,
@@ -137,7 +137,7 @@ class Repository:
         return self.text("rev-parse", "--verify", "HEAD^{commit}")
 
     def branch(self) -> str | None:
-        """The branch that is checked out, or None where HEAD is detached."""
+        """The branch that is checked out, or None if HEAD is detached."""
         try:
             return self.text("symbolic-ref", "--quiet", "--short", "HEAD")
         except GitError:

@@ -34,7 +34,7 @@ class Closure:
 
     third_party: tuple[Import, ...]
     missing: tuple[Import, ...]
-    unreadable: tuple[str, ...]  # one sentence a file
+    unreadable: tuple[str, ...]  # one sentence per file
 
 
 def closure(root: Path, package: str) -> Closure:
@@ -143,7 +143,7 @@ def read_requirements(text: str) -> tuple[list[Requirement], list[str]]:
 
 
 def not_covered(third_party: Sequence[Import], requirements: Sequence[Requirement]) -> list[Import]:
-    """The imports that installing `requirements` does not provide, by what is installed here; one a package."""
+    """The imports that `requirements` do not provide, judging by what is installed here; one per package."""
     provided = _with_dependencies(requirements)
     by_module = importlib.metadata.packages_distributions()
     uncovered: dict[str, Import] = {}

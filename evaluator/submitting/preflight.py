@@ -1,4 +1,4 @@
-"""What a careful person looks at before spending a submission: the form of a check, and those of what is configured.
+"""What a careful person checks before spending a submission: what a check is, and the checks of the configuration.
 
 The checks of the files are in preflight_files.py, those of the push in preflight_push.py, their order in
 checklist.py. Everything is read from the commit, laid out as the server would see it.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluator.challenge import CHALLENGES, Challenge
+from evaluator.challenge import Challenge
 from evaluator.submitting.configured import Configured
 
 State = Literal["ok", "warning", "failed", "skipped"]
@@ -25,7 +25,6 @@ MANIFEST_KEYS: Mapping[str, type] = {
 }
 MUSIC_KEYS: Mapping[str, type] = {"labelnoise": bool, "bleeding": bool}
 PLACEHOLDER_AUTHORS = ("aicrowd-bot",)  # as the starter kit has it
-UNPUBLISHED_IDS = ("cinematic",)  # no public source has this challenge's id; ours is its page's name
 SHOWN = 5
 
 
@@ -55,16 +54,16 @@ def size_text(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def check_track(configured: Configured, asked: str | None) -> Check:
-    """Whether the configured preset is for the track that is asked for."""
-    if asked is None or asked == configured.track:
-        return Check("preset", "ok", f"{configured.preset} for the {configured.track} track")
+def check_challenge(configured: Configured, asked: str | None) -> Check:
+    """Whether the configured preset is for the challenge that is asked for."""
+    if asked is None or asked == configured.challenge:
+        return Check("preset", "ok", f"{configured.preset} for the {configured.challenge} challenge")
     return Check(
         "preset",
         "failed",
-        f"{configured.preset} is for the {configured.track} track, not for {asked}",
+        f"{configured.preset} is for the {configured.challenge} challenge, not for {asked}",
         f"set PRESET in {PACKAGE}/user_config.py to a {asked} preset and challenge_id in aicrowd.json, and commit"
-        " both (a branch for each track keeps them apart)",
+        " both (one branch per challenge keeps them apart)",
     )
 
 
@@ -77,7 +76,7 @@ def read_manifest(root: Path) -> Any:
 
 
 def check_manifest(document: Any, challenge: Challenge) -> Iterator[Check]:
-    """aicrowd.json: complete, for the right challenge, authors filled in, external data admitted."""
+    """aicrowd.json: complete, for the right challenge, authors filled in, external data declared."""
     if isinstance(document, ValueError):
         yield Check("aicrowd.json", "failed", f"not valid JSON: {document}", "correct it and commit")
         return
@@ -95,7 +94,7 @@ def check_manifest(document: Any, challenge: Challenge) -> Iterator[Check]:
         yield Check(
             "external data",
             "failed",
-            "external_dataset_used is false, but the models were trained on other data, too",
+            "external_dataset_used is false, but the models were trained on external data",
             "set it to true in aicrowd.json and commit",
         )
 
@@ -112,24 +111,9 @@ def _key_problems(document: Any, keys: Mapping[str, type]) -> list[str]:
 
 
 def check_challenge_id(found: str, challenge: Challenge) -> Check:
-    """Whether aicrowd.json names the challenge of the configured preset's track."""
+    """Whether aicrowd.json names the challenge of the configured preset."""
     if found == challenge.challenge_id:
-        if challenge.name not in UNPUBLISHED_IDS:
-            return Check("challenge", "ok", found)
-        return Check(
-            "challenge",
-            "warning",
-            f"{found}: taken from the challenge's page, the organisers published no id",
-            "compare it with the aicrowd.json of their starter kit",
-        )
-    others = [other.challenge_id for other in CHALLENGES.values() if other is not challenge]
-    if challenge.name in UNPUBLISHED_IDS and found not in others:
-        return Check(
-            "challenge",
-            "warning",
-            f"{found}, expected {challenge.challenge_id} by the challenge's page",
-            "keep yours if it is the one in the organisers' starter kit",
-        )
+        return Check("challenge", "ok", found)
     return Check(
         "challenge",
         "failed",

@@ -1,4 +1,4 @@
-"""Checks of the commit's files: would the server miss any, are the weights right, are large files in git-lfs."""
+"""Checks of the commit's files: is any missing on the server, are the weights right, are large files in git-lfs?"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -46,9 +46,7 @@ def check_imports(root: Path) -> Iterator[Check]:
         advice = f"add {', '.join(lines)} to requirements.txt and commit"
         yield Check("packages", "failed", f"not in requirements.txt: {shorten(named)}", advice)
     elif unread:
-        yield Check(
-            "packages", "warning", f"lines not understood: {shorten(unread)}", "see that they are right"
-        )
+        yield Check("packages", "warning", f"lines not understood: {shorten(unread)}", "check them yourself")
     else:
         yield Check("packages", "ok", "requirements.txt brings all that is imported")
 
@@ -73,7 +71,7 @@ def check_weights(weights: Sequence[Weights], root: Path, preset: str) -> Check:
     unverified = [item.file for item in weights if not item.verified]
     if unverified:
         found = f"{len(weights)} files, {total}; no hash is known of {shorten(unverified)}"
-        return Check(name, "warning", found, "see that they are the ones you mean")
+        return Check(name, "warning", found, "make sure that they are the right ones")
     return Check(name, "ok", f"{len(weights)} file{'s'[: len(weights) != 1]}, {total}, verified")
 
 

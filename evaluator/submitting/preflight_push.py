@@ -29,13 +29,11 @@ def check_clean(repository: Repository) -> Check:
     )
 
 
-def check_remote(repository: Repository, name: str, track: str) -> tuple[Check, Target | None]:
+def check_remote(repository: Repository, name: str, challenge: str) -> tuple[Check, Target | None]:
     """Whether the remote is there and answers; its branches and tags."""
     remote = repository.remote(name)
     if remote is None:
-        advice = (
-            f"git remote add {name} ADDRESS, with that of your {track} repository on the organisers' server"
-        )
+        advice = f"git remote add {name} ADDRESS, with that of your {challenge} repository on the organisers' server"
         return Check("remote", "failed", f"there is no remote {name}", advice), None
     try:
         refs = repository.remote_refs(remote)

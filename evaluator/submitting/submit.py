@@ -11,8 +11,8 @@ def publish(
 ) -> None:
     """Tag the commit, push the files of git-lfs, then branch and tag in one step that succeeds or fails whole.
 
-    What git says meanwhile goes to `output`. GitError where the server did not take it; then the tag is gone
-    again here, too, as after an interruption.
+    What git says goes to `output` as it comes. GitError if the server refuses; then, and after an interruption,
+    the tag is removed here again.
     """
     remote = target.remote.name
     repository.run("tag", "--annotate", "--message", f"Submission {tag}", tag, commit)

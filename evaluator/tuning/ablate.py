@@ -1,4 +1,4 @@
-"""What each part of an ensemble is worth: a preset and its variants on the same tracks, scored as evaluations are."""
+"""What each part of an ensemble adds: a preset and its variants on the same tracks, scored as in an evaluation."""
 
 import csv
 import io
@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
-from evaluator.reporting import text_table
+from evaluator import text_table
+from evaluator.measures import means
+from evaluator.measures.means import Scores
 from evaluator.running import scoring
 from evaluator.running.dataset import Dataset, Track
 from evaluator.tuning.estimator import Estimator, scratch_folder
@@ -26,7 +28,7 @@ class Row:
     """
 
     variant: Variant
-    scores: tuple[scoring.Scores, ...]
+    scores: tuple[Scores, ...]
     model_seconds: float
     audio_seconds: float
 
@@ -47,7 +49,7 @@ def ablate(
     Tracks are the outer loop, so that what variants share has to be kept for one track only.
     Raises EstimatorError.
     """
-    scores: list[list[scoring.Scores]] = [[] for _ in variants]
+    scores: list[list[Scores]] = [[] for _ in variants]
     seconds = [0.0] * len(variants)
     with tempfile.TemporaryDirectory(prefix="sdx-variants-") as presets:
         files = [_write(variant, Path(presets) / f"{i}.yaml") for i, variant in enumerate(variants)]
@@ -82,9 +84,9 @@ def read_document(preset: Path) -> dict[str, Any]:
 def _cells(rows: Sequence[Row], stems: Sequence[str]) -> list[list[str]]:
     """Header and rows: variant, SDR of every stem, mean, difference to the first row's mean, RTF."""
     cells = [["variant", *stems, "mean", "difference", "RTF"]]
-    whole = scoring.total(rows[0].scores, stems)["mean"]
+    whole = means.total(rows[0].scores, stems)["mean"]
     for row in rows:
-        total = scoring.total(row.scores, stems)
+        total = means.total(row.scores, stems)
         mean = total["mean"]
         difference = None if row is rows[0] or mean is None or whole is None else mean - whole
         cells.append(
@@ -118,7 +120,7 @@ def as_csv(rows: Sequence[Row], stems: Sequence[str]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["kind", "variant", *stems, "mean", "model_seconds", "audio_seconds"])
     for row in rows:
-        total = scoring.total(row.scores, stems)
+        total = means.total(row.scores, stems)
         numbers = [*(total[stem] for stem in stems), total["mean"], row.model_seconds, row.audio_seconds]
         writer.writerow([row.variant.kind, row.variant.name, *numbers])
     return stream.getvalue()

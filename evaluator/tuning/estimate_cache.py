@@ -81,7 +81,7 @@ class EstimateCache:
         shape: (channels, samples) of each.
         compute: called at most once; what it returns gives at least `names`. Only the latter's time counts, so that
             it may prepare what later computations use, too.
-        Raises CacheError where the pieces leave a gap or end early, OSError where the disk is full.
+        Raises CacheError if the pieces leave a gap or end early, OSError if the disk is full.
         """
         found = self._find(key, names, shape)
         if len(found) == len(names):
@@ -102,7 +102,7 @@ class EstimateCache:
     def _find(
         self, key: Mapping[str, Any], names: Sequence[str], shape: tuple[int, int]
     ) -> dict[str, tuple[Signal, float]]:
-        """{name: (signal, seconds)} of those that are there; using them makes them young."""
+        """{name: (signal, seconds)} of those that are there; using them renews them."""
         found = {}
         for name in names:
             entry = self._entries / _digest(key, name)

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,31 +23,31 @@ import torch
 from torch import Tensor
 
 from evaluator.tuning.estimate_cache import CacheError, EstimateCache, Kept
-from my_submission.ensemble.passes import Pass, used_sources
+from my_submission.ensemble.engine import Pieces, compute_pass
+from my_submission.ensemble.plan import Pass
 from my_submission.ensemble.preset import Preset, PresetError, as_bag, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.ensemble.study import (
     ESTIMATES_VERSION,
     blend_of,
-    compute_pass,
     member_estimates,
     separate,
     step_input,
 )
 from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.runtime.devices import name_of, resolve_device, resolve_precision
-from my_submission.runtime.inference import dtype_of, load_model
+from my_submission.runtime.pool import dtype_of, load_model
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.audio import (
     MODEL_SAMPLE_RATE,
     Stems,
     array_from_signal,
-    resample,
+    round_to_16_bits,
     signal_from_array,
     to_stereo,
 )
-from my_submission.signal.chunking import reader
-from my_submission.signal.resampling import at_mixture_rate
+from my_submission.signal.chunking import Reader, reader
+from my_submission.signal.resampling import at_mixture_rate, resample
 from my_submission.weights import Checkpoint, WeightsError, require
 from my_submission.weights.store import sha256_of
 
@@ -115,7 +115,7 @@ class Passes:
         self._checkpoints: dict[str, Checkpoint] = {}
         self._paths: dict[str, Path] = {}
         self._models: dict[str, ChunkModel] = {}
-        self._signal: Tensor | None = None
+        self._read: Reader | None = None
         self._signal_sha256 = ""
         self.cost = Cost()
 
@@ -134,22 +134,22 @@ class Passes:
         self._paths |= require(new, preset=preset.name)
         self._checkpoints |= {row.name: row for row in new}
 
-    def run(self, one: Pass, signal: Tensor) -> Mapping[str, Tensor]:
-        """A `members.RunPass`."""
+    def run(self, one: Pass, read: Reader, samples: int, on_chunks: Callable[[int], None]) -> Pieces:
+        """An `engine.RunPass` whose only piece is the whole signal."""
         kept = self._cache.obtain(
-            self._key(one, signal),
-            used_sources(one),
-            (signal.shape[0], signal.shape[1]),
-            lambda: self._compute(one, signal),
+            self._key(one, read, samples),
+            one.sources,
+            (2, samples),
+            lambda: self._compute(one, read, samples),
         )
         self.cost.add(kept)
-        return {source: torch.from_numpy(estimate) for source, estimate in kept.signals.items()}
+        yield 0, {source: torch.from_numpy(estimate) for source, estimate in kept.signals.items()}
 
-    def _key(self, one: Pass, signal: Tensor) -> dict[str, Any]:
+    def _key(self, one: Pass, read: Reader, samples: int) -> dict[str, Any]:
         """Everything that has an influence on what a pass gives."""
         checkpoint = self._checkpoints[one.checkpoint]
-        if signal is not self._signal:
-            self._signal, self._signal_sha256 = signal, sha256_of_signal(signal)
+        if read != self._read:  # a step's input is one reader for all its passes
+            self._read, self._signal_sha256 = read, sha256_of_signal(read(0, samples))
         return {
             "signal": self._signal_sha256,
             "checkpoint": _sha256_of_file(self._paths[one.checkpoint]),
@@ -158,16 +158,17 @@ class Passes:
             "sources": list(checkpoint.sources),
             **asdict(one.augmentation),
             "overlap": one.overlap,
+            "segment_samples": one.segment_samples,
             "precision": name_of(self._dtype(one.checkpoint)),
             "device": self.device.type,
             "version": ESTIMATES_VERSION,
             "libraries": _library_versions(),
         }
 
-    def _compute(self, one: Pass, signal: Tensor) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _compute(self, one: Pass, read: Reader, samples: int) -> Iterator[tuple[int, dict[str, Any]]]:
         model = self._model(one.checkpoint)
         schedule = plan_schedule(self.device, chunk_bytes(model))
-        pieces = compute_pass(one, model, signal, schedule)  # computed as they are drawn
+        pieces = compute_pass(one, model, read, samples, schedule)  # computed as they are drawn
         return (
             (start, {source: piece.numpy() for source, piece in by_source.items()})
             for start, by_source in pieces
@@ -205,7 +206,7 @@ def describe(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
     """What a preset is, for a process that cannot read it; nothing is loaded."""
     preset = load_preset(request["preset"])
     return {
-        "track": preset.track,
+        "track": preset.challenge,
         "instruments": list(preset.instruments),
         "device": str(passes.device),
         "precision": passes.precision,
@@ -261,13 +262,14 @@ def write_estimates(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any
 
 
 def write_stems(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a preset's stems of a mixture as the organisers' wrapper would: 16-bit STEM.wav files."""
+    """Write a preset's stems of a mixture as a submission of it would have them written: 16-bit STEM.wav files."""
     preset = load_preset(request["preset"])
     passes.admit(preset)
     mixture, folder = read_mixture(request), Path(request["folder"])
     stems = separate(preset, mixture.model_input, SEED, passes.run)
     for stem, estimate in mixture.at_own_rate(stems, preset.sharing_stems).items():
-        soundfile.write(folder / f"{stem}.wav", array_from_signal(estimate), mixture.rate_hz)
+        array = round_to_16_bits(array_from_signal(estimate))
+        soundfile.write(folder / f"{stem}.wav", array, mixture.rate_hz)
     return {}
 
 

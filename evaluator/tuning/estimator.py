@@ -8,19 +8,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from evaluator.isolation.sandbox import REPOSITORY
+from evaluator.locations import PRESETS, REPOSITORY, cache_folder
 from evaluator.running.dataset import Track
 
-CACHE = REPOSITORY / ".cache" / "estimates"
+CACHE = cache_folder() / "estimates"
 CACHE_LIMIT_BYTES = 20 << 30
-PRESETS = REPOSITORY / "my_submission" / "presets"
 END_SECONDS = 10.0
 
 
@@ -45,7 +44,7 @@ class StepInfo:
     input: str
     stems: tuple[str, ...]
     residual: str | None
-    residual_shares: dict[str, float]
+    residual_shares: Mapping[str, float]
     blend: dict[str, dict[str, float]]
     members: tuple[MemberInfo, ...]
 
@@ -63,7 +62,7 @@ class StepInfo:
 class PresetInfo:
     """What a preset is and on what it runs."""
 
-    track: str
+    track: str | None  # None where its stems are no challenge's
     instruments: tuple[str, ...]
     device: str
     precision: str
@@ -89,7 +88,7 @@ class Estimates:
 
 
 def preset_file(name_or_path: str) -> Path:
-    """The file of a preset; EstimatorError where there is none."""
+    """The file of a preset; EstimatorError if there is none."""
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = PRESETS / f"{name_or_path}.yaml"

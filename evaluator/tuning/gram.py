@@ -14,7 +14,7 @@ Blocks = Iterable[NDArray[np.floating]]
 def gram_matrix(signals: Sequence[Blocks]) -> NDArray[np.float64]:
     """The inner products ⟨signal i, signal j⟩ over all channels and samples, (n, n) float64.
 
-    signals: n signals cut at the same places; ValueError where they are not, or differ in length or channels.
+    signals: n signals cut at the same places; ValueError if they are not, or differ in length or channels.
     Only one block of each is in memory. Samples are taken as they are; products and sums are float64.
     """
     total = np.zeros((len(signals), len(signals)))

@@ -22,7 +22,7 @@ def with_weights(
     """A preset's text with other weights in one step.
 
     weights: stem -> weight for each member in order, for every stem that the member has a say in; a member with
-        nothing above zero is taken out, since a preset must not have such a one, and with it the step's economies,
+        nothing above zero is taken out, since a preset must not have one, and with it the step's economies,
         which may name it or leave too little.
     note: sentences to put above the step's members as comments.
     """

@@ -14,7 +14,13 @@ from evaluator.tuning.estimator import MemberInfo, PresetInfo, StepInfo
 
 Document = dict[str, Any]
 FULL = "the whole preset"
-RUN_KEYS = ("polarity", "shifts", "overlap", "loudness_lufs")  # of a step, how its members are run
+RUN_KEYS = (
+    "polarity",
+    "shifts",
+    "overlap",
+    "segment_samples",
+    "loudness_lufs",
+)  # of a step, how its members are run
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def _reset(step: Document, changes: dict[str, tuple[Any, Any]]) -> None:
 def _without_step(document: Document, info: PresetInfo, index: int) -> Document | None:
     """The preset without a step: the one that works on its residual works on its input, and makes its stems, too.
 
-    For these stems, every member that offers a source of the name has a part, an equal one. None where no step works
+    For these stems, every member that offers a source of the name has a part, an equal one. None if no step works
     on the residual, or a stem would be offered by nobody.
     """
     step = info.steps[index]

@@ -7,7 +7,7 @@ coefficients are inner products of references, input and estimates: a `Scorer` i
 needed any more.
 
 Pure numpy and scipy. Shapes: T tracks, K outputs that have a reference, n weights. Scores are the challenge's SDR in
-dB (arXiv 2305.07489, eq. 1) of estimates in float precision, neither clipped nor rounded to 16 bits.
+dB (arXiv 2305.07489, eq. 1) of estimates in float precision, neither clipped nor brought to 16 bits.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -249,7 +249,7 @@ def unconstrained_best(scores: Scorer, start: Vector) -> Vector:
 def folds(tracks: int, number: int, seed: int = 0) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """(tracks to tune on, tracks held out) of each fold: every track is held out once.
 
-    number: of folds, at most one a track. ValueError with fewer than two tracks.
+    number: of folds, at most one per track. ValueError with fewer than two tracks.
     """
     if tracks < 2:
         raise ValueError(f"cross-validation needs at least 2 tracks, found {tracks}")

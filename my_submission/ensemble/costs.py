@@ -1,4 +1,4 @@
-"""What models cost on this machine: measured on a few chunks, then foretold for any pass."""
+"""What models cost on this machine: measured on a few chunks, then predicted for any pass."""
 
 import logging
 import math
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from my_submission.ensemble.passes import Pass
+from my_submission.ensemble.plan import Pass
 from my_submission.models import ChunkModel
-from my_submission.runtime.inference import ModelPool, count_chunks, estimate_track
+from my_submission.runtime.inference import count_chunks, estimate_track
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import Schedule
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import Geometry, reader
 
@@ -51,7 +53,9 @@ class Costs:
         return self.pass_seconds(one, samples) / self._chunks(one, samples)
 
     def _chunks(self, one: Pass, samples: int) -> int:
-        return count_chunks(self.geometries[one.checkpoint], samples, one.augmentation, one.overlap)
+        return count_chunks(
+            self.geometries[one.checkpoint], samples, one.augmentation, one.overlap, one.segment_samples
+        )
 
 
 def measure_costs(models: ModelPool, schedule: Schedule, clock: Clock = time.monotonic) -> Costs:
@@ -76,7 +80,7 @@ def _at_a_time(model: ChunkModel, schedule: Schedule) -> int:
 
 def _chunk_seconds(model: ChunkModel, schedule: Schedule, clock: Clock) -> float:
     chunks = _at_a_time(model, schedule)
-    samples = chunks * model.geometry.chunk_samples
+    samples = chunks * model.geometry.chunk_samples * MODEL_SAMPLE_RATE // model.geometry.sample_rate
     noise = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0))
 
     def run_round() -> None:

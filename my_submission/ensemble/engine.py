@@ -1,14 +1,24 @@
-"""Runs a preset's steps over one mixture, block by block, so that a track's length costs no memory."""
+"""The one loop over a preset's steps and a track's blocks.
 
-from collections.abc import Callable, Iterator, Mapping
+A step is a sum of units. A policy decides which of them run and in which order; the engine adds them up, in blocks of
+any size. In small blocks a track's length costs no memory. A time limit needs the track as one block, since a unit
+can be left out only while nothing of it has been given away; and so does a study of the members.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from my_submission.ensemble.combine import add_piece, finish_step
 from my_submission.ensemble.costs import Costs
-from my_submission.ensemble.passes import Pass, finish_step, step_passes
+from my_submission.ensemble.plan import Pass, Unit, step_passes, step_units
 from my_submission.ensemble.preset import MIXTURE, Preset, Step
-from my_submission.runtime.inference import ModelPool, count_chunks, estimate_track, lookahead_samples
+from my_submission.models import ChunkModel
+from my_submission.runtime.inference import count_chunks, estimate_track, lookahead_samples, lookback_samples
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.signal.augment import loudness_gain
@@ -20,6 +30,227 @@ BLOCK_SAMPLES = 2**20
 
 Progress = Callable[[float, float], None]
 """Told (work done, work in all); only their ratio has a meaning."""
+
+Pieces = Generator[tuple[int, Mapping[str, Tensor]], None, None]
+"""`(start, {source: (channels, length)})` of a pass, from left to right without gaps."""
+
+RunPass = Callable[[Pass, Reader, int, Callable[[int], None]], Pieces]
+"""One pass over the signal that a reader reads, of so many samples; tells how many chunks it has just computed."""
+
+Reach = Callable[[Step], tuple[int, int]]
+"""How many samples of its input a step reads behind and ahead of what it has finished."""
+
+
+class Policy(Protocol):
+    """Decides what runs; it touches no audio."""
+
+    def next(self, step: int) -> Unit | None:
+        """What step number `step` of the preset is to run now; None: nothing more. Every stem needs one that ran."""
+
+    def stop(self) -> bool:
+        """Whether the unit under way is to be left out; asked while it has more to compute of the first block."""
+
+    def note(self, one: Pass, chunks: int) -> tuple[float, float]:
+        """So many chunks of a pass have just been computed; gives (work done, work in all)."""
+
+
+class Everything:
+    """The policy without a limit: all units, in the order of the plan.
+
+    work: of the whole track. chunk_work: of a chunk of a pass.
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        seed: int,
+        work: float = 0.0,
+        chunk_work: Callable[[Pass], float] = lambda one: 0.0,
+    ) -> None:
+        self._units = [iter(step_units(step, preset, seed)) for step in preset.steps]
+        self._work = work
+        self._chunk_work = chunk_work
+        self._done = 0.0
+
+    def next(self, step: int) -> Unit | None:
+        return next(self._units[step], None)
+
+    def stop(self) -> bool:
+        return False
+
+    def note(self, one: Pass, chunks: int) -> tuple[float, float]:
+        self._done += chunks * self._chunk_work(one)
+        return self._done, self._work
+
+
+def run_blocks(
+    preset: Preset,
+    policy: Policy,
+    run: RunPass,
+    read: Reader,
+    channels: int,
+    samples: int,
+    progress: Progress | None = None,
+    block_samples: int | None = None,
+    reach: Reach = lambda step: (0, 0),
+) -> Iterator[tuple[int, Stems]]:
+    """Separate a track with whatever runs the passes: blocks of `preset.instruments` that follow one another.
+
+    read: of the mixture, (channels, length) float32 at the models' rate.
+    block_samples: None makes the track one block, and `reach` is not needed.
+    """
+    if any(step.loudness_lufs is not None and step.input != MIXTURE for step in preset.steps):
+        block_samples = None  # such a step reads its whole input first
+    track = _Track(policy, run, channels, samples, progress)
+    signals: dict[str, Reader] = {MIXTURE: read}
+    stages: list[_Stage] = []
+    for index, step in enumerate(preset.steps):
+        stages.append(_Stage(index, step, track, signals[step.input], reach(step)))
+        signals |= {name: signal.read for name, signal in stages[-1].made.items()}
+    for start in range(0, samples, block_samples or samples):
+        end = min(start + (block_samples or samples), samples)
+        _advance(stages, preset.instruments, end, samples)
+        yield start, {stem: signals[stem](start, end - start) for stem in preset.instruments}
+        _forget(stages, preset.instruments, end)
+
+
+def _advance(stages: "list[_Stage]", wanted: Sequence[str], end: int, samples: int) -> None:
+    """Bring every stage so far that all wanted signals are finished up to `end`."""
+    goals = dict.fromkeys(wanted, end)
+    for stage in reversed(stages):
+        stage.goal = max(goals.get(signal, 0) for signal in stage.made)
+        needed = min(samples, stage.goal + stage.ahead)
+        goals[stage.step.input] = max(goals.get(stage.step.input, 0), needed)
+    for stage in stages:
+        stage.advance()
+
+
+def _forget(stages: "list[_Stage]", wanted: Sequence[str], end: int) -> None:
+    """Drop what neither the output nor any stage will read again."""
+    kept_from = dict.fromkeys(wanted, end)
+    for stage in stages:
+        first = stage.goal - stage.behind
+        kept_from[stage.step.input] = min(kept_from.get(stage.step.input, first), first)
+    for stage in stages:
+        for name, signal in stage.made.items():
+            signal.forget(min(kept_from.get(name, signal.end), signal.end))
+
+
+@dataclass(frozen=True)
+class _Track:
+    """One track under way: how passes over its signals are begun, and who decides which."""
+
+    policy: Policy
+    run: RunPass
+    channels: int
+    samples: int
+    progress: Progress | None
+
+    def silence(self, names: Iterable[str]) -> dict[str, SlidingSignal]:
+        """A signal for each name, to which nothing is added yet."""
+        return {name: SlidingSignal(self.channels, self.samples) for name in names}
+
+    def open(self, one: Pass, read: Reader, gain: float) -> "_OpenPass":
+        """Begin a pass over a signal times `gain`, which its estimates are free of."""
+        augmentation = replace(one.augmentation, gain=gain * one.augmentation.gain)
+
+        def count(chunks: int) -> None:
+            told = self.policy.note(one, chunks)
+            if self.progress is not None:
+                self.progress(*told)
+
+        return _OpenPass(one, self.run(replace(one, augmentation=augmentation), read, self.samples, count))
+
+
+class _OpenPass:
+    """One pass and how far its pieces have come."""
+
+    def __init__(self, one: Pass, pieces: Pieces) -> None:
+        self._one = one
+        self._pieces = pieces
+        self._finished = 0
+
+    def add_to(
+        self, sums: Mapping[str, SlidingSignal], end: int, stop: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Add what this pass says of every sample before `end`, and perhaps of some further ones.
+
+        False where it was stopped before it got there, and can not go on.
+        """
+        while self._finished < end:
+            start, estimates = next(self._pieces)
+            add_piece(sums, self._one, start, estimates)
+            self._finished = start + next(iter(estimates.values())).shape[-1]
+            if self._finished < end and stop():
+                self._pieces.close()
+                return False
+        return True
+
+
+class _Stage:
+    """Step number `index` under way: what it has made so far, up to `goal`.
+
+    read: of its input. behind, ahead: how much of it a pass reads around what it has finished.
+    """
+
+    def __init__(self, index: int, step: Step, track: _Track, read: Reader, reach: tuple[int, int]) -> None:
+        self.step = step
+        self.behind, self.ahead = reach
+        self.goal = 0
+        self.made = track.silence(step.makes)
+        self._sums = track.silence(step.stems)
+        self._index = index
+        self._track = track
+        self._read = read
+        self._ran: list[Unit] = []
+        self._open: list[_OpenPass] = []
+        self._done = 0
+
+    def advance(self) -> None:
+        """Make all samples before `goal`."""
+        if self.goal <= self._done:
+            return
+        if self._ran:
+            for one in self._open:
+                one.add_to(self._sums, self.goal)
+        else:
+            self._begin()
+        sums = {stem: total.take(self.goal) for stem, total in self._sums.items()}
+        signal = self._read(self._done, self.goal - self._done)
+        for name, piece in finish_step(self.step, self._ran, sums, signal).items():
+            self.made[name].add(self._done, piece)
+        self._done = self.goal
+
+    def _begin(self) -> None:
+        """Run the first block of one unit after the other. Only one that gets through it counts, and goes on."""
+        gain = 1.0
+        if self.step.loudness_lufs is not None:
+            whole = self._read(0, self._track.samples)
+            gain = loudness_gain(whole, MODEL_SAMPLE_RATE, self.step.loudness_lufs)
+        while unit := self._track.policy.next(self._index):
+            sums = self._track.silence(unit.masses)
+            passes = [self._track.open(one, self._read, gain) for one in unit.passes]
+            if all(one.add_to(sums, self.goal, self._track.policy.stop) for one in passes):
+                for stem, own in sums.items():
+                    self._sums[stem].add(0, own.read(0, own.end))
+                self._ran.append(unit)
+                self._open += passes
+
+
+def compute_pass(
+    one: Pass,
+    model: ChunkModel,
+    read: Reader,
+    samples: int,
+    schedule: Schedule = SEQUENTIAL,
+    on_chunks: Callable[[int], None] = lambda chunks: None,
+) -> Pieces:
+    """Run a model over the signal that `read` reads: the pieces of the sources that the pass uses."""
+    places = {source: model.sources.index(source) for source in one.sources}
+    for start, piece in estimate_track(
+        model, read, samples, one.augmentation, one.overlap, schedule, on_chunks, one.segment_samples
+    ):
+        yield start, {source: piece[place] for source, place in places.items()}
 
 
 class Ensemble:
@@ -53,166 +284,47 @@ class Ensemble:
         channels: int,
         samples: int,
         progress: Progress | None = None,
-        block_samples: int = BLOCK_SAMPLES,
+        block_samples: int | None = BLOCK_SAMPLES,
+        policy: Policy | None = None,
     ) -> Iterator[tuple[int, Stems]]:
         """Separate a track of any length in bounded memory.
 
         read: gives (channels, length) float32 of the mixture at the models' rate, windows from left to right but
             for a step back of some chunks.
+        block_samples: None makes the track one block. policy: by default all that the preset says is run.
         Yields `(start, stems)`, blocks that follow one another. Every chunk is computed once, on one grid for the
         whole track, so the size of the blocks changes nothing but the order of sums. A step with loudness_lufs reads
         its whole input first; behind another step this takes the whole track as one block.
         """
-        steps = self.preset.steps
-        if any(step.loudness_lufs is not None and step.input != MIXTURE for step in steps):
-            block_samples = samples
-        meter = _Meter(self.work(samples), lambda one: self._chunk_work(one, samples), progress)
-        stages: list[_Stage] = []
-        signals: dict[str, Reader] = {MIXTURE: read}
-        for step in steps:
-            passes = _Passes(step, self.preset, self._models, self._seed, self._schedule, meter)
-            stages.append(_Stage(step, passes, signals[step.input], channels, samples))
-            signals |= {name: signal.read for name, signal in stages[-1].made.items()}
-        for start in range(0, samples, block_samples):
-            end = min(start + block_samples, samples)
-            self._advance(stages, end, samples)
-            yield start, {stem: signals[stem](start, end - start) for stem in self.preset.instruments}
-            self._forget(stages, end)
-
-    def _advance(self, stages: "list[_Stage]", end: int, samples: int) -> None:
-        """Bring every stage so far that all of the track's stems are finished up to `end`."""
-        goals = dict.fromkeys(self.preset.instruments, end)
-        for stage in reversed(stages):
-            stage.goal = max(goals.get(signal, 0) for signal in stage.made)
-            needed = min(samples, stage.goal + stage.passes.lookahead)
-            goals[stage.step.input] = max(goals.get(stage.step.input, 0), needed)
-        for stage in stages:
-            stage.advance()
-
-    def _forget(self, stages: "list[_Stage]", end: int) -> None:
-        """Drop what neither the output nor any stage will read again."""
-        kept_from = dict.fromkeys(self.preset.instruments, end)
-        for stage in stages:
-            first = stage.goal - stage.passes.lookback
-            kept_from[stage.step.input] = min(kept_from.get(stage.step.input, first), first)
-        for stage in stages:
-            for name, signal in stage.made.items():
-                signal.forget(min(kept_from.get(name, signal.end), signal.end))
+        if policy is None:
+            work = self.work(samples)
+            policy = Everything(self.preset, self._seed, work, lambda one: self._chunk_work(one, samples))
+        return run_blocks(
+            self.preset, policy, self._run, read, channels, samples, progress, block_samples, self._reach
+        )
 
     def work(self, samples: int) -> float:
         """The work of a track, in the unit that progress is told in."""
         passes = (one for step in self.preset.steps for one in step_passes(step, self.preset, self._seed))
         return sum(self._chunks(one, samples) * self._chunk_work(one, samples) for one in passes)
 
+    def _run(self, one: Pass, read: Reader, samples: int, on_chunks: Callable[[int], None]) -> Pieces:
+        return compute_pass(one, self._models.get(one.checkpoint), read, samples, self._schedule, on_chunks)
+
+    def _reach(self, step: Step) -> tuple[int, int]:
+        passes = step_passes(step, self.preset, self._seed)
+        geometries = [self._models.get(one.checkpoint).geometry for one in passes]
+        ahead = (
+            lookahead_samples(geometry, one.overlap, self._schedule, one.segment_samples)
+            for geometry, one in zip(geometries, passes, strict=True)
+        )
+        return max(map(lookback_samples, geometries)), max(ahead)
+
     def _chunks(self, one: Pass, samples: int) -> int:
         geometry = self._models.get(one.checkpoint).geometry
-        return count_chunks(geometry, samples, one.augmentation, one.overlap)
+        return count_chunks(geometry, samples, one.augmentation, one.overlap, one.segment_samples)
 
     def _chunk_work(self, one: Pass, samples: int) -> float:
         if self.costs is not None:
             return self.costs.share_of_chunk(one, samples)
-        geometry = self._models.get(one.checkpoint).geometry
-        return geometry.read_samples
-
-
-class _Passes:
-    """A step's passes under way, each a stream of pieces drawn as far as it is needed."""
-
-    def __init__(
-        self, step: Step, preset: Preset, models: ModelPool, seed: int, schedule: Schedule, meter: "_Meter"
-    ) -> None:
-        self._step = step
-        self._preset = preset
-        self._seed = seed
-        self._models = models
-        self._schedule = schedule
-        self._meter = meter
-        geometries = [(models.get(one.checkpoint).geometry, one.overlap) for one in self._passes(1.0)]
-        self.lookahead = max(lookahead_samples(g, overlap, schedule) for g, overlap in geometries)
-        self.lookback = max(g.chunk_samples + g.margin_samples for g, _ in geometries)
-
-    def _passes(self, gain: float) -> Iterator[Pass]:
-        return step_passes(self._step, self._preset, self._seed, gain)
-
-    def open(self, read: Reader, samples: int) -> "list[_OpenPass]":
-        """Begin all passes over a signal, at the loudness that the step asks for."""
-        gain = 1.0
-        if self._step.loudness_lufs is not None:
-            gain = loudness_gain(read(0, samples), MODEL_SAMPLE_RATE, self._step.loudness_lufs)
-        return [self._open(one, read, samples) for one in self._passes(gain)]
-
-    def _open(self, one: Pass, read: Reader, samples: int) -> "_OpenPass":
-        model = self._models.get(one.checkpoint)
-        pieces = estimate_track(
-            model, read, samples, one.augmentation, one.overlap, self._schedule, self._meter.counter(one)
-        )
-        return _OpenPass(one, model.sources, pieces)
-
-
-class _OpenPass:
-    """One pass and how far its pieces have come."""
-
-    def __init__(self, one: Pass, sources: tuple[str, ...], pieces: Iterator[tuple[int, Tensor]]) -> None:
-        self._factors = one.factors
-        self._sources = sources
-        self._pieces = pieces
-        self._finished = 0
-
-    def add_to(self, sums: Mapping[str, SlidingSignal], end: int) -> None:
-        """Add what this pass says of every sample before `end`, and perhaps some further ones."""
-        while self._finished < end:
-            start, piece = next(self._pieces)
-            for stem, factors in self._factors.items():
-                for source, factor in factors.items():
-                    sums[stem].add(start, piece[self._sources.index(source)], factor)
-            self._finished = start + piece.shape[-1]
-
-
-class _Stage:
-    """A step under way: what it has made so far, up to `goal`."""
-
-    def __init__(self, step: Step, passes: _Passes, read: Reader, channels: int, samples: int) -> None:
-        self.step = step
-        self.passes = passes
-        self.made = {signal: SlidingSignal(channels, samples) for signal in step.makes}
-        self.goal = 0
-        self._sums = {stem: SlidingSignal(channels, samples) for stem in step.stems}
-        self._open: list[_OpenPass] | None = None
-        self._read = read
-        self._samples = samples
-        self._done = 0
-
-    def advance(self) -> None:
-        """Make all samples before `goal`."""
-        if self._open is None:
-            self._open = self.passes.open(self._read, self._samples)
-        for one in self._open:
-            one.add_to(self._sums, self.goal)
-        if self.goal > self._done:
-            self._finish(self._read(self._done, self.goal - self._done))
-            self._done = self.goal
-
-    def _finish(self, signal: Tensor) -> None:
-        stems = {stem: total.take(self.goal) for stem, total in self._sums.items()}
-        for name, piece in finish_step(self.step, stems, signal).items():
-            self.made[name].add(self._done, piece)
-
-
-class _Meter:
-    """Counts the work of one track and tells it to whoever asked."""
-
-    def __init__(self, total: float, chunk_work: Callable[[Pass], float], progress: Progress | None) -> None:
-        self._done = 0.0
-        self._total = total
-        self._chunk_work = chunk_work
-        self._progress = progress
-
-    def counter(self, one: Pass) -> Callable[[int], None]:
-        work = self._chunk_work(one)
-
-        def count(chunks: int) -> None:
-            self._done += chunks * work
-            if self._progress is not None:
-                self._progress(self._done, self._total)
-
-        return count
+        return self._models.get(one.checkpoint).geometry.read_samples

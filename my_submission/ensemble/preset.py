@@ -7,8 +7,12 @@ mean of the members' estimates; what it makes, and its residual, later steps may
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
+
+from my_submission.schema import Record, expecting, validate
 from my_submission.signal.augment import Polarity
 from my_submission.weights import Bag, Checkpoint, Manifest
 
@@ -16,11 +20,14 @@ MIXTURE = "mixture"
 STEP_INPUT = "input"
 """In a member's `sources`, the signal that the step runs on."""
 
-INSTRUMENTS = {
+CHALLENGES = {
     "music": ("bass", "drums", "other", "vocals"),
     "cinematic": ("dialog", "effect", "music"),
 }
-"""The stems of each track of the challenge, in the organisers' order."""
+"""The stems of each challenge, in the organisers' order."""
+
+Overlap = Annotated[float, Field(ge=0, le=0.99), expecting("a fraction from 0 to 0.99")]
+Shifts = Annotated[int, Field(ge=0, le=100), expecting("a whole number from 0 to 100")]
 
 
 class PresetError(ValueError):
@@ -34,6 +41,8 @@ class Member:
     model: a checkpoint's or bag's name in the manifest.
     sources: stem -> how it is read off the model: {source or "input": +1 or −1}, summed.
     weights: stem -> weight above zero in the step's mean.
+    segment_samples: cut the signal into segments of that many samples, which overlap in place of the chunks
+        (`chunking.plan_chunks`), or None.
     """
 
     model: str
@@ -42,6 +51,7 @@ class Member:
     polarity: Polarity
     overlap: float
     shifts: int
+    segment_samples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,19 +130,26 @@ class Economy:
 
 @dataclass(frozen=True)
 class Preset:
-    """A named ensemble for one track of the challenge.
+    """A named ensemble.
 
+    instruments: the stems it gives, in its own order or the organisers', or those that `for_stems` chose.
+    path: its file.
     economies: to be taken from the first on, each on top of those before it, where time is short.
-    instruments: the stems it gives, in the organisers' order: the track's, or those that `for_stems` chose.
     """
 
     name: str
-    track: str
     description: str
     steps: tuple[Step, ...]
     manifest: Manifest
     instruments: tuple[str, ...]
+    path: Path
     economies: tuple[Economy, ...] = ()
+
+    @property
+    def challenge(self) -> str | None:
+        """The challenge whose stems these are, as which they can be submitted and evaluated; None for any others."""
+        stems = set(self.instruments)
+        return next((name for name, given in CHALLENGES.items() if set(given) == stems), None)
 
     @property
     def checkpoints(self) -> tuple[str, ...]:
@@ -161,11 +178,8 @@ class Preset:
 
     def override(self, overlap: float | None, shifts: int | None) -> "Preset":
         """The preset with another overlap or number of shifts in every member."""
-        changes: dict[str, Any] = {}
-        if overlap is not None:
-            changes["overlap"] = check_overlap("overlap", overlap)
-        if shifts is not None:
-            changes["shifts"] = check_shifts("shifts", shifts)
+        given = validate(_Override, {"overlap": overlap, "shifts": shifts}, "", PresetError)
+        changes = given.model_dump(exclude_none=True)
         steps = tuple(
             replace(step, members=tuple(replace(member, **changes) for member in step.members))
             for step in self.steps
@@ -193,6 +207,11 @@ class Preset:
         return replace(self, steps=steps, economies=self.economies[count:])
 
 
+class _Override(Record):
+    overlap: Overlap | None
+    shifts: Shifts | None
+
+
 def needed_experts(member: Member, manifest: Manifest) -> list[tuple[str, Mapping[str, float]]]:
     """(checkpoint name, {source: share}) of what a member runs, for the sources it uses only.
 
@@ -214,25 +233,6 @@ def as_bag(model: str, manifest: Manifest) -> Bag:
     if model in manifest.bags:
         return manifest.bags[model]
     return Bag(model, ((model, dict.fromkeys(manifest.checkpoints[model].sources, 1.0)),))
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value of a YAML file is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def check_overlap(place: str, value: Any) -> float:
-    """An overlap, or PresetError naming the place it stands in."""
-    if not is_number(value) or not 0 <= value <= 0.99:
-        raise PresetError(f"{place}: expected a fraction from 0 to 0.99, found {value!r}")
-    return float(value)
-
-
-def check_shifts(place: str, value: Any) -> int:
-    """A number of shifts, or PresetError naming the place it stands in."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
-        raise PresetError(f"{place}: expected a whole number from 0 to 100, found {value!r}")
-    return value
 
 
 def checkpoint_rows(preset: Preset) -> list[Checkpoint]:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -42,23 +41,19 @@ from my_submission.files.workers import (
     Started,
     separate_all,
 )
+from my_submission.locations import command
 from my_submission.runtime.devices import PRECISIONS
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.weights import WeightsError
 from my_submission.weights.manifest import DEMO_MANIFEST
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
 INTERRUPTED = 130
 MEASURED_FROM_SECONDS = 120.0
 """So much audio is worth finding out how long it will take: a few chunks of every network are run first."""
 
 
-def add_command(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Register `separate`."""
-    text = "separate recordings into one file a stem"
-    parser = commands.add_parser("separate", help=text, description=text)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Make `parser` that of `separate`."""
     parser.set_defaults(run=_run)
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="files, folders (all audio and video in them) and patterns"
@@ -181,7 +176,7 @@ def _run(options: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    for name in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # Windows has no SIGHUP
         signal.signal(name, lambda number, _: sys.exit(128 + number))
     try:
         return _dry_run(plan) if options.dry_run else _separate(plan, options.jobs)
@@ -241,7 +236,7 @@ def _introduction(preset: Preset) -> str:
     if any(row.manifest == DEMO_MANIFEST.resolve() for row in checkpoint_rows(preset)):
         return (
             f"separating with preset {preset.name}: demo models, which only show how it works; for better ones: "
-            f"python -m my_submission weights list"
+            f"{command('weights list')}"
         )
     return f"separating with preset {preset.name}{f': {preset.description}' if preset.description else ''}"
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from my_submission.files.channels import Groups, ManyChannels, groups_by_place, groups_in_order, places_of
 from my_submission.files.errors import UnreadableAudio
-from my_submission.files.spool import SpooledSignal
+from my_submission.signal.arrays import SpooledSignal
 from my_submission.signal.audio import check_sample_rate
 
 log = logging.getLogger(__name__)

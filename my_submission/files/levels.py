@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from my_submission.files.errors import WouldClip
-from my_submission.files.spool import SpooledSignal
+from my_submission.signal.arrays import SpooledSignal
 from my_submission.signal.audio import Stems
 
 Clipping = Literal["error", "clip", "scale"]

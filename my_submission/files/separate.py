@@ -27,9 +27,9 @@ from my_submission.files.errors import OutputExists, OutputFailed
 from my_submission.files.inputs import TEMPLATE, Recording, check_template, targets
 from my_submission.files.journal import Entry, find_done, write_entry
 from my_submission.files.levels import Clipping, Levels, check_clipping, limited
-from my_submission.files.spool import SpooledSignal
 from my_submission.files.stems import Sums, derive, needed_stems, parse_stems
-from my_submission.separator import MODELS
+from my_submission.separator import SeparationModel
+from my_submission.signal.arrays import SpooledSignal, SpoolFailed
 from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems, to_stereo
 from my_submission.signal.chunking import Reader
 from my_submission.signal.resampling import StreamResampler, at_mixture_rate, resampled_length
@@ -160,7 +160,7 @@ def separate_file(
 
 def open_model(choice: ModelChoice) -> StreamingModel:
     """Load what was chosen. PresetError, WeightsError, ValueError or RuntimeError say why that is not possible."""
-    return MODELS[load_preset(choice.preset).track](
+    return SeparationModel(
         preset=choice.preset,
         weights_dir=choice.weights_dir,
         device=choice.device,
@@ -206,6 +206,7 @@ def separate_recording(
     check_free_names(files, options)
     options.encoding.check_form(info.sample_rate, info.channels)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_spooling())
         for folder in (output_dir, *(path.parent for path in files.values())):
             stack.enter_context(made_folder(folder))
         mixture = stack.enter_context(SpooledSignal(info.channels, output_dir))
@@ -376,6 +377,15 @@ def _group_estimates(
             info.sample_rate,
             sharing=model.sharing_stems,
         )
+
+
+@contextlib.contextmanager
+def _spooling() -> Iterator[None]:
+    """OutputFailed where temporary data could not be written."""
+    try:
+        yield
+    except SpoolFailed as error:
+        raise OutputFailed(str(error)) from error
 
 
 def _at_model_rate(

@@ -22,7 +22,11 @@ _NAME = re.compile(r"[\w +−-]+")
 
 def derived_stems(instruments: Sequence[str]) -> dict[str, str]:
     """The names that need no sum to be written out, and their sums."""
-    return {name: f"{MIXTURE} - {voice}" for voice, name in _LEFT_BY_VOICE.items() if voice in instruments}
+    return {
+        name: f"{MIXTURE} - {voice}"
+        for voice, name in _LEFT_BY_VOICE.items()
+        if voice in instruments and name not in instruments
+    }
 
 
 def parse_stems(wanted: Sequence[str], instruments: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -191,7 +191,7 @@ class _Worker:
     def _describe_end(self) -> str:
         self._process.join()
         code = self._process.exitcode or 0
-        if code == -signal.SIGKILL:
+        if code < 0 and signal.Signals(-code).name == "SIGKILL":
             return (
                 "was killed by the system, most likely for want of memory; try --jobs 1 or a smaller preset"
             )
@@ -213,7 +213,13 @@ class _Worker:
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block; a child that is started in it never sees one, its parent decides."""
+    """Ctrl-C waits for the end of the block; a child that is started in it never sees one, its parent decides.
+
+    Where signals cannot be held back (Windows), the child ignores it from its first line on.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -223,6 +229,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 def _serve(connection: Connection, job: Job, cores: tuple[int, ...]) -> None:
     """The child: make the model, then separate what comes until the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     send = _Sender(connection)

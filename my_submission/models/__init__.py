@@ -10,8 +10,9 @@ from my_submission.signal.chunking import Geometry
 class ChunkModel(Protocol):
     """A network as the rest sees it.
 
-    geometry: which chunks it takes. bytes_per_sample: the memory that computing a chunk takes for each of the samples
-        that are read, weights apart; rather too high than too low.
+    geometry: which chunks it takes, of which rate and how many channels.
+    bytes_per_sample: the memory that computing a stereo chunk takes for each of the samples that are read, weights
+        apart; rather too high than too low.
     """
 
     @property

@@ -1,21 +1,29 @@
 """HTDemucs and HDemucs checkpoints as callables on chunks."""
 
-from collections.abc import Callable, Collection, Sequence
+import hashlib
+import inspect
+import io
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from demucs.htdemucs import HTDemucs
+from pydantic import Field, field_validator
 from torch import Tensor
 
+from my_submission.models.demucs_file import DemucsParameters, load_torch
 from my_submission.models.htdemucs import FastHTDemucs, supported
+from my_submission.models.registry import Architecture, register
 from my_submission.models.residual import fold_residuals
 from my_submission.runtime.heap import keep_heap
-from my_submission.runtime.precision import Guarded, computing
+from my_submission.runtime.precision import computing
+from my_submission.schema import Name, Positive, Record, allowed_text, expecting, problem
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry
-from my_submission.weights import Checkpoint, load_torch
+from my_submission.weights import Checkpoint
 
 _BYTES_PER_SAMPLE_AND_CHANNEL = 45
 """Measured on full-size networks with glibc's allocator: 28 (hdemucs_mmi in bfloat16) to 45 (htdemucs_6s)."""
@@ -90,18 +98,9 @@ def load(
     device: torch.device,
     dtype: torch.dtype,
     needed: Collection[str] | None = None,
-) -> DemucsModel | Guarded:
-    """Open a `.th` or `.safetensors` checkpoint; WeightsError where it is not what its row says.
-
-    needed: the sources that are to be computed, by default all.
-    """
-
-    def model(dtype: torch.dtype) -> DemucsModel:
-        return DemucsModel(load_torch(path, checkpoint), checkpoint.sources, device, dtype, needed)
-
-    if dtype == torch.float32:
-        return model(dtype)
-    return Guarded(checkpoint.name, model(dtype), lambda: model(torch.float32))
+) -> DemucsModel:
+    """Open a `.th` or `.safetensors` checkpoint (`registry.Loader`)."""
+    return DemucsModel(load_torch(path, checkpoint), checkpoint.sources, device, dtype, needed)
 
 
 def piece_of_work(
@@ -156,3 +155,78 @@ def _cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
 
 def _segment_seconds(network: torch.nn.Module) -> Fraction | float:
     return cast("Fraction | float", network.segment)
+
+
+_GIVEN = {"sources", "segment", "samplerate", "audio_channels"}
+_ARGUMENTS = set(inspect.signature(HTDemucs).parameters) - _GIVEN
+
+
+class HTDemucsSettings(Record):
+    """`registry.TrainingSettings` of an HTDemucs: `arguments` are those of `demucs.htdemucs.HTDemucs`."""
+
+    architecture: Literal["htdemucs"] = "htdemucs"
+    sources: Annotated[tuple[Name, ...], Field(min_length=1), expecting("a list of at least one name")]
+    segment_seconds: Positive
+    arguments: Mapping[str, Any] = {}
+
+    @field_validator("arguments")
+    @classmethod
+    def _check_arguments(cls, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        for key in arguments:
+            if key not in _ARGUMENTS:
+                raise problem(f"unknown key {key!r}; {allowed_text(key, _ARGUMENTS)}")
+        return arguments
+
+    @property
+    def example_samples(self) -> int:
+        return int(self.segment_seconds * MODEL_SAMPLE_RATE)
+
+    def build(self) -> torch.nn.Module:
+        network: torch.nn.Module = HTDemucs(
+            list(self.sources),
+            samplerate=MODEL_SAMPLE_RATE,
+            segment=self.segment_seconds,
+            **self.arguments,
+        )
+        return network
+
+    def parameter_groups(self, network: torch.nn.Module) -> list[dict[str, Any]]:
+        return [{"params": list(network.parameters()), "scale": 1.0}]
+
+    def chunk_model(self, network: torch.nn.Module, device: torch.device) -> DemucsModel:
+        return DemucsModel(network.eval(), self.sources, device, torch.float32)
+
+    def read_weights(self, path: Path, checkpoint: Checkpoint) -> Mapping[str, Tensor]:
+        state: dict[str, Tensor] = load_torch(path, checkpoint).state_dict()
+        return state
+
+    def export(
+        self, network: torch.nn.Module, folder: Path, name: str, record: Mapping[str, Any]
+    ) -> tuple[Path, Mapping[str, Any]]:
+        """Write `{klass, args, kwargs, state (fp16), training_args}`.
+
+        The file's name is `<8 digits of the record>-<8 digits of the file>.th` (SHA-256).
+        """
+        arguments, keywords = cast("Any", network)._init_args_kwargs
+        package = {
+            "klass": HTDemucs,
+            "args": arguments,
+            "kwargs": keywords,
+            "state": {key: value.half() for key, value in network.state_dict().items()},
+            "training_args": dict(record),
+        }
+        buffer = io.BytesIO()
+        torch.save(package, buffer)
+        signature = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
+        path = folder / f"{signature}-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.th"
+        path.write_bytes(buffer.getvalue())
+        return path, {}
+
+
+SUFFIXES = (".th", ".safetensors")
+register(
+    Architecture(
+        "htdemucs", SUFFIXES, load, DemucsParameters, training=HTDemucsSettings, piece_of_work=piece_of_work
+    )
+)
+register(Architecture("hdemucs", SUFFIXES, load, DemucsParameters, piece_of_work=piece_of_work))

@@ -1,18 +1,22 @@
 """MDX-Net checkpoints (ONNX) as callables on chunks: STFT, network on spectrograms, inverse STFT."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnxruntime
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
+from my_submission.models.registry import Architecture, register
+from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
 from my_submission.runtime.heap import keep_heap
-from my_submission.runtime.precision import Guarded, computing
+from my_submission.runtime.precision import computing
+from my_submission.schema import Name, Record, Whole, problem
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, WeightsError
 
@@ -111,22 +115,36 @@ class MdxNetModel:
             return self._spectrogram.inverse(self._network(spectrograms))[:, None]
 
 
+class MdxNetParameters(Record):
+    """Of the STFT; see `Spectrogram`."""
+
+    n_fft: Whole
+    dim_f: Whole
+    dim_t: Whole
+    hop: Whole
+
+    @property
+    def spectrogram(self) -> Spectrogram:
+        return Spectrogram(self.n_fft, self.dim_f, self.dim_t, self.hop)
+
+
 def load(
     checkpoint: Checkpoint,
     path: Path,
     device: torch.device,
     dtype: torch.dtype,
     needed: Collection[str] | None = None,
-) -> MdxNetModel | Guarded:
-    """Open an ONNX checkpoint: float32 on the CPU runs in ONNX Runtime, anything else in torch.
+) -> MdxNetModel:
+    """Open an ONNX checkpoint (`registry.Loader`): float32 on the CPU runs in ONNX Runtime, anything else in torch.
 
     A graph with operators that `onnx_network` does not know runs in ONNX Runtime on either device, in float32.
     needed: without effect, since an MDX-Net has one source.
     Raises WeightsError where the file is not the network its row describes, RuntimeError where ONNX Runtime is
     needed on a GPU and cannot use it.
     """
-    names = ("n_fft", "dim_f", "dim_t", "hop")
-    spectrogram = Spectrogram(**{name: int(checkpoint.parameters[name]) for name in names})
+    parameters = checkpoint.parameters
+    assert isinstance(parameters, MdxNetParameters)
+    spectrogram = parameters.spectrogram
     network: Network
     shape: tuple[int, ...]
     if device.type == "cpu" and dtype == torch.float32:
@@ -143,10 +161,7 @@ def load(
     expected = (4, spectrogram.dim_f, spectrogram.dim_t)
     if shape[1:] != expected:
         raise WeightsError(f"{path}: expected an input of shape (batch, {expected}), found {shape}")
-    model = MdxNetModel(network, checkpoint.sources, spectrogram, device, dtype)
-    if dtype == torch.float32:
-        return model
-    return Guarded(checkpoint.name, model, lambda: load(checkpoint, path, device, torch.float32))
+    return MdxNetModel(network, checkpoint.sources, spectrogram, device, dtype)
 
 
 def piece_of_work(
@@ -155,7 +170,8 @@ def piece_of_work(
     """A call that runs a checkpoint's network on noise of a share of a chunk, of LEAST_FRAMES at least, in torch:
     ONNX Runtime takes nothing but whole chunks. None for a graph that torch cannot run: it has no lower precision.
     """
-    frames = int(checkpoint.parameters["dim_t"])
+    assert isinstance(checkpoint.parameters, MdxNetParameters)
+    frames = checkpoint.parameters.dim_t
     try:
         network = OnnxNetwork(path, device, dtype)
     except UnsupportedGraph:
@@ -198,3 +214,104 @@ def _open_session(path: Path, device: torch.device) -> tuple[Network, tuple[int,
         return torch.from_numpy(estimates).to(device)
 
     return run, tuple(node.shape)
+
+
+OUTPUT_SCALE = 8.0
+"""Bins of a spectrogram reach hundreds where samples reach 1: the last layer's weights begin, and learn, this much
+larger than the others', or thousands of steps would pass before the network could speak up."""
+
+
+class MdxNet(torch.nn.Module):
+    """The TFC-TDF U-Net between an STFT and its inverse, as it is trained."""
+
+    def __init__(self, settings: "MdxNetSettings") -> None:
+        super().__init__()
+        self.network = TfcTdfNet(settings.network)
+        with torch.no_grad():
+            self.network.final.weight.mul_(OUTPUT_SCALE)
+        self.spectrogram = settings.parameters.spectrogram
+
+    def forward(self, mixtures: Tensor) -> Tensor:
+        """(batch, 2, samples) -> (batch, 1, 2, samples) float32."""
+        with torch.autocast(mixtures.device.type, enabled=False):
+            spectrograms = self.spectrogram.forward(mixtures)
+        estimates = self.network(spectrograms)
+        with torch.autocast(mixtures.device.type, enabled=False):
+            return self.spectrogram.inverse(estimates.float())[:, None]
+
+
+class MdxNetSettings(Record):
+    """`registry.TrainingSettings` of an MDX-Net: its target, its STFT, its U-Net's size."""
+
+    architecture: Literal["mdx_net"] = "mdx_net"
+    target: Name
+    n_fft: Whole
+    dim_f: Whole
+    dim_t: Whole
+    hop: Whole = 1024
+    blocks: Whole = 11
+    convolutions: Whole = 3
+    growth: Whole = 48
+    bottleneck: Whole = 8
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> "MdxNetSettings":
+        if self.dim_t % self.network.multiple:
+            raise problem(f"expected a multiple of {self.network.multiple}, found {self.dim_t}", "dim_t")
+        if self.dim_f > self.n_fft // 2 + 1:
+            raise problem(f"expected at most n_fft/2 + 1, found {self.dim_f}", "dim_f")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.target,)
+
+    @property
+    def network(self) -> TfcTdfConfig:
+        return TfcTdfConfig(self.dim_f, self.blocks, self.convolutions, self.growth, self.bottleneck)
+
+    @property
+    def parameters(self) -> MdxNetParameters:
+        return MdxNetParameters(n_fft=self.n_fft, dim_f=self.dim_f, dim_t=self.dim_t, hop=self.hop)
+
+    @property
+    def example_samples(self) -> int:
+        return self.parameters.spectrogram.samples
+
+    def build(self) -> torch.nn.Module:
+        return MdxNet(self)
+
+    def parameter_groups(self, network: torch.nn.Module) -> list[dict[str, Any]]:
+        assert isinstance(network, MdxNet)
+        last = list(network.network.final.parameters())
+        others = [value for value in network.parameters() if all(value is not other for other in last)]
+        return [{"params": others, "scale": 1.0}, {"params": last, "scale": OUTPUT_SCALE}]
+
+    def chunk_model(self, network: torch.nn.Module, device: torch.device) -> MdxNetModel:
+        assert isinstance(network, MdxNet)
+        return MdxNetModel(network.eval().network, self.sources, network.spectrogram, device)
+
+    def read_weights(self, path: Path, checkpoint: Checkpoint) -> Mapping[str, Tensor]:
+        raise WeightsError(f"{path}: an ONNX file has its BatchNorm folded; go on from a run (start_run)")
+
+    def export(
+        self, network: torch.nn.Module, folder: Path, name: str, record: Mapping[str, Any]
+    ) -> tuple[Path, Mapping[str, Any]]:
+        """Write `name`.onnx."""
+        assert isinstance(network, MdxNet)
+        path = folder / f"{name}.onnx"
+        export_onnx(network.network, path, self.dim_t)
+        return path, self.parameters.model_dump()
+
+
+register(
+    Architecture(
+        "mdx_net",
+        (".onnx",),
+        load,
+        MdxNetParameters,
+        training=MdxNetSettings,
+        sources=1,
+        piece_of_work=piece_of_work,
+    )
+)

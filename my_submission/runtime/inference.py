@@ -1,105 +1,35 @@
-"""One model over one track: chunks in batches, augmentations, device, precision, the models' lifetime."""
+"""Chunks of one signal through one model: in batches, under an augmentation, as far as the caller asks."""
 
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from my_submission.models import ChunkModel, chunk_bytes, demucs, mdx_net
-from my_submission.runtime.devices import Precision, Work
+from my_submission.models import ChunkModel
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
+from my_submission.signal import chunking
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import (
     Chunk,
     Geometry,
     Reader,
-    chunk_offsets,
+    blend_window,
+    longest_advance,
     overlap_add,
     plan_chunks,
-    triangular_window,
 )
-from my_submission.weights import Checkpoint
-
-_Loader = Callable[[Checkpoint, Path, torch.device, torch.dtype, Collection[str] | None], ChunkModel]
-
-_LOADERS: dict[str, _Loader] = {
-    "htdemucs": demucs.load,
-    "hdemucs": demucs.load,
-    "mdx_net": mdx_net.load,
-}
-# Who is here agrees with float32 to 45 dB in lower precision: a piece of its work, to find out where that is quicker.
-_TRIALS: dict[str, Callable[[Checkpoint, Path, torch.device, torch.dtype], Work | None]] = {
-    "htdemucs": demucs.piece_of_work,
-    "hdemucs": demucs.piece_of_work,
-    "mdx_net": mdx_net.piece_of_work,
-}
-
-
-class ModelPool:
-    """The loaded models of a preset, by checkpoint name; owns their memory.
-
-    dtypes: what each computes in.
-    needed: checkpoint name -> the sources that are to be computed; by default all that a checkpoint has.
-    """
-
-    def __init__(
-        self,
-        checkpoints: Iterable[Checkpoint],
-        paths: Mapping[str, Path],
-        precision: Precision,
-        needed: Mapping[str, Collection[str]] | None = None,
-    ) -> None:
-        checkpoints = list(checkpoints)
-        needed = needed or {}
-        self.dtypes = {row.name: dtype_of(row, paths[row.name], precision) for row in checkpoints}
-        self._models = {
-            row.name: load_model(
-                row, paths[row.name], precision.device, self.dtypes[row.name], needed.get(row.name)
-            )
-            for row in checkpoints
-        }
-        self.kinds = {row.name: network_kind(row, self._models[row.name]) for row in checkpoints}
-
-    def get(self, name: str) -> ChunkModel:
-        return self._models[name]
-
-    def largest_chunk_bytes(self) -> int:
-        """What computing one chunk takes with the model that takes most."""
-        return max(chunk_bytes(model) for model in self._models.values())
-
-
-def network_kind(checkpoint: Checkpoint, model: ChunkModel) -> str:
-    """Equal for checkpoints whose networks do the same work."""
-    parameters = sorted(checkpoint.parameters.items())
-    return f"{checkpoint.architecture} {len(model.sources)} {parameters}"
-
-
-def dtype_of(checkpoint: Checkpoint, path: Path, precision: Precision) -> torch.dtype:
-    """What a checkpoint's network computes in."""
-    kind = f"{checkpoint.architecture} of {path.stat().st_size >> 20} MiB {sorted(checkpoint.parameters.items())}"
-    work = _TRIALS.get(checkpoint.architecture)
-    trial = None if work is None else partial(work, checkpoint, path, precision.device)
-    return precision.of(checkpoint.name, kind, trial)
-
-
-def load_model(
-    checkpoint: Checkpoint,
-    path: Path,
-    device: torch.device,
-    dtype: torch.dtype,
-    needed: Collection[str] | None = None,
-) -> ChunkModel:
-    """Open a checkpoint's file as a callable on chunks. WeightsError where it is not what the row says.
-
-    needed: the sources that are to be computed, by default all; a network may compute others, too.
-    """
-    return _LOADERS[checkpoint.architecture](checkpoint, path, device, dtype, needed)
+from my_submission.signal.resampling import (
+    RESAMPLING_SAMPLES,
+    pieces_at_rate,
+    reader_at_rate,
+    resampled_length,
+)
 
 
 def estimate_track(
@@ -110,6 +40,7 @@ def estimate_track(
     overlap: float,
     schedule: Schedule = SEQUENTIAL,
     on_chunks: Callable[[int], None] = lambda chunks: None,
+    segment_samples: int | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Run a model over a track under one augmentation, as far as the caller asks for pieces.
 
@@ -117,24 +48,55 @@ def estimate_track(
     augmentation undone. Holds no more chunks than are under way, and reads the track no further than
     `lookahead_samples` beyond the end of the piece.
     on_chunks: told how many chunks have just been computed.
+    segment_samples: of segments that overlap in place of the chunks, see `plan_chunks`.
     """
-    chunks = plan_chunks(track_samples + augmentation.delay_samples, model.geometry, overlap)
-    outputs = _run_batches(model, chunks, augmentation.forward(read), schedule, on_chunks)
-    for start, estimates in overlap_add(chunks, outputs, triangular_window(model.geometry.chunk_samples)):
+    geometry = model.geometry
+    samples, rate = track_samples + augmentation.delay_samples, geometry.sample_rate
+    chunks = plan_chunks(_own_samples(geometry, samples), geometry, overlap, segment_samples)
+    own_read = reader_at_rate(augmentation.forward(read), MODEL_SAMPLE_RATE, rate)
+    outputs = _run_batches(model, chunks, own_read, schedule, on_chunks)
+    own_pieces = overlap_add(chunks, outputs, blend_window(geometry, segment_samples))
+    pieces = pieces_at_rate(own_pieces, rate, MODEL_SAMPLE_RATE, _own_samples(geometry, samples), samples)
+    for start, estimates in pieces:
         start, piece = augmentation.inverse(start, estimates)
         if piece.shape[-1]:
             yield start, piece.cpu()
 
 
-def lookahead_samples(geometry: Geometry, overlap: float, schedule: Schedule) -> int:
+def lookahead_samples(
+    geometry: Geometry, overlap: float, schedule: Schedule, segment_samples: int | None = None
+) -> int:
     """How far beyond a sample `estimate_track` may read the track before that sample's piece is out."""
-    ahead = geometry.hop_samples(overlap) * schedule.batch_size * (schedule.workers + 1)
-    return ahead + geometry.chunk_samples + geometry.margin_samples
+    ahead = longest_advance(geometry, overlap, segment_samples) * schedule.batch_size * (schedule.workers + 1)
+    return _kit_samples(geometry, ahead + geometry.chunk_samples + geometry.margin_samples)
 
 
-def count_chunks(geometry: Geometry, track_samples: int, augmentation: Augmentation, overlap: float) -> int:
+def lookback_samples(geometry: Geometry) -> int:
+    """How far before the end of a piece `estimate_track` may still read the track for the next one."""
+    return _kit_samples(geometry, geometry.chunk_samples + geometry.margin_samples)
+
+
+def _own_samples(geometry: Geometry, samples: int) -> int:
+    """So many samples of the kit's rate at the model's."""
+    return resampled_length(samples, MODEL_SAMPLE_RATE, geometry.sample_rate)
+
+
+def _kit_samples(geometry: Geometry, samples: int) -> int:
+    """So many samples of the model's rate at the kit's, and what resampling reads besides."""
+    more = RESAMPLING_SAMPLES if geometry.sample_rate != MODEL_SAMPLE_RATE else 0
+    return resampled_length(samples, geometry.sample_rate, MODEL_SAMPLE_RATE) + more
+
+
+def count_chunks(
+    geometry: Geometry,
+    track_samples: int,
+    augmentation: Augmentation,
+    overlap: float,
+    segment_samples: int | None = None,
+) -> int:
     """How many chunks `estimate_track` computes."""
-    return len(chunk_offsets(track_samples + augmentation.delay_samples, geometry, overlap))
+    own_samples = _own_samples(geometry, track_samples + augmentation.delay_samples)
+    return chunking.count_chunks(own_samples, geometry, overlap, segment_samples)
 
 
 def _run_batches(
@@ -147,7 +109,7 @@ def _run_batches(
     """The model's output for each chunk in order, (sources, channels, read_length) on its device."""
     schedule = schedule.for_model(model, max((chunk.read_length for chunk in chunks), default=0))
     batches = list(_batches(chunks, schedule.batch_size))
-    inputs = ([read(chunk.read_start, chunk.read_length) for chunk in batch] for batch in batches)
+    inputs = ([chunk.read(read) for chunk in batch] for batch in batches)
     outputs = _in_order(partial(_run_batch, model), inputs, schedule.for_calls(len(batches)))
     with contextlib.closing(outputs):
         for batch in outputs:
@@ -164,14 +126,26 @@ def _batches(chunks: list[Chunk], batch_size: int) -> Iterator[list[Chunk]]:
 
 
 def _run_batch(model: ChunkModel, inputs: list[Tensor]) -> list[Tensor]:
-    """An input of digital silence is not run: its estimates are silence."""
-    sounding = [bool(chunk.any()) for chunk in inputs]
+    """An input of digital silence is not run: its estimates are silence.
+
+    A model of one channel gets each channel of a chunk as an item of the batch.
+    """
+    parts = inputs[0].shape[0] // model.geometry.channels
+    items = [item for chunk in inputs for item in torch.tensor_split(chunk, parts)]
+    sounding = [bool(item.any()) for item in items]
     computed: Iterator[Tensor] = iter(())
     if any(sounding):
-        computed = iter(model(torch.stack(list(itertools.compress(inputs, sounding)))))
+        computed = iter(model(torch.stack(list(itertools.compress(items, sounding)))))
+    estimates = [
+        next(computed) if sounds else item.new_zeros((len(model.sources), *item.shape))
+        for item, sounds in zip(items, sounding, strict=True)
+    ]
+    if parts == 1:
+        return estimates
+    device = next((one.device for one, sounds in zip(estimates, sounding, strict=True) if sounds), None)
     return [
-        next(computed) if sounds else chunk.new_zeros((len(model.sources), *chunk.shape))
-        for chunk, sounds in zip(inputs, sounding, strict=True)
+        torch.cat([one.to(device) for one in estimates[first : first + parts]], dim=1)
+        for first in range(0, len(items), parts)
     ]
 
 

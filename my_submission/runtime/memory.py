@@ -1,6 +1,6 @@
 """How much memory there is for computing: what the machine has left, within the limits that the process is under."""
 
-import os
+import mmap
 from pathlib import Path
 
 import torch
@@ -38,7 +38,7 @@ def held_bytes(device: torch.device) -> int:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:  # a system that does not tell
         pages = 0
-    return pages * os.sysconf("SC_PAGE_SIZE") + _SIGNALS_BYTES
+    return pages * mmap.PAGESIZE + _SIGNALS_BYTES
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:

@@ -1,38 +1,46 @@
-"""Arrays for the stems of a track: in memory, or in a file of no name where memory would not hold them."""
+"""Signals on disk in place of memory, in files of no name: nothing is left of them when the process ends."""
 
 import logging
 import math
 import shutil
 import tempfile
 from collections.abc import Collection, Sequence
+from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from my_submission.runtime.memory import available_bytes
+from my_submission.signal.chunking import reader
 
 log = logging.getLogger(__name__)
 
 _SHARE_OF_THE_FREE = 0.5
 """What results may take of the memory that is left; the rest is for what is computed meanwhile."""
+_SAMPLE_BYTES = 4  # of a float32
 
 
-def result_arrays(names: Collection[str], shape: Sequence[int]) -> dict[str, npt.NDArray[np.float32]]:
+def result_arrays(
+    names: Collection[str], shape: Sequence[int], free_bytes: int | None
+) -> dict[str, npt.NDArray[np.float32]]:
     """An array of zeros, float32, for each name.
 
-    Where they would take more than half of the free memory they are `numpy.memmap`s of files in the system's folder
+    free_bytes: the memory that is left, if it is known.
+    Where they would take more than half of it they are `numpy.memmap`s of files in the system's folder
     for temporary files, which are gone with the arrays. Raises MemoryError if there is no room for those either.
     """
-    wanted = 4 * len(names) * math.prod(shape)
-    free = available_bytes()
-    if free is None or wanted <= _SHARE_OF_THE_FREE * free:
+    wanted = _SAMPLE_BYTES * len(names) * math.prod(shape)
+    if free_bytes is None or wanted <= _SHARE_OF_THE_FREE * free_bytes:
         return {name: np.zeros(shape, np.float32) for name in names}
     folder = tempfile.gettempdir()
     room = shutil.disk_usage(folder).free
     if wanted > room:
         raise MemoryError(
             f"the stems take {wanted / 2**30:.1f} GiB: expected twice as much free memory or as much room in "
-            f"{folder}, found {free / 2**30:.1f} and {room / 2**30:.1f} GiB; set TMPDIR to a folder with more room"
+            f"{folder}, found {free_bytes / 2**30:.1f} and {room / 2**30:.1f} GiB; set TMPDIR to a folder with more "
+            f"room"
         )
     log.info("%.1f GiB of stems are kept in files in %s, not in memory", wanted / 2**30, folder)
     return {name: _mapped(shape) for name in names}
@@ -42,3 +50,57 @@ def _mapped(shape: Sequence[int]) -> npt.NDArray[np.float32]:
     """The map outlives the open file; the file has no name from the start."""
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, np.float32, "w+", shape=tuple(shape))
+
+
+class SpoolFailed(OSError):  # noqa: N818, the name says it
+    """A signal could not be written to its file."""
+
+
+class SpooledSignal:
+    """A (channels, samples) float32 signal in a temporary file without a name: nothing is left when the process ends.
+
+    folder: on whose disk it lies. Raises SpoolFailed where that cannot be written.
+    """
+
+    def __init__(self, channels: int, folder: Path) -> None:
+        self.channels = channels
+        self.samples = 0
+        self._folder = folder
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by __exit__
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def __enter__(self) -> "SpooledSignal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, block: Tensor) -> None:
+        """Add (channels, any length) float32 at the end."""
+        try:
+            self._file.seek(0, 2)
+            self._file.write(np.ascontiguousarray(block.T.numpy()).tobytes())
+            self._file.flush()
+        except OSError as error:
+            raise self._failure(error) from error
+        self.samples += block.shape[-1]
+
+    def read(self, start: int, length: int) -> Tensor:
+        """(channels, length) from `start`; zeros outside the signal: a `chunking.Reader`."""
+        first, last = max(0, start), min(self.samples, start + length)
+        if last <= first:
+            return torch.zeros(self.channels, length)
+        self._file.seek(first * self.channels * _SAMPLE_BYTES)
+        data = bytearray(self._file.read((last - first) * self.channels * _SAMPLE_BYTES))
+        held = torch.frombuffer(data, dtype=torch.float32).reshape(-1, self.channels).T
+        return reader(held)(start - first, length)
+
+    def _failure(self, error: OSError) -> SpoolFailed:
+        return SpoolFailed(
+            f"{self._folder}: temporary data of the separation cannot be written there: {error.strerror}; "
+            f"choose an output folder on a disk with room"
+        )

@@ -1,4 +1,4 @@
-"""Audio as it enters and leaves: validation, PCM conversion, channels, resampling.
+"""Audio as it enters and leaves: validation, PCM conversion, channels.
 
 Inside, a signal is a torch float32 tensor (channels, samples); NumPy arrays at the edges are (samples, channels).
 """
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 import torch
 from torch import Tensor
 
@@ -73,6 +72,18 @@ def array_from_signal(signal: Tensor) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(signal.T.numpy(), dtype=np.float32)
 
 
+def round_to_16_bits(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Samples rounded, in place, to what a 16-bit file can hold, k/32768; those beyond full scale are not clipped.
+
+    libsndfile rounds down when it writes floats to 16 bits, which adds half a step to every error and turns silence
+    with a little noise into −1. Of samples on this grid it loses nothing.
+    """
+    samples *= 2**15
+    np.rint(samples, out=samples)
+    samples /= 2**15
+    return samples
+
+
 def to_stereo(signal: Tensor) -> Tensor:
     """A mono signal in both channels; a stereo one as it is."""
     return signal.expand(2, -1) if signal.shape[0] == 1 else signal
@@ -81,18 +92,3 @@ def to_stereo(signal: Tensor) -> Tensor:
 def to_channels(signal: Tensor, channels: int) -> Tensor:
     """A stereo signal with the mixture's channels: as it is, or the mean of both as (1, samples)."""
     return signal if channels == 2 else signal.mean(dim=0, keepdim=True)
-
-
-def resample(signal: Tensor, from_rate: int, to_rate: int, samples: int | None = None) -> Tensor:
-    """A (channels, samples) signal at another rate (soxr, very high quality), without delay or drift.
-
-    samples: the exact length wanted, by default samples · to_rate / from_rate rounded up. The resampler is fed
-    the silence after the signal's end that this needs, so nothing but silence is ever added.
-    """
-    if from_rate == to_rate and samples in (None, signal.shape[-1]):
-        return signal
-    wanted = -(-signal.shape[-1] * to_rate // from_rate) if samples is None else samples
-    silence = max(0, -(-wanted * from_rate // to_rate) - signal.shape[-1]) + 2
-    padded = torch.nn.functional.pad(signal, (0, silence))
-    resampled = soxr.resample(padded.T.numpy(), from_rate, to_rate, quality="VHQ")
-    return torch.from_numpy(np.ascontiguousarray(resampled[:wanted].T))

@@ -5,7 +5,7 @@ that it cannot predict well (MDX-Net), or its full input size when the last chun
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -25,12 +25,16 @@ class Geometry:
         `least_samples` if it has not even those;
         "start": from its own start to full size; "centre": full size with the chunk in the middle, so that real
         context is read on both sides before the zeros beyond the track's end.
+    sample_rate, channels: what the model takes. The kit resamples to another rate than its own, and gives a model of
+        one channel each of a stereo chunk's by itself.
     """
 
     chunk_samples: int
     margin_samples: int = 0
     short_chunk: Literal["as_is", "start", "centre"] = "centre"
     least_samples: int = 1
+    sample_rate: int = 44_100
+    channels: Literal[1, 2] = 2
 
     @property
     def read_samples(self) -> int:
@@ -38,14 +42,19 @@ class Geometry:
         return self.chunk_samples + 2 * self.margin_samples
 
     def hop_samples(self, overlap: float) -> int:
-        """Samples between the starts of two chunks; ValueError unless 0 <= overlap < 1 leaves at least one."""
-        hop = int((1 - overlap) * self.chunk_samples)
-        if not 0 <= overlap < 1 or hop < 1:
-            raise ValueError(
-                f"overlap: expected a fraction from 0 to below 1 that leaves a hop of at least one sample "
-                f"of a chunk of {self.chunk_samples}, found {overlap}"
-            )
-        return hop
+        """Samples between the starts of two full chunks."""
+        return hop_samples(self.chunk_samples, overlap)
+
+
+def hop_samples(chunk_samples: int, overlap: float) -> int:
+    """Samples between the starts of two chunks; ValueError unless 0 <= overlap < 1 leaves at least one."""
+    hop = int((1 - overlap) * chunk_samples)
+    if not 0 <= overlap < 1 or hop < 1:
+        raise ValueError(
+            f"overlap: expected a fraction from 0 to below 1 that leaves a hop of at least one sample "
+            f"of a chunk of {chunk_samples}, found {overlap}"
+        )
+    return hop
 
 
 @dataclass(frozen=True)
@@ -58,19 +67,68 @@ class Chunk:
     read_start: int
     read_length: int
     trim: int
+    segment: range | None = None
+    """What of the track may be read, where that is not all: beyond it are zeros."""
+
+    def read(self, read: Reader) -> Tensor:
+        """The (channels, read_length) input of the call."""
+        if self.segment is None:
+            return read(self.read_start, self.read_length)
+        end = self.read_start + self.read_length
+        first, last = max(self.read_start, self.segment.start), min(end, self.segment.stop)
+        return torch.nn.functional.pad(read(first, last - first), (first - self.read_start, end - last))
 
 
-def plan_chunks(track_samples: int, geometry: Geometry, overlap: float) -> list[Chunk]:
-    """The chunks of a track in order (the grid of `demucs.apply.apply_model`, tail included)."""
-    return [
-        _chunk_at(offset, track_samples, geometry)
-        for offset in chunk_offsets(track_samples, geometry, overlap)
+def plan_chunks(
+    track_samples: int, geometry: Geometry, overlap: float, segment_samples: int | None = None
+) -> list[Chunk]:
+    """The chunks of a track in order of offset (the grid of `demucs.apply.apply_model`, tail included).
+
+    segment_samples: cut the track into segments of that many samples first, of which each is run as a track of its
+        own: its chunks follow one another, and nothing outside it is read. Then the overlap is that of the segments
+        (`demix_full` of the released code of arXiv 2305.07489).
+    """
+    if segment_samples is None:
+        offsets = range(0, track_samples, geometry.hop_samples(overlap))
+        return [_chunk_at(offset, track_samples, geometry) for offset in offsets]
+    chunks = [
+        replace(
+            chunk,
+            offset=segment.start + chunk.offset,
+            read_start=segment.start + chunk.read_start,
+            segment=segment,
+        )
+        for segment in _segments(track_samples, segment_samples, overlap)
+        for chunk in plan_chunks(len(segment), geometry, 0.0)
     ]
+    return sorted(chunks, key=lambda chunk: chunk.offset)
 
 
-def chunk_offsets(track_samples: int, geometry: Geometry, overlap: float) -> range:
-    """Where the chunks of a track begin: one every hop."""
-    return range(0, track_samples, geometry.hop_samples(overlap))
+def count_chunks(
+    track_samples: int, geometry: Geometry, overlap: float, segment_samples: int | None = None
+) -> int:
+    """How many chunks `plan_chunks` gives."""
+    if segment_samples is None:
+        return len(range(0, track_samples, geometry.hop_samples(overlap)))
+    segments = _segments(track_samples, segment_samples, overlap)
+    return sum(count_chunks(len(segment), geometry, 0.0) for segment in segments)
+
+
+def _segments(track_samples: int, segment_samples: int, overlap: float) -> Iterator[range]:
+    for start in range(0, track_samples, hop_samples(segment_samples, overlap)):
+        yield range(start, min(start + segment_samples, track_samples))
+
+
+def blend_window(geometry: Geometry, segment_samples: int | None = None) -> Tensor:
+    """Weights of a chunk's samples in the blend, (chunk_samples,) float32: segments have equal ones."""
+    if segment_samples is None:
+        return triangular_window(geometry.chunk_samples)
+    return torch.ones(geometry.chunk_samples)
+
+
+def longest_advance(geometry: Geometry, overlap: float, segment_samples: int | None = None) -> int:
+    """How many samples lie at most between the beginnings of two chunks that follow one another."""
+    return geometry.hop_samples(overlap) if segment_samples is None else geometry.chunk_samples
 
 
 def _chunk_at(offset: int, track_samples: int, geometry: Geometry) -> Chunk:

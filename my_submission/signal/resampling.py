@@ -1,5 +1,6 @@
-"""Estimates that come in blocks at the models' rate, brought to the mixture's own rate and channels as they come."""
+"""Signals at another rate, whole or as they come in blocks, and estimates at the mixture's own rate and channels."""
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -7,13 +8,29 @@ import soxr
 import torch
 from torch import Tensor
 
-from my_submission.ensemble.preset import MIXTURE
 from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems, to_channels
 from my_submission.signal.chunking import Reader
 
+_MIXTURE = "the mixture"
+"""Among resamplers by stem, the one of the mixture; no stem has spaces."""
+
+
+def resample(signal: Tensor, from_rate: int, to_rate: int, samples: int | None = None) -> Tensor:
+    """A whole (channels, samples) signal at another rate: one block through a `StreamResampler`.
+
+    samples: the exact length wanted, by default samples · to_rate / from_rate rounded up.
+    """
+    channels, length = signal.shape
+    if from_rate == to_rate and samples in (None, length):
+        return signal
+    return StreamResampler(channels, from_rate, to_rate, length, samples).push(signal)
+
 
 class StreamResampler:
-    """`audio.resample` for a signal that comes in blocks: the same samples, bit for bit.
+    """A signal at another rate (soxr, very high quality), without delay or drift, as it comes in blocks.
+
+    The size of the blocks changes not a bit. The resampler is fed the silence after the signal's end that it needs,
+    so nothing but silence is ever added.
 
     from_samples: the length of the whole signal. to_samples: that of the result, by default
     from_samples · to_rate / from_rate rounded up.
@@ -43,6 +60,53 @@ class StreamResampler:
 def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
     """Samples at another rate, rounded up."""
     return -(-samples * to_rate // from_rate)
+
+
+_CONTEXT_SAMPLES = 1024
+"""Of the lower rate, on both sides of a window: what lies farther away changes a sample by less than −140 dB."""
+
+RESAMPLING_SAMPLES = 16_384
+"""More than a window is read for its context, and a `StreamResampler` holds back, at any rate of 8 kHz and more."""
+
+
+def reader_at_rate(read: Reader, from_rate: int, to_rate: int) -> Reader:
+    """Windows of a signal at another rate, each resampled with what surrounds it; the same for every window."""
+    if from_rate == to_rate:
+        return read
+    step = math.gcd(from_rate, to_rate)
+    down, up = from_rate // step, to_rate // step  # sample up·k lies where sample down·k of the signal does
+    context = -(-_CONTEXT_SAMPLES // min(down, up))
+
+    def read_resampled(start: int, length: int) -> Tensor:
+        first = start // up - context
+        last = -(-(start + length) // up) + context
+        window = read(first * down, (last - first) * down)
+        return resample(window, from_rate, to_rate)[..., start - first * up :][..., :length]
+
+    return read_resampled
+
+
+def pieces_at_rate(
+    pieces: Iterable[tuple[int, Tensor]], from_rate: int, to_rate: int, from_samples: int, to_samples: int
+) -> Iterator[tuple[int, Tensor]]:
+    """`(start, piece)` of a whole signal at another rate, as far as each piece makes ready.
+
+    Pieces are (sources, channels, samples), without gap or overlap; from_samples of them make to_samples.
+    """
+    if from_rate == to_rate:
+        yield from pieces
+        return
+    resampler: StreamResampler | None = None
+    start = 0
+    for _, piece in pieces:
+        resampler = resampler or StreamResampler(
+            math.prod(piece.shape[:-1]), from_rate, to_rate, from_samples, to_samples
+        )
+        ready = resampler.push(piece.flatten(0, -2).cpu())
+        ready = ready.reshape(*piece.shape[:-1], ready.shape[-1])
+        if ready.shape[-1]:
+            yield start, ready
+            start += ready.shape[-1]
 
 
 def at_mixture_rate(
@@ -79,7 +143,7 @@ def at_mixture_rate(
         model_length = next(iter(stems.values())).shape[-1]
         ready = {stem: resample_block(stem, estimate) for stem, estimate in stems.items()}
         if sharing > len(stems):  # the others are not there to be added up, but what they add up to is known
-            total = resample_block(MIXTURE, read_at_model_rate(model_start, model_length))
+            total = resample_block(_MIXTURE, read_at_model_rate(model_start, model_length))
         else:
             total = torch.stack(list(ready.values())).sum(dim=0)
         length = total.shape[-1]

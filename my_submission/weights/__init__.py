@@ -2,7 +2,6 @@
 (store), how they come here (download), and how they are opened without trusting them (load)."""
 
 from .errors import DownloadError, ManifestError, MissingWeights, UnsafeFile, WeightsError, WrongContent
-from .load import load_torch
 from .manifest import Bag, Checkpoint, Manifest, Origin, load_manifest
 from .required import require
 from .store import Verification, find, verify
@@ -21,7 +20,6 @@ __all__ = [
     "WrongContent",
     "find",
     "load_manifest",
-    "load_torch",
     "require",
     "verify",
 ]

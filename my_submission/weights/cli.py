@@ -9,23 +9,21 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from my_submission.ensemble.preset import PresetError, checkpoint_rows
-from my_submission.ensemble.preset_reader import load_preset, preset_names
+from my_submission.ensemble.preset import Preset, PresetError, checkpoint_rows
+from my_submission.ensemble.preset_reader import PRESETS_FOLDER, is_manifest, load_preset, preset_names
+from my_submission.locations import IS_INSTALLED, command
 
 from .errors import WeightsError, WrongContent
 from .fetch import fetch, set_aside
 from .manifest import Checkpoint, load_manifest
-from .pack import pack
+from .pack import PRESETS, is_own, pack
 from .required import locate, size_text
-from .store import Verification, verify
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
+from .store import Verification, kept_folder, verify
 
 _AGAINST = {
     "sha256": "verified (published sha256)",
@@ -40,19 +38,23 @@ class _Wanted:
     """What one name on the command line stands for."""
 
     name: str
-    track: str | None  # of a preset; None for a bag or a checkpoint
+    preset: Preset | None  # None for a manifest, a bag or a checkpoint
     rows: tuple[Checkpoint, ...]
 
     @property
-    def is_preset(self) -> bool:
-        return self.track is not None
+    def own_preset(self) -> Path | None:
+        """The file of a preset that does not come with the submission."""
+        if self.preset is None:
+            return None
+        path = self.preset.path.resolve()
+        own = path.parent != PRESETS_FOLDER or any(is_own(row) for row in self.rows)
+        return path if own else None
 
 
-def add_command(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Register `weights` and its four actions."""
-    parser = commands.add_parser("weights", help="fetch, list, verify and pack checkpoints")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Make `parser` that of `weights` with its four actions."""
     actions = parser.add_subparsers(required=True, metavar="fetch|list|verify|pack")
-    names = "presets (by name or YAML file), bags or checkpoints; default: "
+    names = "presets (by name or YAML file), manifest files, bags or checkpoints; default: "
     for action, run, default, text in (
         ("fetch", _fetch, "the submitted preset", "download and verify what is missing"),
         ("list", _list, "all presets", "what is here, its size, source, and whether it is verified"),
@@ -105,9 +107,12 @@ def _wanted(names: Iterable[str]) -> list[_Wanted]:
 
 
 def _one_wanted(name: str) -> _Wanted:
+    if name.endswith((".yaml", ".yml")) and is_manifest(Path(name)):
+        rows = load_manifest(Path(name)).checkpoints.values()
+        return _Wanted(name, None, tuple(row for row in rows if row.manifest == Path(name).resolve()))
     if name in preset_names() or name.endswith((".yaml", ".yml")):
         preset = load_preset(name)
-        return _Wanted(name, preset.track, tuple(checkpoint_rows(preset)))
+        return _Wanted(name, preset, tuple(checkpoint_rows(preset)))
     manifest = load_manifest()
     if name in manifest.bags:
         members = manifest.bags[name].members
@@ -143,9 +148,13 @@ def _fetch(options: argparse.Namespace) -> int:
     size = sum(path.stat().st_size for path in paths.values())
     print(f"{len(rows)} file{'' if len(rows) == 1 else 's'}, {size_text(size)}: here and verified")
     for item in wanted:
-        if item.is_preset:
+        if item.own_preset:
+            print(f"to submit {item.name}: {command(f'weights pack . --preset {item.name}')}")
+        elif item.preset:
             print(f'to submit {item.name}, make "{item.name}" the preset in my_submission/user_config.py;')
-            print(f"to try it first: python run_eval.py --preset {item.name}")
+        if item.preset:
+            evaluate = "sdx eval" if IS_INSTALLED else "python run_eval.py"
+            print(f"to try it first: {evaluate} --preset {item.name}")
     return 0
 
 
@@ -165,7 +174,7 @@ def _list(options: argparse.Namespace) -> int:
             place = found.get(row.name) or _origins_text(row)
             print(f"  {row.name:22} {size_text(row.about_bytes):>12}  {state:38} {place}")
         if absent:
-            print(f"  fetch with: python -m my_submission weights fetch {item.name}")
+            print(f"  fetch with: {command(f'weights fetch {item.name}')}")
     return 0
 
 
@@ -187,7 +196,8 @@ def _as_json(
             "problem": str(state) if isinstance(state, WrongContent) else None,
         }
 
-    return {"name": item.name, "track": item.track, "checkpoints": [described(row) for row in item.rows]}
+    track = item.preset.challenge if item.preset else None
+    return {"name": item.name, "track": track, "checkpoints": [described(row) for row in item.rows]}
 
 
 def _count(rows: Iterable[Checkpoint]) -> str:
@@ -216,7 +226,7 @@ def _state_text(state: Verification | WrongContent | None) -> str:
 
 def _origins_text(row: Checkpoint) -> str:
     if not row.origins:
-        return f"expected at {row.path or row.folder / row.file}"
+        return f"expected at {row.path or kept_folder(row) / row.file}"
     more = f" (or {len(row.origins) - 1} more)" if len(row.origins) > 1 else ""
     return f"from {row.origins[0]}{more}"
 
@@ -244,18 +254,21 @@ def _pack(options: argparse.Namespace) -> int:
     found, missing = locate(item.rows, options.weights_dir)
     if missing:
         raise WeightsError(
-            f"not here: {', '.join(row.name for row in missing)}; first: python -m my_submission weights fetch"
-            f" {item.name}"
+            f"not here: {', '.join(row.name for row in missing)}; first: {command(f'weights fetch {item.name}')}"
         )
-    packed = pack(item.rows, found, options.dir)
+    packed = pack(item.rows, found, options.dir, item.own_preset)
     for path in packed.files:
         print(f"{path}  {size_text(path.stat().st_size)}{'  (git-lfs)' if path in packed.lfs_files else ''}")
     print(f"{len(packed.files)} files for {item.name} are in {packed.folder}, verified")
+    for path in packed.preset_files:
+        print(path)
+    if item.own_preset:
+        print(f'to submit it, make "{item.own_preset.stem}" the preset in my_submission/user_config.py there')
     unlicensed = [row.name for row in item.rows if row.licence is None]
     if unlicensed:
         print(f"no licence is stated for {', '.join(unlicensed)}: do not make this repository public")
-    if packed.lfs_files:
-        print(
-            f"next, in {options.dir}: git lfs install && git add weights && git commit -m 'Add the weights'"
-        )
+    if packed.lfs_files or packed.preset_files:
+        lfs = "git lfs install && " if packed.lfs_files else ""
+        folders = f"weights{f' {PRESETS}' if packed.preset_files else ''}"
+        print(f"next, in {options.dir}: {lfs}git add {folders} && git commit -m 'Add the weights'")
     return 0

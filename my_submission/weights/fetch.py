@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .download import Patience, Progress, download
 from .errors import DownloadError, MissingWeights, WeightsError, WrongContent
 from .manifest import Checkpoint, Copy, Origin
-from .store import Verification, find, known_copy, lock_for, record_sha256, verify_copy
+from .store import Verification, find, kept_folder, known_copy, lock_for, record_sha256, verify_copy
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def fetch(
 ) -> dict[str, Path]:
     """Verify the checkpoints that are here, download and verify the others; returns the files by name.
 
-    A file from the hub stays in the hub's cache; one from a plain URL goes beside its manifest. A file that
+    A file from the hub stays in the hub's cache; one from a plain URL goes to `kept_folder`. A file that
     is here but wrong is set aside and fetched anew. Hashes that nobody published are recorded.
     `progress` receives downloaded bytes. Raises DownloadError that lists, for each checkpoint that could not
     be had, the origins tried and why each failed; the others are kept.
@@ -96,12 +96,12 @@ def _from_origins(
 ) -> Path:
     """The file from the first origin that gives a right one. `unreachable` collects hosts not to try again."""
     if not checkpoint.origins:
-        where = checkpoint.path or checkpoint.folder / checkpoint.file
+        where = checkpoint.path or kept_folder(checkpoint) / checkpoint.file
         raise DownloadError(f"its row names no origins; put the file at {where}")
     if hub_constants.is_offline_mode():
         raise DownloadError(
             f"not here, and HF_HUB_OFFLINE forbids to download it; unset HF_HUB_OFFLINE,"
-            f" or put {checkpoint.file} into {checkpoint.folder}"
+            f" or put {checkpoint.file} into {kept_folder(checkpoint)}"
         )
     reasons = []
     for origin in checkpoint.origins:
@@ -190,9 +190,9 @@ def _reporting_bar(progress: Progress) -> type[tqdm[NoReturn]]:
 
 
 def _from_url(checkpoint: Checkpoint, origin: Origin, progress: Progress, patience: Patience) -> Path:
-    """From a plain URL, to the manifest's folder. Two processes take turns, and the second finds the file."""
+    """From a plain URL, to the row's `kept_folder`. Two processes take turns, and the second finds the file."""
     copy = origin.copy
-    target = checkpoint.folder / copy.file
+    target = kept_folder(checkpoint) / copy.file
     part = target.with_name(f"{target.name}.part")
     try:
         with lock_for(target):
@@ -209,7 +209,7 @@ def _from_url(checkpoint: Checkpoint, origin: Origin, progress: Progress, patien
                 part.rename(target)
                 return target
     except OSError as error:
-        raise DownloadError(f"cannot write to {checkpoint.folder}: {error}; make it writable") from error
+        raise DownloadError(f"cannot write to {target.parent}: {error}; make it writable") from error
     return _accepted_or_set_aside(checkpoint, target, copy)
 
 

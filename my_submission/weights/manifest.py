@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+from pydantic import Field, StringConstraints, model_validator
 
-from ..yaml_file import read_yaml
+from ..locations import ROOT
+from ..models.registry import Architecture, UnknownArchitecture, find_architecture
+from ..schema import (
+    Name,
+    Positive,
+    Record,
+    Text,
+    Whole,
+    allowed_text,
+    choice_text,
+    expecting,
+    place_text,
+    problem,
+    read_document,
+    validate,
+)
 from .errors import ManifestError
 
-WEIGHTS_FOLDER = Path(__file__).parents[2] / "weights"
+WEIGHTS_FOLDER = ROOT / "weights"
 MANIFEST = WEIGHTS_FOLDER / "manifest.yaml"
 DEMO_MANIFEST = WEIGHTS_FOLDER / "demo" / "manifest.yaml"
-
-STEMS = ("bass", "drums", "other", "vocals", "guitar", "piano", "dialog", "effect", "music", "instrumental")
-
-# architecture -> (parameters a row must have, parameters it may have)
-PARAMETERS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    "htdemucs": (frozenset(), frozenset({"segment_seconds"})),
-    "hdemucs": (frozenset(), frozenset({"segment_seconds"})),
-    "mdx_net": (frozenset({"n_fft", "dim_f", "dim_t", "hop"}), frozenset()),
-}
-SUFFIXES: Mapping[str, tuple[str, ...]] = {
-    "htdemucs": (".th", ".safetensors"),
-    "hdemucs": (".th", ".safetensors"),
-    "mdx_net": (".onnx",),
-}
-
-_REQUIRED = {"architecture", "sources"}
-_OPTIONAL = {"parameters", "file", "path", "bytes", "about_bytes", "sha256", "origins", "licence"}
-_REVISION = re.compile(r"[\w./-]+")
 
 
 @dataclass(frozen=True)
@@ -68,14 +64,14 @@ class Checkpoint:
 
     `sources` are the model's outputs in the checkpoint's own order, in the project's terms; for
     mdx_net that is its one target. `bytes` is exact, `about_bytes` only for people to read. `sha256` may
-    be whole (64 digits), a prefix, or None.
+    be whole (64 digits), a prefix, or None. `parameters` is a record of the architecture's own kind.
     `manifest` is the file of this row. `path` is set when the row itself says where the weights are.
     """
 
     name: str
     architecture: str
     sources: tuple[str, ...]
-    parameters: Mapping[str, float]
+    parameters: Record
     file: str
     bytes: int | None
     about_bytes: int | None
@@ -87,7 +83,7 @@ class Checkpoint:
 
     @property
     def folder(self) -> Path:
-        """The folder of the manifest, where downloads of plain URLs go."""
+        """The folder of the manifest."""
         return self.manifest.parent
 
     def copies(self) -> dict[str, Copy]:
@@ -132,209 +128,158 @@ def read_manifests(*paths: Path) -> Manifest:
     bags: dict[str, Bag] = {}
     defined_in: dict[str, Path] = {}
     for path in paths:
-        document = _document(path)
-        for name in [*document["checkpoints"], *document["bags"]]:
+        if not path.is_file():
+            advice = (
+                "; it belongs beside my_submission/, where `weights pack` puts it" if path == MANIFEST else ""
+            )
+            raise ManifestError(f"{path}: no such manifest file{advice}")
+        document = validate(_Document, read_document(path, ManifestError), path, ManifestError)
+        for name in [*document.checkpoints, *document.bags]:
             if name in defined_in:
                 raise ManifestError(f"{path}: {name!r} is already defined in {defined_in[name]}; rename one")
             defined_in[name] = path
-        for name, row in document["checkpoints"].items():
+        for name, row in document.checkpoints.items():
             checkpoints[name] = _checkpoint(name, row, path)
-        for name, row in document["bags"].items():
-            bags[name] = _bag(name, row, path, checkpoints)
+        for name, members in document.bags.items():
+            bags[name] = _bag(name, members, path, checkpoints)
     return Manifest(checkpoints, bags)
 
 
-def _document(path: Path) -> dict[str, dict[str, Any]]:
+Sha256 = Annotated[
+    str, StringConstraints(pattern="^[0-9a-f]{8,64}$"), expecting("8 to 64 lower-case hex digits in quotes")
+]
+Hub = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$"), expecting("owner/name")]
+Url = Annotated[str, StringConstraints(pattern="^https?://[^/]+/"), expecting("an http(s) address of a file")]
+Revision = Annotated[str, StringConstraints(pattern=r"^[\w./-]+$"), expecting("a branch, tag or commit")]
+
+
+class _OriginRow(Record):
+    hub: Hub | None = None
+    path: str | None = None
+    revision: Revision | None = None
+    url: Url | None = None
+    bytes: Whole | None = None
+    sha256: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> _OriginRow:
+        if (self.hub is None) == (self.url is None):
+            raise problem("give either 'hub' (with 'path') or 'url'")
+        if self.url is not None and (self.path, self.revision) != (None, None):
+            raise problem("'path' and 'revision' are of a file on the hub; a 'url' is whole")
+        if self.hub is not None and (
+            not self.path or self.path.startswith("/") or ".." in self.path.split("/")
+        ):
+            raise problem(f"expected a path inside the repository, found {self.path!r}", "path")
+        return self
+
+    def origin(self, own: Copy, architecture: Architecture, file: Path, at: tuple[str | int, ...]) -> Origin:
+        """own: what is known of the row's own file."""
+        address = self.url or str(self.path)
+        name = address.split("?")[0].rsplit("/", 1)[-1]
+        where = f"{file}: {place_text(at)}"
+        if not name.endswith(architecture.suffixes):
+            raise ManifestError(f"{where}: {name!r} must end in {' or '.join(architecture.suffixes)}")
+        copy = Copy(name, self.bytes, self.sha256)
+        if name == own.file:
+            if self.bytes or self.sha256:
+                raise ManifestError(
+                    f"{where}: {name} is the row's own file; its bytes and sha256 stand in the row"
+                )
+            copy = own
+        return Origin(self.hub, address, (self.revision or "main") if self.hub else None, copy)
+
+
+class _Row(Record):
+    architecture: Text
+    sources: Annotated[tuple[Name, ...], Field(min_length=1)]
+    parameters: Mapping[str, Any] = {}
+    file: Text | None = None
+    path: Text | None = None
+    bytes: Whole | None = None
+    about_bytes: Whole | None = None
+    sha256: Sha256 | None = None
+    origins: tuple[_OriginRow, ...] = ()
+    licence: Text | None = None
+
+    @model_validator(mode="after")
+    def _check_file(self) -> _Row:
+        if (self.file is None) == (self.path is None):
+            raise problem("give either 'file' (a name to look for) or 'path' (where it is)")
+        if self.path and self.origins:
+            raise problem("a file that lies at 'path' has no 'origins'; give 'file' instead of 'path'")
+        if self.file and (Path(self.file).name != self.file or self.file == ".."):
+            raise problem(f"expected a file name without folders, found {self.file!r}", "file")
+        if len(set(self.sources)) < len(self.sources):
+            raise problem(f"expected different names, found {list(self.sources)}", "sources")
+        if "input" in self.sources:
+            raise problem(
+                "found 'input', which is what a step runs on; give the source another name", "sources"
+            )
+        return self
+
+
+class _BagMember(Record):
+    checkpoint: str
+    weights: Annotated[Mapping[str, Positive], Field(min_length=1)]
+
+
+class _Document(Record):
+    checkpoints: Mapping[str, _Row] = {}
+    bags: Mapping[str, Annotated[tuple[_BagMember, ...], Field(min_length=1)]] = {}
+
+
+def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
+    at = ("checkpoints", name)
+    where = f"{path}: {place_text(at)}"
     try:
-        document = read_yaml(path)
-    except FileNotFoundError as error:
-        advice = (
-            "; it belongs beside my_submission/, where `weights pack` puts it" if path == MANIFEST else ""
+        architecture = find_architecture(row.architecture)
+    except UnknownArchitecture as error:
+        raise ManifestError(f"{where}.architecture: {error}") from error
+    if architecture.sources not in (None, len(row.sources)):
+        count = "one source" if architecture.sources == 1 else f"{architecture.sources} sources"
+        raise ManifestError(
+            f"{where}.sources: {row.architecture} has exactly {count}, found {list(row.sources)}"
         )
-        raise ManifestError(f"{path}: no such manifest file{advice}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ManifestError(f"{path}: cannot be read as YAML: {error}") from error
-    where = str(path)
-    document = _mapping(where, document)
-    _check_keys(where, document, required=set(), optional={"checkpoints", "bags"})
-    sections = {}
-    for section in ("checkpoints", "bags"):
-        sections[section] = _mapping(f"{where}: {section}", document.get(section, {}))
-    return sections
-
-
-def _mapping(where: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ManifestError(f"{where}: expected a mapping with names as keys, found {value!r}")
-    return value
-
-
-def _check_keys(where: str, row: Mapping[str, Any], required: set[str], optional: set[str]) -> None:
-    unknown = sorted(set(row) - required - optional)
-    if unknown:
-        allowed = ", ".join(sorted(required | optional))
-        raise ManifestError(f"{where}: unknown key {unknown[0]!r}; allowed: {allowed}")
-    missing = sorted(required - set(row))
-    if missing:
-        raise ManifestError(f"{where}: the key {missing[0]!r} is missing")
-
-
-def _checkpoint(name: str, row: Any, path: Path) -> Checkpoint:
-    where = f"{path}: checkpoints.{name}"
-    row = _mapping(where, row)
-    _check_keys(where, row, _REQUIRED, _OPTIONAL)
-    architecture = row["architecture"]
-    if architecture not in PARAMETERS:
-        allowed = ", ".join(PARAMETERS)
-        raise ManifestError(f"{where}.architecture: found {architecture!r}, allowed: {allowed}")
-    location, file = _location(where, row, path)
-    if Path(file).suffix not in SUFFIXES[architecture]:
-        allowed = " or ".join(SUFFIXES[architecture])
-        raise ManifestError(f"{where}: {file!r} is no {architecture} file: it must end in {allowed}")
-    own = Copy(file, _size(where, row), _sha256(where, row))
-    origins = row.get("origins", [])
-    if not isinstance(origins, list):
-        raise ManifestError(f"{where}.origins: expected a list, found {origins!r}")
+    location = path.resolve().parent / Path(row.path).expanduser() if row.path else None
+    file = location.name if location else str(row.file)
+    if not file.endswith(architecture.suffixes):
+        allowed = " or ".join(architecture.suffixes)
+        raise ManifestError(f"{where}: {file!r} is no {row.architecture} file: it must end in {allowed}")
+    own = Copy(file, row.bytes, row.sha256)
     return Checkpoint(
         name=name,
-        architecture=architecture,
-        sources=_sources(where, row["sources"], architecture),
-        parameters=_parameters(where, row.get("parameters", {}), architecture),
-        file=file,
-        bytes=own.bytes,
-        about_bytes=own.bytes or _size(where, row, "about_bytes"),
-        sha256=own.sha256,
-        origins=tuple(
-            _origin(f"{where}.origins[{i}]", origin, own, SUFFIXES[architecture])
-            for i, origin in enumerate(origins)
+        architecture=row.architecture,
+        sources=row.sources,
+        parameters=validate(
+            architecture.parameters, row.parameters, path, ManifestError, (*at, "parameters")
         ),
-        licence=_text(where, row, "licence"),
+        file=file,
+        bytes=row.bytes,
+        about_bytes=row.bytes or row.about_bytes,
+        sha256=row.sha256,
+        origins=tuple(
+            origin.origin(own, architecture, path, (*at, "origins", i))
+            for i, origin in enumerate(row.origins)
+        ),
+        licence=row.licence,
         manifest=path.resolve(),
         path=location,
     )
 
 
-def _location(where: str, row: Mapping[str, Any], manifest: Path) -> tuple[Path | None, str]:
-    """(`path` resolved against the manifest's folder, or None; the file's name)."""
-    if ("file" in row) == ("path" in row):
-        raise ManifestError(f"{where}: give either 'file' (a name to look for) or 'path' (where it is)")
-    if "path" in row and row.get("origins"):
-        raise ManifestError(
-            f"{where}: a file that lies at 'path' has no 'origins'; give 'file' instead of 'path'"
-        )
-    if "path" in row:
-        location = manifest.resolve().parent / Path(str(_text(where, row, "path"))).expanduser()
-        return location, location.name
-    file = _text(where, row, "file")
-    return None, _plain_name(f"{where}.file", file)
-
-
-def _plain_name(where: str, file: str | None) -> str:
-    if not file or Path(file).name != file or file in (".", ".."):
-        raise ManifestError(f"{where}: expected a file name without folders, found {file!r}")
-    return file
-
-
-def _text(where: str, row: Mapping[str, Any], key: str) -> str | None:
-    value = row.get(key)
-    if value is not None and (not isinstance(value, str) or not value):
-        raise ManifestError(f"{where}.{key}: expected text, found {value!r}")
-    return value
-
-
-def _size(where: str, row: Mapping[str, Any], key: str = "bytes") -> int | None:
-    value = row.get(key)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value <= 0):
-        raise ManifestError(f"{where}.{key}: expected a whole number above 0, found {value!r}")
-    return value
-
-
-def _sha256(where: str, row: Mapping[str, Any]) -> str | None:
-    value = _text(where, row, "sha256")
-    if value is not None and not re.fullmatch(r"[0-9a-f]{8,64}", value):
-        raise ManifestError(
-            f"{where}.sha256: expected 8 to 64 lower-case hex digits in quotes, found {value!r}"
-        )
-    return value
-
-
-def _sources(where: str, value: Any, architecture: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or len(set(map(str, value))) != len(value):
-        raise ManifestError(f"{where}.sources: expected a list of different stems, found {value!r}")
-    for stem in value:
-        if stem not in STEMS:
-            raise ManifestError(f"{where}.sources: found {stem!r}, allowed: {', '.join(STEMS)}")
-    if architecture == "mdx_net" and len(value) != 1:
-        raise ManifestError(f"{where}.sources: an mdx_net has exactly one target, found {value!r}")
-    return tuple(value)
-
-
-def _parameters(where: str, value: Any, architecture: str) -> Mapping[str, float]:
-    required, optional = PARAMETERS[architecture]
-    parameters = _mapping(f"{where}.parameters", value)
-    _check_keys(f"{where}.parameters", parameters, set(required), set(optional))
-    for key, number in parameters.items():
-        whole = key != "segment_seconds"
-        kind = int if whole else (int, float)
-        if not isinstance(number, kind) or isinstance(number, bool) or not number > 0:
-            expected = "a whole number above 0" if whole else "a number above 0"
-            raise ManifestError(f"{where}.parameters.{key}: expected {expected}, found {number!r}")
-    return parameters
-
-
-def _origin(where: str, row: Any, own: Copy, suffixes: tuple[str, ...]) -> Origin:
-    row = _mapping(where, row)
-    if ("hub" in row) == ("url" in row):
-        raise ManifestError(f"{where}: give either 'hub' (with 'path') or 'url'")
-    if "hub" in row:
-        _check_keys(where, row, {"hub", "path"}, {"revision", "bytes", "sha256"})
-        hub, path, revision = _text(where, row, "hub"), _text(where, row, "path"), row.get("revision", "main")
-        if not hub or not re.fullmatch(r"[\w.-]+/[\w.-]+", hub):
-            raise ManifestError(f"{where}.hub: expected owner/name, found {hub!r}")
-        if not isinstance(revision, str) or not _REVISION.fullmatch(revision):
-            raise ManifestError(f"{where}.revision: expected a branch, tag or commit, found {revision!r}")
-        if not path or path.startswith("/") or ".." in path.split("/"):
-            raise ManifestError(f"{where}.path: expected a path inside the repository, found {path!r}")
-    else:
-        _check_keys(where, row, {"url"}, {"bytes", "sha256"})
-        hub, path, revision = None, _text(where, row, "url"), None
-        if not path or not re.match(r"https?://[^/]+/", path):
-            raise ManifestError(f"{where}.url: expected an http(s) address of a file, found {path!r}")
-    name = _plain_name(f"{where}: the end of the address", path.split("?")[0].rsplit("/", 1)[-1])
-    if not name.endswith(suffixes):
-        raise ManifestError(f"{where}: {name!r} must end in {' or '.join(suffixes)}")
-    if name != own.file:
-        return Origin(hub, path, revision, Copy(name, _size(where, row), _sha256(where, row)))
-    if "bytes" in row or "sha256" in row:
-        raise ManifestError(f"{where}: {name} is the row's own file; its bytes and sha256 stand in the row")
-    return Origin(hub, path, revision, own)
-
-
-def _bag(name: str, row: Any, path: Path, checkpoints: Mapping[str, Checkpoint]) -> Bag:
-    where = f"{path}: bags.{name}"
-    if not isinstance(row, list) or not row:
-        raise ManifestError(f"{where}: expected a list of members, found {row!r}")
-    members = []
-    for i, member in enumerate(row):
-        here = f"{where}[{i}]"
-        member = _mapping(here, member)
-        _check_keys(here, member, {"checkpoint", "weights"}, set())
-        checkpoint = member["checkpoint"]
-        if checkpoint not in checkpoints:
-            known = ", ".join(checkpoints)
-            raise ManifestError(f"{here}.checkpoint: found {checkpoint!r}, known: {known}")
-        weights = _mapping(f"{here}.weights", member["weights"])
-        for source, weight in weights.items():
-            if source not in checkpoints[checkpoint].sources:
-                allowed = ", ".join(checkpoints[checkpoint].sources)
-                raise ManifestError(f"{here}.weights: found {source!r}, {checkpoint} has: {allowed}")
-            if (
-                not isinstance(weight, int | float)
-                or isinstance(weight, bool)
-                or not 0 < weight < float("inf")
-            ):
-                raise ManifestError(f"{here}.weights.{source}: expected a number above 0, found {weight!r}")
-        if not weights:
-            raise ManifestError(f"{here}.weights: expected at least one source, found none")
-        members.append((checkpoint, weights))
-    return Bag(name, tuple(members))
+def _bag(
+    name: str, members: tuple[_BagMember, ...], path: Path, checkpoints: Mapping[str, Checkpoint]
+) -> Bag:
+    for i, member in enumerate(members):
+        where = f"{path}: {place_text(('bags', name, i))}"
+        if member.checkpoint not in checkpoints:
+            raise ManifestError(f"{where}.checkpoint: {choice_text(member.checkpoint, checkpoints)}")
+        for source in member.weights:
+            sources = checkpoints[member.checkpoint].sources
+            if source not in sources:
+                raise ManifestError(
+                    f"{where}.weights: found {source!r}, which {member.checkpoint} has not;"
+                    f" {allowed_text(source, sources)}"
+                )
+    return Bag(name, tuple((member.checkpoint, member.weights) for member in members))

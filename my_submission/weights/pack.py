@@ -7,56 +7,136 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .errors import WeightsError
+import yaml
+
+from ..schema import read_document
+from .errors import ManifestError, WeightsError
 from .manifest import DEMO_MANIFEST, MANIFEST, Checkpoint
-from .store import RECORD_FILE, known_copy, record_key, recorded_sha256, verify, write_record
+from .store import RECORD_FILE, known_copy, record_key, recorded_sha256, sha256_of, verify, write_record
 
 LFS_BYTES = 5_000_000  # the organisers' limit for files outside git-lfs
+PRESETS = Path("my_submission") / "presets"
 _KEPT = (RECORD_FILE, ".gitattributes", ".gitignore")
 _LFS = "filter=lfs diff=lfs merge=lfs -text"
 
 
 @dataclass(frozen=True)
 class Packed:
-    """What `pack` did: the folder, the files it holds now, and which of them are for git-lfs."""
+    """What `pack` did: the folder, the files it holds now, which of them are for git-lfs, the preset's files."""
 
     folder: Path
     files: tuple[Path, ...]
     lfs_files: tuple[Path, ...]
+    preset_files: tuple[Path, ...] = ()
 
 
-def pack(rows: tuple[Checkpoint, ...], found: Mapping[str, Path], submission: Path) -> Packed:
+def pack(
+    rows: tuple[Checkpoint, ...], found: Mapping[str, Path], submission: Path, preset: Path | None = None
+) -> Packed:
     """Copy verified checkpoints into `submission`/weights under the names at which they will be found there.
 
-    rows, found: the checkpoints and their files. With them go their manifests, the recorded hashes of the
+    rows, found: the checkpoints and their files. With them go the project's manifests, the recorded hashes of the
     copied files, a `.gitattributes` that puts files above LFS_BYTES under git-lfs, and a `.gitignore` that
     lets git see the copied files. The demo models go to weights/demo.
-    Raises WrongContent before anything is copied; WeightsError for a row of a manifest of one's own, which a
-    preset looks for beside itself.
+    preset: one of one's own, which goes to `submission`/my_submission/presets with its manifest, whose rows then name
+    the copied files, with their sizes and hashes, in place of where they were here.
+    Raises, before anything is copied, WrongContent, and WeightsError where two files have one name or where
+    `submission` is none, or holds other files under the preset's names.
     """
-    for row in rows:
-        if row.manifest not in (MANIFEST, DEMO_MANIFEST):
-            raise WeightsError(
-                f"{row.name} is defined in {row.manifest}: keep that file, its weights and the preset together"
-                " inside the submission; pack copies only checkpoints of weights/manifest.yaml"
-            )
-        verify(row, found[row.name])
     folder = submission / "weights"
-    targets = {
-        row.name: folder / row.folder.relative_to(MANIFEST.parent) / found[row.name].name for row in rows
-    }
-    for manifest in {MANIFEST, *(row.manifest for row in rows)}:
+    targets = {row.name: folder / _place(row) / found[row.name].name for row in rows}
+    for row in rows:
+        verify(row, found[row.name])
+        twins = [other for other in rows if targets[other.name] == targets[row.name]]
+        if len({found[twin.name].resolve() for twin in twins}) > 1:
+            raise WeightsError(
+                f"{' and '.join(twin.name for twin in twins)} are different files of one name,"
+                f" {targets[row.name].name}; rename one of them"
+            )
+    presets = _preset_copies(preset, rows, found, submission) if preset else {}
+    manifests = {MANIFEST, *(row.manifest for row in rows if not is_own(row))}
+    for manifest in manifests:
         _copy(manifest, folder / manifest.relative_to(MANIFEST.parent))
     for name, target in targets.items():
         _copy(found[name], target)
-    _write_records(rows, targets)
+    _write_records([row for row in rows if not is_own(row)], targets)
     files = tuple(targets.values())
     large = tuple(file for file in files if file.stat().st_size > LFS_BYTES)
     kept = [f"!{file.relative_to(folder)}" for file in files]
     _add_lines(folder / ".gitattributes", [f"{file.relative_to(folder)} {_LFS}" for file in large])
     _add_lines(folder / ".gitignore", [*kept, *(f"!{name}" for name in _KEPT), ".locks/"])
-    return Packed(folder, files, large)
+    for target, (source, content) in presets.items():
+        _write_document(target, source, content)
+    return Packed(folder, files, large, tuple(presets))
+
+
+def _preset_copies(
+    preset: Path, rows: tuple[Checkpoint, ...], found: Mapping[str, Path], submission: Path
+) -> dict[Path, tuple[Path, Any]]:
+    """Where a preset and its manifest go -> the file that each comes from, and the document that it is to be."""
+    folder = submission / PRESETS
+    if not folder.parent.is_dir():
+        raise WeightsError(f"{submission}: expected a submission's folder, found no my_submission in it")
+    document = read_document(preset, ManifestError)
+    copies = {folder / preset.name: (preset, document)}
+    if named := document.get("manifest"):
+        manifest = preset.parent / named
+        copies = {folder / preset.name: (preset, {**document, "manifest": manifest.name})}
+        copies[folder / manifest.name] = (manifest, _pinned(manifest, rows, found))
+    for target, (source, content) in copies.items():
+        if target.exists() and target.samefile(source):
+            _check_in_place(source, rows)
+        elif target.exists() and read_document(target, ManifestError) != content:
+            raise WeightsError(f"{target} is there already and is not {source}; rename one of the two")
+    return copies
+
+
+def _write_document(target: Path, source: Path, content: Any) -> None:
+    """A document that is unchanged keeps its comments; what is there already is right."""
+    if target.exists():
+        return
+    target.parent.mkdir(exist_ok=True)
+    if content == read_document(source, ManifestError):
+        _copy(source, target)
+    else:
+        target.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _pinned(manifest: Path, rows: tuple[Checkpoint, ...], found: Mapping[str, Path]) -> dict[str, Any]:
+    """The manifest's document; each of the rows names its file as it lies in weights/."""
+    document: dict[str, Any] = read_document(manifest, ManifestError)
+    checkpoints = dict(document["checkpoints"])
+    for row in rows:
+        if row.manifest == manifest.resolve():
+            file = found[row.name]
+            kept = {
+                key: value for key, value in checkpoints[row.name].items() if key not in ("path", "origins")
+            }
+            what = {"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_of(file)}
+            checkpoints[row.name] = kept | what
+    return {**document, "checkpoints": checkpoints}
+
+
+def _check_in_place(manifest: Path, rows: tuple[Checkpoint, ...]) -> None:
+    """A manifest that lies in the submission already stays as it is, and so has to fit the copied files."""
+    for row in rows:
+        if row.manifest == manifest.resolve() and row.path:
+            raise WeightsError(
+                f"{manifest}: checkpoints.{row.name}: give 'file: {row.file}' instead of 'path', so that the copy"
+                " in weights/ is found"
+            )
+
+
+def is_own(row: Checkpoint) -> bool:
+    """Whether a row is of a manifest that does not come with the project."""
+    return row.manifest not in (MANIFEST, DEMO_MANIFEST)
+
+
+def _place(row: Checkpoint) -> Path:
+    """Where in weights/ a checkpoint's file is looked for."""
+    return Path() if is_own(row) else row.folder.relative_to(MANIFEST.parent)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -69,7 +149,7 @@ def _copy(source: Path, target: Path) -> None:
     os.replace(draft, target)
 
 
-def _write_records(rows: tuple[Checkpoint, ...], targets: Mapping[str, Path]) -> None:
+def _write_records(rows: list[Checkpoint], targets: Mapping[str, Path]) -> None:
     for row in rows:
         copy = known_copy(row, targets[row.name])
         recorded = recorded_sha256(row, copy)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..locations import command
 from . import store
 from .errors import MissingWeights, WeightsError
 from .fetch import fetch
@@ -79,7 +80,7 @@ def _advice(missing: tuple[Checkpoint, ...], preset: str | None) -> str:
         [
             f"{title}{len(missing)} {files} missing:",
             *lines,
-            f"fetch with: python -m my_submission weights fetch {wanted}",
+            f"fetch with: {command(f'weights fetch {wanted}')}",
         ]
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 from huggingface_hub import try_to_load_from_cache
 
+from ..locations import ROOT, data_folder
 from .errors import MissingWeights, WeightsError, WrongContent
 from .manifest import WEIGHTS_FOLDER, Checkpoint, Copy
 
@@ -34,7 +35,7 @@ class Verification:
 
 
 def find(checkpoint: Checkpoint, weights_dir: Path | None = None) -> Path:
-    """The file of a checkpoint: in weights_dir, its manifest's folder, weights/, or the hub's cache.
+    """The file of a checkpoint: in weights_dir, its manifest's folder, the kit's weights/, or the hub's cache.
 
     Looks for every name under which a copy may lie (`Checkpoint.copies`). A row with a `path` is
     there or nowhere. Raises MissingWeights that says where was looked, WeightsError if weights_dir is no
@@ -58,10 +59,21 @@ def _places(checkpoint: Checkpoint, weights_dir: Path | None) -> Iterator[Path]:
         return
     if weights_dir is not None and not weights_dir.is_dir():
         raise WeightsError(f"weights_dir: {weights_dir} is not a folder")
-    folders = [weights_dir, checkpoint.folder, WEIGHTS_FOLDER]
+    fetched = () if data_folder() == ROOT else (kept_folder(checkpoint), data_folder() / "weights")
+    folders = [weights_dir, checkpoint.folder, WEIGHTS_FOLDER, *fetched]
     for folder in dict.fromkeys(folder for folder in folders if folder is not None):
         for name in checkpoint.copies():
             yield folder / name
+
+
+def kept_folder(checkpoint: Checkpoint) -> Path:
+    """Where downloads from plain URLs go, and hashes that nobody published: beside the manifest.
+
+    Those of the kit's own rows go where the kit may write (`locations.data_folder`).
+    """
+    if data_folder() == ROOT or not checkpoint.folder.is_relative_to(WEIGHTS_FOLDER):
+        return checkpoint.folder
+    return data_folder() / "weights" / checkpoint.folder.relative_to(WEIGHTS_FOLDER)
 
 
 def _in_hub_cache(checkpoint: Checkpoint) -> Path | None:
@@ -136,13 +148,14 @@ def sha256_of(path: Path, progress: Callable[[int], object] | None = None) -> st
 
 
 def record_path(checkpoint: Checkpoint) -> Path:
-    """Where hashes that nobody published are kept once a file was downloaded: beside the manifest."""
-    return checkpoint.folder / RECORD_FILE
+    """Where hashes that nobody published are kept once a file was downloaded."""
+    return kept_folder(checkpoint) / RECORD_FILE
 
 
 def recorded_sha256(checkpoint: Checkpoint, copy: Copy) -> str | None:
-    """The hash recorded when this copy was first downloaded, or None."""
-    return _read_record(record_path(checkpoint)).get(record_key(checkpoint, copy))
+    """The hash recorded when this copy was first downloaded, also by whoever packed it beside its manifest."""
+    packed = _read_record(checkpoint.folder / RECORD_FILE)
+    return (_read_record(record_path(checkpoint)) | packed).get(record_key(checkpoint, copy))
 
 
 def record_key(checkpoint: Checkpoint, copy: Copy) -> str:
@@ -185,7 +198,7 @@ def write_record(path: Path, hashes: Mapping[str, str]) -> None:
 def lock_for(path: Path) -> FileLock:
     """A lock between processes for writing `path`, kept in a folder `.locks` beside it. Raises OSError."""
     folder = path.parent / ".locks"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / f"{path.name}.lock")
 
 

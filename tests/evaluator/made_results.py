@@ -1,12 +1,11 @@
-"""Results of runs that never took place, by the evaluator's own dataclasses, so that they follow its JSON."""
+"""Results of runs that never took place."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from evaluator.challenge import MUSIC
 from evaluator.isolation.sandbox import Limits
-from evaluator.running.submission import Identity
-from evaluator.runs.results import DataInfo, Plan, Result, TrackResult
+from evaluator.runs.records import DataInfo, Identity, Plan, TrackResult
+from evaluator.runs.results import Result
 
 Given = Mapping[str, float] | float | str  # a track's SDR by stem, the same for every stem, or its status
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -21,10 +20,10 @@ def result(
     start: str = "2026-01-02T03:04:05+00:00",
     only: str | None = None,
     jobs: int = 1,
-) -> dict[str, Any]:
-    """The JSON of a run on the music track; `number` is how many tracks there are, those not run included."""
+) -> Result:
+    """A run on the music challenge; `number` is how many tracks there are, those not run included."""
     plan = Plan(
-        track="music",
+        challenge="music",
         submission=Identity("/somewhere/submission", COMMIT, False, "f" * 64, preset),
         data=DataInfo("/somewhere/data/music", number or len(tracks), data_hash, only),
         limits=limits or Limits(),
@@ -32,7 +31,7 @@ def result(
         runner="process",
         jobs=jobs,
     )
-    made = Result(
+    return Result(
         plan=plan,
         start=start,
         duration_seconds=12.5,
@@ -47,7 +46,6 @@ def result(
         versions={"python": "3.11.2"},
         tracks=tuple(_track(name, given) for name, given in tracks.items()),
     )
-    return made.to_json()
 
 
 def _track(name: str, given: Given) -> TrackResult:
@@ -61,6 +59,6 @@ def _track(name: str, given: Given) -> TrackResult:
         limit_seconds=15.7,
         audio_seconds=10.0,
         peak_memory_bytes=1 << 30,
-        economies=[],
+        economies=(),
         scores={"sdr": sdr} if ok else {},  # type: ignore[dict-item]
     )

@@ -1,5 +1,6 @@
 """Runs with audio for the report page, scored but never separated: every estimate is a known blend."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ import soundfile
 
 from evaluator.challenge import MUSIC
 from evaluator.running import dataset, scoring
-from evaluator.runs import leaderboard, results
-from evaluator.runs.leaderboard import Entry
+from evaluator.runs import entries, results
+from evaluator.runs.entries import Entry
 from tests.evaluator import made_results
 from tests.evaluator.audio import RATE_HZ, write_track
 
@@ -43,7 +44,8 @@ def make_run(folder: Path, names: tuple[str, ...], seconds: float, log: str = "a
         logs = folder / "run" / "logs"
         logs.mkdir(exist_ok=True)
         (logs / f"{track.folder}.log").write_text(log)
-    item = made_results.result(given, data_hash=dataset.content_hash(data.tracks))
-    item["data"]["path"] = str(folder / "data")
-    results.write(folder / "run" / "result.json", item)
-    return leaderboard.make_entry(item, folder / "run")
+    made = made_results.result(given, data_hash=dataset.content_hash(data.tracks))
+    plan = replace(made.plan, data=replace(made.plan.data, path=str(folder / "data")))
+    result = replace(made, plan=plan)
+    results.write(folder / "run" / "result.json", result.to_json())
+    return entries.make_entry(result, folder / "run")

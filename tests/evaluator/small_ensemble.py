@@ -1,6 +1,7 @@
 """An ensemble of small random checkpoints with everything a published one has, and tracks to run it on.
 
-Two steps (MDX-Net and Demucs, `input - …`, polarity, a random shift, residual; then consistency, a sum of sources).
+Two steps (MDX-Net and Demucs, `input - …`, polarity, a random shift, residual; then unequal shares of it, a sum
+of sources).
 """
 
 from pathlib import Path
@@ -36,7 +37,7 @@ steps:
   - name: instruments
     input: instrumental
     stems: [bass, drums, other]
-    consistency: true
+    residual_shares: {bass: 1/3, drums: 1/4, other: 2/3}
     members:
       - model: small_htdemucs
         weights: {bass: 4, drums: 2, other: 1}

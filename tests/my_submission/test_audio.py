@@ -1,12 +1,22 @@
 """What enters and leaves: dtypes, shapes, rates."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+import soxr
 import torch
 
-from my_submission.signal.audio import check_sample_rate, resample, signal_from_array, to_channels, to_stereo
+from my_submission.signal.audio import (
+    check_sample_rate,
+    round_to_16_bits,
+    signal_from_array,
+    to_channels,
+    to_stereo,
+)
+from my_submission.signal.resampling import StreamResampler, resample
 
 
 @pytest.mark.parametrize(
@@ -81,3 +91,45 @@ def test_resampling_does_not_drift() -> None:
     resampled = resample(impulse, 48_000, 44_100)
     assert resampled.shape[-1] == 44_100 * 600
     assert int(resampled.argmax()) == 44_100 * 599
+
+
+RATES = [8_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000]
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("block_samples", [1, 441, 10_007, 65_536])
+def test_a_signal_in_blocks_is_resampled_bit_for_bit_like_the_whole(rate: int, block_samples: int) -> None:
+    """Against soxr in one call on the padded signal, in both directions, at lengths asked for and by default."""
+    samples = 700 if block_samples == 1 else 30_001
+    signal = torch.randn(2, samples, generator=torch.Generator().manual_seed(rate))
+    for from_rate, to_rate in ((rate, 44_100), (44_100, rate)):
+        default = -(-samples * to_rate // from_rate)
+        for wanted in (None, default + 3, default - 5):
+            stream = StreamResampler(2, from_rate, to_rate, samples, wanted)
+            pieces = [stream.push(block) for block in torch.split(signal, block_samples, dim=1)]
+            found = torch.cat(pieces, dim=1)
+            length = wanted or default
+            silence = max(0, -(-length * from_rate // to_rate) - samples) + 2
+            padded = torch.nn.functional.pad(signal, (0, silence)).T.numpy()
+            expected = soxr.resample(padded, from_rate, to_rate, quality="VHQ")[:length].T
+            assert found.shape == (2, length)
+            assert np.array_equal(found.numpy(), expected)
+            assert torch.equal(found, resample(signal, from_rate, to_rate, wanted))
+
+
+def test_rounding_to_16_bits_leaves_what_a_file_holds(tmp_path: Path) -> None:
+    """libsndfile rounds down: by itself it makes −1 of −0.2 steps, and 0 of 0.8. Nothing is rescaled or clipped."""
+    steps = np.array([-0.2, 0.2, -0.8, 0.8, 0.0, 100.4, -100.6, 32_766.6, -32_767.4, -32_768], np.float32)
+    rounded = [0, 0, -1, 1, 0, 100, -101, 32_767, -32_767, -32_768]
+    for samples, held in (
+        (round_to_16_bits(np.float32(1 / 32_768) * steps), rounded),
+        (steps / 32_768, np.floor(steps).tolist()),
+    ):
+        soundfile.write(tmp_path / "x.wav", samples, 44_100)
+        assert soundfile.read(tmp_path / "x.wav", dtype="int16")[0].tolist() == held
+    assert round_to_16_bits(np.array([1.5, -3.00001], np.float32)).tolist() == [1.5, -3.0]
+    whole = np.arange(-(2**15), 2**15, dtype=np.int16)
+    soundfile.write(
+        tmp_path / "x.wav", round_to_16_bits(np.float32(2**-15) * whole.astype(np.float32)), 44_100
+    )
+    assert np.array_equal(soundfile.read(tmp_path / "x.wav", dtype="int16")[0], whole)

@@ -1,10 +1,22 @@
 """Chunk plans and overlap-add: laws that hold for every length, geometry and overlap."""
 
+import itertools
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
-from my_submission.signal.chunking import Geometry, overlap_add, plan_chunks, reader, triangular_window
+from my_submission.signal.chunking import (
+    Geometry,
+    blend_window,
+    count_chunks,
+    longest_advance,
+    overlap_add,
+    plan_chunks,
+    reader,
+    triangular_window,
+)
 
 GEOMETRIES = [
     Geometry(100),
@@ -43,7 +55,7 @@ def test_identity_gives_back_the_mixture(geometry: Geometry, overlap: float) -> 
 
 
 def test_a_track_without_samples_has_no_chunks() -> None:
-    assert plan_chunks(0, Geometry(10), 0.5) == []
+    assert plan_chunks(0, Geometry(10), 0.5) == plan_chunks(0, Geometry(10), 0.5, 40) == []
     assert list(overlap_add([], [], triangular_window(10))) == []
 
 
@@ -60,6 +72,62 @@ def test_nothing_is_held_beyond_a_chunk() -> None:
 
     for start, piece in overlap_add(chunks, outputs(), triangular_window(100)):  # type: ignore[arg-type]
         assert start + piece.shape[-1] >= (asked - 2) * 50
+
+
+def segment_by_segment(
+    track: Tensor, geometry: Geometry, overlap: float, segment_samples: int, model: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The released code's two functions (arXiv 2305.07489), written from their description.
+
+    The outer one cuts segments, runs each by itself and averages them with equal weights; the inner one pads a
+    segment with zeros, runs chunks that follow one another, and joins them.
+    """
+    total, times = torch.zeros_like(track), torch.zeros(track.shape[-1])
+    for start in range(0, track.shape[-1], int(segment_samples * (1 - overlap))):
+        segment = track[:, start : start + segment_samples]
+        kept, margin = geometry.chunk_samples, geometry.margin_samples
+        padded = torch.nn.functional.pad(segment, (margin, margin + kept))
+        parts = [
+            model(padded[:, first : first + kept + 2 * margin])[:, margin : margin + kept]
+            for first in range(0, segment.shape[-1], kept)
+        ]
+        total[:, start : start + segment_samples] += torch.cat(parts, dim=-1)[:, : segment.shape[-1]]
+        times[start : start + segment_samples] += 1
+    return total / times
+
+
+def whole_chunk(chunk: Tensor) -> Tensor:
+    """A 'model' whose every sample depends on all that it reads, and on the place in the chunk."""
+    return torch.tanh(chunk + chunk.mean()) * torch.linspace(0.5, 1.0, chunk.shape[-1])
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
+@pytest.mark.parametrize("length", [1, 17, 80, 81, 399, 400, 401, 1_000])
+def test_segments_are_the_released_blend(length: int, overlap: float) -> None:
+    """Below one chunk of 80, one segment of 400, two and a half; pieces come as soon as they are done."""
+    geometry = Geometry(80, margin_samples=10, short_chunk="start")
+    track = torch.randn(2, length, generator=torch.Generator().manual_seed(length))
+    chunks = plan_chunks(length, geometry, overlap, 400)
+    assert len(chunks) == count_chunks(length, geometry, overlap, 400)
+    outputs = (whole_chunk(chunk.read(reader(track))) for chunk in chunks)
+    pieces = list(overlap_add(chunks, outputs, blend_window(geometry, 400)))
+    assert max((piece.shape[-1] for _, piece in pieces), default=0) <= 80
+    expected = segment_by_segment(track, geometry, overlap, 400, whole_chunk)
+    torch.testing.assert_close(torch.cat([piece for _, piece in pieces], dim=-1), expected)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("segment_samples", [30, 100, 250])
+def test_identity_in_segments_gives_back_the_mixture(geometry: Geometry, segment_samples: int) -> None:
+    for length in LENGTHS:
+        track = torch.randn(2, length, generator=torch.Generator().manual_seed(length))
+        chunks = plan_chunks(length, geometry, 0.6, segment_samples)
+        assert len(chunks) == count_chunks(length, geometry, 0.6, segment_samples)
+        steps = [after.offset - before.offset for before, after in itertools.pairwise(chunks)]
+        assert max(steps, default=0) <= longest_advance(geometry, 0.6, segment_samples)
+        outputs = (chunk.read(reader(track)) for chunk in chunks)
+        pieces = list(overlap_add(chunks, outputs, blend_window(geometry, segment_samples)))
+        torch.testing.assert_close(torch.cat([piece for _, piece in pieces], dim=-1), track)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)

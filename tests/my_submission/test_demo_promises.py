@@ -10,8 +10,9 @@ import pytest
 import soundfile
 
 from evaluator.measures.sdr import sdr
-from my_submission.separator import MODELS
+from my_submission.separator import CinematicSeparationModel, MusicSeparationModel
 
+MODELS = {"music": MusicSeparationModel, "cinematic": CinematicSeparationModel}
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "local_data" / "demo"
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from my_submission.models import fused
-from my_submission.runtime import devices, inference
+from my_submission.models.registry import find_architecture
+from my_submission.runtime import devices
 from my_submission.runtime.devices import (
     CLEARLY_QUICKER,
     ENOUGH_SECONDS,
@@ -162,7 +163,9 @@ def test_the_real_product_is_timed_on_one_thread_and_leaves_the_others_alone() -
 def test_a_piece_of_a_networks_work_is_about_so_much_of_a_chunk(name: str, small_weights: Path) -> None:
     row = load_manifest().checkpoints[name]
     for dtype in (EXACT, LOWER):
-        work = inference._TRIALS[row.architecture](row, small_weights / row.file, CPU, dtype)
+        piece_of_work = find_architecture(row.architecture).piece_of_work
+        assert piece_of_work is not None
+        work = piece_of_work(row, small_weights / row.file, CPU, dtype)
         assert work is not None
         sizes: list[Any] = [work(share) for share in (1 / 4, 1.0)]
         assert sizes[0].numel() == pytest.approx(sizes[1].numel() / 4, rel=1e-3)

@@ -1,6 +1,7 @@
 """Cascades follow arXiv 2305.07489, section 3, with stub networks of known outputs; what nobody needs is not run."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,11 +10,14 @@ import torch
 import yaml
 from torch import Tensor
 
-from my_submission.ensemble.engine import Ensemble
+from my_submission.ensemble.engine import Ensemble, Everything
+from my_submission.ensemble.plan import Pass, Unit, step_passes, step_units
+from my_submission.ensemble.preset import Economy
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.models import ChunkModel
-from my_submission.runtime.inference import ModelPool
+from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
+from my_submission.signal.augment import Polarity
 from my_submission.signal.chunking import Geometry, reader
 
 
@@ -67,23 +71,6 @@ def experts(**gains: dict[str, float]) -> dict[str, ChunkModel]:
     }
 
 
-def test_mdx_c_is_facts_3_to_the_letter(noise: Tensor) -> None:
-    stems = ensemble("mdx-c", experts()).separate(noise)
-    vocals = (12 * 0.5 + 8 * (1 - 0.7) + 3 * 0.2) / 23 * noise
-    torch.testing.assert_close(stems["vocals"], vocals, rtol=1e-4, atol=1e-6)
-    instrumental = noise - vocals
-    bass = (19 * 0.3 + 4 * 0.1 + 5 * 0.1 + 8 * 0.4) / 36 * instrumental
-    drums = (18 * 0.3 + 2 * 0.1 + 4 * 0.1 + 9 * 0.4) / 33 * instrumental
-    other = (14 * 0.3 + 2 * 0.1 + 5 * (0.1 + 0.05 + 0.02) + 10 * 0.4) / 31 * instrumental
-    expected = {
-        "bass": (instrumental - other - drums + 2 * bass) / 3,
-        "drums": (instrumental - other - bass + 2 * drums) / 3,
-        "other": (instrumental - bass - drums + 2 * other) / 3,
-    }
-    for stem, signal in expected.items():
-        torch.testing.assert_close(stems[stem], signal, rtol=1e-4, atol=1e-6)
-
-
 def test_cdx_b_is_facts_3_to_the_letter(noise: Tensor) -> None:
     names = ("music", "effect", "dialog")
     models: dict[str, ChunkModel] = {
@@ -104,6 +91,35 @@ def test_cdx_b_is_facts_3_to_the_letter(noise: Tensor) -> None:
         torch.testing.assert_close(stems[stem], signal, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["mdx-c", "mdx-c-released", "mdx-c-consistent"])
+def test_a_stem_alone_is_what_it_is_among_all(name: str, noise: Tensor) -> None:
+    """Its share of what the others leave included, for which the others are estimated, too."""
+    preset = load_preset(name)
+    whole = ensemble(name, experts()).separate(noise)
+    for stem in preset.instruments:
+        alone = Ensemble(preset.for_stems([stem]), cast(ModelPool, Pool(experts()))).separate(noise)
+        assert list(alone) == [stem]
+        torch.testing.assert_close(alone[stem], whole[stem])
+
+
+def test_both_polarities_have_delays_of_their_own_and_each_alone_the_same() -> None:
+    preset = load_preset("mdx-c").override(None, shifts=3)
+
+    def delays(polarity: str) -> dict[tuple[str, str], list[int]]:
+        found: dict[tuple[str, str], list[int]] = {}
+        for step in preset.steps:
+            members = tuple(replace(member, polarity=Polarity(polarity)) for member in step.members)
+            for one in step_passes(replace(step, members=members), preset, seed=5):
+                key = (f"{step.name} {one.checkpoint}", "plain" if one.augmentation.gain > 0 else "inverted")
+                found.setdefault(key, []).append(one.augmentation.delay_samples)
+        return found
+
+    both, plain, inverted = (delays(polarity) for polarity in ("both", "plain", "inverted"))
+    assert both == plain | inverted
+    assert all(len(set(drawn)) == 3 for drawn in both.values())
+    assert len({tuple(drawn) for drawn in both.values()}) == len(both)
+
+
 def test_polarity_cancels_a_bias_and_inverted_negates_it(noise: Tensor) -> None:
     """½·f(x) − ½·f(−x) of `g·x + b` is g·x; −f(−x) is g·x − b; f(x) is g·x + b."""
     models = experts()
@@ -116,7 +132,7 @@ def test_polarity_cancels_a_bias_and_inverted_negates_it(noise: Tensor) -> None:
     torch.testing.assert_close(vocals, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["mdx-c", "cdx-b"])
+@pytest.mark.parametrize("preset", ["mdx-c-consistent", "cdx-b"])
 def test_estimates_add_up_to_the_mixture(preset: str, noise: Tensor) -> None:
     generator = torch.Generator().manual_seed(3)
     loaded = load_preset(preset)
@@ -172,6 +188,26 @@ def test_unneeded_experts_are_not_loaded_for_a_preset(tmp_path: Path, noise: Ten
     assert set(pool.calls) == {"htdemucs", "htdemucs_ft_bass"}
 
 
+def test_a_weighted_bag_enters_a_mean_as_one_member(tmp_path: Path, noise: Tensor) -> None:
+    """Two experts share `other` 2 : 1, and make bass and drums alone; the bag weighs 3 against another's 1."""
+    bag = [
+        {"checkpoint": "htdemucs_ft_drums", "weights": {"drums": 1, "other": 2}},
+        {"checkpoint": "htdemucs_ft_bass", "weights": {"bass": 5, "other": 1, "vocals": 1}},
+    ]
+    (tmp_path / "bags.yaml").write_text(yaml.safe_dump({"bags": {"mixed": bag}}))
+    members = [{"model": "mixed", "weight": 3, "polarity": "both"}, {"model": "htdemucs", "weight": 1}]
+    step = {"name": "all", "input": "mixture", "stems": list(SOURCES), "members": members}
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump({"track": "music", "manifest": "bags.yaml", "steps": [step]}))
+    models = experts(
+        htdemucs_ft_drums=dict.fromkeys(SOURCES, 0.8), htdemucs_ft_bass=dict.fromkeys(SOURCES, 0.2)
+    )
+    stems = ensemble(path, models).separate(noise)
+    of_bag = {"drums": 0.8, "bass": 0.2, "vocals": 0.2, "other": (2 * 0.8 + 0.2) / 3}
+    for stem, gain in of_bag.items():
+        torch.testing.assert_close(stems[stem], (3 * gain + 0.1) / 4 * noise)
+
+
 def test_loudness_of_the_input_is_normalised_and_undone(tmp_path: Path, noise: Tensor) -> None:
     step: dict[str, Any] = {
         "name": "all",
@@ -217,9 +253,16 @@ def test_progress_reaches_the_total_and_never_falls(noise: Tensor) -> None:
     assert reports[-1][0] == pytest.approx(reports[-1][1])
 
 
+def preset_file(name: str, folder: Path, old: str, new: str) -> Path:
+    """A copy of a preset with a piece of its text replaced."""
+    path = folder / f"{name}.yaml"
+    path.write_text((PRESETS_FOLDER / path.name).read_text().replace(old, new))
+    return path
+
+
 GEOMETRIES = {
     "Kim_Vocal_1": Geometry(2_000, margin_samples=300, short_chunk="start"),
-    "Kim_Inst": Geometry(2_000, margin_samples=300, short_chunk="start"),
+    "Kim_Inst": Geometry(1_900, margin_samples=300, short_chunk="start"),
     "hdemucs_mmi": Geometry(7_000, short_chunk="as_is", least_samples=5),
 }
 """Models of unlike geometry in one cascade, as MDX-Net, HTDemucs and HDemucs are."""
@@ -227,13 +270,15 @@ GEOMETRIES = {
 
 @pytest.mark.parametrize("block_samples", [1, 999, 30_000, 88_200])
 @pytest.mark.parametrize("schedule", [SEQUENTIAL, Schedule(batch_size=5), Schedule(workers=3)])
-def test_blocks_change_nothing_but_rounding(noise: Tensor, block_samples: int, schedule: Schedule) -> None:
+def test_blocks_change_nothing_but_rounding(
+    noise: Tensor, block_samples: int, schedule: Schedule, tmp_path: Path
+) -> None:
     if block_samples == 1:
         noise = noise[:, :2_000]
     models = experts()
     for name, geometry in GEOMETRIES.items():
         cast(Gains, models[name]).geometry = geometry
-    preset = load_preset("mdx-c")
+    preset = load_preset(preset_file("mdx-c-released", tmp_path, "1000000", "13000"))
     expected = Ensemble(preset, cast(ModelPool, Pool(models))).separate(noise)
     separate = Ensemble(preset, cast(ModelPool, Pool(models)), schedule=schedule)
     position = 0
@@ -246,7 +291,66 @@ def test_blocks_change_nothing_but_rounding(noise: Tensor, block_samples: int, s
     assert position == noise.shape[-1]
 
 
-def test_a_long_track_is_held_in_stretches_only(noise: Tensor) -> None:
+@pytest.mark.parametrize("block_samples", [10_000, None])
+def test_a_policy_decides_what_runs_and_the_mean_is_of_that(block_samples: int | None, noise: Tensor) -> None:
+    """Without a member, and in the other order: what the preset without it makes, in blocks of any size."""
+    preset = load_preset("mdx-c")
+    left_out = {"Kim_Inst, inverted", "htdemucs_6s", "htdemucs_6s, inverted"}
+
+    class Some(Everything):
+        def __init__(self) -> None:
+            units = [step_units(step, preset, 0) for step in preset.steps]
+            self.kept = [[unit for unit in of_step if unit.name not in left_out] for of_step in units]
+
+        def next(self, step: int) -> Unit | None:
+            return self.kept[step].pop() if self.kept[step] else None
+
+        def note(self, one: Pass, chunks: int) -> tuple[float, float]:
+            return 0.0, 0.0
+
+    models = experts()
+    found = {stem: torch.zeros_like(noise) for stem in preset.instruments}
+    for start, block in Ensemble(preset, cast(ModelPool, Pool(models))).stream(
+        reader(noise), 2, noise.shape[-1], block_samples=block_samples, policy=Some()
+    ):
+        for stem, piece in block.items():
+            found[stem][:, start : start + piece.shape[-1]] = piece
+    assert cast(Gains, models["Kim_Inst"]).inputs == cast(Gains, models["htdemucs_6s"]).inputs == []
+    for model in ("Kim_Inst", "htdemucs_6s"):
+        for step in preset.steps:
+            dropped = Economy(step.name, model, drop=True)
+            preset = replace(preset, steps=tuple(dropped.applied_to(one) for one in preset.steps))
+    expected = Ensemble(preset, cast(ModelPool, Pool(experts()))).separate(noise)
+    for stem, signal in expected.items():
+        torch.testing.assert_close(found[stem], signal, rtol=1e-5, atol=1e-7)
+
+
+def test_a_unit_that_is_stopped_leaves_nothing_behind(noise: Tensor) -> None:
+    """Two members of the first step are stopped after their first chunk: the stem is the third's."""
+    preset = load_preset("mdx-c").override(overlap=0.5, shifts=0)
+
+    class Stopping(Everything):
+        under_way = ""
+
+        def next(self, step: int) -> Unit | None:
+            unit = super().next(step)
+            self.under_way = unit.name if unit else ""
+            return unit
+
+        def stop(self) -> bool:
+            return self.under_way.startswith(("Kim_Inst", "htdemucs_ft")) and "ft, " not in self.under_way
+
+    models = experts()
+    cast(Gains, models["htdemucs_ft_vocals"]).gains[:] = 0.3
+    made = Ensemble(preset.for_stems(["vocals"]), cast(ModelPool, Pool(models)))
+    policy = Stopping(made.preset, 0)
+    ((_, stems),) = made.stream(reader(noise), 2, noise.shape[-1], block_samples=None, policy=policy)
+    assert len(cast(Gains, models["Kim_Inst"]).inputs) < noise.shape[-1] // 500
+    torch.testing.assert_close(stems["vocals"], (12 * 0.5 + 1.5 * 0.3) / 13.5 * noise)
+
+
+@pytest.mark.parametrize("segment_samples", ["1000000", "13000"])
+def test_a_long_track_is_held_in_stretches_only(segment_samples: str, tmp_path: Path) -> None:
     """The mixture is read in windows near the block under way, never far ahead or behind."""
     samples, block = 400_000, 20_000
     under_way = [0]
@@ -256,7 +360,8 @@ def test_a_long_track_is_held_in_stretches_only(noise: Tensor) -> None:
         assert start + length < under_way[0] + block + 30_000
         return torch.ones(2, length)
 
-    for start, _ in Ensemble(load_preset("mdx-c"), cast(ModelPool, Pool(experts()))).stream(
+    preset = load_preset(preset_file("mdx-c-released", tmp_path, "1000000", segment_samples))
+    for start, _ in Ensemble(preset, cast(ModelPool, Pool(experts()))).stream(
         read, 2, samples, block_samples=block
     ):
         under_way[0] = start + block

@@ -7,19 +7,26 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
+import yaml
 from demucs.apply import BagOfModels, apply_model
 from torch import Tensor
 
+from my_submission.ensemble.engine import Ensemble
+from my_submission.ensemble.preset import checkpoint_rows
+from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models import ChunkModel
 from my_submission.models.demucs import DemucsModel
+from my_submission.models.demucs_file import load_torch
 from my_submission.models.mdx_net import Spectrogram
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
-from my_submission.runtime.inference import estimate_track, load_model
+from my_submission.runtime.devices import Precision
+from my_submission.runtime.inference import estimate_track
+from my_submission.runtime.pool import ModelPool, load_model
 from my_submission.runtime.precision import computing
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import reader
-from my_submission.weights import WeightsError, load_manifest, load_torch
+from my_submission.weights import WeightsError, load_manifest
 from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
 from tests.random_checkpoints import demucs_arguments, save_demucs, save_mdx_net
 
@@ -151,18 +158,30 @@ def test_both_file_formats_hold_the_same_network(
 
 
 def test_bag_of_models_is_the_weighted_mean(tmp_path: Path, noise: Tensor) -> None:
-    """Shares that needed_experts computes, against demucs' BagOfModels with the same weights."""
+    """A bag in a preset, from the manifest to the stems, against demucs' BagOfModels with the same weights."""
     weights = [[1.0, 0.0, 2.0, 0.0], [0.0, 3.0, 1.0, 1.0]]
-    one, two = (opened("htdemucs", tmp_path / str(seed), seed) for seed in (1, 2))
-    bag = BagOfModels([one[1], two[1]], weights)
-    expected = apply_model(bag, noise[None], shifts=0)[0]
-    total = torch.tensor(weights).sum(dim=0)
-    ours = sum(
-        (torch.tensor(row) / total)[:, None, None] * estimates(model, noise, PLAIN, 0.25)
-        for row, (model, _) in zip(weights, (one, two), strict=True)
+    sources = ["drums", "bass", "other", "vocals"]
+    files = [save_demucs("htdemucs", tmp_path / f"{seed}.th", small=True, seed=seed) for seed in (1, 2)]
+    rows = {
+        f"expert{place}": {"architecture": "htdemucs", "sources": sources, "path": file.name}
+        for place, file in enumerate(files)
+    }
+    bag = [
+        {"checkpoint": name, "weights": {source: w for source, w in zip(sources, row, strict=True) if w}}
+        for name, row in zip(rows, weights, strict=True)
+    ]
+    (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": rows, "bags": {"mixed": bag}}))
+    step = {"name": "all", "input": "mixture", "stems": sources, "members": [{"model": "mixed"}]}
+    (tmp_path / "p.yaml").write_text(
+        yaml.safe_dump({"track": "music", "manifest": "rows.yaml", "steps": [step]})
     )
-    assert isinstance(ours, Tensor)
-    assert_equal_to(ours, expected)
+    preset = load_preset(tmp_path / "p.yaml")
+    opened = checkpoint_rows(preset)
+    paths = {row.name: row.path for row in opened if row.path is not None}
+    stems = Ensemble(preset, ModelPool(opened, paths, Precision(CPU, torch.float32))).separate(noise)
+    networks = [load_torch(paths[row.name], row) for row in opened]
+    expected = apply_model(BagOfModels(networks, weights), noise[None], shifts=0)[0]
+    assert_equal_to(torch.stack([stems[source] for source in sources]), expected)
 
 
 def mdx_net(folder: Path) -> ChunkModel:

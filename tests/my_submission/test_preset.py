@@ -15,18 +15,25 @@ def member(preset: Preset, step: int, index: int) -> Any:
     return preset.steps[step].members[index]
 
 
-@pytest.mark.parametrize("name", ["mdx-c", "mdx-c-kim2", "cdx-b"])
-def test_published_ensembles_are_mixture_consistent(name: str) -> None:
-    assert load_preset(name).mixture_consistent
+@pytest.mark.parametrize("name", preset_names())
+def test_which_presets_promise_that_their_stems_add_up(name: str) -> None:
+    preset = load_preset(name)
+    assert preset.mixture_consistent == (name in ("mdx-c-consistent", "mdx-demo", "cdx-b", "cdx-demo"))
+    assert preset.sharing_stems == (len(preset.instruments) if preset.mixture_consistent else 0)
 
 
-def test_dnr_alone_promises_no_consistency() -> None:
-    assert not load_preset("cdx-dnr").mixture_consistent
+def test_the_released_cinematic_script_runs_one_checkpoint_unless_asked_for_all() -> None:
+    one, all_three = load_preset("cdx-dnr-one"), load_preset("cdx-dnr")
+    assert one.checkpoints == ("dnr_dbb4db15",)
+    (default,), members = one.steps[0].members, all_three.steps[0].members
+    assert (default.shifts, default.overlap, default.polarity) == (1, 0.8, Polarity.PLAIN)
+    assert default in members
+    assert one.steps[0].input == "mixture"
 
 
 def test_mdx_c_is_the_published_ensemble() -> None:
     preset = load_preset("mdx-c")
-    assert preset.track == "music"
+    assert preset.challenge == "music"
     vocals, instruments = preset.steps
     assert [(m.model, m.weights, m.polarity, m.overlap, m.shifts) for m in vocals.members] == [
         ("Kim_Vocal_1", {"vocals": 12}, Polarity.PLAIN, 0.6, 0),
@@ -42,7 +49,7 @@ def test_mdx_c_is_the_published_ensemble() -> None:
         ("hdemucs_mmi", {"bass": 8, "drums": 9, "other": 10}, Polarity.BOTH, 0.6, 1),
     ]
     assert instruments.members[2].sources["other"] == {"other": 1, "guitar": 1, "piano": 1}
-    assert (instruments.input, instruments.consistent) == ("instrumental", True)
+    assert instruments.input == "instrumental"
 
 
 def test_mdx_c_needs_nine_files_and_each_expert_only_where_it_is_used() -> None:
@@ -58,8 +65,8 @@ def test_mdx_c_needs_nine_files_and_each_expert_only_where_it_is_used() -> None:
     ]
 
 
-def test_mdx_c_kim2_differs_from_mdx_c_in_one_model() -> None:
-    one, two = load_preset("mdx-c"), load_preset("mdx-c-kim2")
+def test_mdx_c_kim2_differs_from_the_released_form_in_one_model() -> None:
+    one, two = load_preset("mdx-c-released"), load_preset("mdx-c-kim2")
     assert set(one.checkpoints) ^ set(two.checkpoints) == {"Kim_Vocal_1", "Kim_Vocal_2"}
     assert one.steps[1] == two.steps[1]
 
@@ -162,7 +169,7 @@ MEMBER = ("steps", 0, "members", 0)
         (changed("trakc", value="music"), r"unknown key 'trakc'; allowed: .* \(did you mean 'track'\?\)"),
         (changed("track", value="film"), "track: found 'film'; allowed: cinematic, music"),
         (changed("steps", value=...), "the key 'steps' is missing"),
-        (changed("steps", value=[]), "steps: expected a list with at least one entry"),
+        (changed("steps", value=[]), "steps: expected at least one entry, found"),
         (
             changed(*FIRST, "overlaps", value=0.5),
             r"steps\[0\]: unknown key 'overlaps'.*did you mean 'overlap'",
@@ -180,7 +187,7 @@ MEMBER = ("steps", 0, "members", 0)
         (changed(*FIRST, "consistency", value="yes"), "consistency: expected true or false, found 'yes'"),
         (changed(*FIRST, "loudness_lufs", value=27), "loudness_lufs: expected a loudness from -70 to 0"),
         (changed(*MEMBER, "model", value="htdemux"), r"members\[0\].model: found 'htdemux'.*mean 'htdemucs'"),
-        (changed(*MEMBER, "weight", value=-1), r"weights.dialog: expected a number from 0 on, found -1"),
+        (changed(*MEMBER, "weight", value=-1), r"members\[0\].weight: expected a number from 0 on, found -1"),
         (changed(*MEMBER, "weight", value=0), "the weights sum to zero"),
         (changed(*MEMBER, "weight", value="a"), "expected a number from 0 on, found 'a'"),
         (changed(*MEMBER, "weights", value={"dialog": 1}), "give either one weight"),
@@ -191,6 +198,22 @@ MEMBER = ("steps", 0, "members", 0)
             r"steps\[0\].overlap: expected a fraction from 0 to 0.99, found 1",
         ),
         (changed(*MEMBER, "shifts", value=1.5), "shifts: expected a whole number from 0 to 100, found 1.5"),
+        (
+            changed(*FIRST, "residual_shares", value={"music": 1}),
+            "residual_shares: found 'music'; allowed: dialog",
+        ),
+        (changed("steps", 1, "residual_shares", value={}), "consistency: true is an equal share"),
+        (
+            changed(*FIRST, "residual_shares", value={"dialog": "1/0"}),
+            "residual_shares.dialog: expected a share from 0 to 1, such as 0.5 or 1/3, found '1/0'",
+        ),
+        (changed(*FIRST, "residual_shares", value={"dialog": 1.5}), "expected a share from 0 to 1"),
+        (changed(*FIRST, "residual_shares", value=[1]), "expected a mapping of stems to shares"),
+        (
+            changed(*MEMBER, "segment_samples", value=999),
+            "segment_samples: expected a whole number of samples from 1000 on, found 999",
+        ),
+        (changed(*FIRST, "segment_samples", value=1e6), "segment_samples: expected a whole number"),
         (
             changed(*MEMBER, "sources", value={"dialog": "speech"}),
             "sources.dialog: found 'speech' in 'speech'",

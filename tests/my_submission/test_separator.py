@@ -1,21 +1,24 @@
 """The challenge's interface: any acceptable input comes back with its own length, channels and rate."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor
 
-from my_submission import CinematicSeparationModel, MusicSeparationModel
+from my_submission import CinematicSeparationModel, MusicSeparationModel, user_config
 from my_submission.ensemble.preset import PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
+from my_submission.models.demucs_file import load_torch
 from my_submission.models.onnx_network import OnnxNetwork
-from my_submission.runtime import devices, inference
+from my_submission.runtime import devices
 from my_submission.signal.chunking import reader
-from my_submission.weights import Checkpoint, MissingWeights, load_torch
+from my_submission.weights import Checkpoint, MissingWeights
 from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
 
 Array = Any
@@ -24,7 +27,7 @@ Array = Any
 @pytest.fixture(scope="module")
 def music(small_weights: Path) -> MusicSeparationModel:
     return MusicSeparationModel(
-        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", precision="fp32",
+        preset="mdx-c-consistent", weights_dir=small_weights, verify_weights=False, device="cpu", precision="fp32",
         overlap=0.0, shifts=0,
     )  # fmt: skip
 
@@ -95,6 +98,24 @@ def test_silence_gives_silence(music: MusicSeparationModel, cinematic: Cinematic
         assert all(not array.any() for array in arrays.values())
 
 
+def test_what_is_submitted_is_what_a_16_bit_file_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`MySeparationModel` rounds to the nearest step; the library class is exact, and its stems add up."""
+    monkeypatch.setenv("SDX_PRESET", "mdx-demo")
+    submitted = importlib.reload(user_config).MySeparationModel()
+    mixture = noise(5_000)
+    arrays, rates = submitted.separate_music_file(mixture, 44_100)
+    exact, _ = MusicSeparationModel().separate_music_file(mixture, 44_100)
+    for stem, array in arrays.items():
+        soundfile.write(tmp_path / "x.wav", array, rates[stem])
+        held, _ = soundfile.read(tmp_path / "x.wav", dtype="float32")
+        assert np.array_equal(held, array)
+        assert 0 < np.abs(array - exact[stem]).max() <= 0.5 / 32_768 + 1e-7
+    silent, _ = submitted.separate_music_file(np.zeros((1_000, 2)), 44_100)
+    assert not any(array.any() for array in silent.values())
+
+
 def test_cinematic_adds_up(cinematic: CinematicSeparationModel) -> None:
     mixture = noise(4_000)
     arrays, _ = cinematic.separate_music_file(mixture, 44_100)
@@ -139,7 +160,11 @@ def test_raise_aicrowd_error(music: MusicSeparationModel) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"preset": "cdx-b"}, PresetError, "expected one for the music track, found track: cinematic"),
+        (
+            {"preset": "cdx-b"},
+            PresetError,
+            "for the music challenge, .*; found one that makes dialog, effect, music",
+        ),
         ({"device": "cuda:7"}, RuntimeError, "'cuda:7' was asked for, but torch .* finds 0 GPUs"),
         ({"device": "gpu"}, ValueError, "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         ({"precision": "int8"}, ValueError, "precision: expected one of auto, fp32, bf16, fp16"),
@@ -159,12 +184,12 @@ def test_unusable_arguments(
 
 def test_missing_weights_are_listed_with_the_command_that_fetches_them(tmp_path: Path) -> None:
     with pytest.raises(MissingWeights, match=r"(?s)Kim_Vocal_1.onnx.*weights fetch mdx-c"):
-        MusicSeparationModel(preset="mdx-c", weights_dir=tmp_path)
+        MusicSeparationModel(preset="mdx-c-consistent", weights_dir=tmp_path)
 
 
 def test_provenance_is_json_and_names_every_file(music: MusicSeparationModel) -> None:
     record = json.loads(json.dumps(music.provenance()))
-    assert record["preset"] == "mdx-c"
+    assert record["preset"] == "mdx-c-consistent"
     assert len(record["weights"]) == 9
     assert all(len(row["sha256"]) == 64 for row in record["weights"])
     assert (record["device"], record["precision"]) == ("cpu", "float32")
@@ -177,7 +202,7 @@ def test_a_wanted_stem_is_what_it_is_among_all(
 ) -> None:
     """What lies above the models' half rate included, of which each of the four stems has a quarter."""
     model = MusicSeparationModel(
-        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", precision="fp32",
+        preset="mdx-c-consistent", weights_dir=small_weights, verify_weights=False, device="cpu", precision="fp32",
         overlap=0.0, shifts=0, stems=["vocals"],
     )  # fmt: skip
     assert model.instruments == ["vocals"]
@@ -213,11 +238,11 @@ def test_once_measured_progress_is_in_seconds(demo: MusicSeparationModel) -> Non
 
 def test_fast_takes_all_economies_and_loads_only_what_is_left(small_weights: Path) -> None:
     model = MusicSeparationModel(
-        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", fast=True
+        preset="mdx-c-consistent", weights_dir=small_weights, verify_weights=False, device="cpu", fast=True
     )
     record = model.provenance()
     assert [row["name"] for row in record["weights"]] == ["Kim_Vocal_1", "htdemucs"]
-    assert record["economies"] == [str(economy) for economy in load_preset("mdx-c").economies]
+    assert record["economies"] == [str(economy) for economy in load_preset("mdx-c-consistent").economies]
     mixture = noise(5_000)
     arrays, _ = model.separate_music_file(mixture, 44_100)
     assert np.abs(total(arrays) - mixture).max() < 1e-6
@@ -266,7 +291,7 @@ def test_lower_precision_is_as_near_to_float32_as_autocast_for_every_stem(
 ) -> None:
     """Of the whole graph, in which errors go from one step to the next."""
     lower = MusicSeparationModel(
-        preset="mdx-c", weights_dir=small_weights, verify_weights=False, device="cpu", overlap=0, shifts=0,
+        preset="mdx-c-consistent", weights_dir=small_weights, verify_weights=False, device="cpu", overlap=0, shifts=0,
         precision="bf16",
     )  # fmt: skip
     mixture = noise(20_000)
@@ -290,10 +315,10 @@ def test_each_kind_of_network_has_the_precision_in_which_it_is_quicker(
     """And the record says which."""
     monkeypatch.setattr(devices, "_CHOSEN", {})
     monkeypatch.setattr(devices, "_lower_dtype", lambda device: torch.bfloat16)
-    monkeypatch.setitem(inference._TRIALS, "htdemucs", lambda *network: "quicker")
-    monkeypatch.setitem(inference._TRIALS, "mdx_net", lambda *network: "slower")
-    ratios = {"quicker": 2.0, "slower": 0.5}
-    monkeypatch.setattr(devices, "_times_as_quick", lambda trial, lower, clock: ratios[trial(torch.float32)])
+    ratios = {"htdemucs": 2.0, "mdx_net": 0.5}
+    monkeypatch.setattr(
+        devices, "_times_as_quick", lambda trial, lower, clock: ratios[trial.args[0].architecture]
+    )
     model = MusicSeparationModel(device="cpu", precision="auto")
     expected = "bfloat16 (demo-htdemucs-4stem), float32 (demo-mdx-vocals)"
     assert model.provenance()["precision"] == expected

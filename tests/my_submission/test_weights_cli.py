@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from my_submission.__main__ import main
-from my_submission.weights import WeightsError, WrongContent, find, verify
+from my_submission.ensemble import preset_reader
+from my_submission.weights import WeightsError, WrongContent, find, load_manifest, verify
 from my_submission.weights import pack as pack_module
 from my_submission.weights import store as store_module
 from my_submission.weights.manifest import read_manifests
@@ -71,7 +72,7 @@ def test_list_fetch_list_verify(capsys: pytest.CaptureFixture[str], preset: Path
     fetched = run(capsys, "fetch", preset)
     assert f"my_net: {net}" in fetched
     assert "1 file, 0.0 MB: here and verified" in fetched
-    assert f'to submit {preset}, make "{preset}" the preset in my_submission/user_config.py' in fetched
+    assert f"to submit {preset}: python -m my_submission weights pack . --preset {preset}" in fetched
     assert f"verified (published sha256)            {net}" in run(capsys, "list", preset)
     assert "1 right, 0 wrong, 0 missing" in run(capsys, "verify", preset)
 
@@ -146,10 +147,115 @@ def test_pack_without_the_files_says_how_to_get_them(
     assert not (tmp_path / "submission").exists()
 
 
-def test_pack_refuses_rows_of_another_manifest(capsys: pytest.CaptureFixture[str], preset: Path) -> None:
+def packed(capsys: pytest.CaptureFixture[str], preset: Path, submission: Path, code: int = 0) -> str:
+    (submission / "my_submission").mkdir(parents=True, exist_ok=True)
+    return run(capsys, "pack", submission, "--preset", preset, code=code)
+
+
+def test_pack_takes_a_preset_of_ones_own_along(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Preset, manifest and weights lie where the submission finds them, pinned, and need nothing from here."""
     run(capsys, "fetch", preset)
-    failed = run(capsys, "pack", preset.parent / "submission", "--preset", preset, code=1)
-    assert "error: my_net is defined in" in failed
+    submission = tmp_path / "submission"
+    said = packed(capsys, preset, submission)
+    presets = submission / "my_submission" / "presets"
+    assert 'make "mine" the preset in my_submission/user_config.py there' in said
+    assert f"next, in {submission}: git add weights my_submission/presets && git commit" in said
+    assert (presets / "mine.yaml").read_bytes() == preset.read_bytes()
+    (preset.parent / "my_net.th").unlink()
+    monkeypatch.setattr(store_module, "WEIGHTS_FOLDER", submission / "weights")
+    row = load_manifest(presets / "rows.yaml").checkpoints["my_net"]
+    assert find(row) == submission / "weights" / "my_net.th"
+    assert verify(row, find(row)).against == "sha256"
+    assert row.origins == ()
+
+
+def test_packing_again_changes_nothing_and_never_overwrites(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
+) -> None:
+    run(capsys, "fetch", preset)
+    submission = tmp_path / "submission"
+    packed(capsys, preset, submission)
+    before = {path: path.read_bytes() for path in submission.rglob("*") if path.is_file()}
+    packed(capsys, preset, submission)
+    assert {path: path.read_bytes() for path in submission.rglob("*") if path.is_file()} == before
+    theirs = submission / "my_submission" / "presets" / "mine.yaml"
+    theirs.write_text(theirs.read_text().replace("all", "other"))
+    assert f"{theirs} is there already and is not" in packed(capsys, preset, submission, code=1)
+
+
+def test_a_row_with_a_path_is_packed_under_its_name(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
+) -> None:
+    """Wherever the file was, and in whatever folder the manifest: the packed row says its name."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "far.th").write_bytes(b"weights")
+    row = {"architecture": "htdemucs", "sources": list(STEMS), "path": "../elsewhere/far.th"}
+    rows = tmp_path / "far rows.yaml"
+    rows.write_text(yaml.safe_dump({"checkpoints": {"my_net": {**row, "path": "elsewhere/far.th"}}}))
+    preset.write_text(preset.read_text().replace("manifest: rows.yaml", "manifest: ../far rows.yaml"))
+    packed(capsys, preset, tmp_path / "submission")
+    presets = tmp_path / "submission" / "my_submission" / "presets"
+    moved = load_manifest(presets / "far rows.yaml").checkpoints["my_net"]
+    assert (moved.file, moved.path, moved.bytes) == ("far.th", None, 7)
+    assert (tmp_path / "submission" / "weights" / "far.th").read_bytes() == b"weights"
+    assert yaml.safe_load((presets / "mine.yaml").read_text())["manifest"] == "far rows.yaml"
+
+
+def test_a_manifest_in_the_submission_is_not_rewritten(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
+) -> None:
+    """It is a file that somebody writes by hand; what does not fit it is said."""
+    run(capsys, "fetch", preset)
+    presets = tmp_path / "submission" / "my_submission" / "presets"
+    presets.mkdir(parents=True)
+    for file in ("mine.yaml", "rows.yaml"):
+        (presets / file).write_bytes((preset.parent / file).read_bytes())
+    (presets / "my_net.th").write_bytes(b"weights")
+    before = (presets / "rows.yaml").read_bytes()
+    packed(capsys, presets / "mine.yaml", tmp_path / "submission")
+    assert (presets / "rows.yaml").read_bytes() == before
+    row = {"architecture": "htdemucs", "sources": list(STEMS), "path": "my_net.th"}
+    (presets / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": {"my_net": row}}))
+    failed = packed(capsys, presets / "mine.yaml", tmp_path / "submission", code=1)
+    assert "checkpoints.my_net: give 'file: my_net.th' instead of 'path'" in failed
+
+
+def test_different_files_of_one_name_are_not_packed_over_each_other(tmp_path: Path) -> None:
+    rows = {}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "net.th").write_bytes(name.encode())
+        rows[name] = {"architecture": "htdemucs", "sources": ["vocals"], "path": f"{name}/net.th"}
+    (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": rows}))
+    both = tuple(read_manifests(tmp_path / "rows.yaml").checkpoints.values())
+    with pytest.raises(WeightsError, match=r"one and two are different files of one name, net\.th"):
+        pack(both, {row.name: find(row) for row in both}, tmp_path / "submission")
+    assert not (tmp_path / "submission").exists()
+
+
+def test_a_preset_is_packed_into_a_submission_only(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
+) -> None:
+    run(capsys, "fetch", preset)
+    failed = run(capsys, "pack", tmp_path / "empty", "--preset", preset, code=1)
+    assert "expected a submission's folder, found no my_submission in it" in failed
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_manifest_stands_for_its_rows(capsys: pytest.CaptureFixture[str], preset: Path) -> None:
+    rows = preset.parent / "rows.yaml"
+    assert "missing: 1 file" in run(capsys, "list", rows)
+    assert "not here, so not verified: my_net" in run(capsys, "verify", rows)
+
+
+def test_a_manifest_beside_the_presets_is_no_preset(
+    capsys: pytest.CaptureFixture[str], preset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preset_reader, "PRESETS_FOLDER", preset.parent)
+    assert preset_reader.preset_names() == ["mine"]
+    assert "mine: 1 file" in run(capsys, "list")
 
 
 @pytest.fixture

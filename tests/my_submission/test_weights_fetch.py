@@ -1,6 +1,7 @@
 """Fetching with the real hub client and the real downloader from a server on loopback that misbehaves."""
 
 import hashlib
+import json
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,7 @@ import huggingface_hub.constants
 import pytest
 import yaml
 
-from my_submission.weights import Checkpoint, DownloadError, WrongContent, find, require, verify
+from my_submission.weights import Checkpoint, DownloadError, WrongContent, find, require, store, verify
 from my_submission.weights.download import Patience
 from my_submission.weights.fetch import fetch
 from my_submission.weights.manifest import read_manifests
@@ -107,6 +108,30 @@ def left_behind(*folders: Path) -> list[str]:
 
 
 # --- what goes well ---------------------------------------------------------------------------------
+
+
+def test_an_installed_kit_keeps_what_it_fetches_in_the_users_folder(
+    server: HubServer, net: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashes, too; those that came with the kit hold as well."""
+    origin = {"url": server.publish_plain("net.th", net)}
+    home, demo = tmp_path / "home" / "weights", weights / "demo"
+    weights.mkdir()
+    (row,) = rows(demo, origin, sha256=None)
+    monkeypatch.setattr(store, "WEIGHTS_FOLDER", weights)
+    monkeypatch.setenv("SDX_HOME", str(home.parent))
+    before = sorted(weights.rglob("*"))
+    assert fetch([row]) == {"net": home / "demo" / "net.th"}
+    assert find(row) == home / "demo" / "net.th"
+    assert verify(row, find(row)).against == "recorded"
+    assert sorted(weights.rglob("*")) == before
+
+    (home / "demo" / RECORD_FILE).unlink()
+    (demo / RECORD_FILE).write_text(json.dumps({"net/net.th": "0" * 64}))
+    with pytest.raises(WrongContent, match=r"0{64} was recorded"):
+        verify(row, find(row))
+    (own,) = rows(tmp_path / "own", origin)
+    assert fetch([own]) == {"net": tmp_path / "own" / "net.th"}
 
 
 def test_a_file_from_the_hub_stays_in_the_hubs_cache(

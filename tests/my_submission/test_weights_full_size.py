@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from my_submission.ensemble.preset_reader import load_preset
+from my_submission.schema import read_yaml
 from my_submission.weights.manifest import WEIGHTS_FOLDER, Manifest, read_manifests
 from my_submission.weights.store import sha256_of
-from my_submission.yaml_file import read_yaml
 from tests.hub_server import HubServer
 from tests.random_checkpoints import full_size_checkpoint
 

@@ -16,14 +16,15 @@ from demucs.htdemucs import HTDemucs
 from demucs.states import load_model
 from safetensors.torch import load_file, save_file
 
+from my_submission.models.demucs_file import load_torch
 from my_submission.weights import (
     Checkpoint,
     UnsafeFile,
     WeightsError,
     WrongContent,
     load_manifest,
-    load_torch,
 )
+from my_submission.weights.load import build, open_tensors
 from tests.random_checkpoints import demucs_arguments, demucs_package, safetensors_metadata, save_demucs
 
 ROWS = load_manifest().checkpoints
@@ -192,7 +193,7 @@ def test_a_package_that_is_not_as_demucs_writes_it_is_refused(
         ({"audio_channels": 1}, r"audio_channels: expected 2, found 1"),
         ({"sources": "vocals"}, r"sources: expected a list of names"),
         ({"channels": {"a": 1}}, r"argument 'channels': expected numbers, text or lists"),
-        ({"channels": "many"}, r"HTDemucs refuses its arguments"),
+        ({"channels": "many"}, r"the network refuses its arguments"),
         ({"channels": 16}, r"tensor '.*': its arguments describe shape"),
         ({"channels": 1_000_000}, r"tensor '.*': its arguments describe shape"),
     ],
@@ -278,3 +279,53 @@ def test_positional_arguments_are_understood(tmp_path: Path) -> None:
     metadata = {**safetensors_metadata(network, kwargs), "args": json.dumps([sources])}
     save_file(module.state_dict(), tmp_path / "x.safetensors", metadata)
     assert list(load_torch(tmp_path / "x.safetensors", row).sources) == list(row.sources)
+
+
+class Small(torch.nn.Module):
+    """A network with a window that no state dict has, as a buffer or as a plain attribute."""
+
+    def __init__(self, buffer: bool) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 4)
+        window = torch.hann_window(4)
+        if buffer:
+            self.register_buffer("window", window, persistent=False)
+        else:
+            self.window = window
+
+
+@pytest.mark.parametrize("buffer", [True, False])
+def test_tensors_that_are_not_saved_are_made(tmp_path: Path, buffer: bool) -> None:
+    before = torch.get_rng_state()
+    state = {"layer.weight": torch.eye(4), "layer.bias": torch.ones(4)}
+    network = build(tmp_path / "x.ckpt", lambda: Small(buffer), state)
+    assert torch.equal(network.window, torch.hann_window(4))
+    assert torch.equal(network.layer.weight, torch.eye(4))
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(UnsafeFile, match=r"x\.ckpt: tensor 'layer\.bias': .* shape \(4,\), found none"):
+        build(tmp_path / "x.ckpt", lambda: Small(buffer), {"layer.weight": torch.eye(4)})
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt", "x.pt", "x.pth", "x.th"])
+def test_tensors_of_any_format(tmp_path: Path, name: str) -> None:
+    state = {"a": torch.arange(3.0)}
+    path = tmp_path / name
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"epoch": 3, "state_dict": state}, path)
+        with pytest.raises(UnsafeFile, match="expected a state of named tensors"):
+            open_tensors(path)
+    opened = open_tensors(path, inside=["state_dict"])
+    assert list(opened) == ["a"]
+    assert torch.equal(opened["a"], state["a"])
+
+
+def test_tensors_are_opened_as_safely(tmp_path: Path) -> None:
+    trap = tmp_path / "it-ran"
+    torch.save({"state_dict": Malicious(os.mkdir, str(trap))}, tmp_path / "evil.ckpt")
+    with pytest.raises(UnsafeFile, match="Nothing of it was run"):
+        open_tensors(tmp_path / "evil.ckpt", inside=["state_dict"])
+    assert not trap.exists()
+    with pytest.raises(WeightsError, match=r"x\.onnx: expected a file that ends in \.safetensors or \.th, "):
+        open_tensors(tmp_path / "x.onnx")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from my_submission.schema import Record
 from my_submission.weights import (
     Checkpoint,
     MissingWeights,
@@ -36,7 +37,7 @@ def row(tmp_path: Path) -> Checkpoint:
         name="net",
         architecture="htdemucs",
         sources=("vocals",),
-        parameters={},
+        parameters=Record(),
         file=own.file,
         bytes=own.bytes,
         about_bytes=own.bytes,

@@ -66,7 +66,7 @@ def write(path: Path, array: np.ndarray) -> None:
 
 
 def test_music_kit(tmp_path: Path, small_weights: Path) -> None:
-    kit = starter_kit(tmp_path, small_weights, "mdx-c")
+    kit = starter_kit(tmp_path, small_weights, "mdx-c-consistent")
     work = tmp_path / "elsewhere"
     (work / "predictions").mkdir(parents=True)
     mixture = 0.1 * np.random.default_rng(0).standard_normal((3_000, 2))

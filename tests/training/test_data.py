@@ -10,7 +10,6 @@ import torch
 
 from training.config import AugmentationSettings, ConfigError, DataSettings, parse_config
 from training.data import Examples, draw_stems, find_tracks
-from training.networks import training_samples
 
 PLAIN: dict[str, Any] = {
     "remix_share": 0.0,
@@ -29,7 +28,7 @@ def examples(document: dict[str, Any], process: int = 0) -> Examples:
         tracks=tuple(tuple(find_tracks(data, data.train)) for data in config.data),
         sources=config.model.sources,
         augmentation=config.augmentation,
-        samples=training_samples(config.model),
+        samples=config.model.example_samples,
         batch=config.optimisation.batch,
         seed=config.seed,
         process=process,
@@ -51,7 +50,9 @@ def test_the_mixture_is_the_sum_of_the_sources(documents: dict[str, dict[str, An
 
 
 def test_without_augmentation_the_stems_of_one_track_come_back(data_root: Path) -> None:
-    tracks = find_tracks(DataSettings(data_root / "music", "train", "valid", MUSIC), "train")
+    tracks = find_tracks(
+        DataSettings(root=data_root / "music", train="train", valid="valid", stems=MUSIC), "train"
+    )
     plain = AugmentationSettings(**PLAIN)
     stems = draw_stems(tracks, plain, tracks[0].samples, np.random.default_rng(1))
     track = next(t for t in tracks if np.array_equal(t.read("bass", 0, t.samples), stems["bass"]))
@@ -60,7 +61,9 @@ def test_without_augmentation_the_stems_of_one_track_come_back(data_root: Path) 
 
 
 def test_dropped_stems_are_silent_and_gain_is_in_decibels(data_root: Path) -> None:
-    tracks = find_tracks(DataSettings(data_root / "music", "train", "valid", MUSIC), "train")[:1]
+    tracks = find_tracks(
+        DataSettings(root=data_root / "music", train="train", valid="valid", stems=MUSIC), "train"
+    )[:1]
     silent = AugmentationSettings(drop_share=1.0)
     for signal in draw_stems(tracks, silent, 1_000, np.random.default_rng(1)).values():
         assert not signal.any()
@@ -70,7 +73,7 @@ def test_dropped_stems_are_silent_and_gain_is_in_decibels(data_root: Path) -> No
 
 
 def test_mono_files_are_in_both_channels_and_ends_are_padded(data_root: Path) -> None:
-    data = DataSettings(data_root / "cinematic", "tr", "cv", {"dialog": "speech"})
+    data = DataSettings(root=data_root / "cinematic", train="tr", valid="cv", stems={"dialog": "speech"})
     track = find_tracks(data, "tr")[0]
     signal = track.read("dialog", track.samples - 10, 30)
     assert signal.shape == (2, 30)
@@ -84,7 +87,9 @@ def test_speed_changes_the_pitch_by_that_factor(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     sine = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(88_200) / 44_100)
     soundfile.write(folder / "tone.wav", sine, 44_100, subtype="FLOAT")
-    tracks = find_tracks(DataSettings(tmp_path, "train", "train", {"vocals": "tone"}), "train")
+    tracks = find_tracks(
+        DataSettings(root=tmp_path, train="train", valid="train", stems={"vocals": "tone"}), "train"
+    )
     settings = AugmentationSettings(**{**PLAIN, "speed": 0.1})
     for seed in range(5):
         signal = draw_stems(tracks, settings, 44_100, np.random.default_rng(seed))["vocals"]
@@ -96,17 +101,23 @@ def test_speed_changes_the_pitch_by_that_factor(tmp_path: Path) -> None:
 def test_what_is_missing_or_of_another_rate_is_named(data_root: Path, tmp_path: Path) -> None:
     music = data_root / "music"
     with pytest.raises(ConfigError, match=r"guitar\.wav: no such file"):
-        find_tracks(DataSettings(music, "train", "valid", {"guitar": "guitar"}), "train")
+        find_tracks(
+            DataSettings(root=music, train="train", valid="valid", stems={"guitar": "guitar"}), "train"
+        )
     with pytest.raises(ConfigError, match="test: no such folder"):
-        find_tracks(DataSettings(music, "test", "valid", MUSIC), "test")
+        find_tracks(DataSettings(root=music, train="test", valid="valid", stems=MUSIC), "test")
     (tmp_path / "train" / "001").mkdir(parents=True)
     soundfile.write(tmp_path / "train" / "001" / "bass.wav", np.zeros(100), 22_050)
     with pytest.raises(ConfigError, match=r"bass\.wav: expected 44100 Hz.*found 22050 Hz"):
-        find_tracks(DataSettings(tmp_path, "train", "train", {"bass": "bass"}), "train")
+        find_tracks(
+            DataSettings(root=tmp_path, train="train", valid="train", stems={"bass": "bass"}), "train"
+        )
 
 
 def test_mixtures_come_at_the_level_asked_for(data_root: Path) -> None:
-    tracks = find_tracks(DataSettings(data_root / "music", "train", "valid", MUSIC), "train")
+    tracks = find_tracks(
+        DataSettings(root=data_root / "music", train="train", valid="valid", stems=MUSIC), "train"
+    )
     settings = AugmentationSettings(mixture_dbfs=(-20.0, -20.0), drop_share=0.0)
     stems = draw_stems(tracks, settings, 5_000, np.random.default_rng(1))
     assert np.sqrt(np.mean(np.square(sum(stems.values())))) == pytest.approx(0.1, rel=1e-4)

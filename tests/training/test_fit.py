@@ -13,7 +13,8 @@ import soundfile
 import torch
 import yaml
 
-from my_submission.runtime.inference import estimate_track, load_model
+from my_submission.runtime.inference import estimate_track
+from my_submission.runtime.pool import load_model
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import reader
 from my_submission.weights.manifest import read_manifests
@@ -23,7 +24,6 @@ from training.config import ConfigError, OptimisationSettings, parse_config
 from training.data import find_tracks
 from training.export import export_run, load_run
 from training.fit import fit, initial_network, learning_rate, waveform_loss
-from training.networks import build_network, chunk_model
 from training.state import Average, load_state
 from training.validation import HeldOutTrack, separate, trivial_scores
 
@@ -77,7 +77,7 @@ def test_an_exported_run_separates_as_the_network_itself(
     assert step == 2
     track = find_tracks(config.data[0], config.data[0].valid)[0]
     mixture = track.read("vocals", 0, 15_000)
-    expected = separate(chunk_model(network, config.model, device), mixture, overlap=0.25)
+    expected = separate(config.model.chunk_model(network, device), mixture, overlap=0.25)
     pieces = estimate_track(loaded, reader(torch.from_numpy(mixture)), 15_000, Augmentation(), overlap=0.25)
     estimates = torch.cat([piece for _, piece in pieces], dim=-1).numpy()
     assert estimates.shape == (len(checkpoint.sources), 2, 15_000)
@@ -215,7 +215,7 @@ def test_the_loss_is_the_weighted_mean_of_the_sources_losses(kind: str) -> None:
 
 
 def test_the_average_follows_the_weights(documents: dict[str, dict[str, Any]]) -> None:
-    network = build_network(parse_config(documents["mdx_net"]).model)
+    network = parse_config(documents["mdx_net"]).model.build()
     average = Average(network, decay=0.9)
     before = {key: value.clone() for key, value in average.weights.items()}
     with torch.no_grad():

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from evaluator.datasets.builder import CLASS_SPREAD, CLIP_SPREAD, LOUDNESS, MIXTURE_LOUDNESS
 from evaluator.datasets.mixing import gain, loudness
+from evaluator.datasets.tracks import CLASS_SPREAD, CLIP_SPREAD, LOUDNESS, MIXTURE_LOUDNESS
 
 from . import dsp, effects
 from .catalogue import Palette

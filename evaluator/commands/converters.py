@@ -1,0 +1,82 @@
+"""What is typed on a command line -> values: the converters of all commands, and options that several have."""
+
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from math import isfinite
+
+from evaluator.challenge import CHALLENGES
+
+UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}  # of sizes, as powers of two
+METRICS = {"sdr": "sdr", "si_sdr": "si_sdr", "bss_eval": "bss_eval_sdr"}
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    return _number(text, lambda value: value > 0, "a number above 0")
+
+
+def not_negative(text: str) -> float:
+    """A number from 0."""
+    return _number(text, lambda value: value >= 0, "a number from 0")
+
+
+def _number(text: str, allowed: Callable[[float], bool], expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value) or not allowed(value):
+        raise ArgumentTypeError(f"{text}: expected {expected}")
+    return value
+
+
+def whole_from(least: int) -> Callable[[str], int]:
+    """A converter to whole numbers from `least`."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise ArgumentTypeError(f"{text}: expected a whole number from {least}")
+        return value
+
+    return convert
+
+
+count = whole_from(1)
+
+
+def gibibytes(text: str) -> int:
+    """A number of GiB, in bytes."""
+    return int(not_negative(text) * (1 << 30))
+
+
+def size(text: str) -> int:
+    """A size such as 512m or 16g, in bytes."""
+    unit = text[-1:].lower()
+    number, shift = (text[:-1], UNITS[unit]) if unit in UNITS else (text, 0)
+    try:
+        value = int(float(number) * (1 << shift))
+    except (ValueError, OverflowError):
+        value = 0
+    if value < 1:
+        raise ArgumentTypeError(f"{text}: expected a size such as 512m or 16g")
+    return value
+
+
+def metrics(text: str) -> tuple[str, ...]:
+    """Names of metrics, separated by commas; `sdr` is always among them."""
+    asked = text.split(",")
+    unknown = [name for name in asked if name not in METRICS]
+    if unknown:
+        raise ArgumentTypeError(f"{', '.join(unknown)}: unknown; there are {', '.join(METRICS)}")
+    return tuple(full for name, full in METRICS.items() if name in (*asked, "sdr"))
+
+
+def add_challenge(parser: ArgumentParser, default: str) -> None:
+    """Add --challenge, which is also --track, as the organisers call it; `default` says what counts without."""
+    parser.add_argument(
+        "--track", "--challenge", choices=CHALLENGES, dest="challenge", help=f"default: {default}"
+    )

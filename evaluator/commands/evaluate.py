@@ -1,0 +1,260 @@
+"""`python run_eval.py` and `sdx eval`: evaluate a submission on local data, as the organisers would."""
+
+import argparse
+import logging
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from evaluator.commands import converters
+from evaluator.commands import report as report_page
+from evaluator.isolation.sandbox import Limits, SandboxError
+from evaluator.locations import command, submission_folder
+from evaluator.reporting import display, report
+from evaluator.running import evaluation
+from evaluator.running.dataset import DataError
+from evaluator.running.job import Job
+from evaluator.running.preparation import RUNNERS, Options, UsageError, prepare
+from evaluator.running.submission import SubmissionError
+from evaluator.runs import baseline, results, run_scores
+from evaluator.runs.documents import ResultError
+from evaluator.runs.entries import SHORT, make_entry
+from evaluator.runs.leaderboard import LeaderboardError, Store
+from evaluator.runs.results import Result
+from evaluator.runs.run_folder import REPORT_PAGE, RESULT_FILE
+from evaluator.runs.run_scores import RunScores
+
+OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to do with the result besides printing it."""
+
+    json: Path | None
+    check: Path | None
+    tolerance_db: float
+    report: bool
+
+
+def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
+    """Parse, evaluate, print; the exit code is 0 (all tracks scored), 1 (not all, or worse) or 2 (unusable input)."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    options, outputs = parse(arguments, prog)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _interrupt)
+    try:
+        return run(options, outputs)
+    except DataError as error:
+        print(f"{prog}: the data cannot be used:", *error.problems, sep="\n  ", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (UsageError, SubmissionError, ResultError, SandboxError) as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+    return UNUSABLE
+
+
+def run(options: Options, outputs: Outputs) -> int:
+    """Evaluate, record and print; the exit code."""
+    before = None
+    if outputs.check is not None:
+        before = run_scores.of_result(baseline.read(outputs.check), str(outputs.check))
+    with display.CheckBar() as checked:
+        job = prepare(options, checked)
+    for note in job.dataset.notes:
+        print(note, file=sys.stderr)
+    if before is not None:
+        run_scores.require_same_data(before, run_scores.of_plan(job.plan))
+    bar = display.ProgressBar(job.dataset, job.plan.jobs)
+    try:
+        result = evaluation.evaluate(job, bar, options.resume)
+    except evaluation.Interrupted as interrupt:
+        bar.close()
+        _record(interrupt.result, job.out)
+        print(
+            f"interrupted; finished tracks are kept in {job.out}; the same command with --resume continues",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    finally:
+        bar.close()
+    if outputs.json is not None:
+        results.write(outputs.json, result.to_json())
+    _record(result, job.out)
+    print(f"Logs and result: {job.out}\n", file=sys.stderr)
+    print(display.table(result))
+    fallen = before is not None and not _check(before, result, outputs.tolerance_db)
+    if outputs.report:
+        _report(job, result, before, outputs.tolerance_db)
+    return OK if result.status == "ok" and not fallen else FAILED
+
+
+def _check(before: RunScores, result: Result, tolerance_db: float) -> bool:
+    """Print what moved since the baseline, and say whether nothing fell."""
+    found = baseline.check(before, run_scores.of_result(result, "this run"), tolerance_db)
+    print(f"\n{baseline.describe(found)}")
+    return found.passed
+
+
+def _report(job: Job, result: Result, before: RunScores | None, tolerance_db: float) -> None:
+    """Write the run's page and print where it is."""
+    page = job.out / REPORT_PAGE
+    entry = make_entry(result, job.out)
+    report_page.write(page, report.gather(entry, before, tolerance_db, job.dataset.tracks))
+    print(f"\nReport: {page}")
+
+
+def _record(result: Result, out: Path) -> None:
+    """Append the run to the leaderboard; where that fails, the run itself is not lost."""
+    try:
+        run = Store().record(result, out)
+    except LeaderboardError as error:
+        again = f"{command('leaderboard import')} {out / RESULT_FILE}"
+        print(f"not recorded: {error}\nlater: {again}", file=sys.stderr)
+    else:
+        print(f"Recorded as run {run[:SHORT]}", file=sys.stderr)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs]:
+    """What to evaluate and how, and what to do with the result."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Run a submission on local data under the organisers' limits, and score it as they do.",
+        epilog="Exit codes: 0 every track scored; 1 some track failed, or --check found a regression; "
+        "2 wrong usage or unusable data.",
+    )
+    _add_subject(parser)
+    _add_limits(parser)
+    _add_course(parser)
+    _add_outputs(parser)
+    given = parser.parse_args(arguments)
+    none = Limits(time_factor=None, setup_seconds=None, cpus=None, memory_bytes=None)
+    return Options(
+        submission=given.submission,
+        data=given.data,
+        preset=given.preset,
+        challenge=given.challenge,
+        only=given.only,
+        limits=none
+        if given.no_limits
+        else Limits(given.time_factor, given.setup_timeout, given.cpus, given.memory),
+        runner=given.runner,
+        out=given.out,
+        metrics=given.metrics,
+        resume=given.resume,
+        jobs=given.jobs,
+        fit=given.fit,
+        keep_estimates=given.report,
+    ), Outputs(given.json, given.check, given.tolerance_db, given.report)
+
+
+def _add_subject(parser: argparse.ArgumentParser) -> None:
+    """What is evaluated on what."""
+    add = parser.add_argument
+    add("--data", type=Path, metavar="DIR", help="tracks with references (default: the demo tracks)")
+    add(
+        "--submission",
+        type=Path,
+        metavar="DIR",
+        default=submission_folder(),
+        help="folder above my_submission/ (default: here)",
+    )
+    add("--preset", metavar="NAME-OR-FILE", help="ensemble to use (default: the one in user_config.py)")
+    converters.add_challenge(parser, default="that of the data, else of the submission")
+    add("--only", metavar="GLOB", help="evaluate the tracks whose name matches")
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """What the submission may use."""
+    limits = Limits()
+    add = parser.add_argument
+    add(
+        "--time-factor",
+        type=converters.positive,
+        default=limits.time_factor,
+        metavar="X",
+        help="seconds allowed per second of audio (default: %(default)s)",
+    )
+    add(
+        "--setup-timeout",
+        type=converters.positive,
+        default=limits.setup_seconds,
+        metavar="SECONDS",
+        help="seconds allowed for loading (default: %(default)s)",
+    )
+    add(
+        "--cpus",
+        type=converters.count,
+        default=limits.cpus,
+        metavar="N",
+        help="cores (default: %(default)s)",
+    )
+    add(
+        "--memory",
+        type=converters.size,
+        default="16g",
+        metavar="SIZE",
+        help="for example 512m or 16g (default: %(default)s)",
+    )
+    add("--no-limits", action="store_true", help="no limit on time, cores and memory")
+    add(
+        "--fit",
+        action="store_true",
+        help="tell the submission the time factor, so that it can plan, and use its preset's savings where a track"
+        " would be late",
+    )
+
+
+def _add_course(parser: argparse.ArgumentParser) -> None:
+    """How the run goes."""
+    add = parser.add_argument
+    add(
+        "--jobs",
+        type=converters.count,
+        default=1,
+        metavar="N",
+        help="tracks at a time, each in its own session with these limits; they share the machine, so only the"
+        " times of --jobs 1, the default, show whether a submission would pass",
+    )
+    add("--runner", choices=RUNNERS, default="process", help="default: %(default)s")
+    add(
+        "--metrics",
+        type=converters.metrics,
+        default=("sdr",),
+        metavar="LIST",
+        help=f"of {','.join(converters.METRICS)}, separated by commas (default: sdr)",
+    )
+    add("--resume", action="store_true", help="continue an interrupted run")
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    """What is kept of it, and what it is compared with."""
+    add = parser.add_argument
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="keep estimates, logs and the result here (default: runs/…, without estimates)",
+    )
+    add("--json", type=Path, metavar="FILE", help="write the result here, too")
+    add("--report", action="store_true", help="also write the run as a page to look at and listen to")
+    add(
+        "--check",
+        type=Path,
+        metavar="BASELINE.json",
+        help="exit 1 if a score or a status is worse than in this baseline (or result) of the same data",
+    )
+    add(
+        "--tolerance-db",
+        type=converters.not_negative,
+        default=baseline.DEFAULT_TOLERANCE_DB,
+        metavar="DB",
+        help="how much a score may fall in --check (default: %(default)s)",
+    )

@@ -1,0 +1,133 @@
+"""Process 1 of a container: the supervisor of isolation/supervisor.py, inside walls that the engine has built.
+
+Namespaces and control groups are the engine's work here; this process starts the worker, passes requests on,
+measures, and ends everything when told to. It also ends everything when it hears nothing for a while, so that a
+container is gone even if the process that watches it from outside was killed and the engine keeps our standard
+input open (Podman does): `{"op": "alive"}` comes at least every ALIVE_SECONDS.
+
+Standard library only, Python 3.11 or later; this repository's evaluator/ is mounted for it.
+"""
+
+import json
+import os
+import select
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evaluator.isolation import launch, namespaces
+from evaluator.isolation.cgroup import ControlGroup
+from evaluator.isolation.supervisor import Supervisor, emit
+
+ALIVE_SECONDS = 2.0
+SILENCE_SECONDS = 30.0
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+UNLIMITED_BYTES = 1 << 60  # version 1 says "no limit" with a number above this
+
+
+def main() -> None:
+    """Run one worker to its end."""
+    requests = Requests(os.dup(0))
+    first = requests.next_line()
+    if first is None:
+        return
+    spec = launch.WorkerSpec(**json.loads(first))
+    spec = replace(
+        spec,
+        command=[sys.executable, *spec.command[1:]],
+        environment={**os.environ, **spec.environment},
+    )
+    os.umask(0)  # what the worker writes is removed by another user, outside
+    try:
+        worker = launch.SubreaperWorker(spec, namespaces.Facilities(), [])
+    except (launch.LaunchError, OSError) as error:
+        emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
+        return
+    emit({"event": "isolation", **isolation()})
+    read_end, write_end = os.pipe()
+    os.dup2(read_end, 0)
+    threading.Thread(target=requests.pass_on, args=(write_end,), daemon=True).start()
+    Supervisor(spec, _own_group(), worker).run()
+
+
+class Requests:
+    """Lines from a descriptor, without the signs of life; silence for SILENCE_SECONDS counts as the end."""
+
+    def __init__(self, descriptor: int, silence_seconds: float = SILENCE_SECONDS) -> None:
+        self._descriptor = descriptor
+        self._silence_seconds = silence_seconds
+        self._unread = b""
+
+    def next_line(self) -> bytes | None:
+        """The next request with its line end, or None when there will be none."""
+        while True:
+            line, end, rest = self._unread.partition(b"\n")
+            if end:
+                self._unread = rest
+                if json.loads(line).get("op") != "alive":
+                    return line + end
+            elif select.select([self._descriptor], [], [], self._silence_seconds)[0]:
+                received = os.read(self._descriptor, 1 << 16)
+                if not received:
+                    return None
+                self._unread += received
+            else:
+                return None
+
+    def pass_on(self, descriptor: int) -> None:
+        """Write every request to `descriptor`, and close it at the end."""
+        while (line := self.next_line()) is not None:
+            os.write(descriptor, line)
+        os.close(descriptor)
+
+
+def isolation() -> dict[str, Any]:
+    """What the engine has put in force, as seen from inside."""
+    interfaces = {entry.name for entry in Path("/sys/class/net").iterdir()}
+    return {
+        "network_off": interfaces <= {"lo"},
+        "references_hidden": True,
+        "process_namespace": os.getpid() == 1,
+        "orphans_ended": os.getpid() == 1,
+        "memory": "container" if _number("memory.max", "memory/memory.limit_in_bytes") else None,
+        "cpus": _cpus(),
+        "process_limit": _number("pids.max", "pids/pids.max"),
+    }
+
+
+def _own_group() -> ControlGroup | None:
+    """The container's control group, to be read only."""
+    for folder, version in ((CONTROL_GROUPS / "memory", 1), (CONTROL_GROUPS, 2)):
+        if (folder / "memory.stat").is_file():
+            return ControlGroup(folder, None, version)
+    return None
+
+
+def _number(*names: str) -> int | None:
+    """The number in the first of these files that has one, or None if all say that there is no limit."""
+    for name in names:
+        text = _read(name)
+        if text.isdigit() and int(text) < UNLIMITED_BYTES:
+            return int(text)
+    return None
+
+
+def _cpus() -> int | None:
+    quota, _, period = _read("cpu.max").partition(" ")
+    if not quota:
+        quota, period = _read("cpu/cpu.cfs_quota_us"), _read("cpu/cpu.cfs_period_us")
+    return round(int(quota) / int(period)) if quota.isdigit() and period.isdigit() else None
+
+
+def _read(name: str) -> str:
+    try:
+        return (CONTROL_GROUPS / name).read_text().strip()
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # without waiting for the thread that reads requests

@@ -1,0 +1,173 @@
+"""The small process between the evaluator and a container: it passes lines on, and takes the container away.
+
+To the evaluator it is what isolation/supervisor.py is for the process runner, and speaks the same lines; the
+supervisor itself is process 1 of the container (first_process.py). The container is removed when the evaluator is
+no longer there, for whatever reason (its end of our standard input closes). If this process is killed as well,
+process 1 of the container notices the silence.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import docker
+from docker.errors import DockerException
+from docker.types import DeviceRequest, LogConfig, Mount
+from requests.exceptions import RequestException
+
+from evaluator.containers.engine import LABEL, EngineError, connect, is_podman
+from evaluator.containers.first_process import ALIVE_SECONDS
+from evaluator.isolation.supervisor import emit
+
+PERIOD_MICROSECONDS = 100_000
+BLOCK_BYTES = 1 << 16
+HEADER = struct.Struct(">BxxxI")  # stream, length: Docker's framing of a container's output
+STDOUT = 1
+USER = "1001:1001"
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """A container to run; travels from the evaluator to the relay as JSON."""
+
+    image: str
+    command: Sequence[str]
+    folder: str
+    mounts: Sequence[tuple[str, str, bool]]  # (path here, path there, read only)
+    memory_bytes: int | None
+    cpus: int | None
+    max_processes: int
+    gpus: bool
+
+
+def main(described: str) -> None:
+    """Run one container to its end."""
+    for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _end)
+    try:
+        client = connect()
+        spec = ContainerSpec(**json.loads(described))
+        with _container(client, spec) as identifier, _attached(client, identifier) as link:
+            pass_on(0, link, {STDOUT: 1}, default=2)
+    except EngineError as error:
+        emit({"event": "broken", "error": str(error)})
+    except (DockerException, RequestException) as error:
+        emit({"event": "broken", "error": f"the container could not be run: {error}"})
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+@contextmanager
+def _container(client: docker.DockerClient, spec: ContainerSpec) -> Iterator[str]:
+    """The id of a new container, which is removed at the end, running or not."""
+    created = client.api.create_container(
+        spec.image,
+        command=list(spec.command[1:]),
+        entrypoint=[spec.command[0]],
+        user=USER,
+        working_dir=spec.folder,
+        stdin_open=True,
+        labels={LABEL: "container"},
+        host_config=client.api.create_host_config(**host_options(spec, is_podman(client))),
+    )
+    try:
+        yield created["Id"]
+    finally:
+        with suppress(DockerException, RequestException):  # it has removed itself
+            client.api.remove_container(created["Id"], force=True)
+
+
+def host_options(spec: ContainerSpec, podman: bool) -> dict[str, Any]:
+    """The walls around a container, as docker's create_host_config takes them."""
+    options: dict[str, Any] = {
+        "auto_remove": True,
+        "network_mode": "none",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges", "label=disable"],  # else SELinux would hide what is mounted
+        "pids_limit": spec.max_processes,
+        "log_config": LogConfig(type="none"),
+        "mounts": [Mount(there, here, type="bind", read_only=only) for here, there, only in spec.mounts],
+    }
+    if spec.memory_bytes is not None:
+        options |= {"mem_limit": spec.memory_bytes, "memswap_limit": spec.memory_bytes}  # no swap beyond it
+    if spec.cpus is not None:
+        options |= {"cpu_period": PERIOD_MICROSECONDS, "cpu_quota": PERIOD_MICROSECONDS * spec.cpus}
+    if spec.gpus and podman:
+        options["devices"] = ["nvidia.com/gpu=all"]
+    elif spec.gpus:
+        options["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
+    return options
+
+
+@contextmanager
+def _attached(client: docker.DockerClient, identifier: str) -> Iterator[socket.socket]:
+    """Start a container and give the two-way connection to it; nothing comes before something is sent."""
+    client.api.start(identifier)
+    streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+    response = client.api.attach_socket(identifier, streams)
+    link: socket.socket = getattr(response, "_sock", response)
+    link.settimeout(None)
+    try:
+        yield link
+    finally:
+        response.close()
+
+
+def pass_on(requests: int, link: socket.socket, outputs: Mapping[int, int], default: int) -> None:
+    """Pass lines from the descriptor `requests` to the container, and its output to descriptors by stream.
+
+    Returns when either of the two ends; sends a sign of life at least every ALIVE_SECONDS.
+    """
+    unsent, unread = b"", b""
+    alive = json.dumps({"op": "alive"}).encode() + b"\n"
+    last_sign = time.monotonic()
+    while True:
+        readable = select.select([requests, link.fileno()], [], [], ALIVE_SECONDS / 2)[0]
+        if requests in readable:
+            given = os.read(requests, BLOCK_BYTES)
+            if not given:
+                return
+            lines, end, unsent = (unsent + given).rpartition(b"\n")
+            link.sendall(lines + end)
+        if link.fileno() in readable:
+            received = link.recv(BLOCK_BYTES)
+            if not received:
+                return
+            unread = _write_frames(unread + received, outputs, default)
+        if time.monotonic() - last_sign >= ALIVE_SECONDS / 2:
+            link.sendall(alive)
+            last_sign = time.monotonic()
+
+
+def _write_frames(received: bytes, outputs: Mapping[int, int], default: int) -> bytes:
+    """Write the complete frames of `received` to where they belong and return the rest."""
+    start = 0
+    while len(received) - start >= HEADER.size:
+        stream, length = HEADER.unpack_from(received, start)
+        end = start + HEADER.size + length
+        if end > len(received):
+            break
+        _write_all(outputs.get(stream, default), memoryview(received)[start + HEADER.size : end])
+        start = end
+    return received[start:]
+
+
+def _write_all(descriptor: int, content: memoryview) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

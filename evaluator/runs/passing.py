@@ -1,0 +1,36 @@
+"""Would a submission pass? What a run says of it under the limits that it had."""
+
+from typing import Literal
+
+from evaluator.isolation.sandbox import Limits
+from evaluator.runs.results import Result
+
+Passing = Literal["yes", "no", "unknown"]
+
+
+def would_pass(result: Result) -> Passing:
+    """Whether the organisers' limits would be met; "yes" takes limits at least as strict as theirs.
+
+    A failure under stricter limits does not show that theirs would be missed, and neither does one of tracks that
+    shared the machine. A track that was late has its score, and counts as one that failed.
+    """
+    organisers, limits = Limits(), result.plan.limits
+    compared = [
+        _compare(limits.time_factor, organisers.time_factor),
+        _compare(limits.setup_seconds, organisers.setup_seconds),
+        _compare(limits.cpus, organisers.cpus),
+        _compare(limits.memory_bytes, organisers.memory_bytes),
+    ]
+    late = any(track.late for track in result.tracks)
+    if result.status == "ok" and not late:
+        return "yes" if all(value <= 0 for value in compared) else "unknown"
+    if result.status in ("ok", "failed"):
+        alone = result.plan.jobs == 1
+        return "no" if alone and all(value >= 0 for value in compared) else "unknown"
+    return "unknown"
+
+
+def _compare(limit: float | None, organisers: float | None) -> int:
+    """Below 0 if `limit` is stricter than the organisers', above 0 if it is looser; None is no limit."""
+    given, theirs = (float("inf") if value is None else value for value in (limit, organisers))
+    return (given > theirs) - (given < theirs)

@@ -1,0 +1,100 @@
+"""What is kept of one evaluation: what was run, on what, and what came of each track."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from evaluator.isolation.sandbox import Limits, Status
+from evaluator.measures import means
+from evaluator.measures.means import Scores
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which code exactly; two runs of equal identity run the same code with the same settings."""
+
+    path: str
+    commit: str | None
+    dirty: bool | None
+    files_sha256: str
+    requested_preset: str | None  # None leaves the choice to the submission
+    requested_time_factor: float | None = None  # that of --fit; None asks for no economies
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Which data; `hash` covers names and contents of the tracks that were used, those that match `only`."""
+
+    path: str
+    number: int
+    hash: str
+    only: str | None = None  # the pattern of --only
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides what is computed; a run may be resumed by an equal plan only."""
+
+    challenge: str
+    submission: Identity
+    data: DataInfo
+    limits: Limits
+    metrics: tuple[str, ...]
+    runner: str
+    jobs: int = 1  # tracks at a time, which share the machine
+
+
+@dataclass(frozen=True)
+class SetupResult:
+    """What came of importing and constructing the submission, the last time that was done."""
+
+    status: Status
+    reason: str | None
+    seconds: float
+    limit_seconds: float | None
+    wrapper: str  # whose AIcrowdWrapper was called: "submission" or "evaluator"
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """What came of one track; `scores` holds {measure: {stem: dB}}, empty unless the status is ok."""
+
+    name: str
+    status: Status
+    reason: str | None
+    seconds: float | None  # None if the submission was not running any more
+    limit_seconds: float | None
+    audio_seconds: float
+    peak_memory_bytes: int | None
+    economies: tuple[Any, ...]
+    scores: Mapping[str, Scores]
+
+    @property
+    def late(self) -> bool:
+        """Whether it is done but took longer than it may, which only a job with patience lets happen."""
+        in_time = self.seconds is None or self.limit_seconds is None or self.seconds <= self.limit_seconds
+        return self.status == "ok" and not in_time
+
+    def mean(self, measure: str) -> float | None:
+        """Mean over stems in dB."""
+        return means.mean(list(self.scores[measure].values())) if measure in self.scores else None
+
+
+def differences(before: Plan, now: Plan) -> list[str]:
+    """What differs between two plans, as "limits.cpus: 2, now 4"."""
+    return _differences("", before, now)
+
+
+def _differences(prefix: str, before: Any, now: Any) -> list[str]:
+    found = []
+    for field in fields(now):
+        there, here = getattr(before, field.name), getattr(now, field.name)
+        if is_dataclass(here):
+            found += _differences(f"{prefix}{field.name}.", there, here)
+        elif there != here:
+            found.append(f"{prefix}{field.name}: {_words(there)}, now {_words(here)}")
+    return found
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

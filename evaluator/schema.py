@@ -1,0 +1,34 @@
+"""Data from outside -> typed records: what pydantic finds wrong, in one sentence that names file and key.
+
+Files are validated as JSON and strictly: a number in quotes is an error. Keys that a schema does not know are
+passed over, since later versions of a file may have more of them.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Document(BaseModel):
+    """What a file must hold."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+def sentence(where: str, error: ValidationError) -> str:
+    """The first problem as "file: key: found …, expected …", and how many more there are."""
+    first, *others = error.errors(include_url=False)
+    key = ".".join(map(str, first["loc"]))
+    more = f" (and {len(others)} more problem{'s'[: len(others) != 1]})" if others else ""
+    return f"{where}: {f'{key}: ' if key else ''}{_problem(first)}{more}"
+
+
+def _problem(error: Any) -> str:
+    if error["type"] == "missing":
+        return "missing"
+    said = error["msg"].removeprefix("Value error, ")
+    expected = said.removeprefix("Input should be ")
+    if expected == said:  # a sentence of its own
+        return str(said)
+    found = repr(error["input"])
+    return f"found {found if len(found) <= 60 else found[:60] + '…'}, expected {expected}"

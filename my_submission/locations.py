@@ -1,0 +1,25 @@
+"""Where the kit keeps what it fetches; what it reads lies beside its packages."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The folder above my_submission/: a checkout, a packed submission, or `sdx/_kit` of an installed kit."""
+IS_INSTALLED = ROOT.parts[-2:] == ("sdx", "_kit")
+DATA_VARIABLE = "SDX_HOME"
+
+
+def data_folder() -> Path:
+    """The folder to write to: $SDX_HOME, else the checkout, else, installed or read-only, the user's data folder."""
+    if home := os.environ.get(DATA_VARIABLE):
+        return Path(home).absolute()
+    if not IS_INSTALLED and os.access(ROOT, os.W_OK):
+        return ROOT
+    return Path(platformdirs.user_data_dir("sdx23-kit", appauthor=False))
+
+
+def command(words: str) -> str:
+    """How a command is called here, for advice: `sdx …` where the kit is installed, else `python -m …`."""
+    return f"sdx {words}" if IS_INSTALLED else f"python -m my_submission {words}"

@@ -1,0 +1,158 @@
+"""Demucs' checkpoint files: the class by its name, its arguments, its tensors; each checked, none trusted.
+
+The class is looked up in a table of two, its arguments are checked against its constructor, and its tensors against
+the shapes of the network that those arguments describe.
+"""
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+from demucs.hdemucs import HDemucs
+from demucs.htdemucs import HTDemucs
+from pydantic import Field
+from torch import Tensor
+
+from my_submission.schema import Record, expecting
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
+from my_submission.weights import Checkpoint, UnsafeFile, WeightsError, WrongContent
+from my_submission.weights.load import build, check_state, first_sentence, open_pickle, open_safetensors
+
+CHANNELS = 2
+
+CLASSES: Mapping[str, tuple[str, type[HTDemucs | HDemucs]]] = {
+    "demucs.htdemucs.HTDemucs": ("htdemucs", HTDemucs),
+    "demucs.hdemucs.HDemucs": ("hdemucs", HDemucs),
+}
+# A class named in a pickle becomes an empty stand-in, so that unpickling cannot construct a network.
+_STAND_INS: Mapping[str, type] = {name: type(name.rsplit(".", 1)[1], (), {}) for name in CLASSES}
+
+# Checkpoints trained on DnR name their sources as that data set does.
+RENAMED_SOURCES = {"sfx": "effect", "speech": "dialog"}
+
+
+class DemucsParameters(Record):
+    """segment_seconds: in place of the file's own."""
+
+    segment_seconds: Annotated[float, Field(gt=0), expecting("a number above 0")] | None = None
+
+
+@dataclass(frozen=True)
+class _Package:
+    """What a checkpoint file says: the class by its dotted name, its arguments, its tensors."""
+
+    class_name: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    state: dict[str, Tensor]
+
+
+def load_torch(path: Path, checkpoint: Checkpoint) -> HTDemucs | HDemucs:
+    """Load a Demucs checkpoint (`.th` or `.safetensors`) as a module: CPU, float32, eval mode.
+
+    Architecture and sources must be those of its manifest row, and the row's segment_seconds, if it has
+    one, becomes the module's `segment`. Does not verify hashes: see `weights.verify`.
+    Raises UnsafeFile (not a checkpoint, or one that asks for more than a known network) and
+    WrongContent (a checkpoint, but not the row's); each names file, expected and found.
+    """
+    if path.suffix not in _READERS:
+        raise WeightsError(f"{path}: expected a file that ends in {' or '.join(_READERS)}")
+    package = _READERS[path.suffix](path)
+    if package.class_name not in CLASSES:
+        raise UnsafeFile(f"{path}: found the class {package.class_name!r}, allowed: {', '.join(CLASSES)}")
+    architecture, network = CLASSES[package.class_name]
+    sources = _check_arguments(path, network, package)
+    _check_row(path, checkpoint, architecture, sources)
+    module = build(path, lambda: network(*package.args, **package.kwargs), package.state)
+    parameters = checkpoint.parameters
+    assert isinstance(parameters, DemucsParameters)
+    if parameters.segment_seconds is not None:
+        module.segment = parameters.segment_seconds
+    return module
+
+
+def _read_pickle(path: Path) -> _Package:
+    package = open_pickle(path, _STAND_INS)
+    keys = ("klass", "args", "kwargs", "state")
+    if not isinstance(package, dict) or not set(keys) <= set(package):
+        found = sorted(map(str, package)) if isinstance(package, dict) else type(package).__name__
+        raise UnsafeFile(f"{path}: expected a dict with {', '.join(keys)}, found {found}")
+    names = [name for name, stand_in in _STAND_INS.items() if package["klass"] is stand_in]
+    class_name = names[0] if names else repr(package["klass"])
+    return _package(path, class_name, package["args"], package["kwargs"], package["state"])
+
+
+def _read_safetensors(path: Path) -> _Package:
+    state, metadata = open_safetensors(path)
+    missing = [key for key in ("klass", "args", "kwargs") if key not in metadata]
+    if missing:
+        raise UnsafeFile(f"{path}: the metadata has no {missing[0]!r}; expected klass, args and kwargs")
+    try:
+        args, kwargs = _from_json(json.loads(metadata["args"])), _from_json(json.loads(metadata["kwargs"]))
+    except (ValueError, LookupError, TypeError, ZeroDivisionError, RecursionError) as error:
+        raise UnsafeFile(f"{path}: no Demucs checkpoint, or damaged: {first_sentence(error)}") from error
+    if "structure" in metadata:
+        raise UnsafeFile(f"{path}: a diffq-quantised checkpoint; expected plain tensors (fp16 or fp32)")
+    return _package(path, metadata["klass"], args, kwargs, state)
+
+
+_READERS = {".th": _read_pickle, ".safetensors": _read_safetensors}
+
+
+def _from_json(value: Any) -> Any:
+    """Undo the encoding of demucs 4.1's exporter: a fraction is {_type, numerator, denominator}."""
+    if isinstance(value, dict):
+        if value.get("_type") == "fraction":
+            return Fraction(int(value["numerator"]), int(value["denominator"]))
+        return {key: _from_json(item) for key, item in value.items()}
+    return [_from_json(item) for item in value] if isinstance(value, list) else value
+
+
+def _package(path: Path, class_name: str, args: Any, kwargs: Any, state: Any) -> _Package:
+    if not isinstance(args, list | tuple) or not isinstance(kwargs, dict):
+        raise UnsafeFile(f"{path}: expected args as a list and kwargs as a dict, found {args!r}, {kwargs!r}")
+    return _Package(class_name, list(args), kwargs, check_state(path, state))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str | Fraction)
+
+
+def _check_arguments(path: Path, network: type[HTDemucs | HDemucs], package: _Package) -> tuple[str, ...]:
+    """Check a package's arguments against the constructor; returns its sources in our terms."""
+    try:
+        bound = inspect.signature(network).bind(*package.args, **package.kwargs)
+    except TypeError as error:
+        raise UnsafeFile(f"{path}: its arguments do not fit {network.__name__}: {error}") from error
+    for key, value in bound.arguments.items():
+        if not _is_plain(value):
+            raise UnsafeFile(
+                f"{path}: argument {key!r}: expected numbers, text or lists, found {value!r:.80}"
+            )
+    bound.apply_defaults()
+    for key, expected in (("samplerate", MODEL_SAMPLE_RATE), ("audio_channels", CHANNELS)):
+        if bound.arguments[key] != expected:
+            raise UnsafeFile(f"{path}: {key}: expected {expected}, found {bound.arguments[key]!r}")
+    sources = bound.arguments["sources"]
+    if not isinstance(sources, list | tuple) or not all(isinstance(source, str) for source in sources):
+        raise UnsafeFile(f"{path}: sources: expected a list of names, found {sources!r:.80}")
+    return tuple(RENAMED_SOURCES.get(str(source), str(source)) for source in sources)
+
+
+def _check_row(path: Path, checkpoint: Checkpoint, architecture: str, sources: tuple[str, ...]) -> None:
+    if architecture != checkpoint.architecture:
+        raise WrongContent(
+            f"{path}: expected {checkpoint.architecture}, as {checkpoint.name} is in {checkpoint.manifest},"
+            f" found {architecture}"
+        )
+    if sources != checkpoint.sources:
+        raise WrongContent(
+            f"{path}: expected the sources {', '.join(checkpoint.sources)} in this order"
+            f" (row {checkpoint.name} of {checkpoint.manifest}), found {', '.join(sources)}"
+        )

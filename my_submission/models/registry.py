@@ -1,0 +1,177 @@
+"""What a network has to say of itself to stand in a manifest, and where architectures are found.
+
+One file in this folder registers itself with one call:
+
+    register(Architecture(name="mdx_net", suffixes=(".onnx",), parameters=MdxNetParameters, load=load))
+
+A package outside this repository has its `Architecture` under an entry point of the group `sdx23.architectures` that
+bears the architecture's name. A manifest's row may also name any as `architecture: package.module:object`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from my_submission.schema import Record, choice_text
+
+if TYPE_CHECKING:
+    import torch
+
+    from my_submission.models import ChunkModel
+    from my_submission.runtime.devices import Work
+    from my_submission.weights import Checkpoint
+
+ENTRY_POINTS = "sdx23.architectures"
+
+
+class Loader(Protocol):
+    """Opens a checkpoint's file as a callable on chunks; WeightsError where it is not what its row says.
+
+    checkpoint: its manifest row; `checkpoint.parameters` is a record of the architecture's own kind.
+    dtype: float32, or the lower precision that is asked for.
+    needed: the sources that are to be computed, None: all; a network may compute others, too.
+    """
+
+    def __call__(
+        self,
+        checkpoint: Checkpoint,
+        path: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        needed: Collection[str] | None,
+    ) -> ChunkModel: ...
+
+
+class PieceOfWork(Protocol):
+    """A call that runs a checkpoint's network on noise of a share of its chunk, by which precision "auto" finds out
+    what is quickest; None for a network that computes in float32 only."""
+
+    def __call__(
+        self, checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
+    ) -> Work | None: ...
+
+
+class TrainingSettings(Protocol):
+    """The `model` of a training configuration, and what training does with it."""
+
+    @property
+    def architecture(self) -> str:
+        """A field: the name that chose these settings."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """In the order of the network's outputs."""
+
+    @property
+    def example_samples(self) -> int:
+        """The length of a training example: the only one that the network is meant for."""
+
+    def build(self) -> torch.nn.Module:
+        """A network with fresh weights from torch's global random state: mixtures (batch, 2, samples) ->
+        estimates (batch, sources, 2, samples)."""
+
+    def parameter_groups(self, network: torch.nn.Module) -> list[dict[str, Any]]:
+        """For the optimiser: parameters with `scale`, what the learning rate is multiplied by for them."""
+
+    def chunk_model(self, network: torch.nn.Module, device: torch.device) -> ChunkModel:
+        """The network, in evaluation mode, as the project's own inference takes it."""
+
+    def read_weights(self, path: Path, checkpoint: Checkpoint) -> Mapping[str, torch.Tensor]:
+        """The weights of a checkpoint to go on from; WeightsError where its file holds none that can be trained."""
+
+    def export(
+        self, network: torch.nn.Module, folder: Path, name: str, record: Mapping[str, Any]
+    ) -> tuple[Path, Mapping[str, Any]]:
+        """Write a checkpoint that the loader opens; its file, and the `parameters` of its manifest row.
+
+        record: plain values that say how it was trained, kept in the file where it has room for them.
+        """
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A kind of network: everything that the rest has to know of it.
+
+    name: what manifests call it. suffixes: of its files. parameters: what a manifest row says beside the file.
+    load: see `Loader`. training: the settings of a network that is trained here, or None.
+    sources: how many every network of it has, or None. lower_precision: whether it may be loaded in another dtype
+        than float32; what overflows there is computed again in float32 without its doing.
+    piece_of_work: for an architecture that was shown to agree with float32 to 45 dB in lower precision, which "auto"
+        may therefore choose; None: auto means float32.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    load: Loader
+    parameters: type[Record] = Record
+    training: type[TrainingSettings] | None = None
+    sources: int | None = None
+    lower_precision: bool = True
+    piece_of_work: PieceOfWork | None = None
+
+
+class UnknownArchitecture(ValueError):  # noqa: N818, the name says it
+    """No architecture has this name, or what has it is none; the message says what was found and what is allowed."""
+
+
+_registered: dict[str, Architecture] = {}
+
+
+def register(architecture: Architecture) -> Architecture:
+    """Make an architecture of this folder known; ValueError where another one has its name."""
+    if _registered.setdefault(architecture.name, architecture) is not architecture:
+        raise ValueError(
+            f"architecture {architecture.name!r} is registered twice; give each a name of its own"
+        )
+    return architecture
+
+
+def find_architecture(name: str) -> Architecture:
+    """The architecture of this name, or the object at `package.module:object`; UnknownArchitecture else.
+
+    Nothing is imported for other people's architectures before they are asked for.
+    """
+    if ":" in name:
+        return _loaded(EntryPoint(name, name, ENTRY_POINTS))
+    _import_own()
+    if name in _registered:
+        return _registered[name]
+    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if name in found:
+        return _loaded(found[name])
+    raise UnknownArchitecture(f"{choice_text(name, architecture_names())}, or package.module:object")
+
+
+def architecture_names() -> list[str]:
+    """All names, those of installed packages included."""
+    _import_own()
+    return sorted({*_registered, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+
+
+@cache
+def _import_own() -> None:
+    from my_submission import models
+
+    for module in pkgutil.iter_modules(models.__path__):
+        importlib.import_module(f"{models.__name__}.{module.name}")
+
+
+def _loaded(entry: EntryPoint) -> Architecture:
+    try:
+        architecture = entry.load()
+    except Exception as error:  # whatever another's module raises
+        raise UnknownArchitecture(
+            f"found {entry.name!r}; {entry.value} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(architecture, Architecture):
+        raise UnknownArchitecture(
+            f"found {entry.name!r}; {entry.value} is {architecture!r:.80}, expected an Architecture"
+        )
+    return architecture

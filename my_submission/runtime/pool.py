@@ -1,0 +1,80 @@
+"""The loaded models of a preset: each checkpoint opened as a callable on chunks, in the dtype that suits it."""
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from my_submission.models import ChunkModel, chunk_bytes
+from my_submission.models.registry import find_architecture
+from my_submission.runtime.devices import Precision
+from my_submission.runtime.precision import Guarded
+from my_submission.weights import Checkpoint
+
+
+class ModelPool:
+    """The loaded models of a preset, by checkpoint name; owns their memory.
+
+    dtypes: what each computes in.
+    needed: checkpoint name -> the sources that are to be computed; by default all that a checkpoint has.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Iterable[Checkpoint],
+        paths: Mapping[str, Path],
+        precision: Precision,
+        needed: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        checkpoints = list(checkpoints)
+        needed = needed or {}
+        self.dtypes = {row.name: dtype_of(row, paths[row.name], precision) for row in checkpoints}
+        self._models = {
+            row.name: load_model(
+                row, paths[row.name], precision.device, self.dtypes[row.name], needed.get(row.name)
+            )
+            for row in checkpoints
+        }
+        self.kinds = {row.name: network_kind(row, self._models[row.name]) for row in checkpoints}
+
+    def get(self, name: str) -> ChunkModel:
+        return self._models[name]
+
+    def largest_chunk_bytes(self) -> int:
+        """What computing one chunk takes with the model that takes most."""
+        return max(chunk_bytes(model) for model in self._models.values())
+
+
+def network_kind(checkpoint: Checkpoint, model: ChunkModel) -> str:
+    """Equal for checkpoints whose networks do the same work."""
+    return f"{checkpoint.architecture} {len(model.sources)} {checkpoint.parameters!r}"
+
+
+def dtype_of(checkpoint: Checkpoint, path: Path, precision: Precision) -> torch.dtype:
+    """What a checkpoint's network computes in."""
+    kind = f"{checkpoint.architecture} of {path.stat().st_size >> 20} MiB {checkpoint.parameters!r}"
+    work = find_architecture(checkpoint.architecture).piece_of_work
+    trial = None if work is None else partial(work, checkpoint, path, precision.device)
+    return precision.of(checkpoint.name, kind, trial)
+
+
+def load_model(
+    checkpoint: Checkpoint,
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    needed: Collection[str] | None = None,
+) -> ChunkModel:
+    """Open a checkpoint's file as a callable on chunks. WeightsError where it is not what the row says.
+
+    needed: the sources that are to be computed, by default all; a network may compute others, too.
+    """
+    architecture = find_architecture(checkpoint.architecture)
+    if dtype == torch.float32 or not architecture.lower_precision:
+        return architecture.load(checkpoint, path, device, torch.float32, needed)
+    return Guarded(
+        checkpoint.name,
+        architecture.load(checkpoint, path, device, dtype, needed),
+        lambda: architecture.load(checkpoint, path, device, torch.float32, needed),
+    )

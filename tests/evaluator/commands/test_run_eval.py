@@ -1,0 +1,250 @@
+"""The command as a user starts it: output, exit codes, interruption at any moment, resuming."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluator.commands import evaluate
+from evaluator.locations import REPOSITORY
+from evaluator.running.preparation import WITHOUT_VARIABLE
+from tests.evaluator import audio, processes
+from tests.evaluator.submissions import write_submission
+
+TIMES = {"start", "duration_seconds", "seconds", "peak_memory_bytes"}
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+
+def command(tmp_path: Path, name: str, *options: str) -> list[str]:
+    """run_eval.py with the submission `name` on the music data of the tests."""
+    if not (tmp_path / "data").exists():
+        audio.write_music(tmp_path / "data", {"a": 20000, "trap": 22050, "well": 30000})
+    if not (tmp_path / name).exists():
+        write_submission(tmp_path, name)
+    return [
+        sys.executable,
+        str(REPOSITORY / "run_eval.py"),
+        *("--submission", str(tmp_path / name), "--data", str(tmp_path / "data")),
+        *("--out", str(tmp_path / "out"), "--time-factor", "600", *options),
+    ]
+
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """The finished command."""
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+
+
+def wait_for_tracks(path: Path, number: int = 1) -> None:
+    """Return when that many tracks are recorded in the result file; scoring may lag behind separation."""
+    deadline = time.monotonic() + 90
+    while len(json.loads(path.read_text())["tracks"]) < number and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def without_times(item: Any) -> Any:
+    """A result without what differs between two runs of the same."""
+    if isinstance(item, dict):
+        return {key: without_times(value) for key, value in item.items() if key not in TIMES}
+    return [without_times(value) for value in item] if isinstance(item, list) else item
+
+
+def test_a_submission_that_passes(tmp_path: Path) -> None:
+    done = run(
+        command(tmp_path, "perfect", "--json", str(tmp_path / "result.json"), "--metrics", "sdr,si_sdr")
+    )
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    columns = "track, status, seconds, allowed, bass, drums, other, vocals, mean, si_sdr, mean"
+    assert lines[0].split() == columns.split(", ")
+    assert [line.split()[:2] for line in lines[2:5]] == [["a", "ok"], ["trap", "ok"], ["well", "ok"]]
+    assert "looser limits" in lines[-1]  # so that a busy machine fails no test
+    assert lines[-1].endswith(f" {result['score']['mean']:.3f} dB.")
+    assert (result["schema_version"], result["status"], result["track"]) == (1, "ok", "music")
+    assert result["worked"] == {"tracks": 3, **result["score"]}
+    assert result["tracks"][1]["limit_seconds"] == 300
+    assert result["setup"]["wrapper"] == "evaluator"
+    assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
+
+
+def test_a_submission_that_fails(tmp_path: Path) -> None:
+    done = run(command(tmp_path, "raises"))
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert done.returncode == 1
+    assert result["score"] is None
+    assert result["worked"]["tracks"] == 2
+    assert "mean of the tracks that worked" in done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        "This submission would NOT have passed: 1 of 3 tracks failed: trap (crashed)."
+    )
+    assert "trap: crashed, RuntimeError: no such luck" in done.stderr
+    assert ", in separate_music_file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--submission", "/nowhere"], "/nowhere/my_submission/user_config.py: not found"),
+        (["--data", "/nowhere"], "/nowhere: not a folder"),
+        (["--only", "z*"], "no track matches --only 'z*'"),
+        (["--track", "cinematic"], "--track cinematic, but"),
+        (["--memory", "much"], "much: expected a size such as 512m or 16g"),
+        (["--time-factor", "0"], "0: expected a number above 0"),
+        (["--cpus", "0"], "0: expected a whole number from 1"),
+        (["--metrics", "sdr,pesq"], "pesq: unknown; there are sdr, si_sdr, bss_eval"),
+    ],
+)
+def test_wrong_usage(
+    tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = evaluate.main([*command(tmp_path, "perfect")[2:], *options])
+    except SystemExit as exit_of_argparse:
+        code = int(str(exit_of_argparse.code))
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_unusable_data(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "perfect")
+    (tmp_path / "data" / "a" / "bass.wav").unlink()
+    (tmp_path / "data" / "well" / "drums.wav").write_bytes(b"")
+    done = run(arguments)
+    assert done.returncode == 2
+    assert "data/a/bass.wav: missing" in done.stderr
+    assert "data/well/drums.wav: cannot be read" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_outside_the_environment_one_line_says_what_to_do() -> None:
+    done = run([sys.executable, "-S", "-E", str(REPOSITORY / "run_eval.py")])
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"run_eval.py: the package \w+ is missing; set up the environment with `make setup`.*\n", done.stderr
+    )
+
+
+def test_no_limits(tmp_path: Path) -> None:
+    done = run(command(tmp_path, "perfect", "--no-limits"))
+    assert done.returncode == 0
+    assert "looser limits than the organisers', so this does not show" in done.stdout
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["limits"]["time_factor"] is None
+
+
+@linux
+@pytest.mark.parametrize(
+    ("number", "without"),
+    [
+        (signal.SIGINT, ""),
+        (signal.SIGTERM, "namespaces"),
+        (signal.SIGKILL, ""),
+        (signal.SIGKILL, "namespaces,cgroup"),
+    ],
+)
+def test_ending_the_evaluator_ends_everything_and_keeps_what_is_done(
+    tmp_path: Path, number: int, without: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = f"3601.{os.getpid()}{number}{len(without)}"
+    monkeypatch.setenv("SDX_TEST_MARKER", marker)
+    monkeypatch.setenv(WITHOUT_VARIABLE, without)
+    arguments = command(tmp_path, "sleeps_in_a_grandchild")
+    with subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as evaluator:
+        assert processes.wait_until(marker, present=True)
+        wait_for_tracks(tmp_path / "out" / "result.json")
+        evaluator.send_signal(number)
+        _, errors = evaluator.communicate(timeout=120)
+    assert processes.wait_until(marker, present=False)
+    assert processes.wait_until(str(tmp_path / "sleeps_in_a_grandchild"), present=False)
+    if number != signal.SIGKILL:
+        assert evaluator.returncode == 130
+        assert "finished tracks are kept" in errors
+    kept = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert kept["status"] == "incomplete"
+    assert [track["name"] for track in kept["tracks"]] == ["a"]
+
+
+def test_several_tracks_at_a_time_give_the_same_result(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "raises")
+    alone = run(arguments)
+    whole = json.loads((tmp_path / "out" / "result.json").read_text())
+    together = run([*arguments, "--jobs", "2"])
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (alone.returncode, together.returncode) == (1, 1)
+    failed = "1 of 3 tracks failed: trap (crashed)."
+    assert alone.stdout.splitlines()[-1] == f"This submission would NOT have passed: {failed}"
+    assert together.stdout.splitlines()[-1] == (
+        f"This does not show whether the submission would pass under the organisers' own limits: {failed} "
+        f"2 tracks at a time shared the machine and so its limits: confirm the times with --jobs 1."
+    )
+    assert (whole["jobs"], result["jobs"]) == (1, 2)
+    for item in (whole, result):
+        del item["jobs"], item["isolation"]
+    assert without_times(result) == without_times(whole)
+    assert sorted(os.listdir(tmp_path / "out" / "logs")) == ["a.log", "trap.log", "well.log"]
+
+
+@linux
+def test_an_interruption_ends_all_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = f"3602.{os.getpid()}"
+    monkeypatch.setenv("SDX_TEST_MARKER", marker)
+    arguments = [*command(tmp_path, "sleeps_in_a_grandchild"), "--jobs", "2"]
+    shutil.copytree(tmp_path / "data" / "trap", tmp_path / "data" / "also a trap")
+    with subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as evaluator:
+        assert processes.wait_until(marker, present=True)
+        wait_for_tracks(tmp_path / "out" / "result.json")
+        evaluator.send_signal(signal.SIGINT)
+        _, errors = evaluator.communicate(timeout=120)
+    assert evaluator.returncode == 130, errors
+    assert processes.wait_until(marker, present=False)
+    assert processes.wait_until(str(tmp_path / "sleeps_in_a_grandchild"), present=False)
+    kept = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (kept["status"], [track["name"] for track in kept["tracks"]]) == ("incomplete", ["a"])
+
+
+def test_a_run_is_not_resumed_with_other_code(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "perfect", "--only", "a")
+    run(arguments)
+    config = tmp_path / "perfect" / "my_submission" / "user_config.py"
+    config.write_text(config.read_text().replace("/ 4", "/ 5"))
+    refused = run([*arguments, "--resume"])
+    assert refused.returncode == 2
+    assert "cannot be resumed, it was made with other settings (submission.files_sha256" in refused.stderr
+
+
+def test_resuming_gives_the_same_result_as_an_uninterrupted_run(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "raises", "--metrics", "sdr,si_sdr")
+    out = tmp_path / "out"
+    run(arguments)
+    whole = json.loads((out / "result.json").read_text())
+    partial = {**whole, "status": "incomplete", "score": None, "tracks": whole["tracks"][:1]}
+    (out / "result.json").write_text(json.dumps(partial))
+    shutil.rmtree(out / "estimates" / "well")
+    resumed = run([*arguments, "--resume"])
+    again = json.loads((out / "result.json").read_text())
+    assert resumed.returncode == 1
+    assert without_times(again) == without_times(whole)
+    assert again["start"] == whole["start"]
+    assert again["tracks"][0] == whole["tracks"][0]  # not run again
+
+
+def test_a_new_run_replaces_what_an_earlier_one_left(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "perfect")
+    run(arguments)
+    before = (tmp_path / "out" / "result.json").stat().st_mtime_ns
+    time.sleep(0.01)
+    assert run([*arguments, "--only", "a"]).returncode == 0
+    assert (tmp_path / "out" / "result.json").stat().st_mtime_ns > before
+    assert os.listdir(tmp_path / "out" / "estimates") == ["a"]
+    assert os.listdir(tmp_path / "out" / "logs") == ["a.log"]

@@ -1,0 +1,186 @@
+"""What goes into a container and out of it, as far as that needs no engine."""
+
+import io
+import json
+import os
+import socket
+import struct
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+from docker.errors import DockerException
+
+from evaluator.commands import evaluate
+from evaluator.containers import image
+from evaluator.containers.engine import EngineError, connect
+from evaluator.containers.first_process import Requests
+from evaluator.containers.relay import ContainerSpec, host_options, pass_on
+from evaluator.containers.runner import container_runner, wants_gpu
+from evaluator.isolation.sandbox import Limits
+from evaluator.locations import REPOSITORY
+from tests.evaluator import audio
+from tests.evaluator.submissions import write_submission
+
+SPEC = ContainerSpec(
+    image="image",
+    command=["python"],
+    folder="/",
+    mounts=[("/here", "/there", True)],
+    memory_bytes=16 << 30,
+    cpus=4,
+    max_processes=100,
+    gpus=True,
+)
+
+
+def test_the_image_holds_what_the_server_needs_and_nothing_else() -> None:
+    files = image.context_of(REPOSITORY).files
+    assert {"Dockerfile", "aicrowd.json", "requirements.txt", "my_submission/aicrowd_wrapper.py"} <= set(
+        files
+    )
+    assert {Path(name).parts[0] for name in files} <= {
+        *("Dockerfile", ".dockerignore", "aicrowd.json", "apt.txt", "requirements.txt"),
+        *("my_submission", "weights"),
+    }
+    assert not [name for name in files if "__pycache__" in name]
+
+
+def test_a_submission_without_a_dockerfile_gets_ours(tmp_path: Path) -> None:
+    submission = write_submission(tmp_path, "perfect")
+    files = image.context_of(submission).files
+    assert files["Dockerfile"] == REPOSITORY / "Dockerfile"
+    assert files["my_submission/user_config.py"] == submission / "my_submission" / "user_config.py"
+    (submission / "Dockerfile").write_text("FROM scratch\n")
+    assert image.context_of(submission).files["Dockerfile"] == submission / "Dockerfile"
+
+
+def test_an_image_is_known_by_what_goes_into_it(tmp_path: Path) -> None:
+    submission = write_submission(tmp_path, "perfect")
+
+    def digest(**arguments: str) -> str:
+        return image.context_of(submission).digest(arguments)
+
+    before = digest()
+    os.utime(submission / "my_submission" / "user_config.py", (0, 0))
+    assert digest() == before
+    assert digest(BASE="another") != before
+    (submission / "my_submission" / "more.py").write_text("")
+    assert digest() != before
+
+
+def test_a_context_is_the_same_for_every_copy(tmp_path: Path) -> None:
+    submission = write_submission(tmp_path, "perfect")
+    (submission / "run.sh").write_text("#!/bin/sh\n")
+    (submission / "run.sh").chmod(0o700)
+    written = io.BytesIO()
+    image.context_of(submission).write_tar(written)
+    written.seek(0)
+    with tarfile.open(fileobj=written) as archive:
+        entries = {entry.name: entry for entry in archive}
+    assert entries["run.sh"].mode == 0o755
+    assert entries["my_submission/user_config.py"].mode == 0o644
+    assert {(entry.mtime, entry.uid) for entry in entries.values()} == {(0, 0)}
+
+
+def test_the_walls_of_a_container() -> None:
+    options = host_options(SPEC, podman=False)
+    assert options["network_mode"] == "none"
+    assert options["mem_limit"] == options["memswap_limit"] == 16 << 30
+    assert options["cpu_quota"] == 4 * options["cpu_period"]
+    assert options["pids_limit"] == 100
+    assert options["cap_drop"] == ["ALL"]
+    assert "no-new-privileges" in options["security_opt"]
+    assert options["auto_remove"]
+    assert options["mounts"][0]["ReadOnly"]
+    assert options["device_requests"][0]["Count"] == -1
+    assert host_options(SPEC, podman=True)["devices"] == ["nvidia.com/gpu=all"]
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"), [('{"gpu": true}', True), ('{"gpu": false}', False), ("[]", False), ("{", False)]
+)
+def test_a_gpu_is_for_those_who_ask(tmp_path: Path, content: str, wanted: bool) -> None:
+    assert not wants_gpu(tmp_path)
+    (tmp_path / "aicrowd.json").write_text(content)
+    assert wants_gpu(tmp_path) is wanted
+
+
+def test_requests_end_with_their_pipe_or_with_silence() -> None:
+    read_end, write_end = os.pipe()
+    requests = Requests(read_end, silence_seconds=0.05)
+    os.write(write_end, b'{"op": "alive"}\n{"op": "one"}\n{"op":')
+    assert requests.next_line() == b'{"op": "one"}\n'
+    os.write(write_end, b' "two"}\n')
+    assert requests.next_line() == b'{"op": "two"}\n'
+    assert requests.next_line() is None  # nothing came in time
+    os.close(write_end)
+    assert requests.next_line() is None
+
+
+def test_the_relay_passes_lines_in_and_frames_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluator.containers.relay.ALIVE_SECONDS", 0.1)
+    engine_side, ours = socket.socketpair()
+    (requests, ask), (events, events_in), (log, log_in) = os.pipe(), os.pipe(), os.pipe()
+    relay = threading.Thread(target=pass_on, args=(requests, ours, {1: events_in}, log_in))
+    relay.start()
+    os.write(ask, b'{"op": "usage"}\n')
+    lines = engine_side.makefile("rb")
+    received = [json.loads(lines.readline())["op"] for _ in range(3)]
+    assert set(received) == {"usage", "alive"}
+    framed = struct.pack(">BxxxI", 1, 5) + b"event" + struct.pack(">BxxxI", 2, 4) + b"said"
+    for start in range(0, len(framed), 3):  # a connection splits where it likes
+        engine_side.sendall(framed[start : start + 3])
+    engine_side.close()
+    lines.close()
+    relay.join(10)
+    assert not relay.is_alive()
+    assert (os.read(events, 100), os.read(log, 100)) == (b"event", b"said")
+    for descriptor in (requests, ask, events, events_in, log, log_in):
+        os.close(descriptor)
+    ours.close()
+
+
+def test_the_relay_ends_when_the_evaluator_is_gone() -> None:
+    engine_side, ours = socket.socketpair()
+    requests, ask = os.pipe()
+    os.close(ask)
+    pass_on(requests, ours, {}, 2)
+    os.close(requests)
+    engine_side.close()
+    ours.close()
+
+
+def test_without_an_engine_there_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/socket")
+    submission = write_submission(tmp_path, "perfect")
+    data = audio.write_music(tmp_path / "data")
+    arguments = ["--submission", str(submission), "--data", str(data), "--runner", "docker"]
+    assert evaluate.main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"no container engine answers at unix://{tmp_path}/socket" in line
+
+
+def test_without_rights_to_the_engine_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(timeout: int) -> None:
+        try:
+            raise PermissionError(13, "Permission denied")
+        except PermissionError as error:
+            raise DockerException("Error while fetching server API version") from error
+
+    monkeypatch.setattr("docker.from_env", refuse)
+    with pytest.raises(EngineError, match="no permission to use the container engine"):
+        connect()
+
+
+def test_a_preset_beside_the_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluator.containers.runner.connect", lambda: None)
+    submission = write_submission(tmp_path, "perfect")
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("")
+    with pytest.raises(EngineError, match="the data is there, too"):
+        container_runner(submission, Limits(), {"SDX_PRESET": str(preset)}, [tmp_path / "data"])
+    container_runner(submission, Limits(), {"SDX_PRESET": str(preset)}, [Path("/elsewhere")])

@@ -1,0 +1,252 @@
+"""Real submissions that misbehave: each gets its verdict, does no harm, and the next track goes on."""
+
+import socket
+import sys
+from collections.abc import Sequence
+from math import log10
+from pathlib import Path
+
+import pytest
+
+from evaluator.isolation import namespaces
+from evaluator.isolation.sandbox import Limits
+from evaluator.measures.sdr import DELTA
+from evaluator.running import evaluation
+from evaluator.running.dataset import Track
+from evaluator.running.preparation import WITHOUT_VARIABLE, Options, prepare
+from evaluator.runs.records import TrackResult
+from evaluator.runs.results import Result
+from tests.evaluator import audio, processes
+from tests.evaluator.submissions import write_submission
+
+GENEROUS = Limits(time_factor=1000.0, memory_bytes=400 << 20, grace_seconds=0.3)
+TIGHT = Limits(time_factor=4.0, memory_bytes=400 << 20, grace_seconds=0.3)
+WITHOUT = ("", "namespaces", "namespaces,cgroup")
+# Submissions that fail on the first of two tracks, and their verdict by either runner.
+VERDICTS = [
+    ("allocates_without_end", "out_of_memory", "track used more than 0.391 GiB of memory"),
+    ("allocates_in_a_child", "out_of_memory", "track used more than 0.391 GiB of memory"),
+    ("exits", "crashed", "exited with code 7 during track"),
+    ("calls_exit", "crashed", "SystemExit: 0"),
+    ("raises", "crashed", "RuntimeError: no such luck"),
+    ("segfaults", "crashed", "ended by SIGSEGV during track"),
+    ("nan", "invalid_output", "bass: NaN or infinite samples"),
+    (
+        "wrong_length_rate_and_channels",
+        "invalid_output",
+        "bass: length in samples 22049, expected 22050; drums: sample rate 48000, expected 44100; "
+        "other: channels 1, expected 2",
+    ),
+    ("missing_stem", "crashed", "AssertionError"),
+    ("extra_stem", "crashed", "AssertionError"),
+    ("writes_elsewhere", "invalid_output", "bass: bass.wav is a link"),
+]
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+
+class Recorder(evaluation.Observer):
+    """Keeps the last lines of output of the tracks that failed."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, Sequence[str]] = {}
+
+    def finished(self, track: Track, result: TrackResult, log: Sequence[str]) -> None:
+        self.logs[track.name] = log
+
+
+def evaluate(
+    tmp_path: Path, name: str, limits: Limits = GENEROUS, observer: evaluation.Observer | None = None
+) -> Result:
+    """Evaluate the submission `name` on the music data of the tests."""
+    (tmp_path / "where.txt").write_text(str(tmp_path))
+    submission = write_submission(tmp_path, name)
+    (submission / "my_submission" / "where.txt").write_text(str(tmp_path))
+    options = Options(
+        submission=submission,
+        data=audio.write_music(tmp_path / "data"),
+        limits=limits,
+        out=tmp_path / "out",
+    )
+    return evaluation.evaluate(prepare(options), observer or evaluation.Observer(), resume=False)
+
+
+@pytest.fixture
+def marker(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """Seconds for `sleep` by which the processes of one test are known."""
+    value = f"3600.{abs(hash(request.node.nodeid)) % 10**9}"
+    monkeypatch.setenv("SDX_TEST_MARKER", value)
+    return value
+
+
+def test_perfect(tmp_path: Path) -> None:
+    result = evaluate(tmp_path, "perfect")
+    energy = float((audio.noise(audio.FRAMES["well"], seed=1) ** 2).sum())
+    assert result.status == "ok"
+    assert result.tracks[1].scores["sdr"]["bass"] == pytest.approx(10 * log10((energy + DELTA) / DELTA), 1e-6)
+
+
+def test_scaled_mixture_has_the_score_of_the_closed_form(tmp_path: Path) -> None:
+    result = evaluate(tmp_path, "scaled_mixture")
+    # half of the reference; halves of odd values are floored to 16 bits, hence the tolerance
+    assert result.tracks[0].scores["sdr"] == pytest.approx(
+        dict.fromkeys(("bass", "drums", "other", "vocals"), 20 * log10(2)), abs=2e-3
+    )
+
+
+@pytest.mark.parametrize(("name", "status", "reason"), VERDICTS)
+def test_failures_have_a_status_and_the_next_track_goes_on(
+    tmp_path: Path, name: str, status: str, reason: str
+) -> None:
+    result = evaluate(tmp_path, name)
+    trap, well = result.tracks
+    assert trap.status == status
+    assert reason in str(trap.reason)
+    assert trap.scores == {}
+    assert well.status == "ok"
+    assert result.score() is None
+    assert result.totals("sdr")["mean"] == well.mean("sdr")
+
+
+def test_a_sleeper_is_ended_after_its_limit(tmp_path: Path) -> None:
+    trap, well = evaluate(tmp_path, "sleeps", TIGHT).tracks
+    assert (trap.status, trap.reason) == ("timeout", "track took longer than 2.0 s")
+    assert trap.seconds is not None
+    assert 2.0 <= trap.seconds < 60.0  # it sleeps for an hour, and the machine may be busy
+    assert well.status == "ok"
+
+
+@linux
+@pytest.mark.parametrize("without", WITHOUT)
+def test_grandchildren_die_too(
+    tmp_path: Path, marker: str, without: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WITHOUT_VARIABLE, without)
+    trap, well = evaluate(tmp_path, "sleeps_in_a_grandchild", TIGHT).tracks
+    assert trap.status == "timeout"
+    assert processes.with_argument(marker) == []
+    assert well.status == "ok"
+
+
+@linux
+@pytest.mark.parametrize("without", ["", "namespaces,cgroup"])
+def test_forking_a_lot_is_no_failure_but_nothing_of_it_is_left(
+    tmp_path: Path, marker: str, without: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WITHOUT_VARIABLE, without)
+    result = evaluate(tmp_path, "forks_a_lot")
+    assert result.status == "ok", result.tracks
+    assert processes.with_argument(marker) == []
+
+
+@linux
+@pytest.mark.parametrize("name", ["allocates_without_end", "allocates_in_a_child"])
+def test_without_a_control_group_memory_is_watched(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WITHOUT_VARIABLE, "namespaces,cgroup")
+    result = evaluate(tmp_path, name)
+    trap, well = result.tracks
+    assert trap.status == "out_of_memory"
+    assert trap.peak_memory_bytes is not None
+    assert trap.peak_memory_bytes < 1 << 30  # ended soon after the 400 MB it may have
+    assert well.status == "ok"
+    assert result.isolation is not None
+    assert "memory is watched rather than capped by the kernel" in result.isolation.gaps(GENEROUS)
+
+
+def test_without_anything_of_linux_it_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WITHOUT_VARIABLE, "namespaces,cgroup,subreaper")
+    result = evaluate(tmp_path, "sleeps", TIGHT)
+    assert [track.status for track in result.tracks] == ["timeout", "ok"]
+    assert result.isolation is not None
+    gaps = result.isolation.gaps(TIGHT)
+    assert "the network could not be cut off" in gaps
+    assert "the references could not be hidden from the file system" in gaps
+
+
+def test_output_without_end_is_drained_and_cut(tmp_path: Path) -> None:
+    result = evaluate(tmp_path, "prints_a_gigabyte")
+    log = (tmp_path / "out" / "logs" / "trap.log").read_text()
+    assert result.status == "ok"
+    assert len(log) < 1 << 20
+    assert "bytes left out" in log
+    assert log.endswith("the last line\n")
+
+
+def test_the_end_of_the_output_of_a_failed_track_is_reported(tmp_path: Path) -> None:
+    recorder = Recorder()
+    evaluate(tmp_path, "raises", observer=recorder)
+    assert recorder.logs["trap"][-1] == "RuntimeError: no such luck"
+    assert recorder.logs["well"] == []
+
+
+def test_network_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not namespaces.probe().network:
+        pytest.skip("this system gives us no network namespace")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("SDX_TEST_PORT", str(server.getsockname()[1]))
+        result = evaluate(tmp_path, "opens_a_socket")
+    assert result.status == "ok", result.tracks
+    assert result.isolation is not None
+    assert result.isolation.network_off
+
+
+def test_references_are_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not namespaces.probe().processes:
+        pytest.skip("this system gives us no mount namespace")
+    monkeypatch.setenv("SOME_VARIABLE", f"{tmp_path}/data/trap")
+    result = evaluate(tmp_path, "looks_for_references")
+    assert result.status == "ok", result.tracks
+    assert result.isolation is not None
+    assert result.isolation.references_hidden
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "status", "reason"),
+    [
+        (
+            "never_constructs",
+            Limits(setup_seconds=0.8, grace_seconds=0.3),
+            "timeout",
+            "setup: setup took longer than 0.8 s",
+        ),
+        ("raises_at_construction", GENEROUS, "crashed", "setup: FileNotFoundError: weights.th is missing"),
+        ("exits_at_import", GENEROUS, "crashed", "setup: exited with code 3 during setup"),
+    ],
+)
+def test_a_submission_that_cannot_be_constructed_fails_every_track(
+    tmp_path: Path, name: str, limits: Limits, status: str, reason: str
+) -> None:
+    result = evaluate(tmp_path, name, limits)
+    assert {(track.status, track.reason) for track in result.tracks} == {(status, reason)}
+    assert result.setup is not None
+    assert result.setup.status == status
+
+
+@pytest.mark.parametrize("layout", ["challenge", "dnr"])
+def test_the_cinematic_track(tmp_path: Path, layout: str) -> None:
+    submission = write_submission(tmp_path, "perfect")
+    config = submission / "my_submission" / "user_config.py"
+    config.write_text(
+        config.read_text().replace('"bass", "drums", "other", "vocals"', '"dialog", "effect", "music"')
+    )
+    data = tmp_path / "data"
+    path = audio.write_cinematic(data, ("one",)) if layout == "challenge" else audio.write_dnr(data)
+    job = prepare(Options(submission=submission, data=path, limits=GENEROUS, out=tmp_path / "out"))
+    result = evaluation.evaluate(job, evaluation.Observer(), resume=False)
+    assert (result.plan.challenge, result.status) == ("cinematic", "ok")
+    for stem, score in result.tracks[0].scores["sdr"].items():
+        # a quarter of three stems of equal level: 9/16 of the stem is missing, 2/16 are those of the others
+        assert score == pytest.approx(10 * log10(16 / 11), abs=0.2), stem
+
+
+def test_estimates_are_kept_and_nothing_else_of_the_work(tmp_path: Path) -> None:
+    evaluate(tmp_path, "perfect")
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["estimates", "logs", "result.json", "setup.log"]
+    assert sorted(path.name for path in (out / "estimates" / "well").iterdir()) == [
+        "bass.wav",
+        "drums.wav",
+        "other.wav",
+        "vocals.wav",
+    ]

@@ -1,0 +1,233 @@
+"""The report page without a browser: what it says, what it holds, and that it asks for nothing."""
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from evaluator import __main__
+from evaluator.isolation.sandbox import Limits
+from evaluator.reporting import pages, report
+from evaluator.runs import entries, run_scores
+from evaluator.runs.documents import ResultError
+from evaluator.runs.entries import Entry
+from evaluator.runs.results import Result
+from tests.evaluator import made_results, made_runs
+from tests.evaluator.audio import RATE_HZ
+
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+def write(entry: Entry, folder: Path, before: Result | None = None, audio: bool = False) -> str:
+    """The page of a run as text."""
+    baseline = None if before is None else run_scores.of_result(before, "before.json")
+    report.write(folder / "page.html", report.gather(entry, baseline, 0.02), audio)
+    return (folder / "page.html").read_text(encoding="utf-8")
+
+
+def without_files(tracks: dict[str, made_results.Given], **options: Any) -> Entry:
+    return entries.make_entry(made_results.result(tracks, **options), None)
+
+
+def details(page: str) -> list[dict[str, Any]]:
+    """The data of each track's details."""
+    found = re.findall(r'<script type="application/json" id="data-\d+">(.*?)</script>', page, re.DOTALL)
+    return [json.loads(text) for text in found]
+
+
+class Tables(HTMLParser):
+    """Counts what makes tables accessible."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = 0
+        self.captions = 0
+        self.headers_without_scope = 0
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
+        self.headers_without_scope += tag == "th" and "scope" not in dict(attributes)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    return made_runs.make_run(tmp_path_factory.mktemp("report"), ("one",), 1.2)
+
+
+@pytest.fixture(scope="module")
+def page(run: Entry, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("page")
+    text = write(run, folder, audio=True)
+    assert [path.name for path in folder.iterdir()] == ["page.html"]
+    return text
+
+
+def test_audio_pictures_and_scores_are_in_the_page(page: str) -> None:
+    (track,) = details(page)
+    assert [stem["name"] for stem in track["stems"]] == ["bass", "drums", "other", "vocals"]
+    for stem in track["stems"]:
+        # each estimate holds three other sines at a tenth, 10·log10(1 / 0.03)
+        assert stem["sdr"] == pytest.approx([15.23], abs=0.02)
+        assert base64.b64decode(stem["error"]["spectrogram"]).startswith(b"\x89PNG")
+    assert set(track["audio"]) == {"mixture", "residual"} | {
+        f"{stem}/{kind}" for stem in made_runs.PITCHES_HZ for kind in ("reference", "estimate", "error")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [("bass/reference", 0.2), ("bass/error", 0.02 * 3**0.5), ("mixture", 0.4), ("residual", 0.12)],
+)
+def test_the_audio_is_what_it_says(page: str, name: str, level: float) -> None:
+    (track,) = details(page)
+    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(track["audio"][name])))
+    assert (rate_hz, samples.shape) == (RATE_HZ, (int(1.2 * RATE_HZ), 2))
+    assert np.sqrt((samples**2).mean()) == pytest.approx(level / 2**0.5, rel=0.05)
+
+
+def test_large_audio_goes_beside_the_page(
+    run: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "INLINE_BYTES", 0)
+    (track,) = details(write(run, tmp_path, audio=True))
+    names = {path.name for path in (tmp_path / "page_audio").iterdir()}
+    assert names == set(track["audio"].values())
+    script = (tmp_path / "page_audio" / track["audio"]["mixture"]).read_text()
+    assert re.fullmatch(r'sdxAudio\("000-mixture\.js", "[A-Za-z0-9+/=]+"\);\n', script)
+
+
+def test_without_audio(run: Entry, tmp_path: Path) -> None:
+    (track,) = details(write(run, tmp_path))
+    assert track["audio"] == {}
+
+
+def test_what_a_submission_says_is_text_and_nothing_else(tmp_path: Path) -> None:
+    entry = made_runs.make_run(tmp_path, ("a <b>name",), 0.6, log=HOSTILE)
+    said = {"preset": HOSTILE, "device": HOSTILE, "economies": [HOSTILE]}
+    page = write(replace(entry, result=replace(entry.result, provenance=said)), tmp_path)
+    assert "<img" not in page
+    assert "<b>name" not in page
+    assert "&lt;/script&gt;&lt;img src=x" in page
+
+
+def test_the_page_refers_to_nothing_outside(page: str) -> None:
+    text = re.sub(r'id="data-\d+">.*?</script>', "", page, flags=re.DOTALL)
+    addresses = re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*", text)
+    assert set(addresses) <= {"http://www.w3.org/2000/svg"}
+    assert set(re.findall(r'(?:src|href)="([^#"]*)', text)) <= {"data:,", ""}
+
+
+def test_tables_have_captions_and_their_headings_scopes(run: Entry, tmp_path: Path) -> None:
+    tables = Tables()
+    tables.feed(write(run, tmp_path, run.result))
+    assert tables.tables == tables.captions == 3
+    assert tables.headers_without_scope == 0
+
+
+@pytest.mark.parametrize(
+    ("tracks", "options", "kind", "headline"),
+    [
+        ({"a": 1.0}, {}, "good", "would have passed"),
+        ({"a": 1.0, "b": "timeout"}, {}, "bad", "would not have passed: 1 of 2 tracks failed"),
+        ({"a": 1.0}, {"limits": Limits(time_factor=None)}, "unsure", "it may not pass there"),
+        ({"a": "timeout"}, {"limits": Limits(time_factor=0.1)}, "unsure", "stricter limits"),
+        ({"a": "timeout"}, {"jobs": 2}, "unsure", "2 at a time shared the machine"),
+        ({"a": 1.0}, {"number": 3}, "unsure", "Not finished: 1 of 3 tracks"),
+    ],
+)
+def test_the_verdict(
+    tracks: dict[str, made_results.Given], options: dict[str, Any], kind: str, headline: str
+) -> None:
+    verdict = report.verdict(made_results.result(tracks, **options))
+    assert verdict.kind == kind
+    assert headline in verdict.headline
+
+
+def test_the_verdict_counts_late_tracks() -> None:
+    result = made_results.result({"a": 1.0, "b": 2.0})
+    in_time, late = result.tracks
+    verdict = report.verdict(replace(result, tracks=(in_time, replace(late, seconds=47.1))))
+    assert verdict.headline == "This submission would not have passed: 1 of 2 tracks failed or were late"
+    assert verdict.reasons == ("b: late, 47.1 of 15.7 s",)
+
+
+def test_a_run_without_estimates_still_has_a_page(tmp_path: Path) -> None:
+    page = write(without_files({"a": 1.0, "b": "crashed"}), tmp_path)
+    assert "its estimates were not kept" in page
+    assert "b: crashed, for a test" in page
+    assert "no track worked" in write(without_files({"a": "crashed"}), tmp_path)
+
+
+def test_there_is_no_headline_score_unless_every_track_worked(tmp_path: Path) -> None:
+    headline = re.compile(r"<dt>mean SDR</dt><dd>(.*?)</dd>")
+    whole = headline.search(write(without_files({"a": 1.0, "b": 2.0}), tmp_path))
+    part = headline.search(write(without_files({"a": 1.0, "b": "crashed"}), tmp_path))
+    assert whole is not None
+    assert "1.50" in whole[1]
+    assert part is not None
+    assert not re.search(r"\d", part[1])
+
+
+def test_data_that_changed_since_is_not_shown_as_the_reference(tmp_path: Path) -> None:
+    entry = made_runs.make_run(tmp_path, ("one",), 0.6)
+    made_runs.write_data(tmp_path / "data", ("one",), 0.7)
+    page = write(entry, tmp_path)
+    assert "changed since the run" in page
+    assert details(page) == []
+
+
+def test_against_a_baseline(tmp_path: Path) -> None:
+    page = write(without_files({"a": 1.0}), tmp_path, made_results.result({"a": 3.0}))
+    assert "REGRESSION against before.json" in page
+    assert "−2.000" in page
+    with pytest.raises(ResultError, match="different data"):
+        write(without_files({"a": 1.0}), tmp_path, made_results.result({"a": 3.0}, data_hash="e" * 64))
+
+
+def test_published_rows_are_marked(tmp_path: Path) -> None:
+    page = write(without_files({"a": 1.0}), tmp_path)
+    assert page.count("Published, on other data") == 2
+    assert "JusperLee" not in page
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = made_runs.make_run(tmp_path, ("one",), 0.6)
+    assert __main__.main(["report", str(entry.folder)]) == 0
+    page = Path(capsys.readouterr().out.strip())
+    assert page == tmp_path / "run" / "report.html"
+    assert len(details(page.read_text())) == 1
+
+
+def test_tracks_of_a_subset_are_found_again(tmp_path: Path) -> None:
+    entry = made_runs.make_run(tmp_path, ("one",), 0.6)
+    made_runs.write_data(tmp_path / "data", ("another",), 0.6)
+    assert report.gather(entry, None, 0.02).missing is None
+    (tmp_path / "data" / "one" / "bass.wav").unlink()
+    assert "bass.wav" in str(report.gather(entry, None, 0.02).missing)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb (WCAG 2.2)."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_can_be_read_in_both_themes(theme: int) -> None:
+    style = (pages.TEMPLATES / "style.css").read_text()
+    block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[theme]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+    for ground in ("page", "card", "shade"):
+        for ink in ("text", "soft", "accent", "good", "bad", "unsure"):
+            high, low = sorted((luminance(colours[ground]), luminance(colours[ink])), reverse=True)
+            assert (high + 0.05) / (low + 0.05) >= 4.5, f"{ink} on {ground}"

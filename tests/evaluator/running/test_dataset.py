@@ -1,0 +1,159 @@
+"""Layouts of data sets and their problems."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from evaluator.challenge import CINEMATIC, MUSIC
+from evaluator.running import dataset
+from evaluator.running.dataset import DataError
+from tests.evaluator import audio
+
+
+def problems(path: Path, only: str | None = None) -> str:
+    """The problems found in a data set that must have some."""
+    with pytest.raises(DataError) as caught:
+        dataset.load(path, only)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_music_layout_in_name_order(tmp_path: Path, suffix: str) -> None:
+    found = dataset.load(audio.write_music(tmp_path, {"b": 100, "a": 200, "C": 300}, suffix))
+    assert found.challenge == MUSIC
+    assert [(track.name, track.frames) for track in found.tracks] == [("C", 300), ("a", 200), ("b", 100)]
+    assert set(found.tracks[0].references) == set(MUSIC.stems)
+    assert found.tracks[0].seconds == 300 / 44100
+
+
+def test_a_split_folder_becomes_part_of_the_name(tmp_path: Path) -> None:
+    audio.write_music(tmp_path / "test", {"a": 100})
+    audio.write_music(tmp_path / "train", {"a": 100})
+    found = dataset.load(tmp_path)
+    assert [(track.name, track.folder) for track in found.tracks] == [
+        ("test/a", "test__a"),
+        ("train/a", "train__a"),
+    ]
+    assert [track.name for track in dataset.load(tmp_path, "test/*").tracks] == ["test/a"]
+    assert [track.name for track in dataset.load(tmp_path / "test").tracks] == ["a"]
+
+
+def test_cinematic_layout(tmp_path: Path) -> None:
+    found = dataset.load(audio.write_cinematic(tmp_path))
+    track = found.tracks[0]
+    assert found.challenge == CINEMATIC
+    assert [path.name for path in track.mixtures] == ["one_mixture_Lt.wav", "one_mixture_Rt.wav"]
+    assert track.references["dialog"].name == "one_dialog.wav"
+    assert track.estimate_channels == 2
+
+
+def test_dnr_layout_with_splits(tmp_path: Path) -> None:
+    audio.write_dnr(tmp_path / "tt")
+    (track,) = dataset.load(tmp_path).tracks
+    assert track.name == "tt/0001"
+    assert {stem: path.name for stem, path in track.references.items()} == {
+        "dialog": "speech.wav",
+        "effect": "sfx.wav",
+        "music": "music.wav",
+    }
+
+
+def test_what_is_passed_over_is_noted(tmp_path: Path) -> None:
+    audio.write_music(tmp_path, {"a": 100})
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    found = dataset.load(tmp_path)
+    assert [track.name for track in found.tracks] == ["a"]
+    assert [re.sub(r".*/", "", note) for note in found.notes] == [
+        ".hidden: hidden, ignored",
+        "empty: holds no files of a known layout, ignored",
+        "notes.txt: not a folder, ignored",
+    ]
+
+
+def test_every_problem_is_listed_with_its_path(tmp_path: Path) -> None:
+    audio.write_music(tmp_path, {"a": 100, "b": 100, "c": 100, "d": 100, "e": 100, "f": 100})
+    (tmp_path / "a" / "bass.wav").unlink()
+    soundfile.write(tmp_path / "b" / "drums.wav", audio.noise(99), 44100)
+    soundfile.write(tmp_path / "c" / "other.wav", audio.noise(100), 48000)
+    soundfile.write(tmp_path / "d" / "vocals.wav", audio.noise(100, channels=1), 44100)
+    (tmp_path / "e" / "vocals.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "f" / "vocals.wav", audio.noise(0), 44100)
+    (tmp_path / "f" / "mixture.wav").write_text("this is no audio")
+    text = problems(tmp_path)
+    for expected in (
+        "a/bass.wav: missing",
+        "b/drums.wav: 99 samples, but mixture.wav has 100 samples",
+        "c/other.wav: 48000 Hz, but mixture.wav has 44100 Hz",
+        "d/vocals.wav: 1 channels, but mixture.wav has 2",
+        "e/vocals.wav: cannot be read as audio",
+        "f/vocals.wav: holds no samples",
+        "f/mixture.wav: cannot be read as audio",
+    ):
+        assert expected in text
+    assert len(text.splitlines()) == 7
+
+
+def test_a_missing_mixture_and_a_doubled_stem(tmp_path: Path) -> None:
+    audio.write_music(tmp_path, {"a": 100})
+    (tmp_path / "a" / "mixture.wav").rename(tmp_path / "a" / "bass.flac")
+    text = problems(tmp_path)
+    assert "a/mixture.wav: missing" in text
+    assert "both bass.wav and bass.flac" in text
+
+
+def test_a_missing_right_channel(tmp_path: Path) -> None:
+    audio.write_cinematic(tmp_path, ("one",))
+    (tmp_path / "one" / "one_mixture_Rt.wav").unlink()
+    assert "one/one_mixture_Rt.wav: missing" in problems(tmp_path)
+
+
+def test_channels_of_cinematic_files(tmp_path: Path) -> None:
+    audio.write_cinematic(tmp_path, ("one",))
+    soundfile.write(tmp_path / "one" / "one_mixture_Lt.wav", audio.noise(20000), 44100)
+    soundfile.write(tmp_path / "one" / "one_effect.wav", audio.noise(20000, channels=1), 44100)
+    text = problems(tmp_path)
+    assert "one_mixture_Lt.wav: 2 channels, expected 1 (one channel per file)" in text
+    assert "one_effect.wav: 1 channels, expected all references to have 1 or all 2" in text
+
+
+def test_unusable_folders(tmp_path: Path) -> None:
+    assert "not a folder" in problems(tmp_path / "nowhere")
+    assert "no tracks found; expected TRACK/{mixture,bass" in problems(tmp_path)
+    audio.write_music(tmp_path, {"a": 100})
+    assert "no track matches --only 'z*'" in problems(tmp_path, "z*")
+    audio.write_dnr(tmp_path)
+    assert "a music track beside others" in problems(tmp_path)
+
+
+def test_the_hash_covers_every_sample_and_the_names(tmp_path: Path) -> None:
+    audio.write_music(tmp_path / "data", {"a": 1000})
+    before = dataset.content_hash(dataset.load(tmp_path / "data").tracks)
+    assert before == dataset.content_hash(dataset.load(tmp_path / "data").tracks)
+    bass = tmp_path / "data" / "a" / "bass.wav"
+    changed, _ = soundfile.read(bass, dtype="int16")
+    changed[500, 1] += 1
+    soundfile.write(bass, changed, 44100)
+    after = dataset.content_hash(dataset.load(tmp_path / "data").tracks)
+    (tmp_path / "data" / "a").rename(tmp_path / "data" / "b")
+    renamed = dataset.content_hash(dataset.load(tmp_path / "data").tracks)
+    assert len({before, after, renamed}) == 3
+
+
+def test_contents_that_a_header_does_not_show(tmp_path: Path) -> None:
+    audio.write_music(tmp_path, {"a": 100_000}, ".flac")
+    flac = tmp_path / "a" / "bass.flac"
+    flac.write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
+    broken = audio.noise(100_000)
+    broken[7, 0] = np.inf
+    (tmp_path / "a" / "drums.flac").unlink()
+    soundfile.write(tmp_path / "a" / "drums.wav", broken, 44100, subtype="FLOAT")
+    with pytest.raises(DataError) as caught:
+        dataset.content_hash(dataset.load(tmp_path).tracks)
+    first, second = caught.value.problems
+    assert first.startswith(f"{flac}: ")
+    assert second == f"{tmp_path / 'a' / 'drums.wav'}: holds NaN or infinite samples"

@@ -1,0 +1,328 @@
+"""The course of an evaluation, with a runner that runs nothing: what is done when, and what is kept."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from evaluator.isolation.sandbox import (
+    Cancelled,
+    Isolation,
+    Limits,
+    Outcome,
+    Runner,
+    SandboxError,
+    Status,
+    Workplace,
+)
+from evaluator.running import dataset
+from evaluator.running.dataset import Track
+from evaluator.running.evaluation import Interrupted, Job, Observer, evaluate
+from evaluator.runs import results
+from evaluator.runs.documents import ResultError
+from evaluator.runs.records import DataInfo, Identity, Plan
+from evaluator.runs.run_folder import RESULT_FILE
+from tests.evaluator import audio
+
+PROVENANCE = {"preset": "mdx-c", "weights": [{"name": "a", "file": "a.th", "sha256": "ff"}]}
+
+
+Work = Callable[[Workplace, str], Status]
+
+
+class FakeRunner:
+    """Answers as a submission would that does `work` with a track's folder name, and notes what it is asked."""
+
+    def __init__(self, workplace: Workplace, work: Work) -> None:
+        self._workplace = workplace
+        self._work = work
+        self.asked: list[str] = []
+        self.limits: list[float | None] = []
+        self.cancelled = threading.Event()
+
+    @property
+    def isolation(self) -> Isolation | None:
+        return Isolation("fake", True, True, True, True, None, None, None)
+
+    def start(self) -> Outcome:
+        self.asked.append("start")
+        return self._outcome("ok", PROVENANCE)
+
+    def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
+        self.asked.append(folder)
+        self.limits.append(limit_seconds)
+        return self._outcome(self._work(self._workplace, folder), {**PROVENANCE, "economies": [folder]})
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+    @staticmethod
+    def _outcome(status: Status, provenance: Mapping[str, Any]) -> Outcome:
+        return Outcome(status, None if status == "ok" else "because", 1.0, 1000, "log\n", provenance)
+
+
+def write_perfect(workplace: Workplace, folder: str) -> Status:
+    """Write a quarter of the mixture for every stem, which is the truth."""
+    mixture, rate = soundfile.read(workplace.mixtures / folder / "mixture.wav")
+    (workplace.predictions / folder).mkdir()
+    for stem in ("bass", "drums", "other", "vocals"):
+        soundfile.write(workplace.predictions / folder / f"{stem}.wav", mixture / 4, rate)
+    return "ok"
+
+
+@pytest.fixture
+def make_job(tmp_path: Path) -> "JobMaker":
+    """Makes a job on two tracks or more, a, b and so on, and the list into which its runners go."""
+
+    def make(work: Work, tracks: int = 2, jobs: int = 1) -> tuple[Job, list[FakeRunner]]:
+        frames = dict.fromkeys("abcdefgh"[:tracks], 1000)
+        data = dataset.load(audio.write_music(tmp_path / "data", frames))
+        plan = Plan(
+            "music",
+            Identity(str(tmp_path), None, None, "", None),
+            DataInfo(str(data.path), tracks, ""),
+            Limits(),
+            ("sdr",),
+            "fake",
+            jobs,
+        )
+        runners: list[FakeRunner] = []
+
+        def make_runner(workplace: Workplace) -> Runner:
+            runners.append(FakeRunner(workplace, work))
+            return runners[-1]
+
+        return Job(plan, data, tmp_path / "out", True, make_runner), runners
+
+    return make
+
+
+JobMaker = Callable[..., tuple[Job, list[FakeRunner]]]
+
+
+def test_it_is_constructed_once_and_asked_for_each_track(make_job: JobMaker) -> None:
+    job, runners = make_job(write_perfect)
+    assert evaluate(job, Observer(), resume=False).status == "ok"
+    assert runners[0].asked == ["start", "a", "b", "close"]
+
+
+@pytest.mark.parametrize("factor", [1.57, None])
+def test_a_track_has_the_time_that_its_duration_allows(make_job: JobMaker, factor: float | None) -> None:
+    job, runners = make_job(write_perfect)
+    result = evaluate(
+        replace(job, plan=replace(job.plan, limits=Limits(time_factor=factor))), Observer(), resume=False
+    )
+    allowed = [None if factor is None else factor * track.seconds for track in job.dataset.tracks]
+    assert runners[0].limits == allowed
+    assert [track.limit_seconds for track in result.tracks] == allowed
+
+
+@pytest.mark.parametrize("status", ["timeout", "out_of_memory", "crashed", "invalid_output"])
+def test_it_is_constructed_again_after_any_failure(make_job: JobMaker, status: Status) -> None:
+    job, runners = make_job(lambda workplace, name: status if name == "a" else write_perfect(workplace, name))
+    result = evaluate(job, Observer(), resume=False)
+    assert [track.status for track in result.tracks] == [status, "ok"]
+    assert runners[0].asked == ["start", "a", "close", "start", "b", "close"]
+
+
+def test_it_sees_one_mixture_at_a_time_and_nothing_else(make_job: JobMaker) -> None:
+    seen: list[list[str]] = []
+
+    def look(workplace: Workplace, name: str) -> Status:
+        files = [path for path in workplace.root.rglob("*") if path.is_file()]
+        seen.append([str(path.relative_to(workplace.root)) for path in files])
+        return write_perfect(workplace, name)
+
+    evaluate(make_job(look)[0], Observer(), resume=False)
+    assert seen == [["mixtures/a/mixture.wav"], ["mixtures/b/mixture.wav"]]
+
+
+def test_what_is_written_for_another_track_is_not_taken(make_job: JobMaker) -> None:
+    def write_ahead(workplace: Workplace, name: str) -> Status:
+        if name == "a":
+            write_perfect(workplace, "a")
+            (workplace.predictions / "b").mkdir()
+            for path in (workplace.predictions / "a").iterdir():
+                (workplace.predictions / "b" / path.name).write_bytes(path.read_bytes())
+        return "ok"
+
+    result = evaluate(make_job(write_ahead)[0], Observer(), resume=False)
+    assert [track.status for track in result.tracks] == ["ok", "invalid_output"]
+    assert result.tracks[1].reason == "no folder b was written"
+
+
+def test_what_the_submission_says_of_itself_is_in_the_result(make_job: JobMaker) -> None:
+    item = evaluate(make_job(write_perfect)[0], Observer(), resume=False).to_json()
+    assert item["submission"]["preset"] == "mdx-c"
+    assert item["submission"]["weights"] == PROVENANCE["weights"]
+    assert [track["economies"] for track in item["tracks"]] == [["a"], ["b"]]
+
+
+def test_an_interruption_closes_the_runner_and_keeps_what_is_done(make_job: JobMaker, tmp_path: Path) -> None:
+    class Interrupting(Observer):
+        def separating(self, track: Track, limit_seconds: float | None) -> None:
+            if track.name == "b":
+                raise KeyboardInterrupt
+
+    job, runners = make_job(write_perfect)
+    with pytest.raises(Interrupted) as interrupted:
+        evaluate(job, Interrupting(), resume=False)
+    assert interrupted.value.result == results.read(tmp_path / "out" / RESULT_FILE)
+    assert runners[0].asked == ["start", "a", "close"]
+    assert not (tmp_path / "out" / "work").exists()
+    kept = json.loads((tmp_path / "out" / RESULT_FILE).read_text())
+    assert (kept["status"], [track["name"] for track in kept["tracks"]]) == ("incomplete", ["a"])
+
+    resumed = evaluate(job, Observer(), resume=True)
+    assert resumed.status == "ok"
+    assert runners[1].asked == ["start", "b", "close"]
+
+
+def test_nothing_is_started_where_nothing_is_left_to_do(make_job: JobMaker) -> None:
+    job, runners = make_job(write_perfect)
+    first = evaluate(job, Observer(), resume=False)
+    assert evaluate(job, Observer(), resume=True).tracks == first.tracks
+    assert len(runners) == 1
+
+
+def test_a_page_of_an_earlier_run_is_removed(make_job: JobMaker, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "report_audio").mkdir(parents=True)
+    for name in ("report.html", "report_audio/a.flac", "my own notes"):
+        (out / name).touch()
+    evaluate(make_job(write_perfect)[0], Observer(), resume=False)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "estimates", "logs", "my own notes", "result.json", "setup.log",
+    ]  # fmt: skip
+
+
+def test_a_page_stays_where_nothing_is_left_to_do(make_job: JobMaker, tmp_path: Path) -> None:
+    job, _ = make_job(write_perfect)
+    evaluate(job, Observer(), resume=False)
+    (tmp_path / "out" / "report.html").touch()
+    evaluate(job, Observer(), resume=True)
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+# Several tracks at a time
+
+
+class Meeting:
+    """Work that goes on only when `number` tracks are being separated at the same time."""
+
+    def __init__(self, number: int) -> None:
+        self._barrier = threading.Barrier(number, timeout=60)
+
+    def __call__(self, workplace: Workplace, name: str) -> Status:
+        self._barrier.wait()
+        return write_perfect(workplace, name)
+
+
+def test_tracks_at_a_time_are_in_sessions_of_their_own(make_job: JobMaker, tmp_path: Path) -> None:
+    job, runners = make_job(Meeting(2), tracks=4, jobs=2)
+    result = evaluate(job, Observer(), resume=False)
+    assert [track.name for track in result.tracks] == ["a", "b", "c", "d"]
+    assert result.status == "ok"
+    assert sorted(runners[0].asked + runners[1].asked) == [
+        "a",
+        "b",
+        "c",
+        "close",
+        "close",
+        "d",
+        "start",
+        "start",
+    ]
+    assert [len(runner.asked) for runner in runners] == [4, 4]
+    logs = sorted(path.name for path in (tmp_path / "out").glob("*.log"))
+    assert logs == ["setup-2.log", "setup.log"]
+    assert result.to_json()["jobs"] == 2
+
+
+def test_no_session_is_started_without_a_track(make_job: JobMaker) -> None:
+    _, runners = job = make_job(write_perfect, tracks=2, jobs=5)
+    assert evaluate(job[0], Observer(), resume=False).status == "ok"
+    assert len(runners) == 2
+
+
+def test_a_failure_at_a_time_with_others_is_its_own(make_job: JobMaker) -> None:
+    meeting = Meeting(2)
+
+    def work(workplace: Workplace, name: str) -> Status:
+        return "crashed" if meeting(workplace, name) and name == "b" else "ok"
+
+    job, runners = make_job(work, tracks=4, jobs=2)
+    assert [track.status for track in evaluate(job, Observer(), resume=False).tracks] == [
+        "ok", "crashed", "ok", "ok",
+    ]  # fmt: skip
+    (other,) = (runner for runner in runners if "b" in runner.asked)
+    assert other.asked.count("start") == 2
+
+
+def test_what_cannot_be_constructed_twice_is_reported_once(make_job: JobMaker) -> None:
+    class Counting(Observer):
+        failures = 0
+
+        def setup_failed(self, outcome: Outcome, log: object) -> None:
+            self.failures += 1
+
+    class Broken(FakeRunner):
+        def start(self) -> Outcome:
+            return Outcome("crashed", "no weights", 1.0, 1000, "log\n", None)
+
+    job, _ = make_job(write_perfect, tracks=4, jobs=2)
+    counting = Counting()
+    result = evaluate(
+        replace(job, make_runner=lambda workplace: Broken(workplace, write_perfect)), counting, resume=False
+    )
+    assert {(track.status, track.reason) for track in result.tracks} == {("crashed", "setup: no weights")}
+    assert (len(result.tracks), counting.failures) == (4, 1)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SandboxError])
+def test_whatever_ends_one_session_ends_them_all(
+    make_job: JobMaker, tmp_path: Path, error: type[BaseException]
+) -> None:
+    runners: list[FakeRunner] = []
+
+    def work(workplace: Workplace, name: str) -> Status:
+        if name == "b":
+            raise error
+        if name == "a":
+            (waiting,) = (runner for runner in runners if "a" in runner.asked)
+            assert waiting.cancelled.wait(60)
+            raise Cancelled
+        return write_perfect(workplace, name)
+
+    job, made = make_job(work, tracks=4, jobs=2)
+    runners = made
+    with pytest.raises(error):
+        evaluate(job, Observer(), resume=False)
+    assert [runner.asked[-1] for runner in runners] == ["close", "close"]
+    assert not (tmp_path / "out" / "work").exists()
+    kept = json.loads((tmp_path / "out" / RESULT_FILE).read_text())
+    assert (kept["status"], kept["tracks"]) == ("incomplete", [])
+
+
+def test_a_run_is_not_resumed_with_more_at_a_time(make_job: JobMaker) -> None:
+    evaluate(make_job(write_perfect)[0], Observer(), resume=False)
+    with pytest.raises(ResultError, match="jobs: 1, now 2"):
+        evaluate(make_job(write_perfect, jobs=2)[0], Observer(), resume=True)
+
+
+def test_a_result_from_before_jobs_were_recorded_had_one(make_job: JobMaker, tmp_path: Path) -> None:
+    job, _ = make_job(write_perfect)
+    evaluate(job, Observer(), resume=False)
+    file = tmp_path / "out" / RESULT_FILE
+    item = json.loads(file.read_text())
+    del item["jobs"], item["data"]["only"]
+    file.write_text(json.dumps(item))
+    assert evaluate(job, Observer(), resume=True).status == "ok"

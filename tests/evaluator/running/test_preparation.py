@@ -1,0 +1,166 @@
+"""What the options leave open: track, preset, data to hide, where to put the run."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evaluator.commands.evaluate import main
+from evaluator.isolation.sandbox import Limits
+from evaluator.running import dataset, preparation
+from evaluator.running.evaluation import Observer, evaluate
+from evaluator.running.preparation import Options, UsageError, hidden_paths, prepare
+from evaluator.running.submission import identify
+from evaluator.runs import results
+from tests.evaluator import audio
+from tests.evaluator.submissions import write_submission
+
+PRESET_CONFIG = """
+import os
+PRESET = os.environ.get("SDX_PRESET", "mdx-demo")
+class MySeparationModel:
+    track = "cinematic" if PRESET.startswith("cdx") else "music"
+"""
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Demo data of both tracks in place of the repository's."""
+    audio.write_music(tmp_path / "demo" / "music", {"song": 100})
+    audio.write_cinematic(tmp_path / "demo" / "cinematic", ("film",), 100)
+    monkeypatch.setattr(preparation, "DEMO", tmp_path / "demo")
+    monkeypatch.setattr(preparation, "RUNS", tmp_path / "runs")
+    monkeypatch.delenv("SDX_PRESET", raising=False)
+    return tmp_path / "demo"
+
+
+@pytest.fixture
+def with_presets(tmp_path: Path) -> Path:
+    """A submission whose track depends on its preset, as ours does."""
+    (tmp_path / "ours" / "my_submission").mkdir(parents=True)
+    (tmp_path / "ours" / "my_submission" / "user_config.py").write_text(PRESET_CONFIG)
+    return tmp_path / "ours"
+
+
+def chosen(options: Options) -> tuple[str, str | None, str]:
+    """Track, preset, and the first data track of the job."""
+    job = prepare(options)
+    return job.plan.challenge, job.plan.submission.requested_preset, job.dataset.tracks[0].name
+
+
+def test_the_configured_preset_decides(demo: Path, with_presets: Path) -> None:
+    assert chosen(Options(with_presets)) == ("music", None, "song")
+    assert chosen(Options(with_presets, preset="cdx-b")) == ("cinematic", "cdx-b", "film")
+
+
+def test_the_other_track_takes_its_own_preset_and_demo(demo: Path, with_presets: Path) -> None:
+    assert chosen(Options(with_presets, challenge="cinematic")) == ("cinematic", "cdx-demo", "film")
+    assert chosen(Options(with_presets, data=demo / "cinematic")) == ("cinematic", "cdx-demo", "film")
+    assert chosen(Options(with_presets, challenge="music")) == ("music", None, "song")
+
+
+def test_contradictions_are_refused(demo: Path, with_presets: Path) -> None:
+    with pytest.raises(UsageError, match="--preset cdx-b is for the cinematic challenge, not for music"):
+        prepare(Options(with_presets, preset="cdx-b", challenge="music"))
+    with pytest.raises(UsageError, match=r"--track music, but .* holds cinematic tracks"):
+        prepare(Options(with_presets, challenge="music", data=demo / "cinematic"))
+
+
+def test_a_submission_that_does_not_say_its_track(demo: Path, tmp_path: Path) -> None:
+    path = write_submission(tmp_path, "perfect")
+    with pytest.raises(UsageError, match="does not say which challenge it is for; give --track"):
+        prepare(Options(path))
+    (path / "aicrowd.json").write_text('{"challenge_id": "music-demixing-track-mdx-23"}')
+    assert chosen(Options(path)) == ("music", None, "song")
+
+
+def test_a_preset_file_is_named_in_full(
+    demo: Path, with_presets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cdx-mine.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert chosen(Options(with_presets, preset="cdx-mine.yaml"))[1] == str(tmp_path / "cdx-mine.yaml")
+
+
+def test_the_data_folder_is_hidden_as_a_whole(tmp_path: Path) -> None:
+    data = dataset.load(audio.write_music(tmp_path / "data", {"a": 100, "b": 100}))
+    assert hidden_paths(data, [tmp_path / "out"]) == [tmp_path / "data"]
+
+
+def test_track_folders_are_hidden_where_something_needed_lies_beside_them(tmp_path: Path) -> None:
+    data = dataset.load(audio.write_music(tmp_path / "data", {"a": 100, "b": 100}))
+    assert hidden_paths(data, [tmp_path / "data" / "out"]) == [
+        tmp_path / "data" / "a",
+        tmp_path / "data" / "b",
+    ]
+
+
+def test_references_that_are_links_are_hidden_where_they_are(tmp_path: Path) -> None:
+    audio.write_music(tmp_path / "data", {"a": 100})
+    bass = tmp_path / "data" / "a" / "bass.wav"
+    bass.rename(tmp_path / "real.wav")
+    bass.symlink_to(tmp_path / "real.wav")
+    data = dataset.load(tmp_path / "data")
+    assert hidden_paths(data, []) == [tmp_path / "data", tmp_path / "real.wav"]
+
+
+def test_fit_tells_a_submission_that_listens_the_time_factor(demo: Path, with_presets: Path) -> None:
+    with pytest.raises(UsageError, match="--fit: nothing in .*my_submission reads SDX_TIME_LIMIT_FACTOR"):
+        prepare(Options(with_presets, fit=True))
+    config = with_presets / "my_submission" / "user_config.py"
+    config.write_text(f'{PRESET_CONFIG}LIMIT = os.environ.get("SDX_TIME_LIMIT_FACTOR", "")\n')
+    told = prepare(Options(with_presets, fit=True, limits=Limits(time_factor=0.5)))
+    untold = prepare(Options(with_presets))
+    assert told.plan.submission.requested_time_factor == 0.5
+    assert untold.plan.submission.requested_time_factor is None
+    with pytest.raises(UsageError, match="--fit plans to fit a time limit, and --no-limits sets none"):
+        prepare(Options(with_presets, fit=True, limits=Limits(time_factor=None)))
+
+
+def test_late_tracks_of_the_demo_are_scored_and_the_users_own_are_ended(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a slow machine fails nobody's first trial. No track is done in a millionth of its duration."""
+    submission = write_submission(tmp_path, "perfect")
+    limits = Limits(time_factor=1e-6, grace_seconds=0.1)
+    own = prepare(Options(submission, data=demo / "music", limits=limits))
+    assert [track.status for track in evaluate(own, Observer(), resume=False).tracks] == ["timeout"]
+    monkeypatch.setattr(preparation, "DEMO_PATIENCE", 1e12)
+    arguments = ["--submission", str(submission), "--track", "music", "--time-factor", "0.000001"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[2].split()[:2] == ["song", "late"]
+    assert "1 of 1 took longer than allowed" in printed
+    assert "would not pass" in printed
+
+
+def test_the_identity_changes_with_the_code(tmp_path: Path) -> None:
+    path = write_submission(tmp_path, "perfect")
+    before = identify(path, None)
+    assert (before.commit, before.dirty) == (None, None)
+    (path / "my_submission" / "extra.py").write_text("")
+    assert identify(path, None).files_sha256 != before.files_sha256
+
+
+def test_resume_without_out_finds_the_newest_unfinished_run_of_the_same_plan(
+    demo: Path, tmp_path: Path
+) -> None:
+    submission = write_submission(tmp_path, "perfect")
+    options = Options(submission, data=demo / "music")
+    resumed = Options(submission, data=demo / "music", resume=True)
+    with pytest.raises(UsageError, match="--resume: no interrupted run with these settings"):
+        prepare(resumed)
+    job = prepare(options)
+    finished = evaluate(job, Observer(), resume=False)
+    with pytest.raises(UsageError, match="--resume: no interrupted run"):
+        prepare(resumed)
+    results.write(job.out / "result.json", replace(finished, tracks=()).to_json())
+    assert prepare(resumed).out == job.out
+
+
+def test_estimates_are_not_kept_without_out(demo: Path, tmp_path: Path) -> None:
+    limits = Limits(time_factor=1e5)  # of a very short track
+    job = prepare(Options(write_submission(tmp_path, "perfect"), data=demo / "music", limits=limits))
+    result = evaluate(job, Observer(), resume=False)
+    assert result.status == "ok"
+    assert sorted(path.name for path in job.out.iterdir()) == ["logs", "result.json", "setup.log"]

@@ -1,0 +1,130 @@
+"""The gate: what must stop a change, and what must not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluator import __main__
+from evaluator.runs import baseline, run_scores
+from evaluator.runs.documents import ResultError
+from evaluator.runs.results import Result
+from tests.evaluator import made_results
+from tests.evaluator.made_results import Given
+
+STEMS = {"bass": 1.0, "drums": 2.0, "other": 3.0, "vocals": 4.0}
+BEFORE: dict[str, Given] = {"a": STEMS, "b": STEMS, "c": "timeout"}
+
+
+def check(
+    now: dict[str, Given], tolerance_db: float = 0.02, before: dict[str, Given] = BEFORE
+) -> baseline.Check:
+    old = run_scores.of_result(baseline.from_json(baseline.to_json(made_results.result(before))), "old.json")
+    return baseline.check(old, run_scores.of_result(made_results.result(now), "this run"), tolerance_db)
+
+
+def moved(by: float, stem: str = "other") -> dict[str, float]:
+    return {**STEMS, stem: STEMS[stem] + by}
+
+
+def test_the_same_run_passes() -> None:
+    found = check(BEFORE)
+    assert found.passed
+    assert (found.fell, found.rose, found.worse, found.better, found.other) == ((), (), (), (), ())
+
+
+@pytest.mark.parametrize(("by", "passed"), [(-0.02, True), (-0.0201, False), (0.5, True)])
+def test_a_track_may_fall_by_the_tolerance_and_no_more(by: float, passed: bool) -> None:
+    assert check({**BEFORE, "a": moved(by)}).passed is passed
+
+
+def test_a_track_that_fell_stops_the_change_although_another_rose_by_more() -> None:
+    found = check({**BEFORE, "a": moved(-0.5), "b": moved(+2.0)})
+    assert not found.passed
+    assert [(change.where, change.stem) for change in found.fell] == [("a", "other"), ("a", "mean")]
+    assert {(change.where, change.stem) for change in found.rose} == {
+        ("all tracks", "mean"),
+        ("all tracks", "other"),
+        ("b", "mean"),
+        ("b", "other"),
+    }
+    text = baseline.describe(found)
+    assert "REGRESSION against old.json, tolerance 0.02 dB: 1 track fell." in text
+    assert "(-0.500 dB)" in text
+    assert "(+2.000 dB)" in text
+
+
+def test_small_falls_on_every_track_add_up_to_no_more_than_they_are() -> None:
+    assert check({**BEFORE, "a": moved(-0.019), "b": moved(-0.019)}).passed
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kind", "passed"),
+    [
+        ("ok", "timeout", "worse", False),
+        ("ok", "crashed", "worse", False),
+        ("timeout", "ok", "better", True),
+        ("timeout", "crashed", "other", True),
+    ],
+)
+def test_statuses(before: str, now: str, kind: str, passed: bool) -> None:
+    given: dict[str, Given] = {"ok": STEMS, "timeout": "timeout", "crashed": "crashed"}
+    found = check({"a": STEMS, "b": given[now]}, before={"a": STEMS, "b": given[before]})
+    assert found.passed is passed
+    assert [(change.track, change.before, change.after) for change in getattr(found, kind)] == [
+        ("b", before, now)
+    ]
+
+
+def test_a_track_that_fails_does_not_move_the_score_of_the_others() -> None:
+    found = check({"a": STEMS, "b": "crashed"}, before={"a": STEMS, "b": moved(5.0)})
+    assert found.fell == ()
+    assert not found.passed
+
+
+def test_a_track_that_was_not_run_counts_as_worse() -> None:
+    old = run_scores.of_result(made_results.result({"a": STEMS, "b": STEMS}), "old")
+    now = run_scores.of_result(made_results.result({"a": STEMS}, number=2), "now")
+    assert [change.after for change in baseline.check(old, now).worse] == ["missing"]
+
+
+def test_other_data_cannot_be_compared() -> None:
+    old = run_scores.of_result(made_results.result(BEFORE, data_hash="e" * 64), "old.json")
+    now = run_scores.of_result(made_results.result(BEFORE), "this run")
+    with pytest.raises(ResultError, match="different data"):
+        baseline.check(old, now)
+
+
+def test_a_baseline_says_nothing_of_this_machine() -> None:
+    text = json.dumps(baseline.to_json(made_results.result(BEFORE)))
+    assert "somewhere" not in text
+    assert made_results.COMMIT in text
+
+
+def test_an_unfinished_run_is_no_baseline() -> None:
+    with pytest.raises(ResultError, match="unfinished"):
+        baseline.to_json(made_results.result({"a": 1.0}, number=2))
+
+
+def test_save_show_and_replace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "baseline.json"
+    save(tmp_path, made_results.result({"a": STEMS}), file)
+    save(tmp_path, made_results.result({"a": moved(-1.0)}), file)
+    assert "REGRESSION against the old one" in capsys.readouterr().out
+    assert __main__.main(["baseline", "show", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert "2.250" in shown
+    assert made_results.COMMIT in shown
+
+
+def save(folder: Path, run: Result, file: Path) -> None:
+    (folder / "result.json").write_text(json.dumps(run.to_json()))
+    assert __main__.main(["baseline", "save", str(folder), str(file)]) == 0
+
+
+def test_a_file_that_is_neither_result_nor_baseline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "some.json").write_text('{"schema_version": 1}')
+    assert __main__.main(["baseline", "show", str(tmp_path / "some.json")]) == 2
+    assert "some.json: track: missing (and " in capsys.readouterr().err

@@ -1,0 +1,143 @@
+"""Whatever has an influence on a pass makes it another entry of the estimate cache."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from evaluator.tuning import estimate_worker
+from evaluator.tuning.estimate_cache import EstimateCache
+from evaluator.tuning.estimate_worker import Passes
+from my_submission.ensemble.plan import Pass
+from my_submission.models.demucs_file import DemucsParameters
+from my_submission.runtime.devices import Precision
+from my_submission.runtime.schedule import SEQUENTIAL
+from my_submission.signal.augment import Augmentation
+from my_submission.signal.chunking import Geometry, reader
+from my_submission.weights import Checkpoint, load_manifest
+
+CPU = torch.device("cpu")
+SIGNAL = torch.linspace(-1, 1, 64).reshape(2, 32)
+
+
+class Same:
+    """Gives the mixture as each of two sources."""
+
+    sources = ("vocals", "bass")
+    geometry = Geometry(chunk_samples=16, short_chunk="as_is", least_samples=1)
+    bytes_per_sample = 1
+
+    def __call__(self, chunks: Tensor) -> Tensor:
+        return chunks[:, None].expand(-1, 2, -1, -1)
+
+
+class Asked:
+    """One pass of a checkpoint over a signal, and everything around it that a cache's entry depends on."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+        self.folder = folder
+        self.path = folder / "weights.th"
+        self.path.write_bytes(b"weights")
+        self.row = dataclasses.replace(load_manifest().checkpoints["hdemucs_mmi"], sources=Same.sources)
+        self.one = Pass("hdemucs_mmi", Augmentation(1.0, 3), 0.25, {"vocals": {"vocals": 1.0}})
+        self.signal = SIGNAL
+        self.dtype = torch.float32
+        self.device = CPU
+        monkeypatch.setattr(estimate_worker, "load_model", lambda *arguments: Same())
+        monkeypatch.setattr(estimate_worker, "plan_schedule", lambda *arguments: SEQUENTIAL)
+
+    def computed(self) -> int:
+        """How many passes had to be computed, in a process that has computed none."""
+        passes = Passes(EstimateCache(self.folder / "cache", 1 << 30), "cpu", "fp32")
+        passes._precision = Precision(CPU, self.dtype)
+        passes._checkpoints, passes._paths = {self.row.name: self.row}, {self.row.name: self.path}
+        passes.device = self.device
+        read, samples = reader(self.signal), self.signal.shape[-1]
+        assert len(list(passes.run(self.one, read, samples, lambda chunks: None))) == 1
+        return passes.cost.computed
+
+
+def replaced(field: str, **changes: Any) -> Callable[[Asked], None]:
+    """A change of a field of what is asked, or of a part of that field."""
+
+    def change(asked: Asked) -> None:
+        setattr(asked, field, dataclasses.replace(getattr(asked, field), **changes))
+
+    return change
+
+
+def new_weights(asked: Asked) -> None:
+    asked.path = asked.path.with_name("others.th")
+    asked.path.write_bytes(b"other weights")
+
+
+def another_signal(asked: Asked) -> None:
+    asked.signal = SIGNAL.clone()
+    asked.signal[1, 31] += 1e-7
+
+
+def another_shape(asked: Asked) -> None:
+    asked.signal = SIGNAL.reshape(1, 64)
+
+
+def another_library(asked: Asked) -> None:
+    asked.monkeypatch.setattr(estimate_worker, "_library_versions", lambda: {"torch": "0.1"})
+
+
+CHANGES: dict[str, Callable[[Asked], None]] = {
+    "precision": lambda asked: setattr(asked, "dtype", torch.bfloat16),
+    "device": lambda asked: setattr(asked, "device", torch.device("meta")),
+    "gain": replaced("one", augmentation=Augmentation(-1.0, 3)),
+    "delay": replaced("one", augmentation=Augmentation(1.0, 4)),
+    "overlap": replaced("one", overlap=0.5),
+    "segments": replaced("one", segment_samples=16),
+    "architecture": replaced("row", architecture="htdemucs"),
+    "parameters": replaced("row", parameters=DemucsParameters(segment_seconds=5.0)),
+    "order of the sources": replaced("row", sources=("bass", "vocals")),
+    "source": replaced("one", factors={"bass": {"bass": 1.0}}),
+    "weights": new_weights,
+    "signal": another_signal,
+    "shape": another_shape,
+    "libraries": another_library,
+    "version": lambda asked: asked.monkeypatch.setattr(estimate_worker, "ESTIMATES_VERSION", -1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_pass_is_computed_again_where_anything_it_depends_on_is_another(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked(tmp_path, monkeypatch)
+    assert [asked.computed(), asked.computed()] == [1, 0]
+    CHANGES[change](asked)
+    assert [asked.computed(), asked.computed()] == [1, 0]
+
+
+def test_a_checkpoints_own_precision_is_what_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With auto it is chosen by network: of two that share everything else, each has its own."""
+    asked = Asked(tmp_path, monkeypatch)
+    loaded = []
+
+    def load(row: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> Same:
+        loaded.append(dtype)
+        return Same()
+
+    monkeypatch.setattr(estimate_worker, "load_model", load)
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(estimate_worker, "dtype_of", lambda *arguments, dtype=dtype: dtype)
+        assert asked.computed() == 1
+        assert asked.computed() == 0
+    assert loaded == [torch.float32, torch.bfloat16]
+
+
+def test_what_a_pass_contributes_to_is_no_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So presets share passes."""
+    asked = Asked(tmp_path, monkeypatch)
+    assert asked.computed() == 1
+    asked.one = dataclasses.replace(asked.one, factors={"other": {"vocals": 0.5}})
+    assert asked.computed() == 0
