@@ -81,8 +81,8 @@ def another_signal(asked: Asked) -> None:
     asked.signal[1, 31] += 1e-7
 
 
-def another_shape(asked: Asked) -> None:
-    asked.signal = SIGNAL.reshape(1, 64)
+def another_length(asked: Asked) -> None:
+    asked.signal = torch.nn.functional.pad(SIGNAL, (0, 1))
 
 
 def another_library(asked: Asked) -> None:
@@ -102,7 +102,7 @@ CHANGES: dict[str, Callable[[Asked], None]] = {
     "source": replaced("one", factors={"bass": {"bass": 1.0}}),
     "weights": new_weights,
     "signal": another_signal,
-    "shape": another_shape,
+    "length": another_length,
     "libraries": another_library,
     "version": lambda asked: asked.monkeypatch.setattr(estimate_worker, "ESTIMATES_VERSION", -1),
 }
