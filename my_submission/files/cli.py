@@ -34,10 +34,10 @@ from my_submission.files.workers import (
     Event,
     Failed,
     Finished,
-    Job,
     Logged,
     ModelFailed,
     Progressed,
+    RunSettings,
     Started,
     separate_all,
 )
@@ -153,10 +153,10 @@ def _gibibytes(text: str) -> int:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Worklist:
     """What a run is about to do. infos: the recordings that can be opened, with what they hold."""
 
-    job: Job
+    settings: RunSettings
     infos: dict[Recording, AudioInfo]
     failures: list[tuple[str, str]]
 
@@ -169,7 +169,7 @@ class _Plan:
 def _run(options: argparse.Namespace) -> int:
     """0: all done; 1: something failed; 2: the options cannot be; 130: interrupted."""
     try:
-        plan = _plan(options)
+        worklist = _prepare(options)
     except (PresetError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -179,7 +179,7 @@ def _run(options: argparse.Namespace) -> int:
     for name in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # Windows has no SIGHUP
         signal.signal(name, lambda number, _: sys.exit(128 + number))
     try:
-        return _dry_run(plan) if options.dry_run else _separate(plan, options.jobs)
+        return _dry_run(worklist) if options.dry_run else _separate(worklist, options.jobs)
     except (ModelFailed, FileSeparationError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -188,7 +188,7 @@ def _run(options: argparse.Namespace) -> int:
         return INTERRUPTED
 
 
-def _plan(options: argparse.Namespace) -> _Plan:
+def _prepare(options: argparse.Namespace) -> _Worklist:
     """Everything that can be found out before a model is loaded; prints what separates.
 
     Raises PresetError, WeightsError for a wrong manifest, and ValueError for options that cannot be.
@@ -215,8 +215,8 @@ def _plan(options: argparse.Namespace) -> _Plan:
             f"{found.left_out} other files in the folders are left out: neither audio nor video by their names"
         )
     choice = replace(choice, stems=needed_stems(sums))
-    job = Job(choice, output, tuple(sums), options.output)
-    files = {recording: _targets(recording, job) for recording in found.recordings}
+    settings = RunSettings(choice, output, tuple(sums), options.output)
+    files = {recording: _targets(recording, settings) for recording in found.recordings}
     check_collisions(list(files.items()))
     infos: dict[Recording, AudioInfo] = {}
     failures = list(found.missing)
@@ -229,7 +229,7 @@ def _plan(options: argparse.Namespace) -> _Plan:
             infos[recording] = info
         except (FileSeparationError, OSError) as error:
             failures.append((str(recording.source), str(error)))
-    return _Plan(job, infos, failures)
+    return _Worklist(settings, infos, failures)
 
 
 def _introduction(preset: Preset) -> str:
@@ -241,48 +241,48 @@ def _introduction(preset: Preset) -> str:
     return f"separating with preset {preset.name}{f': {preset.description}' if preset.description else ''}"
 
 
-def _targets(recording: Recording, job: Job) -> dict[str, Path]:
-    options = job.options
-    return targets(recording, job.stems, job.output_dir, options.template, options.encoding.format)
+def _targets(recording: Recording, settings: RunSettings) -> dict[str, Path]:
+    options = settings.options
+    return targets(recording, settings.stems, settings.output_dir, options.template, options.encoding.format)
 
 
-def _separate(plan: _Plan, processes: int) -> int:
+def _separate(worklist: _Worklist, processes: int) -> int:
     """Do it, print what was done, and return the exit code."""
     began = time.monotonic()
-    outcomes = _Outcomes(plan.failures)
-    if plan.infos:
-        with made_folder(plan.job.output_dir), Bars(plan.seconds) as bars:
-            measure = sum(plan.seconds.values()) >= MEASURED_FROM_SECONDS
-            events = separate_all(plan.infos, replace(plan.job, measure=measure), processes)
+    outcomes = _Outcomes(worklist.failures)
+    if worklist.infos:
+        with made_folder(worklist.settings.output_dir), Bars(worklist.seconds) as bars:
+            measure = sum(worklist.seconds.values()) >= MEASURED_FROM_SECONDS
+            events = separate_all(worklist.infos, replace(worklist.settings, measure=measure), processes)
             with contextlib.closing(events):
                 for event in events:
                     outcomes.take(event, bars)
     return outcomes.report(time.monotonic() - began)
 
 
-def _dry_run(plan: _Plan) -> int:
+def _dry_run(worklist: _Worklist) -> int:
     """Print what would be done and how long it would take; return the exit code that is already certain."""
-    for recording, info in plan.infos.items():
+    for recording, info in worklist.infos.items():
         length = "length unknown" if info.seconds is None else duration_text(info.seconds)
         print(f"{recording.source} ({length}, {info.sample_rate} Hz, {_channels_text(info)}, {info.decoder})")
-        for path in _targets(recording, plan.job).values():
+        for path in _targets(recording, worklist.settings).values():
             print(f"  -> {path}")
-    for name, reason in plan.failures:
+    for name, reason in worklist.failures:
         print(f"would fail: {reason if reason.startswith(name) else f'{name}: {reason}'}", file=sys.stderr)
-    if plan.infos:
+    if worklist.infos:
         try:
-            model = open_model(plan.job.model)
+            model = open_model(worklist.settings.model)
         except (RuntimeError, ValueError) as error:
             raise ModelFailed(str(error)) from error
         model.measure()
-        lengths = [max(1, round(seconds * MODEL_SAMPLE_RATE)) for seconds in plan.seconds.values()]
+        lengths = [max(1, round(seconds * MODEL_SAMPLE_RATE)) for seconds in worklist.seconds.values()]
         total = sum(map(model.work, lengths))
-        audio = sum(info.seconds or 0.0 for info in plan.infos.values())
+        audio = sum(info.seconds or 0.0 for info in worklist.infos.values())
         print(
-            f"{len(plan.infos)} to separate, {duration_text(audio)} of audio: about {duration_text(total)} "
+            f"{len(worklist.infos)} to separate, {duration_text(audio)} of audio: about {duration_text(total)} "
             f"one after the other on this machine, by a trial of its models"
         )
-    return 1 if plan.failures else 0
+    return 1 if worklist.failures else 0
 
 
 def _channels_text(info: AudioInfo) -> str:
@@ -301,7 +301,7 @@ class _Outcomes:
         self._skipped = 0
 
     def take(self, event: Event, bars: Bars) -> None:
-        """Show and count what a worker tells."""
+        """Show and count what a child tells."""
         match event:
             case Started(recording):
                 bars.start(recording)

@@ -37,7 +37,7 @@ _SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which to
 
 
 @dataclass(frozen=True)
-class Job:
+class RunSettings:
     """What all recordings of a run have in common.
 
     stems: the names of what is written. measure: spend a little time on finding out how long all will take.
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Started:
-    """A worker has begun with a recording."""
+    """A child has started on a recording."""
 
     recording: Recording
 
@@ -79,7 +79,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Logged:
-    """A warning of a worker."""
+    """A warning from a child."""
 
     message: str
 
@@ -88,7 +88,7 @@ Event = Started | Progressed | Finished | Failed | Logged
 
 
 class ModelFailed(RuntimeError):  # noqa: N818, the name says it
-    """No worker can make the model; the message says why."""
+    """No child can load the model; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class _NoModel:
     reason: str
 
 
-def separate_all(recordings: Iterable[Recording], job: Job, processes: int) -> Generator[Event]:
+def separate_all(recordings: Iterable[Recording], settings: RunSettings, processes: int) -> Generator[Event]:
     """Separate recordings in up to `processes` children at a time and tell what happens as it happens.
 
     Every recording ends as one Finished or Failed. Raises ModelFailed where the model cannot be made. Whatever ends
@@ -109,24 +109,24 @@ def separate_all(recordings: Iterable[Recording], job: Job, processes: int) -> G
     """
     waiting = list(recordings)
     free_cores = share_cores(processes)
-    workers: list[_Worker] = []
+    children: list[_Child] = []
     try:
-        while waiting or any(worker.recording for worker in workers):
-            idle = sum(worker.recording is None for worker in workers)
-            for _ in range(min(processes - len(workers), len(waiting) - idle)):
-                workers.append(_Worker(job, free_cores.pop()))
-            for worker in workers:
-                if worker.is_ready and worker.recording is None and waiting:
-                    yield worker.give(waiting.pop(0))
-            wait([worker.connection for worker in workers])
-            for worker in list(workers):
-                yield from worker.news()
-                if worker.has_ended:
-                    workers.remove(worker)
-                    free_cores.append(worker.cores)
+        while waiting or any(child.recording for child in children):
+            idle = sum(child.recording is None for child in children)
+            for _ in range(min(processes - len(children), len(waiting) - idle)):
+                children.append(_Child(settings, free_cores.pop()))
+            for child in children:
+                if child.is_ready and child.recording is None and waiting:
+                    yield child.give(waiting.pop(0))
+            wait([child.connection for child in children])
+            for child in list(children):
+                yield from child.news()
+                if child.has_ended:
+                    children.remove(child)
+                    free_cores.append(child.cores)
     finally:
-        for worker in workers:
-            worker.kill()
+        for child in children:
+            child.kill()
 
 
 def share_cores(processes: int) -> list[tuple[int, ...]]:
@@ -137,19 +137,19 @@ def share_cores(processes: int) -> list[tuple[int, ...]]:
     return [tuple(cores[place::processes]) or (cores[place % len(cores)],) for place in range(processes)]
 
 
-class _Worker:
+class _Child:
     """A child process with a model, and the recording it is at."""
 
-    def __init__(self, job: Job, cores: tuple[int, ...]) -> None:
+    def __init__(self, settings: RunSettings, cores: tuple[int, ...]) -> None:
         self.cores = cores
         self.recording: Recording | None = None
         self.is_ready = False
         self.has_ended = False
-        self._job = job
+        self._settings = settings
         self._new_folders: list[Path] = []
         self._temporaries: list[Path] = []
         self.connection, its_end = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(its_end, job, cores), daemon=False)
+        self._process = _SPAWN.Process(target=_serve, args=(its_end, settings, cores), daemon=False)
         with _interrupts_held_back():
             self._process.start()
         its_end.close()
@@ -157,9 +157,13 @@ class _Worker:
     def give(self, recording: Recording) -> Started:
         """Let it begin with a recording; it must be ready and without one."""
         self.recording = recording
-        job = self._job
+        settings = self._settings
         files = targets(
-            recording, job.stems, job.output_dir, job.options.template, job.options.encoding.format
+            recording,
+            settings.stems,
+            settings.output_dir,
+            settings.options.template,
+            settings.options.encoding.format,
         ).values()
         self._temporaries = [temporary_path(path, str(self._process.pid)) for path in files]
         folders = {folder for path in files for folder in missing_folders(path.parent)}
@@ -227,7 +231,7 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def _serve(connection: Connection, job: Job, cores: tuple[int, ...]) -> None:
+def _serve(connection: Connection, settings: RunSettings, cores: tuple[int, ...]) -> None:
     """The child: make the model, then separate what comes until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -238,9 +242,9 @@ def _serve(connection: Connection, job: Job, cores: tuple[int, ...]) -> None:
         os.sched_setaffinity(0, cores)
         torch.set_num_threads(len(cores))
     try:
-        model = open_model(job.model)
+        model = open_model(settings.model)
         model_identity = identity(model)
-        if job.measure:
+        if settings.measure:
             model.measure()
     except (RuntimeError, ValueError, OSError) as error:
         send(_NoModel(str(error)))
@@ -254,7 +258,13 @@ def _serve(connection: Connection, job: Job, cores: tuple[int, ...]) -> None:
         progress = _ProgressSender(send, recording)
         try:
             result = separate_recording(
-                recording, job.output_dir, model, model_identity, job.options, progress, str(os.getpid())
+                recording,
+                settings.output_dir,
+                model,
+                model_identity,
+                settings.options,
+                progress,
+                str(os.getpid()),
             )
         except FileSeparationError as error:
             send(Failed(recording, str(error)))

@@ -14,10 +14,10 @@ from demucs.htdemucs import HTDemucs
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from my_submission.models.dconv import fold_dconv
 from my_submission.models.demucs_file import DemucsParameters, load_torch
 from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.registry import Architecture, register
-from my_submission.models.residual import fold_residuals
 from my_submission.runtime.heap import keep_heap
 from my_submission.runtime.precision import computing
 from my_submission.schema import Name, Positive, Record, allowed_text, expecting, problem
@@ -70,7 +70,7 @@ class DemucsModel:
             if supported(network):
                 network = FastHTDemucs(network, dtype)
             else:
-                fold_residuals(network)
+                fold_dconv(network)
                 _cast_weights(network, dtype)
         self._autocast = dtype != torch.float32 and not isinstance(network, FastHTDemucs)
         self._network = network.to(device).eval()

@@ -59,7 +59,7 @@ class TfcTdfConfig:
 
 
 class TfcTdfBlock(nn.Module):
-    """3×3 convolutions over (time, frequency), plus two linear layers along frequency as a residual."""
+    """3×3 convolutions over (time, frequency), plus the output of two linear layers along frequency."""
 
     def __init__(self, channels: int, bins: int, config: TfcTdfConfig) -> None:
         super().__init__()

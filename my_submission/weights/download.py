@@ -20,7 +20,7 @@ from .errors import DownloadError
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int], object]
+OnBytes = Callable[[int], object]
 """Receives the bytes that came since the last call; negative where a download starts over."""
 
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -51,7 +51,7 @@ def download(
     *,
     expected_bytes: int | None,
     hash_known: bool,
-    progress: Progress,
+    progress: OnBytes,
     patience: Patience,
 ) -> None:
     """Fetch `url` into `part`, the caller's file for unfinished downloads, in a folder that exists.
@@ -95,7 +95,7 @@ class _Transfer:
         part: Path,
         expected_bytes: int | None,
         hash_known: bool,
-        progress: Progress,
+        progress: OnBytes,
     ) -> None:
         self._client, self._url, self._part = client, url, part
         self._expected_bytes, self._hash_known, self._progress = expected_bytes, hash_known, progress

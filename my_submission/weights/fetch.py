@@ -14,7 +14,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import XetDownloadError
 from tqdm import tqdm
 
-from .download import Patience, Progress, download
+from .download import OnBytes, Patience, download
 from .errors import DownloadError, MissingWeights, WeightsError, WrongContent
 from .manifest import Checkpoint, Copy, Origin
 from .store import Verification, find, kept_folder, known_copy, lock_for, record_sha256, verify_copy
@@ -30,7 +30,7 @@ def fetch(
     checkpoints: Iterable[Checkpoint],
     *,
     weights_dir: Path | None = None,
-    progress: Progress = lambda _: None,
+    progress: OnBytes = lambda _: None,
     patience: Patience | None = None,
 ) -> dict[str, Path]:
     """Verify the checkpoints that are here, download and verify the others; returns the files by name.
@@ -92,7 +92,7 @@ def _refuse_html(path: Path) -> None:
 
 
 def _from_origins(
-    checkpoint: Checkpoint, progress: Progress, patience: Patience, unreachable: set[str]
+    checkpoint: Checkpoint, progress: OnBytes, patience: Patience, unreachable: set[str]
 ) -> Path:
     """The file from the first origin that gives a right one. `unreachable` collects hosts not to try again."""
     if not checkpoint.origins:
@@ -134,7 +134,7 @@ def _no_connection(error: BaseException | None) -> bool:
 class _Counter:
     """Passes progress on and can take it back, so that a failed origin does not count."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: OnBytes) -> None:
         self._progress = progress
         self._total = 0
 
@@ -146,7 +146,7 @@ class _Counter:
         self.add(-self._total)
 
 
-def _from_hub(checkpoint: Checkpoint, origin: Origin, progress: Progress) -> Path:
+def _from_hub(checkpoint: Checkpoint, origin: Origin, progress: OnBytes) -> Path:
     """From the hub, into the hub's cache; its endpoint, token, cache and offline settings hold."""
     assert origin.hub
     try:
@@ -175,7 +175,7 @@ def _reason(error: BaseException) -> str:
     return f"{reason} ({_reason(error.__cause__)})" if error.__cause__ else reason
 
 
-def _reporting_bar(progress: Progress) -> type[tqdm[NoReturn]]:
+def _reporting_bar(progress: OnBytes) -> type[tqdm[NoReturn]]:
     """A tqdm class that shows nothing and passes what it is told on."""
 
     class ReportingBar(tqdm):  # type: ignore[type-arg]
@@ -189,7 +189,7 @@ def _reporting_bar(progress: Progress) -> type[tqdm[NoReturn]]:
     return ReportingBar
 
 
-def _from_url(checkpoint: Checkpoint, origin: Origin, progress: Progress, patience: Patience) -> Path:
+def _from_url(checkpoint: Checkpoint, origin: Origin, progress: OnBytes, patience: Patience) -> Path:
     """From a plain URL, to the row's `kept_folder`. Two processes take turns, and the second finds the file."""
     copy = origin.copy
     target = kept_folder(checkpoint) / copy.file

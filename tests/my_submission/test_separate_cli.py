@@ -334,9 +334,11 @@ def test_a_child_that_dies_fails_its_recording_only(preset: Path, tmp_path: Path
         write_noise(tmp_path / "long.wav", 600.0, 8_000, 1),
         write_noise(tmp_path / "short.wav", 0.2),
     )
-    job = workers.Job(ModelChoice(str(preset), "cpu"), FileOptions(("bass",)), ("bass",), tmp_path)
+    settings = workers.RunSettings(
+        ModelChoice(str(preset), "cpu"), FileOptions(("bass",)), ("bass",), tmp_path
+    )
     outcomes = []
-    for event in workers.separate_all([Recording(long), Recording(short)], job, 1):
+    for event in workers.separate_all([Recording(long), Recording(short)], settings, 1):
         if isinstance(event, workers.Started) and event.recording.source == long:
             (child,) = multiprocessing.active_children()
             part = temporary_path(tmp_path / "long" / "bass.wav", str(child.pid))
@@ -356,17 +358,19 @@ def test_a_child_that_dies_fails_its_recording_only(preset: Path, tmp_path: Path
 def test_a_memory_budget_is_for_all_jobs_together(
     preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs: list[workers.Job] = []
+    given: list[workers.RunSettings] = []
 
-    def no_events(recordings: object, job: workers.Job, processes: int) -> Generator[workers.Event]:
-        jobs.append(job)
+    def no_events(
+        recordings: object, settings: workers.RunSettings, processes: int
+    ) -> Generator[workers.Event]:
+        given.append(settings)
         yield from ()
 
     monkeypatch.setattr(cli, "separate_all", no_events)
     song = write_noise(tmp_path / "song.wav")
     command = ["separate", "--preset", str(preset), str(song), "-o", str(tmp_path / "stems")]
     main([*command, "--memory-budget", "3", "--jobs", "2"])
-    assert [job.model.memory_budget for job in jobs] == [3 << 29]
+    assert [settings.model.memory_budget for settings in given] == [3 << 29]
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "much", "inf", "nan"])

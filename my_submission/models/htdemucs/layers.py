@@ -7,12 +7,12 @@ from demucs.demucs import DConv
 from demucs.hdemucs import HDecLayer, HEncLayer
 from torch import Tensor, nn
 
+from my_submission.models.dconv import NormalisedProjection, branches, tail
 from my_submission.models.fused import Convolution, GatedConvolution, Taps
-from my_submission.models.residual import NormalisedProjection, branches, tail
 
 
 def supported(layer: nn.Module) -> bool:
-    """Whether a layer has no normalisation of its own, and residual branches without LSTM and attention."""
+    """Whether a layer has no normalisation of its own, and DConv branches without LSTM and attention."""
     if not isinstance(layer, HEncLayer | HDecLayer) or layer.empty or layer.norm or layer.rewrite is None:
         return False
     return layer.dconv is None or all(map(_is_plain, branches(layer.dconv)))
@@ -33,11 +33,11 @@ def _on_grid(layer: Any) -> Taps:
 
 
 class Encoder:
-    """An HEncLayer without normalisation: strided convolution, GELU, residual branches, gated convolution."""
+    """An HEncLayer without normalisation: strided convolution, GELU, DConv branches, gated convolution."""
 
     def __init__(self, layer: HEncLayer, dtype: torch.dtype) -> None:
         self._convolution = Convolution(_on_grid(layer.conv), dtype, "gelu")
-        self._residual = _Residual(layer.dconv, dtype)
+        self._dconv = _DConv(layer.dconv, dtype)
         self._rewrite = GatedConvolution(_on_grid(layer.rewrite), dtype)
         self._frames_stride = 1 if layer.freq else layer.stride
 
@@ -46,16 +46,16 @@ class Encoder:
         stride, channels) with the frames filled up to whole strides."""
         beyond = -grid.shape[2] % self._frames_stride
         grid = self._convolution(nn.functional.pad(grid, (0, 0, 0, beyond)) if beyond else grid)
-        self._residual.add_to(grid)
+        self._dconv.add_to(grid)
         return self._rewrite(grid)
 
 
 class Decoder:
-    """An HDecLayer without normalisation: gated convolution, residual branches, transposed convolution, GELU."""
+    """An HDecLayer without normalisation: gated convolution, DConv branches, transposed convolution, GELU."""
 
     def __init__(self, layer: HDecLayer, dtype: torch.dtype) -> None:
         self._rewrite = GatedConvolution(_on_grid(layer.rewrite), dtype)
-        self._residual = _Residual(layer.dconv, dtype)
+        self._dconv = _DConv(layer.dconv, dtype)
         transposed = _on_grid(layer.conv_tr)
         self._weight = transposed.weight.to(dtype).contiguous(memory_format=torch.channels_last)
         self._bias, self._stride = transposed.bias.to(dtype), transposed.stride
@@ -66,18 +66,18 @@ class Decoder:
         """grid and skip (batch, rows, frames, channels in) -> (batch, length, frames, channels out), or (batch, 1,
         length, channels out)."""
         grid = self._rewrite((grid + skip).to(self._weight.dtype))
-        self._residual.add_to(grid)
+        self._dconv.add_to(grid)
         image = grid.permute(0, 3, 1, 2)
         image = nn.functional.conv_transpose2d(image, self._weight, self._bias, self._stride)
         grid = image.permute(0, 2, 3, 1).narrow(self._axis, self._margin, length)
         return grid if self._last else nn.functional.gelu(grid)
 
 
-class _Residual:
+class _DConv:
     """A DConv: branches of few channels, dilated along the frames, one after the other."""
 
-    def __init__(self, residual: DConv | None, dtype: torch.dtype) -> None:
-        self._branches = [] if residual is None else [_Branch(branch, dtype) for branch in branches(residual)]
+    def __init__(self, original: DConv | None, dtype: torch.dtype) -> None:
+        self._branches = [] if original is None else [_Branch(branch, dtype) for branch in branches(original)]
 
     def add_to(self, grid: Tensor) -> None:
         """Add to (batch, rows, frames, channels), in place; rows are apart from one another."""

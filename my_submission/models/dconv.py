@@ -1,4 +1,4 @@
-"""The residual branches of Demucs ("DConv") for inference: the last normalisation folded into the layer before it.
+"""The branches of Demucs' DConv for inference: the last normalisation folded into the layer before it.
 
 A branch ends in a 1×1 convolution from few channels to many, a GroupNorm over all of them, a GLU and a LayerScale.
 The mean and variance of the convolution's output follow from the mean and covariance of its few inputs, so that
@@ -57,7 +57,7 @@ class NormalisedProjection(nn.Module):
             return torch.bmm(weight.to(hidden.dtype), ones)
 
 
-class FoldedResidual(nn.Module):
+class FoldedDConv(nn.Module):
     """A DConv whose branches all end in 1×1 convolution, GroupNorm, GLU, LayerScale."""
 
     def __init__(self, original: DConv) -> None:
@@ -74,17 +74,17 @@ class FoldedResidual(nn.Module):
         return features
 
 
-def fold_residuals(network: nn.Module) -> None:
+def fold_dconv(network: nn.Module) -> None:
     """Replace every DConv of a network that ends as described above, in place."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, DConv) and None not in map(tail, branches(child)):
-                setattr(parent, name, FoldedResidual(child))
+                setattr(parent, name, FoldedDConv(child))
 
 
-def branches(residual: DConv) -> list[nn.Sequential]:
-    """The residual branches, in order."""
-    return [branch for branch in residual.layers if isinstance(branch, nn.Sequential)]
+def branches(dconv: DConv) -> list[nn.Sequential]:
+    """The branches of a DConv, in order."""
+    return [branch for branch in dconv.layers if isinstance(branch, nn.Sequential)]
 
 
 def tail(branch: nn.Sequential) -> tuple[nn.Conv1d, nn.GroupNorm, Tensor] | None:
