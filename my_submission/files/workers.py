@@ -1,7 +1,7 @@
-"""Recordings separated in child processes, which can be stopped at any moment without leaving anything behind.
+"""Separates recordings in child processes, which can be stopped at any moment without leaving anything behind.
 
-The parent never computes. It hands out recordings one by one, hears of progress, and if it is interrupted or a child
-dies (of memory, say) it removes what the child had under temporary names, whose paths follow from the recording.
+The parent never computes. It hands out recordings one by one and receives progress. If it is interrupted, or a child
+dies (of memory, say), it removes the child's temporary files, whose paths follow from the recording.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ _SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which to
 class RunSettings:
     """What all recordings of a run have in common.
 
-    stems: the names of what is written. measure: spend a little time on finding out how long all will take.
+    stems: the names of what is written. measure: spend a little time to find out how long everything will take.
     """
 
     model: ModelChoice
@@ -102,10 +102,10 @@ class _NoModel:
 
 
 def separate_all(recordings: Iterable[Recording], settings: RunSettings, processes: int) -> Generator[Event]:
-    """Separate recordings in up to `processes` children at a time and tell what happens as it happens.
+    """Separate recordings in up to `processes` children at a time, and yield events as they happen.
 
-    Every recording ends as one Finished or Failed. Raises ModelFailed where the model cannot be made. Whatever ends
-    the iteration (close it!), an interrupt included, the children are killed and their unfinished files removed.
+    Every recording ends as one Finished or Failed. Raises ModelFailed if the model cannot be loaded. However the
+    iteration ends (close it!), even by an interrupt, the children are killed and their unfinished files removed.
     """
     waiting = list(recordings)
     free_cores = share_cores(processes)
@@ -130,7 +130,7 @@ def separate_all(recordings: Iterable[Recording], settings: RunSettings, process
 
 
 def share_cores(processes: int) -> list[tuple[int, ...]]:
-    """The cores that each of several processes keeps to; none named for a single one, or where none can be chosen."""
+    """The cores for each of several processes; empty for a single one, or if the system cannot bind to cores."""
     if processes == 1 or not hasattr(os, "sched_getaffinity"):
         return [()] * processes
     cores = sorted(os.sched_getaffinity(0))
@@ -138,7 +138,7 @@ def share_cores(processes: int) -> list[tuple[int, ...]]:
 
 
 class _Child:
-    """A child process with a model, and the recording it is at."""
+    """A child process with a model, and the recording that it is working on."""
 
     def __init__(self, settings: RunSettings, cores: tuple[int, ...]) -> None:
         self.cores = cores
@@ -155,7 +155,7 @@ class _Child:
         its_end.close()
 
     def give(self, recording: Recording) -> Started:
-        """Let it begin with a recording; it must be ready and without one."""
+        """Give it a recording to start on; it must be ready and idle."""
         self.recording = recording
         settings = self._settings
         files = targets(
@@ -172,7 +172,7 @@ class _Child:
         return Started(recording)
 
     def news(self) -> Iterator[Event]:
-        """What it has said since the last time, or that it died."""
+        """The events it has sent since the last call, or its death."""
         try:
             while self.connection.poll():
                 message = self.connection.recv()
@@ -197,15 +197,15 @@ class _Child:
         code = self._process.exitcode or 0
         if code < 0 and signal.Signals(-code).name == "SIGKILL":
             return (
-                "was killed by the system, most likely for want of memory; try --jobs 1 or a smaller preset"
+                "was killed by the system, probably because memory ran out; try --jobs 1 or a smaller preset"
             )
         return f"ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
 
     def kill(self) -> None:
-        """End it at once and remove what it has not finished."""
+        """End it at once and remove its unfinished files."""
         self.connection.close()
         if self.recording is None:
-            self._process.join(timeout=_LEAVE_SECONDS)  # it leaves by itself when nobody is at the other end
+            self._process.join(timeout=_LEAVE_SECONDS)  # it leaves by itself once the connection is closed
         self._process.kill()
         self._process.join()
         if self.recording is not None:
@@ -217,9 +217,9 @@ class _Child:
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block; a child that is started in it never sees one, its parent decides.
+    """Hold Ctrl-C back until the end of the block. A child started inside never sees one: its parent decides.
 
-    Where signals cannot be held back (Windows), the child ignores it from its first line on.
+    If signals cannot be held back (Windows), the child ignores them from its first line on.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -232,7 +232,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _serve(connection: Connection, settings: RunSettings, cores: tuple[int, ...]) -> None:
-    """The child: make the model, then separate what comes until the connection closes."""
+    """The child: load the model, then separate what comes until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -275,7 +275,7 @@ def _serve(connection: Connection, settings: RunSettings, cores: tuple[int, ...]
 
 
 def _end_with_parent() -> None:
-    """Leave, tidily, when the parent is gone without a word."""
+    """End in good order if the parent dies without a word."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -283,7 +283,7 @@ def _end_with_parent() -> None:
 
 
 class _Sender:
-    """Sends messages to the parent; one that is gone is no concern of the separation."""
+    """Sends messages to the parent; a parent that is gone does not disturb the separation."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -1,5 +1,5 @@
 """How a network computes in its dtype on any device: exact float32 on a GPU, lower precision on a processor without
-it, and no overflow that goes unnoticed."""
+it, and float32 again for whatever overflows."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Inside, networks compute in a dtype as well as the device can."""
+    """Inside this context, networks compute in a dtype as well as the device can."""
     without = device.type == "cpu" and dtype != torch.float32 and not fused.available(dtype)
     with exact_float32(device), ProductsInFloat32(dtype) if without else contextlib.nullcontext():
         yield
@@ -25,7 +25,7 @@ def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 @contextlib.contextmanager
 def exact_float32(device: torch.device) -> Iterator[None]:
-    """On a GPU, convolutions in float32 are not rounded to TF32 (10 bits), which torch does unless told otherwise."""
+    """Keep float32 convolutions on a GPU from being rounded to TF32 (10 bits), which is torch's default."""
     if device.type != "cuda":
         yield
         return
@@ -38,10 +38,11 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 
 
 class ProductsInFloat32(TorchFunctionMode):
-    """Products of factors in lower precision, on a processor that has none: computed in float32 and rounded once.
+    """Products of factors in lower precision, on a processor that lacks it: computed in float32 and rounded once.
 
-    That is what a processor does that has it, and takes a little longer than float32. torch's own kernels for such a
-    processor take ten to a hundred times as long, and for an LSTM there is none.
+    A processor that has it does the same: the product of two bfloat16 numbers (8 bits each) is exact in float32 (24
+    bits), and only the sum is rounded. This takes a little longer than float32. torch's own kernels for processors
+    without it take ten to a hundred times as long, and for an LSTM it has none.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -53,12 +54,15 @@ class ProductsInFloat32(TorchFunctionMode):
     ) -> Any:
         """torch calls this in place of each of its functions."""
         given = (args, dict(kwargs or {}))
+        # Autocast rounds the factors of every product, but only after this has been called: so this must round them.
         everything = torch.is_autocast_enabled("cpu")
         if function not in _PRODUCTS or not (everything or self._any_lower(given)):
             return function(*args, **given[1])
         args, named = self._mapped(given, lambda factor: factor.to(self._dtype).float())
         out = named.pop("out", None)
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(
+            "cpu", enabled=False
+        ):  # or it would round the float32 factors and use its own kernels
             product = self._mapped(function(*args, **named), lambda result: result.to(self._dtype))
         return product if out is None else (kwargs or {})["out"].copy_(product)
 
@@ -91,7 +95,7 @@ class Guarded:
     """A model in lower precision; a batch that overflows there is logged and computed again in float32."""
 
     def __init__(self, name: str, model: ChunkModel, load_float32: Callable[[], ChunkModel]) -> None:
-        """load_float32 opens the same checkpoint in float32; it is called when first needed."""
+        """load_float32 opens the same checkpoint in float32; it is called only once something overflows."""
         self.sources, self.geometry = model.sources, model.geometry
         self.bytes_per_sample = model.bytes_per_sample
         self._name, self._model, self._load_float32 = name, model, load_float32
@@ -105,12 +109,12 @@ class Guarded:
         estimates = self._model(chunks)
         if estimates.isfinite().all():
             return estimates
-        log.warning("%s: inf or nan in lower precision; these chunks are computed in float32", self._name)
+        log.warning("%s: inf or nan in lower precision; computing these chunks in float32", self._name)
         if self._float32 is None:
             self._float32 = self._load_float32()
         estimates = self._float32(chunks)
         if not estimates.isfinite().all():
             raise FloatingPointError(
-                f"{self._name}: inf or nan in float32, too: the mixture or the weights hold them"
+                f"{self._name}: inf or nan even in float32, so the mixture or the weights contain them"
             )
         return estimates
