@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from my_submission.models import ChunkModel, chunk_bytes
-from my_submission.models.registry import find_architecture
+from my_submission.registry import find_architecture
 from my_submission.runtime.devices import Precision
-from my_submission.runtime.precision import Guarded
+from my_submission.runtime.guarded import Guarded
 from my_submission.weights import Checkpoint
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from my_submission.models import fused
-from my_submission.models.registry import find_architecture
+from my_submission.registry import find_architecture
 from my_submission.runtime import devices
 from my_submission.runtime.devices import (
     CLEARLY_QUICKER,
