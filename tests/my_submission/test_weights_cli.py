@@ -119,8 +119,8 @@ def test_what_cannot_be_fetched_is_an_error_with_a_reason(
 def test_a_name_that_is_nothing_lists_what_is(capsys: pytest.CaptureFixture[str], action: str) -> None:
     failed = run(capsys, action, "mdx-z", code=1)
     assert "error: found 'mdx-z'; expected a preset (cdx-b, " in failed
-    assert "bag (htdemucs_ft)" in failed
-    assert "or checkpoint (Kim_Vocal_1, " in failed
+    assert "a bag (htdemucs_ft)" in failed
+    assert "a checkpoint (Kim_Vocal_1, " in failed
 
 
 def test_a_bag_stands_for_its_members(capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,7 +240,7 @@ def test_a_preset_is_packed_into_a_submission_only(
 ) -> None:
     run(capsys, "fetch", preset)
     failed = run(capsys, "pack", tmp_path / "empty", "--preset", preset, code=1)
-    assert "expected a submission's folder, found no my_submission in it" in failed
+    assert "expected a submission's folder, found no my_submission/ in it" in failed
     assert not (tmp_path / "empty").exists()
 
 
