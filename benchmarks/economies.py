@@ -1,4 +1,5 @@
-"""Scores against the time limit: what a preset's economies cost, on this machine, under run_eval.py's own clock.
+"""Scores under shorter and shorter time limits: what a preset's economies cost on this machine, by run_eval.py's
+clock.
 
 Each factor is one run of `run_eval.py --fit --time-factor`; the table is Markdown.
 """
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--factors", default="1.57,0.5,0.35,0.25,0.15,0.05", help="default: %(default)s")
     options = parser.parse_args()
     print(
-        "| factor | economies | seconds a second of audio | late | SDR, dB |\n|---|---|---|---|---|",
+        "| factor | economies | seconds per second of audio | late | SDR, dB |\n|---|---|---|---|---|",
         flush=True,
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
 """The published ensembles against ours: `python benchmarks/ensemble.py [--preset mdx-c] [--precision auto] …`.
 
-Full-size networks with random weights (made once, in the temporary folder), one clip of noise. Both sides run in
-turn, each in a process of its own (so that neither has what the other tells the allocator) with its models loaded;
-ours uses the delays that the published side draws. Prints time and ratio by model and in all (medians over the
-repeats), the RTF, the agreement of the final stems, and each side's peak memory on host and GPU.
+Runs full-size networks with random weights (made once, in the temporary folder) on a clip of noise. The two sides run
+in turn, each in its own process (so that neither has the other's allocator settings) with its models loaded; ours
+uses the delays that the published side draws. Prints time and ratio, by model and in all (medians over the repeats),
+the RTF, the agreement of the final stems, and each side's peak memory on host and GPU.
 """
 
 import argparse
@@ -54,7 +54,7 @@ PUBLISHED = {
 
 
 def chosen_steps(preset: Preset, name: str) -> Preset:
-    """A preset with one of its steps only, which is given the mixture; or all of it."""
+    """A preset with only one of its steps, which gets the mixture; or the whole preset."""
     if name == "all":
         return preset
     step = next(step for step in preset.steps if step.name == name)
@@ -69,7 +69,7 @@ def random_weights(preset: Preset) -> dict[str, Path]:
 
 
 def published_offsets(preset: Preset) -> Offsets:
-    """The offsets with which `apply_model` delays a signal as a preset does: what is left of half a second."""
+    """The offsets that make `apply_model` delay a signal as a preset does: half a second minus the delay."""
     delays = {
         (one.checkpoint, round(one.augmentation.gain)): one.augmentation.delay_samples
         for step in preset.steps
@@ -86,7 +86,7 @@ def published(preset: Preset, weights: Path, device: torch.device) -> Published:
 
 
 class Timing:
-    """A ModelPool whose models note the time between the first and the last of their calls."""
+    """A ModelPool whose models add up the time of their calls."""
 
     def __init__(self, models: ModelPool) -> None:
         self._models = models
@@ -114,8 +114,8 @@ Stems = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One run over the clip: seconds in all and by model, stems of (channels, samples)."""
+class Run:
+    """One run over the clip: seconds in all and by model, and the stems, each (channels, samples)."""
 
     seconds: float
     by_model: dict[str, float]
@@ -123,7 +123,7 @@ class Pass:
 
 
 class Ours:
-    """The ensemble of this project, its models loaded."""
+    """This project's ensemble, with its models loaded."""
 
     def __init__(self, preset: Preset, arguments: argparse.Namespace) -> None:
         device = resolve_device(arguments.device)
@@ -134,17 +134,17 @@ class Ours:
         self._ensemble = Ensemble(preset, self._models, seed=0, schedule=self._schedule)  # type: ignore[arg-type]
         self.precision = describe(pool.dtypes)
 
-    def run(self, mixture: Tensor) -> Pass:
+    def run(self, mixture: Tensor) -> Run:
         self._models.seconds.clear()
         start = time.perf_counter()
         stems = self._ensemble.separate(mixture)
         seconds = time.perf_counter() - start
         by_model = {name: value / self._schedule.workers for name, value in self._models.seconds.items()}
-        return Pass(seconds, by_model, {stem: signal.numpy() for stem, signal in stems.items()})
+        return Run(seconds, by_model, {stem: signal.numpy() for stem, signal in stems.items()})
 
 
 class Theirs:
-    """The published schedule, its models loaded."""
+    """The published schedule, with its models loaded."""
 
     precision = "float32"
 
@@ -154,19 +154,19 @@ class Theirs:
         self._published.load(row.name for row in checkpoint_rows(preset))
         self._function = PUBLISHED[arguments.preset][arguments.steps]
 
-    def run(self, mixture: Tensor) -> Pass:
+    def run(self, mixture: Tensor) -> Run:
         start = time.perf_counter()
         stems = self._function(self._published, mixture)
         seconds = time.perf_counter() - start
         by_model = dict(self._published.seconds)
-        return Pass(seconds, by_model, {stem: signal.numpy() for stem, signal in stems.items()})
+        return Run(seconds, by_model, {stem: signal.numpy() for stem, signal in stems.items()})
 
 
 SIDES: dict[str, type[Ours] | type[Theirs]] = {"published": Theirs, "ours": Ours}
 
 
 def serve(side: str, arguments: argparse.Namespace, pipe: "Connection[Any, Any]") -> None:
-    """A side's process: loads, then runs whenever it is asked to, then tells its peaks."""
+    """A side's process: it loads, runs whenever it is asked to, and finally reports its peaks."""
     start = time.perf_counter()
     loaded = SIDES[side](chosen_steps(load_preset(arguments.preset), arguments.steps), arguments)
     pipe.send((time.perf_counter() - start, loaded.precision, torch.get_num_threads()))
@@ -184,7 +184,7 @@ def serve(side: str, arguments: argparse.Namespace, pipe: "Connection[Any, Any]"
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     random_weights(
         chosen_steps(load_preset(arguments.preset), arguments.steps)
-    )  # made before either side wants them
+    )  # made before either side needs them
     context = multiprocessing.get_context("spawn")
     pipes = {}
     for side in ["ours"] if arguments.only_ours else list(SIDES):
@@ -192,17 +192,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         context.Process(target=serve, args=(side, arguments, theirs), daemon=True).start()
         theirs.close()
     opened = {side: pipe.recv() for side, pipe in pipes.items()}
-    passes: dict[str, list[Pass]] = {side: [] for side in pipes}
+    runs: dict[str, list[Run]] = {side: [] for side in pipes}
     for repeat in range(arguments.repeats):
         for side, pipe in pipes.items():
             pipe.send(True)
-            passes[side].append(pipe.recv())
-            say(f"repeat {repeat + 1}: {side} {passes[side][-1].seconds:.1f} s")
+            runs[side].append(pipe.recv())
+            say(f"repeat {repeat + 1}: {side} {runs[side][-1].seconds:.1f} s")
     for pipe in pipes.values():
         pipe.send(False)
     peaks = {side: pipe.recv() for side, pipe in pipes.items()}
-    medians = {side: statistics.median(one.seconds for one in some) for side, some in passes.items()}
-    both = "published" in passes
+    medians = {side: statistics.median(one.seconds for one in some) for side, some in runs.items()}
+    both = "published" in runs
     return {
         "preset": arguments.preset,
         "steps": arguments.steps,
@@ -216,11 +216,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "ratio": medians["published"] / medians["ours"] if both else None,
         "models": {
             side: {name: statistics.median(one.by_model[name] for one in some) for name in some[0].by_model}
-            for side, some in passes.items()
+            for side, some in runs.items()
         },
-        "agreement_db": agreement_db(passes["published"][-1].stems, passes["ours"][-1].stems)
-        if both
-        else None,
+        "agreement_db": agreement_db(runs["published"][-1].stems, runs["ours"][-1].stems) if both else None,
         "peak_host_bytes": {side: host for side, (host, _) in peaks.items()},
         "peak_gpu_bytes": {side: gpu for side, (_, gpu) in peaks.items()},
     }
@@ -262,12 +260,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--preset", default="mdx-c", choices=["mdx-c", "cdx-b"])
-    parser.add_argument("--steps", default="all", help="only this step of the preset, on the clip")
+    parser.add_argument("--steps", default="all", help="run only this step of the preset, on the clip")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--seconds", type=float, default=12.0, help="length of the clip")
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--only-ours", action="store_true", help="leave the published side out")
+    parser.add_argument("--only-ours", action="store_true", help="leave out the published side")
     parser.add_argument("--json", type=Path, help="also write the result here")
     arguments = parser.parse_args()
     if arguments.steps not in PUBLISHED[arguments.preset]:

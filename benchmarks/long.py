@@ -1,7 +1,7 @@
 """Peak memory of a long recording: `python benchmarks/long.py [--minutes 60] [--preset mdx-demo] [--fast]`.
 
-A demo track over and over, from file to files, in a process of its own. Prints what the process holds once the models
-are loaded, its peak, and the time.
+Separates a demo track, repeated many times, from file to files in a process of its own. Prints the memory of the
+process once the models are loaded, its peak, and the time.
 """
 
 import argparse
@@ -33,7 +33,7 @@ print(loaded, peak_bytes())
 
 
 def lengthen(track: Path, minutes: float, target: Path) -> float:
-    """Write a track over and over; how many seconds came of it."""
+    """Write a track repeatedly; return the length in seconds."""
     signal, rate = soundfile.read(track, dtype="float32", always_2d=True)
     times = math.ceil(minutes * 60 * rate / len(signal))
     with soundfile.SoundFile(target, "w", rate, signal.shape[1], "PCM_16") as file:
@@ -48,7 +48,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--preset", default="mdx-demo", choices=["mdx-demo", "cdx-demo"])
-    parser.add_argument("--fast", action="store_true", help="take all of the preset's economies")
+    parser.add_argument("--fast", action="store_true", help="take all the preset's economies")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "long.flac"

@@ -1,8 +1,8 @@
-"""The published ensembles as their authors ran them: their schedule with public packages and nothing clever.
+"""The published ensembles as their authors ran them: their schedule, with public packages and nothing clever.
 
-`demucs.apply.apply_model` in float32, one chunk at a time, whole bags (all four experts of htdemucs_ft, whether their
-stem is used or not), ONNX Runtime on host arrays chunk by chunk with all cores on each. It shares no code with
-my_submission but the file names of the manifest, so it is a yardstick for speed and an oracle for results.
+`demucs.apply.apply_model` in float32, one chunk at a time, and whole bags (all four experts of htdemucs_ft, whether
+or not their stem is used); ONNX Runtime on host arrays, chunk by chunk, with all cores on each. It shares only the
+manifest and the opening of checkpoints with my_submission, so it is a yardstick for speed and an oracle for results.
 """
 
 import random
@@ -22,7 +22,7 @@ from my_submission.models.demucs_file import load_torch
 from my_submission.weights import load_manifest
 
 Offsets = Callable[[str, int], int]
-"""Checkpoint name and polarity -> the random offset, in samples, that `apply_model` is to draw for them."""
+"""Checkpoint name and polarity -> the offset, in samples, that `apply_model` must draw for them."""
 
 HOP = 1024
 FRAMES = 256
@@ -30,8 +30,8 @@ BINS = 3072
 SEGMENT_SAMPLES = 1_000_000  # the default of the released code
 
 
-def paper_residuals(instrumental: Tensor, bass: Tensor, drums: Tensor, other: Tensor) -> dict[str, Tensor]:
-    """Eq. 9 to 11 of arXiv 2305.07489; eq. 11 as the released code has it, since as printed it is wrong."""
+def paper_stems(instrumental: Tensor, bass: Tensor, drums: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """Eq. 9 to 11 of arXiv 2305.07489; eq. 11 as in the released code, since the printed one is wrong."""
     return {
         "bass": (instrumental - drums - other + 2 * bass) / 3,
         "drums": (instrumental - bass - other + 2 * drums) / 3,
@@ -39,12 +39,12 @@ def paper_residuals(instrumental: Tensor, bass: Tensor, drums: Tensor, other: Te
     }
 
 
-def released_residuals(instrumental: Tensor, bass: Tensor, drums: Tensor, other: Tensor) -> dict[str, Tensor]:
-    """inference.py at 765bd31, lines 443-466: those of the paper, then each again from the two others.
+def released_stems(instrumental: Tensor, bass: Tensor, drums: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """inference.py at 765bd31, lines 443-466: the paper's stems, then each of them again from the two others.
 
-    Without its clipping of what is left to full scale.
+    Without the code's clipping of the residual to full scale.
     """
-    first = paper_residuals(instrumental, bass, drums, other)
+    first = paper_stems(instrumental, bass, drums, other)
     return {
         "bass": instrumental - first["drums"] - first["other"],
         "drums": instrumental - first["bass"] - first["other"],
@@ -52,21 +52,21 @@ def released_residuals(instrumental: Tensor, bass: Tensor, drums: Tensor, other:
     }
 
 
-def equal_residuals(instrumental: Tensor, bass: Tensor, drums: Tensor, other: Tensor) -> dict[str, Tensor]:
-    """Nobody's, but the three add up."""
+def equal_stems(instrumental: Tensor, bass: Tensor, drums: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """Nobody published this, but the three stems add up."""
     left = instrumental - bass - drums - other
     return {"bass": bass + left / 3, "drums": drums + left / 3, "other": other + left / 3}
 
 
-FORMS = {"mdx-c": paper_residuals, "mdx-c-released": released_residuals, "mdx-c-consistent": equal_residuals}
+FORMS = {"mdx-c": paper_stems, "mdx-c-released": released_stems, "mdx-c-consistent": equal_stems}
 
 
 @dataclass
 class Published:
-    """Models of an ensemble, each opened once; `seconds` collects the time of each step.
+    """An ensemble's models, each opened once; `seconds` collects the time of each model's part.
 
-    segment_samples: of the released code's outer chunks of MDX-Nets; None: their inner chunks overlap.
-    form: how leaderboard C shares what bass, drums and other leave, one of FORMS.
+    segment_samples: the length of the released code's outer chunks of MDX-Nets; None: the inner chunks overlap.
+    form: how leaderboard C shares the residual of bass, drums and other, one of FORMS.
     """
 
     weights: Path
@@ -79,7 +79,7 @@ class Published:
     _sessions: dict[str, onnxruntime.InferenceSession] = field(default_factory=dict)
 
     def load(self, names: Iterable[str]) -> None:
-        """Open the checkpoints of these names before they are used."""
+        """Open the checkpoints of these names in advance."""
         rows = load_manifest().checkpoints
         for name in names:
             self._session(name) if rows[name].architecture == "mdx_net" else self._network(name)
@@ -100,7 +100,7 @@ class Published:
         return {"vocals": (12 * vocals_1 + 8 * vocals_2 + 3 * vocals_3) / 23}
 
     def mdx_c_instruments(self, instrumental: Tensor) -> dict[str, Tensor]:
-        """The second step: bass, drums and other of what the first one leaves."""
+        """The second step: bass, drums and other from what the first one leaves."""
         bags = {
             "htdemucs_ft": ([f"htdemucs_ft_{stem}" for stem in ("drums", "bass", "other", "vocals")], 0.5),
             "htdemucs": (["htdemucs"], 0.6),
@@ -136,7 +136,7 @@ class Published:
         return {"dialog": (10 * vocals_1 + 4 * vocals_2 + 2 * vocals_3) / 16}
 
     def cdx_b_background(self, instrumental: Tensor) -> dict[str, Tensor]:
-        """The second step: effect and music of what the first one leaves."""
+        """The second step: effect and music from what the first one leaves."""
         estimates = []
         for name in ("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468"):
             with self.timed(name):
@@ -148,12 +148,12 @@ class Published:
         }
 
     def both_polarities(self, experts: list[str], signal: Tensor, overlap: float) -> Tensor:
-        """½·f(x) − ½·f(−x), which are two calls with random shifts of their own."""
+        """½·f(x) − ½·f(−x): two calls, each with its own random shift."""
         plain, inverted = (self.demucs(experts, signal, overlap, polarity) for polarity in (1, -1))
         return 0.5 * plain - 0.5 * inverted
 
     def demucs(self, experts: list[str], signal: Tensor, overlap: float, polarity: int = 1) -> Tensor:
-        """f(polarity · x) of a single model, or a bag of four with identity weights; one random shift each."""
+        """f(polarity · x) for a single model, or a bag of four with identity weights; each has one random shift."""
         models = [self._network(name) for name in experts]
         model = models[0] if len(models) == 1 else BagOfModels(models, torch.eye(4).tolist())
         with _drawing([self.offsets(name, polarity) for name in experts]):
@@ -163,7 +163,7 @@ class Published:
         return estimates[0].cpu()
 
     def mdx_net(self, name: str, n_fft: int, signal: Tensor, overlap: float = 0.6) -> Tensor:
-        """With segments, which overlap in place of the chunks, the mean of all that cover a sample."""
+        """With segments, which overlap instead of the chunks: the mean of all segments that cover a sample."""
         if self.segment_samples is None:
             return self.mdx_net_in_chunks(name, n_fft, signal, overlap)
         total, times = torch.zeros_like(signal), torch.zeros(signal.shape[-1])
@@ -227,7 +227,7 @@ class Published:
 
 @contextmanager
 def _drawing(offsets: list[int]) -> Iterator[None]:
-    """`random.randint` as apply_model uses it gives these numbers in turn."""
+    """Make `random.randint`, as apply_model uses it, return these numbers in turn."""
     original, drawn = random.randint, iter(offsets)
     random.randint = lambda low, high: next(drawn)  # type: ignore[assignment]
     try:

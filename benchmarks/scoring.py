@@ -1,11 +1,12 @@
-"""What scoring costs against reading, and what it takes from a submission meanwhile.
+"""The cost of scoring, compared with reading, and how much it takes from a submission meanwhile.
 
 `python benchmarks/scoring.py [--seconds 240] [--repeats 5]`
 
-Times, on one made-up track of four stereo stems: reading references and estimates and doing nothing with
-them; scoring them block by block, as the evaluator does; and the usual way, all in memory with numpy. The last
-column, CPU time over the track's duration, is what scoring could at most take from a submission that uses every
-core, of the 1.57 s a second that it has on each of them.
+Times, on one made-up track of four stereo stems: only reading references and estimates; scoring them block by block,
+as the evaluator does; and the usual way, all in memory with numpy. The last column is CPU time over the track's
+duration: the most that scoring could take from a submission that uses every core, out of the 1.57 s per second that
+    it
+has on each.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Time from Gram matrices to weights: `python benchmarks/tune.py [--tracks 100] [--members 4] [--stems 4]`.
 
-Random matrices of a step with a consistency blend, whose weights are therefore sought jointly over all stems. Prints
-the processor time of the best weights, of the best without constraints, and of the whole cross-validation.
+Uses random matrices of a step with a consistency blend, whose weights must therefore be found jointly for all stems.
+Prints the processor time for the best weights, for the best without constraints, and for the whole cross-validation.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Ensembles of any stems, those of the Sound Demixing Challenge 2023 among them, behind the challenge's interface."""
+"""Ensembles for any stems, including those of the Sound Demixing Challenge 2023, behind the challenge's interface."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported when it is first asked for: torch takes seconds, and `--help` does without it."""
+    """A public name, imported on first use: torch takes seconds to import, and `--help` does not need it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = "my_submission.separator" if name.endswith("Model") else "my_submission.files"

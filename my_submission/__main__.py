@@ -1,4 +1,4 @@
-"""`python -m my_submission …`: what can be done with the submission besides submitting it."""
+"""`python -m my_submission …`: separate recordings, and manage weights."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m my_submission") -> int:
-    """Parse, run, and return the exit code: 0 done, 1 it failed (the reason is on stderr), 2 wrong usage."""
+    """Parse, run, and return the exit code: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -1,4 +1,4 @@
-"""The organisers' entry point, for both tracks. Participants leave it as it is.
+"""The organisers' entry point, for both challenges. Participants must not change it.
 
 The file layout follows from the model's instruments; the contract is that of the two public starter kits.
 """
@@ -18,10 +18,10 @@ Array = npt.NDArray[np.float64]
 
 
 class AIcrowdWrapper:
-    """Reads mixtures from a folder a track, calls the model, checks and writes what it gives back.
+    """Reads mixtures from one folder per track, calls the model, checks what it returns, and writes it.
 
-    dataset_dir and predictions_dir must exist; AICROWD_DATASET_DIR and AICROWD_PUBLIC_SHARED_DIR (+ /predictions)
-    in the environment take their place.
+    dataset_dir and predictions_dir must exist; the environment variables AICROWD_DATASET_DIR and
+    AICROWD_PUBLIC_SHARED_DIR (+ /predictions) override them.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class AIcrowdWrapper:
         return True
 
     def read_mixture(self, foldername: str) -> tuple[Array, int]:
-        """The mixture as soundfile gives it, and its rate; cinematic ones are two files, a channel each."""
+        """The mixture as soundfile gives it, and its rate; a cinematic one is two files of one channel each."""
         folder = os.path.join(self.dataset_dir, foldername)
         if not self.cinematic:
             return soundfile.read(os.path.join(folder, "mixture.wav"))  # type: ignore[no-any-return]

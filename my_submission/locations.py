@@ -1,4 +1,4 @@
-"""Where the kit keeps what it fetches; what it reads lies beside its packages."""
+"""Where the kit keeps what it fetches. What it only reads is beside its packages."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,8 @@ DATA_VARIABLE = "SDX_HOME"
 
 
 def data_folder() -> Path:
-    """The folder to write to: $SDX_HOME, else the checkout, else, installed or read-only, the user's data folder."""
+    """The folder to write to: $SDX_HOME; else the checkout; else, if installed or read-only, the user's data
+    folder."""
     if home := os.environ.get(DATA_VARIABLE):
         return Path(home).absolute()
     if not IS_INSTALLED and os.access(ROOT, os.W_OK):
@@ -21,5 +22,5 @@ def data_folder() -> Path:
 
 
 def command(words: str) -> str:
-    """How a command is called here, for advice: `sdx …` where the kit is installed, else `python -m …`."""
+    """How to call a command here, for advice: `sdx …` if the kit is installed, else `python -m …`."""
     return f"sdx {words}" if IS_INSTALLED else f"python -m my_submission {words}"

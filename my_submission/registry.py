@@ -1,11 +1,11 @@
-"""What a network has to say of itself to stand in a manifest, and where architectures are found.
+"""What an architecture must say about itself to be used in a manifest, and where architectures are found.
 
-One file in `models/` registers itself with one call:
+A file in `models/` registers its architecture with one call:
 
     register(Architecture(name="mdx_net", suffixes=(".onnx",), parameters=MdxNetParameters, load=load))
 
-A package outside this repository has its `Architecture` under an entry point of the group `sdx23.architectures` that
-bears the architecture's name. A manifest's row may also name any as `architecture: package.module:object`.
+A package outside this repository gives its `Architecture` an entry point in the group `sdx23.architectures`, named
+like the architecture. A manifest row may also name any object as `architecture: package.module:object`.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "sdx23.architectures"
 MODELS = "my_submission.models"
-"""The folder whose modules register themselves; named, not imported: whoever reads a manifest stands below it."""
+"""The package whose modules register themselves; named, not imported, since readers of manifests are below it."""
 
 
 class Loader(Protocol):
-    """Opens a checkpoint's file as a callable on chunks; WeightsError where it is not what its row says.
+    """Opens a checkpoint's file as a callable on chunks; WeightsError if it is not what its row says.
 
     checkpoint: its manifest row; `checkpoint.parameters` is a record of the architecture's own kind.
-    dtype: float32, or the lower precision that is asked for.
-    needed: the sources that are to be computed, None: all; a network may compute others, too.
+    dtype: float32, or the lower precision that was asked for.
+    needed: the sources to compute, None: all; a network may compute others, too.
     """
 
     def __call__(
@@ -52,8 +52,8 @@ class Loader(Protocol):
 
 
 class PieceOfWork(Protocol):
-    """A call that runs a checkpoint's network on noise of a share of its chunk, by which precision "auto" finds out
-    what is quickest; None for a network that computes in float32 only."""
+    """Makes a call that runs a checkpoint's network on noise, over a share of its chunk. Precision "auto" times it to
+    find out what is fastest. None for a network that computes only in float32."""
 
     def __call__(
         self, checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
@@ -61,7 +61,7 @@ class PieceOfWork(Protocol):
 
 
 class TrainingSettings(Protocol):
-    """The `model` of a training configuration, and what training does with it."""
+    """The `model` section of a training configuration, and what training does with it."""
 
     @property
     def architecture(self) -> str:
@@ -73,40 +73,40 @@ class TrainingSettings(Protocol):
 
     @property
     def example_samples(self) -> int:
-        """The length of a training example: the only one that the network is meant for."""
+        """The length of a training example, the only one that the network is made for."""
 
     def build(self) -> torch.nn.Module:
         """A network with fresh weights from torch's global random state: mixtures (batch, 2, samples) ->
         estimates (batch, sources, 2, samples)."""
 
     def parameter_groups(self, network: torch.nn.Module) -> list[dict[str, Any]]:
-        """For the optimiser: parameters with `scale`, what the learning rate is multiplied by for them."""
+        """For the optimiser: groups of parameters, each with the `scale` of its learning rate."""
 
     def chunk_model(self, network: torch.nn.Module, device: torch.device) -> ChunkModel:
         """The network, in evaluation mode, as the project's own inference takes it."""
 
     def read_weights(self, path: Path, checkpoint: Checkpoint) -> Mapping[str, torch.Tensor]:
-        """The weights of a checkpoint to go on from; WeightsError where its file holds none that can be trained."""
+        """The weights of a checkpoint to continue from; WeightsError if its file has none that can be trained."""
 
     def export(
         self, network: torch.nn.Module, folder: Path, name: str, record: Mapping[str, Any]
     ) -> tuple[Path, Mapping[str, Any]]:
-        """Write a checkpoint that the loader opens; its file, and the `parameters` of its manifest row.
+        """Write a checkpoint that the loader can open; return its file, and the `parameters` of its manifest row.
 
-        record: plain values that say how it was trained, kept in the file where it has room for them.
+        record: plain values that say how it was trained, kept in the file if its format has room for them.
         """
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A kind of network: everything that the rest has to know of it.
+    """A kind of network: everything that the rest of the kit needs to know about it.
 
-    name: what manifests call it. suffixes: of its files. parameters: what a manifest row says beside the file.
-    load: see `Loader`. training: the settings of a network that is trained here, or None.
-    sources: how many every network of it has, or None. lower_precision: whether it may be loaded in another dtype
-        than float32; what overflows there is computed again in float32 without its doing.
-    piece_of_work: for an architecture that was shown to agree with float32 to 45 dB in lower precision, which "auto"
-        may therefore choose; None: auto means float32.
+    name: what manifests call it. suffixes: of its files. parameters: what a manifest row says besides the file.
+    load: see `Loader`. training: the settings for training it here, or None.
+    sources: how many each of its networks has, or None if that varies. lower_precision: whether it may be loaded in a
+        dtype other than float32; the kit itself recomputes in float32 whatever overflows.
+    piece_of_work: only for an architecture that was shown to agree with float32 to 45 dB in lower precision, so that
+        "auto" may choose that; None: auto means float32.
     """
 
     name: str
@@ -120,14 +120,14 @@ class Architecture:
 
 
 class UnknownArchitecture(ValueError):  # noqa: N818, the name says it
-    """No architecture has this name, or what has it is none; the message says what was found and what is allowed."""
+    """No architecture has this name, or the object is not one; the message says what was found and allowed."""
 
 
 _registered: dict[str, Architecture] = {}
 
 
 def register(architecture: Architecture) -> Architecture:
-    """Make an architecture of `models/` known; ValueError where another one has its name."""
+    """Make an architecture of `models/` known; ValueError if another one has its name."""
     if _registered.setdefault(architecture.name, architecture) is not architecture:
         raise ValueError(
             f"architecture {architecture.name!r} is registered twice; give each a name of its own"
@@ -136,9 +136,9 @@ def register(architecture: Architecture) -> Architecture:
 
 
 def find_architecture(name: str) -> Architecture:
-    """The architecture of this name, or the object at `package.module:object`; UnknownArchitecture else.
+    """The architecture of this name, or the object at `package.module:object`; else UnknownArchitecture.
 
-    Nothing is imported for other people's architectures before they are asked for.
+    Other people's architectures are imported only when they are asked for.
     """
     if ":" in name:
         return _loaded(EntryPoint(name, name, ENTRY_POINTS))
@@ -152,7 +152,7 @@ def find_architecture(name: str) -> Architecture:
 
 
 def architecture_names() -> list[str]:
-    """All names, those of installed packages included."""
+    """All names, including those of installed packages."""
     _import_own()
     return sorted({*_registered, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
 

@@ -1,11 +1,11 @@
-"""YAML documents as frozen records. Whatever is wrong in one is one sentence: file, key, found, allowed.
+"""YAML documents as frozen records. Any mistake is reported in one sentence: file, key, found, allowed.
 
     class Window(Record):
         samples: Annotated[int, Field(gt=0), expecting("a whole number above 0")]
 
     window = read(Window, path, PresetError)     # or validate(Window, document, "window.yaml", PresetError)
 
-A document's lists are tuples here, and nothing is converted: "3" is no number, and `true` is no 1.
+A document's lists are tuples here. Nothing is converted: "3" is not a number, and `true` is not 1.
 """
 
 import difflib
@@ -33,7 +33,7 @@ Kind = TypeVar("Kind")
 
 
 class Record(BaseModel):
-    """A mapping whose keys are known; an unknown one is an error, and so is a missing one without default."""
+    """A mapping with known keys; an unknown key is an error, and so is a missing one without a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -51,12 +51,12 @@ class Record(BaseModel):
 
 
 def problem(text: str, key: str = "") -> PydanticCustomError:
-    """What a validator raises; `text` says what was found, too. key: where in the validated value."""
+    """What a validator raises; `text` must also say what was found. key: where in the validated value."""
     return PydanticCustomError("problem", "{text}", {"text": text, "key": key})
 
 
 def expecting(what: str) -> WrapValidator:
-    """An annotation: whatever is wrong with the value, the sentence says that this was expected."""
+    """An annotation: if anything is wrong with the value, the error says that this was expected."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -86,7 +86,7 @@ def check_choice(found: Any, allowed: Iterable[str], key: str = "") -> None:
 
 
 def choice_text(found: Any, allowed: Iterable[str]) -> str:
-    """What is said of a value that is not one of these."""
+    """The error for a value that is not one of these."""
     return f"found {found!r}; {allowed_text(found, allowed)}"
 
 
@@ -103,18 +103,18 @@ Positive = Annotated[float, Field(gt=0), expecting("a number above 0")]
 Name = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"),
-    expecting("a name of letters, digits and _ that begins with no digit"),
+    expecting("a name of letters, digits and _ that does not begin with a digit"),
 ]
-"""Of a source or stem, which sums such as `other + guitar` can hold."""
+"""The name of a source or stem, as sums such as `other + guitar` can use it."""
 
 
 def read(kind: type[Kind], path: Path, error: type[Exception]) -> Kind:
-    """The record in a YAML file; raises `error` with one sentence where it is none."""
+    """The record in a YAML file; raises `error` with one sentence if it is not one."""
     return validate(kind, read_document(path, error), path, error)
 
 
 def read_document(path: Path, error: type[Exception]) -> Any:
-    """`read_yaml`; raises `error` with one sentence where the file is none."""
+    """`read_yaml`; raises `error` with one sentence if the file cannot be read."""
     try:
         return read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as wrong:
@@ -128,9 +128,9 @@ def validate(
     error: type[Exception],
     at: Sequence[str | int] = (),
 ) -> Kind:
-    """A document as a record, or any other kind of value; raises `error` with one sentence where it is none.
+    """A document as a record, or any other kind of value; raises `error` with one sentence if it is not one.
 
-    at: the keys and indices under which it stands in the file.
+    at: the keys and indices that lead to it in the file.
     """
     try:
         record: Kind = _adapter(cast(Hashable, kind)).validate_python(_frozen(document))
@@ -209,8 +209,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def read_yaml(path: Path) -> Any:
     """Parse one YAML file into plain lists, dicts and scalars.
 
-    Raises OSError if it cannot be read and yaml.YAMLError (with line and column) if it is no YAML,
-    repeats a key, or asks for anything but plain data.
+    Raises OSError if it cannot be read, and yaml.YAMLError (with line and column) if it is not YAML, repeats a key,
+    or asks for anything but plain data.
     """
     with path.open(encoding="utf-8") as file:
         return yaml.load(file, Loader=_UniqueKeyLoader)

@@ -37,31 +37,33 @@ log = logging.getLogger(__name__)
 
 
 class SeparationModel:
-    """An ensemble of any stems behind the challenge's interface.
+    """An ensemble for any stems, behind the challenge's interface.
 
-    preset: name or YAML file; by default the class' own.
-    weights_dir: a folder searched first for weights, under the names of the manifest.
+    preset: name or YAML file; the default is the class's own.
+    weights_dir: a folder to search for weights first, by the file names in the manifest.
     device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
     precision: "auto", "fp32", "bf16" or "fp16".
-    overlap, shifts: used in every member in place of the preset's.
-    seed: of the shift trick's delays.
-    verify_weights: compare every file with the manifest's size and hash before it is opened.
-    stems: the ones that are wanted, by default all; what only others need is not run.
-    fast: take all of the preset's economies.
-    time_limit_factor: plan to be done within so many seconds per second of audio, the challenge's 1.57 for example:
-        the models' speed is measured here and now, and the preset's economies are taken, in their order, as far as a
-        track needs them (`deadline.Deadline`). Without it none is ever taken.
-    memory_budget: bytes of the device's memory that this process may take, models included; less means fewer chunks
-        at a time and more time, never another result. By default most of what is free, on a GPU 8 GiB at most.
-    download: fetch weights that are missing; by default only where the environment has SDX_DOWNLOAD=1.
+    overlap, shifts: replace the preset's in every member.
+    seed: for the delays of the shift trick.
+    verify_weights: compare every file with the manifest's size and hash before opening it.
+    stems: which ones to make, by default all; what only the others need is not run.
+    fast: take all the preset's economies.
+    time_limit_factor: the limit in seconds per second of audio, for example the challenge's 1.57. The models' speed
+        is measured during construction, and each track takes as many of the preset's economies as it needs, in their
+        order (`deadline.Deadline`). Without a limit none is ever taken.
+    memory_budget: bytes of the device's memory that this process may use, models included. Less memory means fewer
+        chunks at a time and more time, but the same result. The default is most of what is free, on a GPU 8 GiB at
+        most.
+    download: fetch missing weights; the default is to do so only if the environment has SDX_DOWNLOAD=1.
     progress: called with (work done, work in all) while a track is separated.
 
-    Raises PresetError, MissingWeights (with the command that fetches them), WrongContent, RuntimeError for a device
-    that is not there, or ValueError for a memory_budget in which not one chunk fits, before anything is computed.
+    Before anything is computed, raises PresetError, MissingWeights (with the command that fetches them),
+    WrongContent, RuntimeError if the device does not exist, or ValueError if not even one chunk fits into
+    memory_budget.
     """
 
     challenge: ClassVar[str | None] = None
-    """The challenge whose stems the preset has to make; None: any stems."""
+    """The challenge whose stems the preset must make; None: any stems."""
 
     default_preset: ClassVar[str | None] = None
 
@@ -85,12 +87,12 @@ class SeparationModel:
     ) -> None:
         chosen = preset or self.default_preset
         if chosen is None:
-            raise PresetError("preset: expected the name of one, or a YAML file, found none")
+            raise PresetError("preset: expected the name of a preset, or a YAML file, found none")
         loaded = load_preset(chosen).override(overlap, shifts)
         if self.challenge not in (None, loaded.challenge):
             raise PresetError(
                 f"preset {loaded.name}: expected one for the {self.challenge} challenge, which makes "
-                f"{', '.join(CHALLENGES[str(self.challenge)])}; found one that makes {', '.join(loaded.instruments)}"
+                f"{', '.join(CHALLENGES[str(self.challenge)])}; this one makes {', '.join(loaded.instruments)}"
             )
         check_limit_factor(time_limit_factor)
         self._sharing_stems = loaded.sharing_stems
@@ -129,12 +131,12 @@ class SeparationModel:
 
     @property
     def instruments(self) -> list[str]:
-        """The stems that are given, a challenge's in the organisers' order."""
+        """The stems it makes; those of a challenge are in the organisers' order."""
         return list(self._ensemble.preset.instruments)
 
     @property
     def sharing_stems(self) -> int:
-        """`Preset.sharing_stems` of the whole preset, whatever stems were asked for."""
+        """`Preset.sharing_stems` of the whole preset, whichever stems were asked for."""
         return self._sharing_stems
 
     def stream(
@@ -144,7 +146,7 @@ class SeparationModel:
         return self._ensemble.stream(read, 2, samples, progress)
 
     def measure(self) -> None:
-        """Run a few chunks of the models: from here on `work` and `progress` are in seconds on this machine."""
+        """Run a few chunks of each model; from then on, `work` and `progress` are in seconds on this machine."""
         self._ensemble.costs = measure_costs(self._models, self._schedule)
 
     def work(self, samples: int) -> float:
@@ -152,7 +154,7 @@ class SeparationModel:
         return self._ensemble.work(samples)
 
     def provenance(self) -> dict[str, Any]:
-        """What this model is made of, for the record of an evaluation: JSON types only; hashes every file."""
+        """What this model is made of, for an evaluation's record: JSON types only; hashes every file."""
         return {
             "preset": self._ensemble.preset.name,
             "weights": [
@@ -166,7 +168,7 @@ class SeparationModel:
         }
 
     def raise_aicrowd_error(self, msg: str) -> NoReturn:
-        """Part of the challenge's interface: an error whose message the organisers show."""
+        """Part of the challenge's interface: raise an error whose message the organisers show."""
         raise NameError(msg)
 
     def separate_music_file(
@@ -176,8 +178,8 @@ class SeparationModel:
 
         mixed_sound_array: (samples,) or (samples, channels), 1 or 2 channels, float or integer PCM.
         Returns the stems as float32 arrays (samples, channels) with the mixture's length and channels, and the
-        mixture's sample rate for each; arrays that memory would not hold are maps of files (`signal.arrays`).
-        Raises ValueError for input that is none of this, or holds NaN or infinity, MemoryError if there is no room.
+        mixture's sample rate for each. Arrays too large for memory are maps of files (`signal.arrays`).
+        Raises ValueError for any other input, or if it has NaN or infinity; MemoryError if there is no room.
         """
         began = time.monotonic()
         check_sample_rate(sample_rate)
@@ -211,14 +213,14 @@ class SeparationModel:
 
 
 class MusicSeparationModel(SeparationModel):
-    """Music -> bass, drums, other, vocals (leaderboard C of the Music Demixing track)."""
+    """Music -> bass, drums, other, vocals (leaderboard C of the Music Demixing challenge)."""
 
     challenge = "music"
     default_preset = "mdx-demo"
 
 
 class CinematicSeparationModel(SeparationModel):
-    """Film sound -> dialog, effect, music (leaderboard B of the Cinematic Demixing track)."""
+    """Film sound -> dialog, effect, music (leaderboard B of the Cinematic Demixing challenge)."""
 
     challenge = "cinematic"
     default_preset = "cdx-demo"

@@ -1,4 +1,4 @@
-"""What is submitted: change the preset's name, and the time limit that it is planned to fit, and nothing else."""
+"""What is submitted: change the preset's name and the time limit here, and nothing else."""
 
 import os
 from typing import Any
@@ -12,13 +12,13 @@ from my_submission.separator import SeparationModel
 from my_submission.signal.audio import round_to_16_bits
 
 PRESET = os.environ.get("SDX_PRESET", "mdx-demo")
-# Seconds a second of audio, "1.57" in the challenge: the preset's economies are taken where a track needs them.
-# Empty: the whole preset, however long it takes.
+# Seconds per second of audio ("1.57" in the challenge): economies are then taken if a track needs them to be in time.
+# Empty: the whole preset runs, however long it takes.
 TIME_LIMIT_FACTOR = os.environ.get("SDX_TIME_LIMIT_FACTOR", "")
 
 
 class MySeparationModel(SeparationModel):
-    """The submitted preset. `track` says to the evaluator as which challenge; it is empty for other stems."""
+    """The submitted preset. `track` tells the evaluator which challenge it is for; it is empty for other stems."""
 
     challenge = load_preset(PRESET).challenge
     track = challenge or ""

@@ -62,7 +62,7 @@ def demucs_arguments(name: str, *, small: bool) -> tuple[type[torch.nn.Module], 
         return HDemucs, {"sources": sources, **_HDEMUCS, **shrunk}
     wide: dict[str, Any] = {"bottom_channels": 512} if name in _BOTTOM_512 else {}
     if name.startswith("dnr_"):
-        wide = {"dconv_mode": 1}  # no residual branches in the decoder
+        wide = {"dconv_mode": 1}  # no DConv branches in the decoder
     shrunk = (
         {"channels": 8, "segment": SMALL_SEGMENT, "t_layers": 3, "t_heads": 2, "t_hidden_scale": 2.0}
         if small

@@ -16,7 +16,7 @@ CONFIGS = Path(__file__).with_name("configs")
 
 
 def main(words: list[str] | None = None, prog: str = "python -m training") -> int:
-    """Run one command, by default the process' own; its exit status."""
+    """Run one command, by default from the process's own arguments; return its exit status."""
     arguments = _parser(prog).parse_args(words)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     try:
@@ -31,25 +31,27 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="Train, validate and export networks.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    fit = commands.add_parser("fit", help="train a configuration, or go on with its run")
+    fit = commands.add_parser("fit", help="train a configuration, or continue its run")
     fit.add_argument(
         "config",
         type=_config_file,
-        help=f"a YAML file, or one of {', '.join(_names())}, see training/configs/",
+        help=f"a YAML file, or one of {', '.join(_names())} (see training/configs/)",
     )
-    fit.add_argument("--folder", type=Path, help="the run's folder (training/runs/NAME)")
-    fit.add_argument("--minutes", type=float, default=math.inf, help="stop, resumably, after this long")
+    fit.add_argument("--folder", type=Path, help="the run's folder (default: training/runs/NAME)")
+    fit.add_argument(
+        "--minutes", type=float, default=math.inf, help="stop after this time; run it again to continue"
+    )
     fit.set_defaults(run=_fit)
 
-    check = commands.add_parser(
-        "validate", help="score a run's averaged weights beside the trivial baselines"
-    )
+    check = commands.add_parser("validate", help="score a run's averaged weights, next to trivial baselines")
     check.add_argument("folder", type=Path, help="the run's folder")
     check.set_defaults(run=_validate)
 
     export = commands.add_parser("export", help="write a run's averaged weights as a checkpoint for presets")
     export.add_argument("folder", type=Path, help="the run's folder")
-    export.add_argument("--to", type=Path, default=Path("weights"), help="where to write it (weights/)")
+    export.add_argument(
+        "--to", type=Path, default=Path("weights"), help="the folder to write to (default: weights/)"
+    )
     export.set_defaults(run=_export)
     return parser
 
@@ -59,7 +61,7 @@ def _names() -> list[str]:
 
 
 def _config_file(text: str) -> Path:
-    """A file, or the configuration of this name that comes along."""
+    """A file, or the bundled configuration of this name."""
     return CONFIGS / f"{text}.yaml" if text in _names() else Path(text)
 
 

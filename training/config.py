@@ -52,7 +52,7 @@ class DataSettings(Record):
     """A folder of songs or scenes: `root/<split>/<track>/<file>.wav`, 44.1 kHz, mono or stereo.
 
     stems: stem -> file name without `.wav`; the mixture is the sum of exactly these.
-    share: how often it is drawn from, relative to the others.
+    share: how often this data is drawn, relative to the others.
     """
 
     root: FilePath
@@ -67,12 +67,12 @@ class DataSettings(Record):
 
 
 class AugmentationSettings(Record):
-    """What training examples are made of; every range is uniform.
+    """How training examples are made; every range is uniform.
 
-    remix_share: of the examples, how many mix stems of different songs (the others keep one song together).
-    gain_db: of each stem. level_db: of the whole mixture, on top.
-    mixture_dbfs: if given, every mixture's RMS level instead, for networks that do not normalise their input.
-    drop_share: how often a stem is left out. speed: ± that fraction, pitch and tempo together.
+    remix_share: the share of examples that mix stems of different songs (the others keep one song together).
+    gain_db: for each stem. level_db: for the whole mixture, in addition.
+    mixture_dbfs: if given, sets every mixture's RMS level instead, for networks that do not normalise their input.
+    drop_share: how often a stem is left out. speed: ± this fraction, pitch and tempo together.
     """
 
     remix_share: Share = 0.75
@@ -117,7 +117,7 @@ class OptimisationSettings(Record):
 
 
 class ValidationSettings(Record):
-    """When to measure and on how much: the first `seconds` of the first `tracks` of each data set."""
+    """When to validate, and on how much: the first `seconds` of the first `tracks` of each data set."""
 
     every: Count = 500
     tracks: Count = 8
@@ -128,8 +128,8 @@ class ValidationSettings(Record):
 class TrainingConfig(Record):
     """One run.
 
-    start_run, start_checkpoint: whose weights to begin from, another run's folder or the name of a checkpoint of
-    the manifest; nothing of their progress.
+    start_run, start_checkpoint: whose weights to start from: another run's folder, or the name of a checkpoint in the
+        manifest. Only weights are taken over, no progress.
     """
 
     name: str
@@ -150,7 +150,7 @@ class TrainingConfig(Record):
         if unknown:
             raise problem(f"expected some of {sources}, found {unknown}", "optimisation.source_weights")
         if self.start_checkpoint is not None and self.start_run is not None:
-            raise problem(f"expected nothing beside start_checkpoint, found {self.start_run}", "start_run")
+            raise problem(f"give either start_run or start_checkpoint, found {self.start_run}", "start_run")
         for place, data in enumerate(self.data):
             if not set(sources) <= set(data.stems):
                 raise problem(

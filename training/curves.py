@@ -28,7 +28,7 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 
 
 def drop_rows_after(path: Path, step: int) -> None:
-    """Forget what came after the step at which a run resumes."""
+    """Drop what came after the step at which a run resumes."""
     rows = [row for row in read_rows(path) if row["step"] <= step]
     path.unlink(missing_ok=True)
     for row in rows:

@@ -1,4 +1,4 @@
-"""Training examples out of folders of stems: pure functions of (seed, process, step)."""
+"""Training examples from folders of stems: pure functions of (seed, process, step)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from training.config import AugmentationSettings, ConfigError, DataSettings
 
 Audio = npt.NDArray[np.float32]
 
-SILENT_RMS = 1e-5  # below the noise of 16 bits: nothing to bring to a level
+SILENT_RMS = 1e-5  # below the noise of 16 bits: not worth bringing to a level
 
 
 @dataclass(frozen=True)
 class StemTrack:
-    """A song or scene on disk: one file a stem, all at least `samples` long at 44.1 kHz."""
+    """A song or scene on disk: one file per stem, each at least `samples` long at 44.1 kHz."""
 
     name: str
     files: dict[str, Path]
@@ -38,8 +38,8 @@ class StemTrack:
 def find_tracks(data: DataSettings, split: str) -> list[StemTrack]:
     """The tracks of a split in name order.
 
-    Raises ConfigError where the folder is missing or empty, a stem's file is missing, or a file is not 44.1 kHz
-    mono or stereo.
+    Raises ConfigError if the folder is missing or empty, a stem's file is missing, or a file is not 44.1 kHz mono or
+    stereo.
     """
     folder = data.root / split
     if not folder.is_dir():

@@ -15,7 +15,7 @@ def load_run(folder: Path) -> tuple[TrainingConfig, torch.nn.Module, int]:
     """A run's configuration, its network with the averaged weights, and its step. Raises ConfigError."""
     state = load_state(folder)
     if state is None:
-        raise ConfigError(f"{folder}: holds no saved run; start one with `python -m training fit CONFIG`")
+        raise ConfigError(f"{folder}: has no saved run; start one with `python -m training fit CONFIG`")
     config = parse_config(state.config)
     network = config.model.build()
     network.load_state_dict(state.average)
@@ -23,9 +23,9 @@ def load_run(folder: Path) -> tuple[TrainingConfig, torch.nn.Module, int]:
 
 
 def export_run(run: Path, folder: Path) -> str:
-    """Write a run's averaged weights into `folder`; returns their row for a manifest in that folder, as YAML.
+    """Write a run's averaged weights into `folder`; return their row for a manifest in that folder, as YAML.
 
-    A row of a manifest anywhere finds a file in weights/, too.
+    Files in weights/ are found from a manifest anywhere.
     """
     config, network, step = load_run(run)
     folder.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ class Process:
 
 @contextmanager
 def join_processes() -> Iterator[Process]:
-    """This process' part in the run: alone, or one of those that `torchrun` started."""
+    """This process's part in the run: alone, or one of those that `torchrun` started."""
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = torch.device("cpu")
     if torch.cuda.is_available():
@@ -72,7 +72,7 @@ def learning_rate(settings: OptimisationSettings, step: int) -> float:
 
 
 def seed_step(seed: int, process: int, step: int) -> None:
-    """Make what networks draw at random a function of seed, process and step, so that no state is needed."""
+    """Make everything random in networks depend only on seed, process and step, so that no state is needed."""
     value = hash((seed, process, step)) % 2**32
     random.seed(value)
     torch.manual_seed(value)
@@ -83,9 +83,9 @@ def waveform_loss(
 ) -> Tensor:
     """Mean absolute or squared error over all samples of all sources.
 
-    weights: (sources,) how much each source's error counts; by default all the same.
-    "relative_l1" divides each example's absolute error by that of silence for its mixture, so that quiet scenes
-    count as much as loud songs.
+    weights: (sources,) how much each source's error counts; by default all equally.
+    "relative_l1" divides each example's absolute error by the mixture's level, so that quiet scenes count as much as
+    loud songs.
     """
     difference = estimates - references
     error = difference.square() if kind == "mse" else difference.abs()
@@ -100,8 +100,8 @@ def waveform_loss(
 def initial_network(config: TrainingConfig) -> torch.nn.Module:
     """The network before step 0: fresh from the seed, or with the weights that the configuration names.
 
-    Where those are for other sources, what depends on their number keeps its fresh weights.
-    Raises ConfigError where they are of another architecture, WeightsError where the file is missing or wrong.
+    If those are for other sources, the layers that depend on the number of sources keep their fresh weights.
+    Raises ConfigError if they are of another architecture, WeightsError if the file is missing or wrong.
     """
     torch.manual_seed(config.seed)
     network = config.model.build()
@@ -122,7 +122,7 @@ def _start_weights(config: TrainingConfig) -> Weights | None:
     if config.start_run is not None:
         state = load_state(config.start_run)
         if state is None:
-            raise ConfigError(f"start_run: {config.start_run} holds no saved run; give the folder of one")
+            raise ConfigError(f"start_run: {config.start_run} has no saved run; give the folder of one")
         return state.average
     if config.start_checkpoint is None:
         return None
@@ -175,7 +175,7 @@ class Trainer:
             return
         if state.config["model"] != as_document(self.config)["model"]:
             raise ConfigError(
-                f"{self.folder}: holds a run of another model, {state.config['model']}; choose another folder"
+                f"{self.folder}: has a run of another model, {state.config['model']}; choose another folder"
             )
         self.network.load_state_dict(state.weights)
         self.average.weights = {key: value.to(self.process.device) for key, value in state.average.items()}
@@ -268,7 +268,7 @@ class Trainer:
         return bool(flag.item())
 
     def _record(self, loss: float, norm: float, shown: "tqdm[tuple[Tensor, Tensor]]") -> None:
-        """Every LOG_EVERY steps, the means since the last time into the curves, the bar or the log."""
+        """Every LOG_EVERY steps, write the means since the last time to the curves, the bar or the log."""
         self._recent.append((loss, norm))
         if self.step % LOG_EVERY or not self.process.is_first:
             return
@@ -317,7 +317,7 @@ def format_scores(scores: Scores) -> str:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM and SIGINT only make the yielded function true."""
+    """Inside this context, SIGTERM and SIGINT only make the yielded function return true."""
     received: list[int] = []
     wanted = (signal.SIGTERM, signal.SIGINT)
     before = [
@@ -332,10 +332,10 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
 
 
 def fit(config: TrainingConfig, folder: Path, minutes: float = math.inf) -> None:
-    """Train a run in `folder`, or go on with the one that is there.
+    """Train a run in `folder`, or continue the one that is there.
 
-    minutes: stop (resumably) after that long.
-    Raises ConfigError where data or weights are not as configured.
+    minutes: stop after this time; the run can be continued.
+    Raises ConfigError if data or weights are not as configured.
     """
     with join_processes() as process:
         trainer = Trainer(config, folder, process)

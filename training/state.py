@@ -1,4 +1,4 @@
-"""A run's state on disk: enough to go on as if it had never stopped."""
+"""A run's state on disk: enough to continue as if it had never stopped."""
 
 import os
 from dataclasses import dataclass
@@ -41,9 +41,9 @@ def load_state(folder: Path) -> RunState | None:
 
 
 class Average:
-    """Exponential moving average of weights and of BatchNorm statistics: what is validated and exported.
+    """Exponential moving average of weights and BatchNorm statistics; it is validated and exported.
 
-    The first steps count fully: after t steps the decay is at most (1 + t) / (10 + t).
+    It follows quickly at first: after t steps the decay is at most (1 + t) / (10 + t).
     """
 
     def __init__(self, network: torch.nn.Module, decay: float) -> None:
@@ -51,7 +51,7 @@ class Average:
         self._decay = decay
 
     def update(self, network: torch.nn.Module, step: int) -> None:
-        """Take in the weights after step number `step` (from 0)."""
+        """Add the weights after step number `step` (counted from 0)."""
         decay = min(self._decay, (1 + step) / (10 + step))
         with torch.no_grad():
             for key, value in network.state_dict().items():

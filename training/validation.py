@@ -22,7 +22,7 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class HeldOutTrack:
-    """A mixture (2, samples) and what is known to be in it, by stem (2, samples)."""
+    """A mixture (2, samples) and its references by stem, each (2, samples)."""
 
     data: str
     mixture: Audio
@@ -66,7 +66,7 @@ def validate(model: ChunkModel, tracks: Sequence[HeldOutTrack], settings: Valida
 
 
 def trivial_scores(tracks: Sequence[HeldOutTrack], sources: Sequence[str]) -> dict[str, Scores]:
-    """What needs no model: every stem the mixture, and the mixture divided by the number of its stems."""
+    """Scores without a model: of the mixture as every stem, and of the mixture divided by its number of stems."""
     baselines = {}
     for name in ("mixture", "mixture/n"):
         rows = []

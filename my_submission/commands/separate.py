@@ -34,10 +34,10 @@ from my_submission.files.workers import (
     Event,
     Failed,
     Finished,
-    Job,
     Logged,
     ModelFailed,
     Progressed,
+    RunSettings,
     Started,
     separate_all,
 )
@@ -49,14 +49,17 @@ from my_submission.weights.manifest import DEMO_MANIFEST
 
 INTERRUPTED = 130
 MEASURED_FROM_SECONDS = 120.0
-"""So much audio is worth finding out how long it will take: a few chunks of every network are run first."""
+"""From this much audio on, a few chunks of every network are run first, to find out how long all of it will take."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Make `parser` that of `separate`."""
     parser.set_defaults(run=_run)
     parser.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="files, folders (all audio and video in them) and patterns"
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="files, folders (for all audio and video in them) and patterns",
     )
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("stems"), metavar="DIR", help="default: stems"
@@ -69,9 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
     model.add_argument("--precision", default="auto", choices=["auto", *PRECISIONS])
     model.add_argument(
-        "--fast", action="store_true", help="take all economies that the preset lists: sooner, a little worse"
+        "--fast", action="store_true", help="take all the preset's economies: faster, and slightly worse"
     )
-    model.add_argument("--weights-dir", type=Path, metavar="DIR", help="a folder to search first for weights")
+    model.add_argument("--weights-dir", type=Path, metavar="DIR", help="a folder to search for weights first")
 
     output = parser.add_argument_group("what is written")
     output.add_argument(
@@ -79,24 +82,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=lambda text: tuple(text.split(",")),
         default=(),
         metavar="A,B,…",
-        help="the track's stems, 'instrumental' (mixture without voice), or sums such as drums+bass or "
-        "backing=mixture-vocals; default: the track's stems",
+        help="the preset's stems, 'instrumental' (the mixture without the voice), or sums such as drums+bass or "
+        "backing=mixture-vocals; default: the preset's stems",
     )
     output.add_argument("--format", choices=list(BITS), default="wav", help="default: wav")
     output.add_argument(
         "--bits",
         choices=["16", "24", "32f"],
-        help="32f holds the exact estimate; default: 32f for wav, 24 for flac",
+        help="32f holds the exact estimates; default: 32f for wav, 24 for flac",
     )
     output.add_argument(
-        "--template", default=TEMPLATE, help=f"default: {TEMPLATE}; there are also {{name}} and {{folder}}"
+        "--template",
+        default=TEMPLATE,
+        help=f"the path of each file; default: {TEMPLATE}; {{name}} and {{folder}} can be used, too",
     )
     levels = output.add_mutually_exclusive_group()
     levels.add_argument(
-        "--clip", action="store_true", help="cut what goes beyond full scale, rather than stop"
+        "--clip", action="store_true", help="clip samples beyond full scale, rather than stop"
     )
     levels.add_argument(
-        "--scale", action="store_true", help="one gain for all stems of a file, so that nothing does"
+        "--scale",
+        action="store_true",
+        help="scale all stems of a recording by one gain, so that none is clipped",
     )
     many = output.add_mutually_exclusive_group()
     many.add_argument(
@@ -105,39 +112,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const="pairs",
         default="error",
-        help="of more than two channels, separate left with right, two by two, and a channel without partner as mono",
+        help="if there are more than two channels, separate left and right in pairs, and the rest as mono",
     )
     many.add_argument(
         "--downmix",
         dest="many_channels",
         action="store_const",
         const="downmix",
-        help="fold more than two channels down to two (ffmpeg)",
+        help="fold more than two channels down to two (needs ffmpeg)",
     )
-    output.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    output.add_argument("--overwrite", action="store_true", help="replace existing files")
 
     run = parser.add_argument_group("how it runs")
-    run.add_argument("--resume", action="store_true", help="skip what is done and unchanged")
+    run.add_argument("--resume", action="store_true", help="skip recordings that are done and unchanged")
     run.add_argument(
         "--dry-run",
         action="store_true",
-        help="write nothing: say what would be done and, after a trial, how long it would take on this machine",
+        help="write nothing; print what would be done and, after a trial, how long it would take on this machine",
     )
     run.add_argument(
-        "--jobs", type=_positive, default=1, metavar="N", help="recordings at a time; default: 1"
+        "--jobs",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="how many recordings to separate at once; default: 1",
     )
     run.add_argument(
         "--memory-budget",
         type=_gibibytes,
         metavar="GIB",
-        help="of the device's memory, for all jobs together: less takes more time; default: most of what is free, "
-        "on a GPU 8 at most",
+        help="memory on the device for all jobs together; less memory takes more time; default: most of what is "
+        "free, on a GPU at most 8",
     )
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, found {text!r}")
     return int(text)
 
 
@@ -153,23 +164,23 @@ def _gibibytes(text: str) -> int:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What a run is about to do. infos: the recordings that can be opened, with what they hold."""
+class _Worklist:
+    """What a run is about to do. infos: the recordings that can be opened, and what they hold."""
 
-    job: Job
+    settings: RunSettings
     infos: dict[Recording, AudioInfo]
     failures: list[tuple[str, str]]
 
     @property
     def seconds(self) -> dict[Recording, float]:
-        """How much there is to separate in each recording, as far as it is known: its length times its groups."""
+        """How much there is to separate in each recording, as far as known: its length times its groups."""
         return {recording: (info.seconds or 0.0) * len(info.groups) for recording, info in self.infos.items()}
 
 
 def _run(options: argparse.Namespace) -> int:
-    """0: all done; 1: something failed; 2: the options cannot be; 130: interrupted."""
+    """0: all done; 1: something failed; 2: impossible options; 130: interrupted."""
     try:
-        plan = _plan(options)
+        worklist = _prepare(options)
     except (PresetError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -179,19 +190,19 @@ def _run(options: argparse.Namespace) -> int:
     for name in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # Windows has no SIGHUP
         signal.signal(name, lambda number, _: sys.exit(128 + number))
     try:
-        return _dry_run(plan) if options.dry_run else _separate(plan, options.jobs)
+        return _dry_run(worklist) if options.dry_run else _separate(worklist, options.jobs)
     except (ModelFailed, FileSeparationError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the finished files stay, --resume goes on from here", file=sys.stderr)
+        print("interrupted; finished files are kept, and --resume continues from here", file=sys.stderr)
         return INTERRUPTED
 
 
-def _plan(options: argparse.Namespace) -> _Plan:
-    """Everything that can be found out before a model is loaded; prints what separates.
+def _prepare(options: argparse.Namespace) -> _Worklist:
+    """Find out all that is possible before a model is loaded; print which preset separates.
 
-    Raises PresetError, WeightsError for a wrong manifest, and ValueError for options that cannot be.
+    Raises PresetError, WeightsError for a wrong manifest, and ValueError for impossible options.
     """
     choice = ModelChoice(
         options.preset or configured_preset(),
@@ -212,11 +223,11 @@ def _plan(options: argparse.Namespace) -> _Plan:
     found = find_recordings(options.inputs, options.output)
     if found.left_out:
         print(
-            f"{found.left_out} other files in the folders are left out: neither audio nor video by their names"
+            f"{found.left_out} other files in the folders are left out: their names are not those of audio or video"
         )
     choice = replace(choice, stems=needed_stems(sums))
-    job = Job(choice, output, tuple(sums), options.output)
-    files = {recording: _targets(recording, job) for recording in found.recordings}
+    settings = RunSettings(choice, output, tuple(sums), options.output)
+    files = {recording: _targets(recording, settings) for recording in found.recordings}
     check_collisions(list(files.items()))
     infos: dict[Recording, AudioInfo] = {}
     failures = list(found.missing)
@@ -229,60 +240,60 @@ def _plan(options: argparse.Namespace) -> _Plan:
             infos[recording] = info
         except (FileSeparationError, OSError) as error:
             failures.append((str(recording.source), str(error)))
-    return _Plan(job, infos, failures)
+    return _Worklist(settings, infos, failures)
 
 
 def _introduction(preset: Preset) -> str:
     if any(row.manifest == DEMO_MANIFEST.resolve() for row in checkpoint_rows(preset)):
         return (
-            f"separating with preset {preset.name}: demo models, which only show how it works; for better ones: "
+            f"separating with preset {preset.name}: demo models, which only show how it works; for better ones, see: "
             f"{command('weights list')}"
         )
     return f"separating with preset {preset.name}{f': {preset.description}' if preset.description else ''}"
 
 
-def _targets(recording: Recording, job: Job) -> dict[str, Path]:
-    options = job.options
-    return targets(recording, job.stems, job.output_dir, options.template, options.encoding.format)
+def _targets(recording: Recording, settings: RunSettings) -> dict[str, Path]:
+    options = settings.options
+    return targets(recording, settings.stems, settings.output_dir, options.template, options.encoding.format)
 
 
-def _separate(plan: _Plan, processes: int) -> int:
-    """Do it, print what was done, and return the exit code."""
+def _separate(worklist: _Worklist, processes: int) -> int:
+    """Separate, print what was done, and return the exit code."""
     began = time.monotonic()
-    outcomes = _Outcomes(plan.failures)
-    if plan.infos:
-        with made_folder(plan.job.output_dir), Bars(plan.seconds) as bars:
-            measure = sum(plan.seconds.values()) >= MEASURED_FROM_SECONDS
-            events = separate_all(plan.infos, replace(plan.job, measure=measure), processes)
+    outcomes = _Outcomes(worklist.failures)
+    if worklist.infos:
+        with made_folder(worklist.settings.output_dir), Bars(worklist.seconds) as bars:
+            measure = sum(worklist.seconds.values()) >= MEASURED_FROM_SECONDS
+            events = separate_all(worklist.infos, replace(worklist.settings, measure=measure), processes)
             with contextlib.closing(events):
                 for event in events:
                     outcomes.take(event, bars)
     return outcomes.report(time.monotonic() - began)
 
 
-def _dry_run(plan: _Plan) -> int:
+def _dry_run(worklist: _Worklist) -> int:
     """Print what would be done and how long it would take; return the exit code that is already certain."""
-    for recording, info in plan.infos.items():
+    for recording, info in worklist.infos.items():
         length = "length unknown" if info.seconds is None else duration_text(info.seconds)
         print(f"{recording.source} ({length}, {info.sample_rate} Hz, {_channels_text(info)}, {info.decoder})")
-        for path in _targets(recording, plan.job).values():
+        for path in _targets(recording, worklist.settings).values():
             print(f"  -> {path}")
-    for name, reason in plan.failures:
+    for name, reason in worklist.failures:
         print(f"would fail: {reason if reason.startswith(name) else f'{name}: {reason}'}", file=sys.stderr)
-    if plan.infos:
+    if worklist.infos:
         try:
-            model = open_model(plan.job.model)
+            model = open_model(worklist.settings.model)
         except (RuntimeError, ValueError) as error:
             raise ModelFailed(str(error)) from error
         model.measure()
-        lengths = [max(1, round(seconds * MODEL_SAMPLE_RATE)) for seconds in plan.seconds.values()]
+        lengths = [max(1, round(seconds * MODEL_SAMPLE_RATE)) for seconds in worklist.seconds.values()]
         total = sum(map(model.work, lengths))
-        audio = sum(info.seconds or 0.0 for info in plan.infos.values())
+        audio = sum(info.seconds or 0.0 for info in worklist.infos.values())
         print(
-            f"{len(plan.infos)} to separate, {duration_text(audio)} of audio: about {duration_text(total)} "
-            f"one after the other on this machine, by a trial of its models"
+            f"{len(worklist.infos)} to separate, {duration_text(audio)} of audio: about {duration_text(total)} "
+            f"on this machine, one after the other, judging by a trial of the models"
         )
-    return 1 if plan.failures else 0
+    return 1 if worklist.failures else 0
 
 
 def _channels_text(info: AudioInfo) -> str:
@@ -293,7 +304,7 @@ def _channels_text(info: AudioInfo) -> str:
 
 
 class _Outcomes:
-    """What became of the recordings of a run so far."""
+    """What has become of a run's recordings so far."""
 
     def __init__(self, failures: Iterable[tuple[str, str]]) -> None:
         self._failures = list(failures)
@@ -301,7 +312,7 @@ class _Outcomes:
         self._skipped = 0
 
     def take(self, event: Event, bars: Bars) -> None:
-        """Show and count what a worker tells."""
+        """Show and count what a child tells."""
         match event:
             case Started(recording):
                 bars.start(recording)
@@ -345,5 +356,5 @@ def _done_text(result: SeparatedFile) -> str:
         text += f"; all stems scaled by {result.gain:.4f} ({20 * math.log10(result.gain):.2f} dB)"
     if result.clipped:
         cut = ", ".join(f"{stem} {count}" for stem, count in result.clipped.items())
-        text += f"; samples cut at full scale: {cut}"
+        text += f"; samples clipped at full scale: {cut}"
     return text

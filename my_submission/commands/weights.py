@@ -55,18 +55,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="fetch|list|verify|pack")
     names = "presets (by name or YAML file), manifest files, bags or checkpoints; default: "
     for action, run, default, text in (
-        ("fetch", _fetch, "the submitted preset", "download and verify what is missing"),
-        ("list", _list, "all presets", "what is here, its size, source, and whether it is verified"),
-        ("verify", _verify, "all presets", "hash what is here again; wrong files are moved aside"),
+        ("fetch", _fetch, "the submitted preset", "download what is missing, and verify it"),
+        ("list", _list, "all presets", "show what is here, where it is from, and whether it is verified"),
+        ("verify", _verify, "all presets", "hash the files again; wrong ones are moved aside"),
     ):
         action_parser = actions.add_parser(action, help=text, description=text)
         action_parser.add_argument("names", nargs="*", metavar="NAME", help=f"{names}{default}")
         action_parser.set_defaults(run=_reporting(run))
         _add_weights_dir(action_parser)
         if action == "list":
-            action_parser.add_argument("--submitted", action="store_true", help="the submitted preset only")
-            action_parser.add_argument("--json", action="store_true", help="for programs")
-    text = "copy what a preset needs into DIR/weights, for a submission without internet"
+            action_parser.add_argument("--submitted", action="store_true", help="only the submitted preset")
+            action_parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    text = "copy what a preset needs into DIR/weights, for a machine without internet"
     pack_parser = actions.add_parser("pack", help=text, description=text)
     pack_parser.add_argument("dir", type=Path, metavar="DIR", help="the submission's repository")
     pack_parser.add_argument("--preset", metavar="NAME", help="default: the submitted preset")
@@ -95,7 +95,7 @@ def _reporting(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.N
 
 
 def _submitted_preset() -> str:
-    """Imported only where it is needed: the import fails with PresetError if the name in it is wrong."""
+    """Imported only when needed: the import fails with PresetError if the preset's name is wrong."""
     from ..user_config import PRESET
 
     return PRESET
@@ -119,8 +119,8 @@ def _one_wanted(name: str) -> _Wanted:
     if name in manifest.checkpoints:
         return _Wanted(name, None, (manifest.checkpoints[name],))
     raise WeightsError(
-        f"{name!r} is no preset ({', '.join(preset_names())}), bag ({', '.join(manifest.bags)}) or checkpoint"
-        f" ({', '.join(manifest.checkpoints)}); a preset of your own is given as its YAML file"
+        f"found {name!r}; expected a preset ({', '.join(preset_names())}), a bag ({', '.join(manifest.bags)}),"
+        f" a checkpoint ({', '.join(manifest.checkpoints)}), or the YAML file of a preset or manifest of your own"
     )
 
 
@@ -205,7 +205,7 @@ def _count(rows: Iterable[Checkpoint]) -> str:
 
 
 def _states(rows: Iterable[Checkpoint], found: dict[str, Path]) -> dict[str, Verification | WrongContent]:
-    """Hash what is here: a row's verification, or what is wrong with its file."""
+    """Hash the files that are here: each row's verification, or what is wrong with its file."""
     present = [row for row in rows if row.name in found]
     states: dict[str, Verification | WrongContent] = {}
     with _bar(sum(found[row.name].stat().st_size for row in present), "hashing") as bar:
@@ -243,7 +243,7 @@ def _verify(options: argparse.Namespace) -> int:
         else:
             print(f"{name}: {_AGAINST[state.against]}: {state.sha256}  {found[name]}")
     if missing:
-        print(f"not here, so not verified: {', '.join(row.name for row in missing)}")
+        print(f"missing, so not verified: {', '.join(row.name for row in missing)}")
     print(f"{len(states) - wrong} right, {wrong} wrong, {len(missing)} missing")
     return 1 if wrong else 0
 
@@ -253,12 +253,12 @@ def _pack(options: argparse.Namespace) -> int:
     found, missing = locate(item.rows, options.weights_dir)
     if missing:
         raise WeightsError(
-            f"not here: {', '.join(row.name for row in missing)}; first: {command(f'weights fetch {item.name}')}"
+            f"missing: {', '.join(row.name for row in missing)}; first run: {command(f'weights fetch {item.name}')}"
         )
     packed = pack(item.rows, found, options.dir, item.own_preset)
     for path in packed.files:
         print(f"{path}  {size_text(path.stat().st_size)}{'  (git-lfs)' if path in packed.lfs_files else ''}")
-    print(f"{len(packed.files)} files for {item.name} are in {packed.folder}, verified")
+    print(f"{len(packed.files)} files for {item.name} are in {packed.folder} and verified")
     for path in packed.preset_files:
         print(path)
     if item.own_preset:

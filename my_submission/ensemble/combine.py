@@ -1,4 +1,4 @@
-"""How passes add up to what a step makes: the one add and the one finish."""
+"""How passes add up to what a step makes: the only add, and the only finish."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,16 +13,16 @@ from my_submission.signal.sliding import SlidingSignal
 def add_piece(
     sums: Mapping[str, SlidingSignal], one: Pass, start: int, estimates: Mapping[str, Tensor]
 ) -> None:
-    """Add what a pass says of the samples from `start` on, {source: (channels, length)}, to its stems' sums."""
+    """Add a pass's estimates from sample `start` on, {source: (channels, length)}, to its stems' sums."""
     for stem, factors in one.factors.items():
         for source, factor in factors.items():
             sums[stem].add(start, estimates[source], factor)
 
 
 def finish_step(step: Step, ran: Sequence[Unit], sums: Stems, signal: Tensor) -> Stems:
-    """All that a step makes of its input and its units' sums, all (…, samples): the last, linear part of it.
+    """Everything a step makes from its input and its units' sums, all (…, samples): its last, linear part.
 
-    ran: the units that the sums are of. Each stem's mean is over these, whatever was left out.
+    ran: the units in the sums. Each stem's mean is over these, whatever was left out.
     """
     means = {}
     for stem in step.stems:
@@ -33,7 +33,7 @@ def finish_step(step: Step, ran: Sequence[Unit], sums: Stems, signal: Tensor) ->
 
 
 def share_residual(step: Step, means: Stems, signal: Tensor) -> Stems:
-    """What a step makes of its input and its stems' weighted means: each stem takes its share of what they leave."""
+    """Everything a step makes from its stems' weighted means: each takes its share of the residual."""
     residual = signal - sum(means.values())
     shares = step.residual_shares
     made = {stem: mean + shares[stem] * residual if stem in shares else mean for stem, mean in means.items()}

@@ -22,15 +22,15 @@ log = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
 MEASURED_SECONDS = 0.5
-"""Quick networks are run again until so much time has passed, and no more often than MOST_ROUNDS."""
+"""Fast networks are run again until this much time has passed, but at most MOST_ROUNDS times."""
 MOST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that a chunk of each checkpoint takes when as many run side by side as the schedule allows.
+    """Seconds per chunk for each checkpoint, when as many run side by side as the schedule allows.
 
-    at_a_time: checkpoint -> how many that are.
+    at_a_time: checkpoint -> how many those are.
     """
 
     chunk_seconds: Mapping[str, float]
@@ -39,17 +39,17 @@ class Costs:
     schedule: Schedule
 
     def seconds(self, passes: Iterable[Pass], samples: int) -> float:
-        """What passes over a track of `samples` take, one after the other."""
+        """Seconds for passes over a track of `samples`, one after the other."""
         return sum(self.pass_seconds(one, samples) for one in passes)
 
     def pass_seconds(self, one: Pass, samples: int) -> float:
-        """A round of chunks that is not full is taken to last as long as a full one."""
+        """Seconds for a pass; a round of chunks that is not full is assumed to take as long as a full one."""
         full = self.at_a_time[one.checkpoint]
         rounds = math.ceil(self._chunks(one, samples) / full)
         return rounds * full * self.chunk_seconds[one.checkpoint]
 
     def share_of_chunk(self, one: Pass, samples: int) -> float:
-        """What each of a pass' chunks has of `pass_seconds`."""
+        """`pass_seconds` per chunk."""
         return self.pass_seconds(one, samples) / self._chunks(one, samples)
 
     def _chunks(self, one: Pass, samples: int) -> int:
@@ -64,7 +64,7 @@ def measure_costs(models: ModelPool, schedule: Schedule, clock: Clock = time.mon
     for name, kind in models.kinds.items():
         if kind not in by_kind:
             by_kind[kind] = _chunk_seconds(models.get(name), schedule, clock)
-            log.info("%s: %.3f s a chunk on this machine", name, by_kind[kind])
+            log.info("%s: %.3f s per chunk on this machine", name, by_kind[kind])
     return Costs(
         {name: by_kind[kind] for name, kind in models.kinds.items()},
         {name: models.get(name).geometry for name in models.kinds},

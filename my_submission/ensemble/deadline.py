@@ -1,8 +1,8 @@
-"""A time limit as a policy of the engine: predicts what a track takes, and leaves out what does not fit.
+"""A time limit as a policy of the engine: it predicts how long a track takes, and leaves out what does not fit.
 
-What is left out, and in which order, the preset says (`economies`). The policy wants the whole track as one block:
-steps are finished one after the other, and in a step what the cheapest plan needs comes first, so that there is
-something to leave out for as long as possible.
+The preset says what to leave out, and in which order (`economies`). The policy needs the whole track as one block.
+Steps are finished one after the other, and each step first runs what its cheapest version needs: so there is
+something left to leave out for as long as possible.
 """
 
 import functools
@@ -20,32 +20,34 @@ from my_submission.signal.audio import MODEL_SAMPLE_RATE
 log = logging.getLogger(__name__)
 
 FILES_FACTOR, FILES_SECONDS = 0.015, 0.2
-"""Seconds a second of audio, and seconds a track, kept for reading the mixture and writing the stems."""
+"""Seconds per second of audio, and seconds per track, kept for reading the mixture and writing the stems."""
 USUAL_SECONDS = 240.0
-"""A song's length, for which the prediction is logged."""
+"""The length of a song for which the prediction is logged."""
 MARGIN = 0.1
-"""What is predicted is taken to last so much longer."""
+"""Predictions are raised by this share: costs are measured on a few chunks, and a late track has no score."""
 RECENT_CHUNKS = 4
-"""The pace now is that of the last chunks."""
+"""The present pace is that of this many chunks: one alone may just have been unlucky."""
 PACE_DECAY = 0.8
-"""A slower machine counts at once, a quicker one only bit by bit: silence is quick, too."""
+"""A slower machine counts at once, a faster one only little by little: a track of silence is fast, too."""
 
 
 def check_limit_factor(factor: float | None) -> None:
     """ValueError unless it is None or a number of seconds per second of audio."""
     if factor is not None and not (math.isfinite(factor) and factor > 0):
-        raise ValueError(f"time_limit_factor: expected seconds above 0 a second of audio, found {factor}")
+        raise ValueError(
+            f"time_limit_factor: expected a number above 0, in seconds per second of audio, found {factor}"
+        )
 
 
 def read_limit_factor(setting: float | str) -> float | None:
-    """A time limit as it stands in a configuration: seconds per second of audio, or empty for none."""
+    """A time limit as a configuration has it: seconds per second of audio, or empty for none."""
     if setting == "":
         return None
     try:
         return float(setting)
     except ValueError:
         raise ValueError(
-            f"TIME_LIMIT_FACTOR: expected seconds per second of audio, for example 1.57, or nothing for no limit, "
+            f"TIME_LIMIT_FACTOR: expected seconds per second of audio, such as 1.57, or an empty text for no limit, "
             f"found {setting!r}"
         ) from None
 
@@ -53,8 +55,8 @@ def read_limit_factor(setting: float | str) -> float | None:
 class Deadline:
     """A time limit for the tracks of a preset, one after the other.
 
-    costs: of the models on this machine. limit_factor: seconds that a second of audio may take, reading and writing
-        files included. clock: in seconds; `costs` were measured by it.
+    costs: of the models on this machine. limit_factor: seconds allowed per second of audio, reading and writing files
+        included. clock: in seconds; the one that `costs` were measured by.
     """
 
     def __init__(
@@ -71,17 +73,19 @@ class Deadline:
 
     @property
     def economies(self) -> list[str]:
-        """What the last track was separated without, in words."""
+        """What was left out of the last track, in words."""
         return self._track.economies if self._track else []
 
     def begin(self, samples: int, spent_seconds: float = 0.0) -> "DeadlinePolicy":
-        """The policy for the next track, of `samples` at the models' rate; its time runs from now on.
+        """The policy for the next track, of `samples` at the models' rate; its time starts now.
 
-        spent_seconds: how long the track has been under way.
-        If even the cheapest version takes longer than the limit, that is run, and logged.
+        spent_seconds: how long the track has been under way already.
+        If even the cheapest version is predicted to miss the limit, it is run all the same, and that is logged.
         """
-        pace = 1.0
+        pace = 1.0  # as measured
         if self._track is not None:
+            # A machine that was slow a moment ago is likely to be slow now; yet one slow track must not make all
+            # later ones poorer, so what was known before it fades.
             last = self._track.watch
             pace = max(last.overall_pace, PACE_DECAY * last.earlier_pace)
         watch = Watch(self._clock, self.available_seconds(samples) - spent_seconds, pace)
@@ -89,33 +93,33 @@ class Deadline:
         return self._track
 
     def predicted_seconds(self, level: int, samples: int) -> float:
-        """What a track of `samples` at the models' rate takes after the first `level` economies (−1: all)."""
+        """Seconds for a track of `samples` at the models' rate with the first `level` economies (−1: all)."""
         version = self._versions[level]
         return sum(
             self._costs.seconds(step_passes(step, version, self._seed), samples) for step in version.steps
         )
 
     def available_seconds(self, samples: int) -> float:
-        """The limit for a track of `samples`, less what its files take."""
+        """The limit for a track of `samples`, minus the time for its files."""
         return (self.limit_factor - FILES_FACTOR) * samples / MODEL_SAMPLE_RATE - FILES_SECONDS
 
     def _say_prediction(self) -> None:
-        """Log what a song of usual length takes, and warn where even the cheapest version is too slow."""
+        """Log the prediction for a song of usual length, and warn if even the cheapest version is too slow."""
         samples = round(USUAL_SECONDS * MODEL_SAMPLE_RATE)
         full, cheapest = (self.predicted_seconds(level, samples) / USUAL_SECONDS for level in (0, -1))
         log.info("predicted: %.2f s per second of audio, %.2f with all economies", full, cheapest)
         if cheapest * (1 + MARGIN) > self.limit_factor - FILES_FACTOR:
             log.warning(
-                "preset %s: even with all economies a second of audio is predicted to take %.2f s, and the limit is "
+                "preset %s: even with all economies, the prediction is %.2f s per second of audio, and the limit is "
                 "%.2f: tracks will be late; choose a smaller preset or a faster machine",
                 *(self._versions[0].name, cheapest, self.limit_factor),
             )
 
 
 class Watch:
-    """The time that is left, and the pace: seconds that pass for each that was predicted.
+    """The time that is left, and the pace: seconds that pass for each second predicted.
 
-    pace: as it was before this track.
+    pace: what it was before this track.
     """
 
     def __init__(self, clock: Clock, available_seconds: float, pace: float) -> None:
@@ -132,11 +136,11 @@ class Watch:
         return self._deadline - self._clock()
 
     def restart(self) -> None:
-        """What has passed since the last `note` was no chunk."""
+        """Do not count the time since the last `note` towards any chunk."""
         self._last = self._clock()
 
     def note(self, predicted_seconds: float) -> None:
-        """Work that was predicted to take so long has just been done."""
+        """Work that was predicted to take this long has just been done."""
         now = self._clock()
         self._recent.append((predicted_seconds, now - self._last))
         self.predicted += predicted_seconds
@@ -145,12 +149,13 @@ class Watch:
 
     @property
     def overall_pace(self) -> float:
-        """That of the whole track so far."""
+        """The pace over the whole track so far."""
         return self._passed / self.predicted if self.predicted else self.earlier_pace
 
     @property
     def pace(self) -> float:
-        """The slowest of what is known: lately, over the track, and as it was before."""
+        """The slowest of three: lately, over the track, and before it. A mistake this way costs a little quality; the
+        other way, the track."""
         predicted = sum(one for one, _ in self._recent)
         lately = sum(passed for _, passed in self._recent) / predicted if predicted else 0.0
         return max(lately, self.overall_pace, self.earlier_pace)
@@ -159,8 +164,8 @@ class Watch:
 class DeadlinePolicy:
     """One track under way, an `engine.Policy`.
 
-    versions: the preset after none of its economies, the first, the first two, … economies: what was left out, in
-        words.
+    versions: the preset with none of its economies, with the first, with the first two, …
+    economies: what was left out, in words.
     """
 
     def __init__(
@@ -172,18 +177,18 @@ class DeadlinePolicy:
         self._seed = seed
         self._costs = costs
         self._samples = samples
-        self._level = 0  # how many economies are taken
+        self._level = 0  # how many economies are taken; it only grows
         self._late = False
         self._step = 0
         self._begun: set[object] = set()  # keys of the step's units
         self._under_way: Unit | None = None
         self._units = functools.cache(self._find_units)  # asked for all levels and steps before every unit
-        # Of the unit under way: where its end is on the watch's scale of predicted seconds, what the cheapest
-        # version needs after it, and the end of the whole track on that scale.
+        # For the unit under way, in predicted seconds as the watch counts them: where it ends, how much the cheapest
+        # version needs after it, and where the whole track ends.
         self._end = self._after = self._total = 0.0
 
     def next(self, step: int) -> Unit | None:
-        """What to run next after taking the economies that are needed; first what the cheapest version needs."""
+        """What to run next, once the economies that are needed are taken; first what the cheapest version needs."""
         if step != self._step:
             self._step, self._begun = step, set()
         self._economise()
@@ -191,23 +196,24 @@ class DeadlinePolicy:
             unit.key: level for level in range(self._cheapest + 1) for unit in self._units(level, step)
         }
         units = [unit for unit in self._units(self._level, step) if unit.key not in self._begun]
+        # First the units that survive the most economies: whatever is left out later, they were not run in vain.
         unit = max(units, key=lambda unit: lasting[unit.key], default=None)
         if unit is not None:
             self._begin(unit, may_stop=lasting[unit.key] < self._cheapest)
         return unit
 
     def stop(self) -> bool:
-        """Whether what could be left out does not fit any more."""
+        """Whether the unit under way can be left out and no longer fits. What it has done so far is lost."""
         rest = self._end - self.watch.predicted + self._after
         if self._under_way is None or self._with_margin(rest) <= self.watch.left():
             return False
         name = self._versions[0].steps[self._step].name
         self.economies.append(f"{name}: {self._under_way.name} stopped on the way")
-        log.warning("time is short, so %s", self.economies[-1])
+        log.warning("time is short: %s", self.economies[-1])
         return True
 
     def note(self, one: Pass, chunks: int) -> tuple[float, float]:
-        """Compare what chunks were predicted to take with what has passed; (predicted seconds done, and in all)."""
+        """Compare the time predicted for chunks with the time that passed; (predicted seconds done, and in all)."""
         self.watch.note(chunks * self._costs.share_of_chunk(one, self._samples))
         return self.watch.predicted, self._total
 
@@ -217,14 +223,15 @@ class DeadlinePolicy:
 
     def _begin(self, unit: Unit, may_stop: bool) -> None:
         self._begun.add(unit.key)
-        self._under_way = unit if may_stop else None
+        self._under_way = unit if may_stop else None  # what the cheapest version needs is never stopped
         self._end = self.watch.predicted + self._costs.seconds(unit.passes, self._samples)
         self._after = self._predicted(self._cheapest)
         self._total = self._end + self._predicted(self._level)
         self.watch.restart()
 
     def _economise(self) -> None:
-        """Take economies until what is left fits. One that would save nothing any more is passed over."""
+        """Take economies until the rest fits. One that can no longer save anything counts as taken, and is not
+        named."""
         taken = []
         left = self._predicted(self._level)
         while left and self._with_margin(left) > self.watch.left():
@@ -237,7 +244,7 @@ class DeadlinePolicy:
                 taken.append(str(self._versions[0].economies[self._level - 1]))
         if taken:
             self.economies += taken
-            log.warning("time is short, so from here on %s", "; ".join(taken))
+            log.warning("time is short; from here on: %s", "; ".join(taken))
 
     def _say_late(self) -> None:
         if not self._late:
@@ -249,12 +256,12 @@ class DeadlinePolicy:
         return step_units(version.steps[step], version, self._seed)
 
     def _predicted(self, level: int) -> float:
-        """Seconds that a version needs from here on, as they were measured."""
+        """Seconds that a version needs from here on, by the measured costs."""
         units = [unit for unit in self._units(level, self._step) if unit.key not in self._begun]
         for later in range(self._step + 1, len(self._versions[level].steps)):
             units += self._units(level, later)
         return sum(self._costs.seconds(unit.passes, self._samples) for unit in units)
 
     def _with_margin(self, seconds: float) -> float:
-        """What was measured, at the present pace."""
+        """Measured seconds at the present pace, and the margin."""
         return seconds * self.watch.pace * (1 + MARGIN)

@@ -1,8 +1,8 @@
 """The one loop over a preset's steps and a track's blocks.
 
-A step is a sum of units. A policy decides which of them run and in which order; the engine adds them up, in blocks of
-any size. In small blocks a track's length costs no memory. A time limit needs the track as one block, since a unit
-can be left out only while nothing of it has been given away; and so does a study of the members.
+A step is a sum of units. A policy decides which of them run, and in which order; the engine adds them up, in blocks
+of any size. With small blocks, memory does not grow with a track. A time limit needs the track as one block, since a
+unit can be left out only while none of its output has been passed on; so does a study of the members.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -26,16 +26,16 @@ from my_submission.signal.chunking import Reader, reader
 from my_submission.signal.sliding import SlidingSignal
 
 BLOCK_SAMPLES = 2**20
-"""About 24 s: how much of a track goes through all steps at a time. It changes memory, not results."""
+"""How much of a track goes through all steps at a time, about 24 s. It affects memory, not results."""
 
 Progress = Callable[[float, float], None]
-"""Told (work done, work in all); only their ratio has a meaning."""
+"""Called with (work done, work in all); only their ratio means anything."""
 
 Pieces = Generator[tuple[int, Mapping[str, Tensor]], None, None]
 """`(start, {source: (channels, length)})` of a pass, from left to right without gaps."""
 
 RunPass = Callable[[Pass, Reader, int, Callable[[int], None]], Pieces]
-"""One pass over the signal that a reader reads, of so many samples; tells how many chunks it has just computed."""
+"""Runs a pass over the signal of a reader, of that many samples; reports how many chunks it has just computed."""
 
 Reach = Callable[[Step], tuple[int, int]]
 """How many samples of its input a step reads behind and ahead of what it has finished."""
@@ -45,19 +45,19 @@ class Policy(Protocol):
     """Decides what runs; it touches no audio."""
 
     def next(self, step: int) -> Unit | None:
-        """What step number `step` of the preset is to run now; None: nothing more. Every stem needs one that ran."""
+        """What step number `step` of the preset runs next; None: nothing more. Every stem needs a unit that ran."""
 
     def stop(self) -> bool:
-        """Whether the unit under way is to be left out; asked while it has more to compute of the first block."""
+        """Whether to leave out the unit under way; asked while part of its first block is still to compute."""
 
     def note(self, one: Pass, chunks: int) -> tuple[float, float]:
-        """So many chunks of a pass have just been computed; gives (work done, work in all)."""
+        """That many chunks of a pass have just been computed; returns (work done, work in all)."""
 
 
 class Everything:
     """The policy without a limit: all units, in the order of the plan.
 
-    work: of the whole track. chunk_work: of a chunk of a pass.
+    work: for the whole track. chunk_work: for a chunk of a pass.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ def run_blocks(
     block_samples: int | None = None,
     reach: Reach = lambda step: (0, 0),
 ) -> Iterator[tuple[int, Stems]]:
-    """Separate a track with whatever runs the passes: blocks of `preset.instruments` that follow one another.
+    """Separate a track with any `run` for the passes; yields consecutive blocks of `preset.instruments`.
 
-    read: of the mixture, (channels, length) float32 at the models' rate.
-    block_samples: None makes the track one block, and `reach` is not needed.
+    read: the mixture, (channels, length) float32 at the models' rate.
+    block_samples: None makes the track one block; `reach` is then not needed.
     """
     if any(step.loudness_lufs is not None and step.input != MIXTURE for step in preset.steps):
         block_samples = None  # such a step reads its whole input first
@@ -115,7 +115,7 @@ def run_blocks(
 
 
 def _advance(stages: "list[_Stage]", wanted: Sequence[str], end: int, samples: int) -> None:
-    """Bring every stage so far that all wanted signals are finished up to `end`."""
+    """Advance every stage far enough that all wanted signals are finished up to `end`."""
     goals = dict.fromkeys(wanted, end)
     for stage in reversed(stages):
         stage.goal = max(goals.get(signal, 0) for signal in stage.made)
@@ -138,7 +138,7 @@ def _forget(stages: "list[_Stage]", wanted: Sequence[str], end: int) -> None:
 
 @dataclass(frozen=True)
 class _Track:
-    """One track under way: how passes over its signals are begun, and who decides which."""
+    """One track under way: how passes over its signals start, and who decides which."""
 
     policy: Policy
     run: RunPass
@@ -147,11 +147,11 @@ class _Track:
     progress: Progress | None
 
     def silence(self, names: Iterable[str]) -> dict[str, SlidingSignal]:
-        """A signal for each name, to which nothing is added yet."""
+        """An empty signal for each name."""
         return {name: SlidingSignal(self.channels, self.samples) for name in names}
 
     def open(self, one: Pass, read: Reader, gain: float) -> "_OpenPass":
-        """Begin a pass over a signal times `gain`, which its estimates are free of."""
+        """Start a pass over a signal times `gain`; the gain is undone on its estimates."""
         augmentation = replace(one.augmentation, gain=gain * one.augmentation.gain)
 
         def count(chunks: int) -> None:
@@ -163,7 +163,7 @@ class _Track:
 
 
 class _OpenPass:
-    """One pass and how far its pieces have come."""
+    """One pass, and how far it has come."""
 
     def __init__(self, one: Pass, pieces: Pieces) -> None:
         self._one = one
@@ -173,9 +173,9 @@ class _OpenPass:
     def add_to(
         self, sums: Mapping[str, SlidingSignal], end: int, stop: Callable[[], bool] = lambda: False
     ) -> bool:
-        """Add what this pass says of every sample before `end`, and perhaps of some further ones.
+        """Add this pass's estimates of all samples before `end`, and perhaps some more.
 
-        False where it was stopped before it got there, and can not go on.
+        False if it was stopped before that; it cannot continue then.
         """
         while self._finished < end:
             start, estimates = next(self._pieces)
@@ -190,7 +190,7 @@ class _OpenPass:
 class _Stage:
     """Step number `index` under way: what it has made so far, up to `goal`.
 
-    read: of its input. behind, ahead: how much of it a pass reads around what it has finished.
+    read: its input. behind, ahead: how much of the input a pass reads around what it has finished.
     """
 
     def __init__(self, index: int, step: Step, track: _Track, read: Reader, reach: tuple[int, int]) -> None:
@@ -222,7 +222,7 @@ class _Stage:
         self._done = self.goal
 
     def _begin(self) -> None:
-        """Run the first block of one unit after the other. Only one that gets through it counts, and goes on."""
+        """Run the first block of each unit in turn. Only a unit that finishes it counts, and continues."""
         gain = 1.0
         if self.step.loudness_lufs is not None:
             whole = self._read(0, self._track.samples)
@@ -245,7 +245,7 @@ def compute_pass(
     schedule: Schedule = SEQUENTIAL,
     on_chunks: Callable[[int], None] = lambda chunks: None,
 ) -> Pieces:
-    """Run a model over the signal that `read` reads: the pieces of the sources that the pass uses."""
+    """Run a model over the signal that `read` reads; yields pieces of the sources that the pass uses."""
     places = {source: model.sources.index(source) for source in one.sources}
     for start, piece in estimate_track(
         model, read, samples, one.augmentation, one.overlap, schedule, on_chunks, one.segment_samples
@@ -256,8 +256,8 @@ def compute_pass(
 class Ensemble:
     """A preset with its models loaded.
 
-    seed: of the random delays.
-    costs: once measured, progress is told in seconds on this machine; without them in samples that models read.
+    seed: for the random delays.
+    costs: once measured, progress counts seconds on this machine; before that, samples that models read.
     """
 
     def __init__(
@@ -270,7 +270,7 @@ class Ensemble:
         self.costs: Costs | None = None
 
     def separate(self, mixture: Tensor, progress: Progress | None = None) -> Stems:
-        """(channels, samples) float32 at the models' rate -> the track's stems, each of that shape."""
+        """(channels, samples) float32 at the models' rate -> the preset's stems, each of that shape."""
         channels, samples = mixture.shape
         stems = {stem: torch.empty_like(mixture) for stem in self.preset.instruments}
         for start, block in self.stream(reader(mixture), channels, samples, progress):
@@ -289,12 +289,12 @@ class Ensemble:
     ) -> Iterator[tuple[int, Stems]]:
         """Separate a track of any length in bounded memory.
 
-        read: gives (channels, length) float32 of the mixture at the models' rate, windows from left to right but
-            for a step back of some chunks.
-        block_samples: None makes the track one block. policy: by default all that the preset says is run.
-        Yields `(start, stems)`, blocks that follow one another. Every chunk is computed once, on one grid for the
-        whole track, so the size of the blocks changes nothing but the order of sums. A step with loudness_lufs reads
-        its whole input first; behind another step this takes the whole track as one block.
+        read: gives (channels, length) float32 of the mixture at the models' rate; windows go from left to right, with
+            steps back of at most a few chunks.
+        block_samples: None makes the track one block. policy: the default runs everything in the preset.
+        Yields `(start, stems)`, consecutive blocks. Every chunk is computed once, on one grid for the whole track, so
+        block size changes nothing but the order of sums. A step with loudness_lufs reads its whole input first; if
+        that is another step's output, the whole track becomes one block.
         """
         if policy is None:
             work = self.work(samples)
@@ -304,7 +304,7 @@ class Ensemble:
         )
 
     def work(self, samples: int) -> float:
-        """The work of a track, in the unit that progress is told in."""
+        """The work of a track, in the unit of `progress`."""
         passes = (one for step in self.preset.steps for one in step_passes(step, self.preset, self._seed))
         return sum(self._chunks(one, samples) * self._chunk_work(one, samples) for one in passes)
 

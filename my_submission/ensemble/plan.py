@@ -1,4 +1,5 @@
-"""What a preset runs, before any audio is touched: a step is a sum of units, a unit some passes, a pass one model."""
+"""What a preset runs, before any audio is touched: a step is a sum of units, a unit a few passes, a pass one
+model."""
 
 import zlib
 from collections import Counter
@@ -12,17 +13,17 @@ from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Augmentation, draw_delays
 
 MAX_DELAY_SAMPLES = MODEL_SAMPLE_RATE // 2
-"""The shift trick's delays go up to half a second."""
+"""The shift trick's delays are at most half a second."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One checkpoint over one signal under one augmentation, and what that adds to which stem.
+    """One checkpoint over one signal under one augmentation, and what that adds to each stem.
 
     overlap, segment_samples: as `chunking.plan_chunks` takes them.
     factors: stem -> {source: factor}: the member's weight, the bag's share, the sum's sign and the mean over the
-        augmentations in one number. A step's sums are divided by the masses of the units that ran, and only at the
-        finish, so that a unit may be left out.
+        augmentations, in one number. A step's sums are divided by the masses of the units that ran only at the
+        finish, so that units may be left out.
     """
 
     checkpoint: str
@@ -33,7 +34,7 @@ class Pass:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources of its checkpoint that it adds to anything."""
+        """The sources of its checkpoint that are used."""
         return tuple(dict.fromkeys(source for factors in self.factors.values() for source in factors))
 
 
@@ -43,8 +44,8 @@ class Unit:
     together make a stem.
 
     key: the same for the same unit in a cheaper version of the step.
-    masses: stem -> weight with which it counts in the step's mean. own_input: stem -> the same times the sign of the
-        step's own input in how the member is read.
+    masses: stem -> its weight in the step's mean. own_input: stem -> that weight times the sign of `input` in the
+        member's sum for the stem.
     """
 
     key: tuple[int, int, bool, frozenset[str]]
@@ -57,9 +58,9 @@ class Unit:
 def step_units(step: Step, preset: Preset, seed: int) -> list[Unit]:
     """What a step of a preset runs, in order.
 
-    seed: of the random delays, which depend on it, the step's name, the model and the polarity alone (x and −x are
-        two calls to the authors, each with delays of its own): a track's estimates depend neither on what was
-        separated before nor on which other members the step has.
+    seed: for the random delays. They depend only on it, the step's name, the model and the polarity (for the authors,
+        x and −x are two calls, each with its own delays). So a track's estimates do not depend on what was separated
+        before, or on which other members the step has.
     """
     runs_of: Counter[str] = Counter()
     units: list[Unit] = []
@@ -90,7 +91,7 @@ def step_passes(step: Step, preset: Preset, seed: int) -> list[Pass]:
 
 
 def needed_sources(preset: Preset) -> dict[str, set[str]]:
-    """checkpoint name -> the sources that it adds to anything in the preset."""
+    """checkpoint name -> its sources that the preset uses."""
     needed: dict[str, set[str]] = {}
     for step in preset.steps:
         for one in step_passes(step, preset, seed=0):
@@ -99,7 +100,7 @@ def needed_sources(preset: Preset) -> dict[str, set[str]]:
 
 
 def source_factors(member: Member, shares: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """stem -> {source: factor} by which an expert's estimates under one augmentation enter a step's weighted sums.
+    """stem -> {source: factor}, by which an expert's estimates under one augmentation enter a step's weighted sums.
 
     shares: the expert's share of each source in its bag.
     """
@@ -115,7 +116,7 @@ def source_factors(member: Member, shares: Mapping[str, float]) -> dict[str, dic
 
 
 def _masses(member: Member) -> dict[str, float]:
-    """stem -> the part of a member's weight that falls to each of its augmentations."""
+    """stem -> each augmentation's part of a member's weight."""
     augmentations = max(1, member.shifts) * len(member.polarity.gains)
     return {stem: weight / augmentations for stem, weight in member.weights.items()}
 

@@ -1,7 +1,7 @@
-"""An ensemble as data: frozen records, which `preset_reader` makes of a YAML file.
+"""An ensemble as data: frozen records, which `preset_reader` makes from a YAML file.
 
 A preset is a list of steps. A step runs its members on one signal and makes the stems it names, each the weighted
-mean of the members' estimates; what it makes, and its residual, later steps may take as their input.
+mean of the members' estimates. Later steps may take what it makes, and its residual, as their input.
 """
 
 import math
@@ -39,10 +39,10 @@ class Member:
     """One model in a step.
 
     model: a checkpoint's or bag's name in the manifest.
-    sources: stem -> how it is read off the model: {source or "input": +1 or −1}, summed.
+    sources: stem -> how to get it from the model: {source or "input": +1 or −1}, summed.
     weights: stem -> weight above zero in the step's mean.
-    segment_samples: cut the signal into segments of that many samples, which overlap in place of the chunks
-        (`chunking.plan_chunks`), or None.
+    segment_samples: cut the signal into segments of that many samples, which overlap instead of the chunks
+        (`chunking.plan_chunks`); or None.
     """
 
     model: str
@@ -59,10 +59,10 @@ class Step:
     """One stage of a cascade.
 
     stems: the signals it makes, each the weighted mean of its members' estimates.
-    residual_shares: stem -> share of what all stems leave of the input, which is then added to it. Where the shares
-        add up to one, the stems add up to the input.
+    residual_shares: stem -> its share of the residual, input − stems, which is added to it. If the shares add up to
+        one, the stems add up to the input.
     residual: the name of the signal input − stems, or None.
-    loudness_lufs: bring the input to this loudness for the models and undo the gain after, or None.
+    loudness_lufs: bring the input to this loudness for the models and undo the gain afterwards, or None.
     """
 
     name: str
@@ -85,10 +85,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Economy:
-    """A way of making a step cheaper and a little worse, which its preset's author chose.
+    """A way to make a step cheaper and slightly worse, chosen by the preset's author.
 
-    model: whose members it is about; None: all. drop: leave them out. polarity: which of both they keep.
-    overlap, shifts: no more than so much.
+    model: whose members it changes; None: all. drop: leave them out. polarity: which of the two they keep.
+    overlap, shifts: reduce them to at most this.
     """
 
     step: str
@@ -106,9 +106,9 @@ class Economy:
         return f"{self.step}: {self.model or 'all members'} with {said}"
 
     def applied_to(self, step: Step) -> Step:
-        """The cheaper step, or an equal one where there is nothing to save.
+        """The cheaper step, or an equal one if there is nothing to save.
 
-        A member that is left out stays in its place without weights, so that the others' random delays are the same.
+        A member that is left out stays in its place without weights, so that the others keep their random delays.
         """
         if step.name != self.step:
             return step
@@ -132,9 +132,9 @@ class Economy:
 class Preset:
     """A named ensemble.
 
-    instruments: the stems it gives, in its own order or the organisers', or those that `for_stems` chose.
+    instruments: the stems it makes, in its own order or the organisers', or those chosen by `for_stems`.
     path: its file.
-    economies: to be taken from the first on, each on top of those before it, where time is short.
+    economies: what to leave out when time is short, in this order, each on top of those before it.
     """
 
     name: str
@@ -147,13 +147,13 @@ class Preset:
 
     @property
     def challenge(self) -> str | None:
-        """The challenge whose stems these are, as which they can be submitted and evaluated; None for any others."""
+        """The challenge whose stems these are, and so which it can be submitted to; None for any other stems."""
         stems = set(self.instruments)
         return next((name for name, given in CHALLENGES.items() if set(given) == stems), None)
 
     @property
     def checkpoints(self) -> tuple[str, ...]:
-        """Names of the checkpoints whose output something uses, in order of first use."""
+        """Names of the checkpoints whose output is used, in order of first use."""
         experts = (
             expert
             for step in self.steps
@@ -173,7 +173,7 @@ class Preset:
 
     @property
     def sharing_stems(self) -> int:
-        """How many stems share what no model sees, since they add up to the mixture; 0 where they do not."""
+        """How many stems share what no model sees: all if they add up to the mixture, 0 if they do not."""
         return len(self.instruments) if self.mixture_consistent else 0
 
     def override(self, overlap: float | None, shifts: int | None) -> "Preset":
@@ -187,7 +187,7 @@ class Preset:
         return replace(self, steps=steps)
 
     def for_stems(self, stems: Collection[str]) -> "Preset":
-        """The preset without the steps that none of these stems needs."""
+        """The preset without the steps that these stems do not need."""
         instruments = tuple(stem for stem in self.instruments if stem in stems)
         needed = set(instruments)
         steps: list[Step] = []
@@ -213,7 +213,7 @@ class _Override(Record):
 
 
 def needed_experts(member: Member, manifest: Manifest) -> list[tuple[str, Mapping[str, float]]]:
-    """(checkpoint name, {source: share}) of what a member runs, for the sources it uses only.
+    """(checkpoint name, {source: share}) of what a member runs, only for the sources that it uses.
 
     The shares of a source add up to one over a bag's experts; a single checkpoint has shares of one.
     """
@@ -229,7 +229,7 @@ def needed_experts(member: Member, manifest: Manifest) -> list[tuple[str, Mappin
 
 
 def as_bag(model: str, manifest: Manifest) -> Bag:
-    """A bag by its name, or a checkpoint as the bag of itself."""
+    """A bag by its name, or a checkpoint as a bag of one."""
     if model in manifest.bags:
         return manifest.bags[model]
     return Bag(model, ((model, dict.fromkeys(manifest.checkpoints[model].sources, 1.0)),))

@@ -1,7 +1,7 @@
 """A preset's YAML file -> `preset.Preset`, checked in full before any model is loaded.
 
-The records below say what the file may hold; what follows them checks what only the whole file and the manifest can
-tell: whether the models, sources, stems and signals that it names exist.
+The records below say what the file may hold. The rest checks what only the whole file and the manifest can tell:
+whether the models, sources, stems and signals that it names exist.
 """
 
 import math
@@ -47,7 +47,7 @@ PRESETS_FOLDER = Path(__file__).parents[1] / "presets"
 
 
 def preset_names() -> list[str]:
-    """The presets that come with the submission. A manifest may lie beside them."""
+    """The presets that come with the submission. There may be manifests in the same folder."""
     return sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml") if not is_manifest(path))
 
 
@@ -60,8 +60,8 @@ def is_manifest(path: Path) -> bool:
 def load_preset(name_or_path: str | Path) -> Preset:
     """Read and check a preset.
 
-    name_or_path: one of `preset_names()`, or a YAML file; a file's own checkpoints stand in the manifest file that
-        its key `manifest` names, beside it.
+    name_or_path: one of `preset_names()`, or a YAML file; a file's own checkpoints are in the manifest that its key
+        `manifest` names, relative to the preset.
     Raises PresetError for anything wrong in it, ManifestError for a wrong manifest.
     """
     path = _preset_path(name_or_path)
@@ -101,21 +101,21 @@ def _as_number(value: Any) -> Any:
 
 
 Names = Annotated[tuple[Name, ...], Field(min_length=1), expecting("a list of names")]
-Weight = Annotated[float, Field(ge=0), expecting("a number from 0 on")]
+Weight = Annotated[float, Field(ge=0), expecting("a number, 0 or more")]
 Share = Annotated[
     float,
     Field(ge=0, le=1),
     BeforeValidator(_as_number),
     expecting("a share from 0 to 1, such as 0.5 or 1/3"),
 ]
-Segment = Annotated[int, Field(ge=1_000), expecting("a whole number of samples from 1000 on")]
+Segment = Annotated[int, Field(ge=1_000), expecting("a whole number of samples, 1000 or more")]
 Loudness = Annotated[float, Field(ge=-70, le=0), expecting("a loudness from -70 to 0 LUFS")]
 PolarityName = Annotated[Polarity, Strict(False), one_of(Polarity)]
 Challenge = Annotated[str, one_of(CHALLENGES)]
 
 
 class _RunKeys(Record):
-    """How members are run; given for a step, it holds for all its members that do not say otherwise."""
+    """How to run members; a step's keys are the defaults of its members."""
 
     polarity: PolarityName | None = None
     overlap: Overlap | None = None
@@ -157,13 +157,13 @@ class _StepRow(_RunKeys):
                 raise problem(choice_text(stem, self.stems), "residual_shares")
         if self.residual and math.isclose(sum(self.shares.values()), 1.0):
             raise problem(
-                "the stems leave nothing of the input, since their shares of it add up to one", "residual"
+                "the residual would be silence, since the stems' shares of it add up to one", "residual"
             )
         return self
 
     @property
     def shares(self) -> dict[str, float]:
-        """stem -> share above zero of what the stems leave of the input."""
+        """stem -> its share of the residual, where above zero."""
         equal = dict.fromkeys(self.stems, 1 / len(self.stems)) if self.consistency else {}
         return {stem: share for stem, share in (self.residual_shares or equal).items() if share}
 
@@ -185,7 +185,7 @@ class _EconomyRow(Record):
         if len(savings) != 1:
             raise problem(f"expected one of {', '.join(_SAVINGS)}, found {' and '.join(savings) or 'none'}")
         if self.drop is not None and self.model is not None:
-            raise problem("with drop, which names the model, this key says nothing", "model")
+            raise problem("'drop' already names the model; remove this key", "model")
         return self
 
 
@@ -216,7 +216,7 @@ class _PresetRow(Record):
 
 @dataclass(frozen=True)
 class _Place:
-    """Where something stands in a file, for readable errors."""
+    """A place in a file, for readable errors."""
 
     file: Path
     keys: tuple[str | int, ...] = ()
@@ -236,7 +236,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Makes a step of its row, with the manifest's models."""
+    """Makes a step from its row, with the manifest's models."""
 
     place: _Place
     row: _StepRow
@@ -251,15 +251,13 @@ class _Reader:
         made = [*row.stems, row.residual] if row.residual else list(row.stems)
         for signal in made:
             if signal in signals or signal == STEP_INPUT or made.count(signal) > 1:
-                place.fail(f"makes {signal!r}, which is already taken; every signal has one name")
+                place.fail(f"makes {signal!r}, but that name is taken; give every signal its own")
         members = tuple(
             self._member(place.at("members", index), member) for index, member in enumerate(row.members)
         )
         for stem in row.stems:
             if not any(stem in member.weights for member in members):
-                place.fail(
-                    f"{stem!r} has no member with a weight above zero; its weights sum to zero", "stems"
-                )
+                place.fail(f"{stem!r} has no member with a weight above zero", "stems")
         return Step(row.name, row.input, row.stems, members, row.shares, row.residual, row.loudness_lufs)
 
     def _member(self, place: _Place, member: _MemberRow) -> Member:
@@ -298,7 +296,7 @@ class _Reader:
         for stem in weights:
             place.check_choice(stem, self.row.stems, "weights", note=", which the step does not make")
             if stem not in sources:
-                advice = f"{member.model} has no source {stem!r}; say in `sources` how to read it off"
+                advice = f"{member.model} has no source {stem!r}; say in `sources` how to get it"
                 place.fail(advice, "weights", stem)
         used = {stem: float(weight) for stem, weight in weights.items() if weight > 0}
         if not used:
@@ -316,12 +314,12 @@ def _read_sum(place: _Place, text: Any, allowed: set[str]) -> dict[str, int]:
         if name not in allowed or names.count(name) > 1:
             place.fail(f"found {name!r} in {text!r}; {allowed_text(name, allowed)}, each once")
     if names == [STEP_INPUT]:
-        place.fail(f"{text!r} uses nothing of the model")
+        place.fail(f"{text!r} does not use the model")
     return dict(terms)
 
 
 def _read_economies(root: _Place, rows: Iterable[_EconomyRow], steps: list[Step]) -> tuple[Economy, ...]:
-    """The list `economies`, each of which must save something after those before it."""
+    """The list `economies`; each must save something that those before it did not."""
     economies = []
     current = {step.name: step for step in steps}
     for index, row in enumerate(rows):
@@ -330,7 +328,7 @@ def _read_economies(root: _Place, rows: Iterable[_EconomyRow], steps: list[Step]
         before = current[economy.step]
         after = economy.applied_to(before)
         if after == before:
-            place.fail("saves nothing that is not saved already; remove it")
+            place.fail("saves nothing beyond those before it; remove it")
         for stem in after.stems:
             if not any(stem in member.weights for member in after.members):
                 place.fail(f"leaves no member for {stem!r} in the step {economy.step!r}")

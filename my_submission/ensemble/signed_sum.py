@@ -6,9 +6,9 @@ _TERM = re.compile(r"\s*([+−-]?)\s*([A-Za-z_]\w*)\s*")
 
 
 def parse_sum(text: str) -> list[tuple[str, int]] | None:
-    """`mixture - drums + bass` as [("mixture", 1), ("drums", -1), ("bass", 1)]; None if the text is no sum.
+    """`mixture - drums + bass` as [("mixture", 1), ("drums", -1), ("bass", 1)]; None if the text is not a sum.
 
-    Which names there are, and whether one may come twice, the caller knows.
+    The caller checks which names there are, and whether one may occur twice.
     """
     terms: list[tuple[str, int]] = []
     position = 0

@@ -1,7 +1,7 @@
-"""What each member of a step estimates, one at a time, for those who study an ensemble rather than run it.
+"""What each member of a step estimates, one at a time, for studying an ensemble rather than running it.
 
-This is the engine with the whole track as one block, and with passes that a caller computes (`engine.compute_pass`)
-or reads from where they were kept, and so shares between ensembles.
+This is the engine with the whole track as one block. The caller computes the passes (`engine.compute_pass`), or reads
+them from a cache, and so shares them between ensembles.
 """
 
 from collections.abc import Iterator
@@ -17,21 +17,21 @@ from my_submission.signal.audio import Stems
 from my_submission.signal.chunking import Reader, reader
 
 ESTIMATES_VERSION = 5
-"""Raise it with every change of chunking, augmentation, models or inference that changes what a pass gives."""
+"""Raise this with every change to chunking, augmentation, models or inference that changes a pass's output."""
 
 
 def separate(preset: Preset, mixture: Tensor, seed: int, run: RunPass) -> Stems:
-    """The stems that a preset makes of a (channels, samples) mixture, as `Ensemble.separate` gives them."""
+    """The stems that a preset makes from a (channels, samples) mixture, as `Ensemble.separate` gives them."""
     return _whole(preset, reader(mixture), mixture, seed, run)
 
 
 def run_step(step: Step, preset: Preset, signal: Tensor, seed: int, run: RunPass) -> Stems:
-    """All that a step makes of its (channels, samples) input."""
+    """Everything a step makes from its (channels, samples) input."""
     return _whole(_preset_of(step, preset), reader(signal), signal, seed, run)
 
 
 def step_input(preset: Preset, name: str, mixture: Tensor, seed: int, run: RunPass) -> tuple[Step, Tensor]:
-    """The step of this name and the signal that it is given, for which the steps before it are run."""
+    """The step of this name and its input, for which the steps before it are run."""
     for index, step in enumerate(preset.steps):
         if step.name == name:
             before = replace(preset, steps=preset.steps[:index], instruments=(step.input,))
@@ -44,20 +44,20 @@ def step_input(preset: Preset, name: str, mixture: Tensor, seed: int, run: RunPa
 def member_estimates(
     step: Step, preset: Preset, signal: Tensor, seed: int, run: RunPass
 ) -> Iterator[tuple[int, Stems]]:
-    """(place of the member in the step, its own estimate of each of its stems), for every member.
+    """(index of the member in the step, its own estimate of each of its stems), for every member.
 
-    What is read as `input - …` is that, augmentations are averaged and a bag is one member. A step's means are these
-    estimates weighted by its weights, so `share_residual` of their means is what the step makes.
+    Sums such as `input - …` are done, augmentations are averaged, and a bag is one member. The step's means are these
+    estimates weighted by its weights, so `share_residual` of those means is what the step makes.
     """
-    read = reader(signal)  # one for all, so that `run` may know the signal again
+    read = reader(signal)  # one for all, so that `run` can recognise the signal
     for place in range(len(step.members)):
         yield place, _whole(_preset_of(_only_member(step, place), preset), read, signal, seed, run)
 
 
 def blend_of(step: Step) -> dict[str, dict[str, float]]:
-    """How all that a step makes follows from its stems' weighted means and its input.
+    """How everything a step makes follows from its stems' weighted means and its input.
 
-    {made signal: {stem or "input": coefficient}}, found by putting unit vectors through `share_residual`.
+    {signal made: {stem or "input": coefficient}}, found by putting unit vectors through `share_residual`.
     """
     names = (*step.stems, STEP_INPUT)
     *units, signal = torch.eye(len(names), dtype=torch.float64)
@@ -75,15 +75,14 @@ def _whole(preset: Preset, read: Reader, signal: Tensor, seed: int, run: RunPass
 
 
 def _preset_of(step: Step, preset: Preset) -> Preset:
-    """A preset of one step, which gives all that the step makes."""
+    """A preset of one step, whose output is everything the step makes."""
     return replace(preset, steps=(replace(step, input=MIXTURE),), instruments=step.makes)
 
 
 def _only_member(step: Step, place: int) -> Step:
     """A step that makes one member's own estimates.
 
-    The other members stay in their places without weights, and so nothing of them is run but all random delays are
-    the same.
+    The other members stay in their places without weights: they are not run, but all random delays stay the same.
     """
     member = step.members[place]
     members = tuple(

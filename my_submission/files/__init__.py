@@ -1,4 +1,4 @@
-"""Anybody's recordings: decoded, separated in blocks, written as one file a stem."""
+"""Anybody's recordings: decoded, separated in blocks, and written as one file per stem."""
 
 from my_submission.files.errors import (
     FileSeparationError,

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar for all, one for each recording under way, and the time left."""
+"""What a user sees of a run: one bar for all of it, one for each recording under way, and the time left."""
 
 import sys
 import time
@@ -14,16 +14,16 @@ _FORMAT = "{desc:24.24} {percentage:3.0f}%|{bar}| {unit}"  # the unit is the tim
 
 
 class Pace:
-    """How quickly work goes on, as the later half of what is done tells: a slow start is soon forgotten.
+    """The speed of work, judged by the later half of what is done: a slow start is soon forgotten.
 
-    began: when the work did, in seconds of the clock that `seconds_left` is told.
+    began: when the work began, in seconds on the clock of `seconds_left`.
     """
 
     def __init__(self, began: float = 0.0) -> None:
         self._noted = deque([(0.0, began)])
 
     def seconds_left(self, fraction: float, now: float) -> float | None:
-        """Note how much is done by when; the time left if it goes on so, None as long as nothing is done."""
+        """Note what fraction is done now; the time left at this speed, or None if nothing is done yet."""
         while len(self._noted) > 1 and self._noted[1][0] <= fraction / 2:
             self._noted.popleft()
         self._noted.append((fraction, now))
@@ -40,9 +40,9 @@ def duration_text(seconds: float) -> str:
 
 
 class Bars:
-    """Progress bars on a terminal's stderr; elsewhere nothing.
+    """Progress bars on stderr if it is a terminal; otherwise nothing.
 
-    seconds: the lengths of the recordings that are to be separated, by which their shares of all the work are known.
+    seconds: the lengths of the recordings to separate, which give each its share of the work.
     """
 
     def __init__(self, seconds: dict[Recording, float]) -> None:
@@ -77,7 +77,7 @@ class Bars:
         self._show_all()
 
     def finish(self, recording: Recording, *, counts: bool) -> None:
-        """End a recording's bar. counts: its work was done, rather than skipped or given up."""
+        """End a recording's bar. counts: its work was done, not skipped or given up."""
         self._bars.pop(recording).close()
         if counts:
             self._fractions[recording] = 1.0

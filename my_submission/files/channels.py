@@ -10,11 +10,11 @@ from my_submission.ensemble.engine import Progress
 from my_submission.signal.audio import Stems
 
 ManyChannels = Literal["error", "pairs", "downmix"]
-"""error: stop; pairs: separate left with right, two by two, and what has no partner as mono; downmix: fold all down
-to two."""
+"""error: stop; pairs: separate left and right in pairs, and channels without a partner as mono; downmix: fold all
+channels down to two."""
 
 Groups = tuple[tuple[int, ...], ...]
-"""Which channels are separated together, one or two numbers (from 0) a group."""
+"""Which channels are separated together: one or two numbers (from 0) per group."""
 
 _NAMES = re.compile(r"[A-Z]+\d?(\+[A-Z]+\d?)+")
 
@@ -28,14 +28,14 @@ def check_many_channels(value: str) -> None:
 
 
 def groups_in_order(channels: int) -> Groups:
-    """Two neighbours at a time; an odd last channel is alone."""
+    """Neighbours in pairs; an odd last channel is alone."""
     return tuple(tuple(range(first, min(first + 2, channels))) for first in range(0, channels, 2))
 
 
 def groups_by_place(places: Sequence[str]) -> Groups:
-    """Left with right of the same place; what has no partner, as centre and low frequencies have none, is alone.
+    """Left and right of the same place in pairs; channels without a partner, such as centre and LFE, alone.
 
-    places: of each channel, by ffmpeg's names: FL, FR, FC, LFE, BL, BR, …
+    places: the place of each channel by ffmpeg's names: FL, FR, FC, LFE, BL, BR, …
     """
     partners = {
         channel: places.index(right)
@@ -55,13 +55,13 @@ def groups_text(groups: Groups) -> str:
 
 
 def places_of(layout: str) -> tuple[str, ...]:
-    """The places in a layout as ffprobe tells it, "5.1" or "3 channels (FL+FR+LFE)"; none if they are not known."""
+    """The places in a layout as ffprobe reports it, "5.1" or "3 channels (FL+FR+LFE)"; empty if they are unknown."""
     match = _NAMES.search(layout)
     return tuple(match[0].split("+")) if match else _standard_layouts().get(layout, ())
 
 
 def side_by_side(parts: Sequence[Stems], groups: Sequence[Sequence[int]], channels: int) -> Stems:
-    """Blocks of the groups, each (its channels, samples), as one of all channels; those of no group are silent."""
+    """Blocks of groups, each (its channels, samples), joined into all channels; channels of no group are silent."""
     stems: Stems = {}
     for stem, first in parts[0].items():
         stems[stem] = first.new_zeros(channels, first.shape[-1])
@@ -71,7 +71,7 @@ def side_by_side(parts: Sequence[Stems], groups: Sequence[Sequence[int]], channe
 
 
 def share_progress(progress: Progress | None, parts: int) -> list[Progress | None]:
-    """What to tell of each of several equal parts of a work, so that `progress` hears of all of it."""
+    """A callback for each of several equal parts of a job, so that `progress` is told about the whole."""
     if progress is None or parts == 1:
         return [progress] * parts
     fractions = [0.0] * parts

@@ -1,4 +1,4 @@
-"""Any recording as float32 blocks: libsndfile where it can, ffmpeg where it is installed."""
+"""Any recording as float32 blocks: by libsndfile if it can read it, else by ffmpeg if it is installed."""
 
 import contextlib
 import json
@@ -33,11 +33,11 @@ _BLOCK_SAMPLES = 2**18
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file says of its audio before it is decoded.
+    """What a file says about its audio before it is decoded.
 
-    channels: of what `decode` gives. groups: which of them are separated together.
-    downmixed: they are the sum of more.
-    seconds: its length as the file states it, which may be an estimate, or None.
+    channels: how many `decode` gives. groups: which of them are separated together.
+    downmixed: whether the file has more, which are folded down.
+    seconds: the length that the file states, which may be an estimate, or None.
     """
 
     sample_rate: int
@@ -52,9 +52,9 @@ class AudioInfo:
 def probe(path: Path, many_channels: ManyChannels = "error") -> AudioInfo:
     """What a file holds, whether libsndfile or ffmpeg reads it.
 
-    many_channels: what is done with more than two. Where ffmpeg is installed it says which is which and folds them
-        down; without it, pairs are neighbours.
-    Raises UnreadableAudio for a file that neither reads, has no audio, a rate that is not 8 to 192 kHz, or
+    many_channels: what to do with more than two. If ffmpeg is installed, it says which is which and folds them down;
+        without it, pairs are neighbours.
+    Raises UnreadableAudio for a file that neither can read, or that has no audio, a rate outside 8 to 192 kHz, or
     too many channels; OSError for one that cannot be opened.
     """
     with path.open("rb"):
@@ -70,7 +70,7 @@ def probe(path: Path, many_channels: ManyChannels = "error") -> AudioInfo:
 
 
 def _probe_libsndfile(path: Path) -> AudioInfo | str:
-    """What libsndfile sees, or why it does not read the file."""
+    """What libsndfile sees, or why it cannot read the file."""
     try:
         with soundfile.SoundFile(path) as file:
             tags = {name: value for name, value in file.copy_metadata().items() if name in TAGS}
@@ -85,8 +85,8 @@ def _probe_ffmpeg(path: Path, refusal: str) -> AudioInfo:
     """refusal: what libsndfile had to say, for the error."""
     if shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None:
         raise UnreadableAudio(
-            f"{path}: libsndfile does not read it ({refusal}), and ffmpeg, which reads more formats, video "
-            f"among them, is not installed; install it (apt-get install ffmpeg) or convert the file to WAV"
+            f"{path}: libsndfile cannot read it ({refusal}), and ffmpeg, which reads video and many more formats, "
+            f"is not installed; install it (apt-get install ffmpeg) or convert the file to WAV"
         )
     entries = "stream=sample_rate,channels,channel_layout,duration:stream_tags:format=duration:format_tags"
     probed = subprocess.run(
@@ -95,7 +95,7 @@ def _probe_ffmpeg(path: Path, refusal: str) -> AudioInfo:
     )  # fmt: skip
     if probed.returncode != 0:
         reason = _last_line(probed.stderr)
-        raise UnreadableAudio(f"{path}: neither libsndfile ({refusal}) nor ffmpeg ({reason}) reads it")
+        raise UnreadableAudio(f"{path}: neither libsndfile ({refusal}) nor ffmpeg ({reason}) can read it")
     document = json.loads(probed.stdout)
     if not document.get("streams"):
         raise UnreadableAudio(f"{path}: ffmpeg finds no audio in it")
@@ -123,8 +123,8 @@ def _with_many_channels(path: Path, info: AudioInfo, choice: ManyChannels) -> Au
     found = f"{path}: expected 1 or 2 channels, found {info.channels}"
     if choice == "error":
         raise UnreadableAudio(
-            f"{found}; --pairs separates left with right, two by two, and --downmix folds all down to two "
-            f"(as a library: many_channels='pairs' or 'downmix')"
+            f"{found}; --pairs separates left and right in pairs, and --downmix folds everything down to two "
+            f"(in the library: many_channels='pairs' or 'downmix')"
         )
     has_ffmpeg = shutil.which("ffmpeg") is not None and shutil.which("ffprobe") is not None
     if choice == "downmix":
@@ -132,7 +132,7 @@ def _with_many_channels(path: Path, info: AudioInfo, choice: ManyChannels) -> Au
             raise UnreadableAudio(f"{found}; folding them down needs ffmpeg, which is not installed")
         return replace(info, channels=2, decoder="ffmpeg", groups=groups_in_order(2), downmixed=True)
     if info.decoder == "libsndfile" and has_ffmpeg:
-        # The order of channels is ffmpeg's only if ffmpeg decodes them (in Ogg Vorbis libsndfile's is another).
+        # The order of channels is ffmpeg's only if ffmpeg decodes them (for Ogg Vorbis, libsndfile's differs).
         with contextlib.suppress(UnreadableAudio):
             info = replace(info, groups=_probe_ffmpeg(path, "").groups, decoder="ffmpeg")
     return info
@@ -146,7 +146,7 @@ def _last_line(output: bytes) -> str:
 def decode(path: Path, info: AudioInfo) -> Iterator[Tensor]:
     """A file's samples as (channels, samples) float32 blocks; integer PCM is scaled to ±1.
 
-    Raises UnreadableAudio where decoding fails or a sample is NaN or infinite.
+    Raises UnreadableAudio if decoding fails or a sample is NaN or infinite.
     """
     start = 0
     for block in _libsndfile_blocks(path) if info.decoder == "libsndfile" else _ffmpeg_blocks(path, info):
@@ -170,7 +170,7 @@ def _libsndfile_blocks(path: Path) -> Iterator[Any]:
 
 
 def _ffmpeg_blocks(path: Path, info: AudioInfo) -> Iterator[Any]:
-    channels = ["-ac", str(info.channels)] if info.channels <= 2 else []  # more stay as and where they are
+    channels = ["-ac", str(info.channels)] if info.channels <= 2 else []  # more channels stay as they are
     command = [
         "ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0",
         *channels, "-ar", str(info.sample_rate), "-f", "f32le", "pipe:1",
@@ -198,7 +198,7 @@ def _ffmpeg_blocks(path: Path, info: AudioInfo) -> Iterator[Any]:
 
 
 def read_into(path: Path, info: AudioInfo, signal: SpooledSignal) -> Tensor:
-    """Decode a file into an empty signal and return which channels hold anything but silence, (channels,) bool.
+    """Decode a file into an empty signal; return which channels are not silent, (channels,) bool.
 
     Raises UnreadableAudio if it has no samples.
     """
@@ -213,7 +213,7 @@ def read_into(path: Path, info: AudioInfo, signal: SpooledSignal) -> Tensor:
         missing = stated - signal.samples / info.sample_rate
         if missing > max(1.0, 0.01 * stated):
             log.warning(
-                "%s: %.1f s are missing of the %.1f s that it states; what is there is separated",
+                "%s: %.1f s are missing of the %.1f s that it states; the rest is separated",
                 path, missing, stated,
             )  # fmt: skip
     return sounding

@@ -1,4 +1,4 @@
-"""Stems as files: written under a temporary name, verified, then renamed, so that no half file is ever seen."""
+"""Stems as files: written under a temporary name, checked, then renamed, so that no partial file is ever visible."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ _PIECE_SAMPLES = 2**16
 
 @dataclass(frozen=True)
 class Encoding:
-    """A file format and its sample format; verified when it is made (ValueError).
+    """A file format and its sample format; checked on construction (ValueError).
 
     bits: "16", "24", "32f" (floating point), or None for the format's default.
     """
@@ -49,7 +49,7 @@ class Encoding:
 
     @property
     def sample_format(self) -> str | None:
-        """The bits that are used; None for a lossy format."""
+        """The bits in use; None for a lossy format."""
         return self.bits or next(iter(BITS[self.format]), None)
 
     @property
@@ -58,16 +58,16 @@ class Encoding:
         return self.sample_format == "32f"
 
     def check_form(self, sample_rate: int, channels: int) -> None:
-        """OutputFailed for a rate or a number of channels that the format does not have."""
+        """Raise OutputFailed for a rate or a number of channels that the format does not support."""
         most = _MOST_CHANNELS.get(self.format)
         if most is not None and channels > most:
             raise OutputFailed(
-                f"{self.format} has no more than {most} channels, and stems keep the recording's {channels}; "
+                f"{self.format} allows at most {most} channels, and stems keep the recording's {channels}; "
                 f"choose the format wav or ogg"
             )
         if self.format == "mp3" and sample_rate not in _MP3_RATES:
             raise OutputFailed(
-                f"mp3 has no {sample_rate} Hz, and stems keep the recording's rate; "
+                f"mp3 does not support {sample_rate} Hz, and stems keep the recording's rate; "
                 f"choose the format wav, flac or ogg"
             )
 
@@ -77,10 +77,10 @@ class Encoding:
 
 
 class AudioWriter:
-    """One output file in the making; a context manager that leaves nothing unless `publish` was called.
+    """An output file while it is written; a context manager that leaves nothing unless `publish` was called.
 
-    temporary: the name until then, in the folder of `target`, which must exist.
-    Raises OutputFailed where it cannot be written.
+    temporary: its name until then, in the folder of `target`, which must exist.
+    Raises OutputFailed if it cannot be written.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class AudioWriter:
                 raise self._failure() from error
 
     def finish(self) -> None:
-        """Close the file and verify that it can be opened and has its length; OutputFailed otherwise."""
+        """Close the file and check that it can be opened and has the right length; OutputFailed otherwise."""
         try:
             self._file.close()
             found = soundfile.info(self._temporary).frames
@@ -143,7 +143,7 @@ class AudioWriter:
             raise self._failure()
 
     def publish(self, *, overwrite: bool) -> None:
-        """Give the finished file its name. OutputExists if that is taken and may not be overwritten."""
+        """Give the finished file its name. OutputExists if the name is taken and may not be overwritten."""
         if not overwrite and self.target.exists():
             raise OutputExists(exists_message(self.target))
         try:
@@ -154,7 +154,7 @@ class AudioWriter:
     def discard(self) -> None:
         """Remove what is not published."""
         if hasattr(self, "_file"):
-            # On a full disk closing fails too; what could not be flushed is thrown away anyway.
+            # On a full disk closing fails, too; what could not be flushed is thrown away anyway.
             with contextlib.suppress(soundfile.LibsndfileError):
                 self._file.close()
         self._temporary.unlink(missing_ok=True)
@@ -167,26 +167,26 @@ class AudioWriter:
 
 
 def exists_message(path: Path) -> str:
-    """What to say where a file is in the way."""
-    return f"{path} is already there; --overwrite replaces it, --resume skips what is done"
+    """What to say if a file is in the way."""
+    return f"{path} already exists; --overwrite replaces it, --resume skips what is done"
 
 
 def temporary_path(target: Path, token: str) -> Path:
-    """The name of a target while it is written: hidden, beside it; `token` tells one process's from another's."""
+    """The name of a target while it is written: hidden, in the same folder, with the writing process's `token`."""
     return target.with_name(f".{target.name}.{token}.part")
 
 
 @contextlib.contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """A folder that is there inside the block; afterwards it, and what was made above it, goes if it is empty.
+    """A folder that exists inside the block; afterwards it, and folders created above it, are removed if empty.
 
-    Raises OutputFailed where it cannot be made.
+    Raises OutputFailed if it cannot be created.
     """
     missing = missing_folders(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputFailed(f"{folder}: the folder cannot be made: {error.strerror}") from error
+        raise OutputFailed(f"{folder}: the folder cannot be created: {error.strerror}") from error
     try:
         yield
     finally:
@@ -194,12 +194,12 @@ def made_folder(folder: Path) -> Iterator[None]:
 
 
 def missing_folders(folder: Path) -> list[Path]:
-    """The folder and its parents as far as they do not exist, the innermost first."""
+    """Those of the folder and its parents that do not exist, the innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders, the innermost first, up to the first that holds something."""
+    """Remove folders, the innermost first, up to the first that is not empty."""
     for folder in folders:
         try:
             folder.rmdir()
@@ -208,7 +208,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 def _encode(piece: npt.NDArray[np.float32], sample_format: str | None) -> npt.NDArray[Any]:
-    """Float samples as soundfile writes them unchanged: integers are rounded to nearest, +1 to the highest code."""
+    """Samples that soundfile writes unchanged; integers are rounded to nearest, and +1 to the highest code."""
     if sample_format == "16":
         return np.minimum(np.rint(piece * np.float64(2**15)), 2**15 - 1).astype(np.int16)
     if sample_format == "24":

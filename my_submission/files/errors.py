@@ -2,15 +2,15 @@
 
 
 class FileSeparationError(RuntimeError):
-    """Base of all errors of this package but wrong options, which are ValueErrors."""
+    """Base of all errors of this package, except wrong options, which are ValueErrors."""
 
 
 class UnreadableAudio(FileSeparationError):  # noqa: N818, the name says it
-    """A file holds no audio that can be decoded and separated."""
+    """A file has no audio that can be decoded and separated."""
 
 
 class OutputExists(FileSeparationError):  # noqa: N818, the name says it
-    """A file that would be written is already there."""
+    """A file that would be written already exists."""
 
 
 class WouldClip(FileSeparationError):  # noqa: N818, the name says it
@@ -18,4 +18,4 @@ class WouldClip(FileSeparationError):  # noqa: N818, the name says it
 
 
 class OutputFailed(FileSeparationError):  # noqa: N818, the name says it
-    """A file could not be written: no space, no permission, or a rate that the format does not have."""
+    """A file could not be written: no space, no permission, or a rate that the format does not support."""

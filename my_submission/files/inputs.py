@@ -1,4 +1,4 @@
-"""Which recordings are meant, and which files each of them becomes."""
+"""Which recordings the inputs mean, and which files each of them becomes."""
 
 import glob
 import os
@@ -12,13 +12,13 @@ _AUDIO = (
 )
 _VIDEO = "mp4 m4v mkv webm mov avi mpg mpeg wmv flv 3gp"
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in f"{_AUDIO} tta wma wv {_VIDEO}".split())
-"""What is taken from a folder; a file that is named itself is tried whatever it is called."""
+"""What is taken from a folder; a file that is named directly is tried whatever its extension."""
 
 TEMPLATE = "{track}/{stem}.{ext}"
 _FIELDS = {
     "track": "the recording's file name without its extension",
     "name": "the recording's file name with its extension",
-    "folder": "where in the folder given on the command line the recording lies",
+    "folder": "where the recording is inside the folder given on the command line",
     "stem": "vocals, drums, …",
     "ext": "the extension of the output format",
 }
@@ -26,7 +26,7 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Recording:
-    """A file to separate. folder: where it lies in the folder that was asked for, or "."."""
+    """A file to separate. folder: where it is inside the folder that was asked for, or "."."""
 
     source: Path
     folder: Path = Path()
@@ -34,8 +34,8 @@ class Recording:
 
 @dataclass(frozen=True)
 class Found:
-    """What a list of inputs stands for: the recordings in order, names that lead nowhere with the reason, and
-    how many files of folders were left out because their extension is of no audio or video."""
+    """What a list of inputs stands for: the recordings in order, the names that lead nowhere and why, and how many
+    files in folders were left out because of their extension."""
 
     recordings: tuple[Recording, ...]
     missing: tuple[tuple[str, str], ...]
@@ -43,14 +43,14 @@ class Found:
 
 
 def find_recordings(inputs: Iterable[str], output_dir: Path) -> Found:
-    """Files, folders (all audio and video in them, hidden files and output_dir apart) and globs as recordings."""
+    """Files, folders (all audio and video in them, except hidden files and output_dir) and globs as recordings."""
     recordings: dict[Path, Recording] = {}
     missing: list[tuple[str, str]] = []
     left_out = 0
     for text in inputs:
         paths = [Path(text)] if os.path.lexists(text) else sorted(map(Path, glob.glob(text, recursive=True)))
         if not paths:
-            missing.append((text, "no such file or folder, and no file matches it as a pattern"))
+            missing.append((text, "no such file or folder, and as a pattern it matches nothing"))
         for path in paths:
             if not path.is_dir():
                 recordings.setdefault(path.resolve(), Recording(path))
@@ -59,7 +59,7 @@ def find_recordings(inputs: Iterable[str], output_dir: Path) -> Found:
             audio = [file for file in inside if file.suffix.lower() in AUDIO_SUFFIXES]
             left_out += len(inside) - len(audio)
             if not audio:
-                missing.append((str(path), f"a folder without audio among its {len(inside)} files"))
+                missing.append((str(path), f"no audio among the {len(inside)} files in this folder"))
             for file in audio:
                 recordings.setdefault(file.resolve(), Recording(file, file.relative_to(path).parent))
     return Found(tuple(recordings.values()), tuple(missing), left_out)
@@ -114,7 +114,7 @@ def targets(
 
 
 def check_collisions(all_targets: Sequence[tuple[Recording, dict[str, Path]]]) -> None:
-    """ValueError where two recordings would become one file, or a recording would be overwritten by a stem."""
+    """ValueError if two recordings would become one file, or a stem would overwrite a recording."""
     owners = {recording.source.resolve(): recording for recording, _ in all_targets}
     sources = set(owners)
     for recording, files in all_targets:
@@ -122,7 +122,7 @@ def check_collisions(all_targets: Sequence[tuple[Recording, dict[str, Path]]]) -
             place = path.resolve()
             if place in sources:
                 raise ValueError(
-                    f"{path}: a recording to separate would be overwritten; choose another output folder"
+                    f"{path}: this recording would be overwritten by a stem; choose another output folder"
                 )
             if place in owners:
                 raise ValueError(

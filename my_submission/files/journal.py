@@ -1,7 +1,7 @@
-"""The record of what was separated, by which a later run knows what is done.
+"""The record of what was separated, from which a later run knows what is done.
 
-One JSON line a recording in a hidden file of the output folder: the recording's hash, the settings, and every
-output's size and hash. A recording is done if all of these still hold.
+One JSON line per recording, in a hidden file of the output folder: the recording's hash, the settings, and the size
+and hash of every output. A recording is done if all of these still hold.
 """
 
 import hashlib
@@ -19,8 +19,9 @@ JOURNAL = ".separated.jsonl"
 class Entry:
     """One separated recording.
 
-    settings: what decides the outputs, JSON types only. outputs: stem -> {path, sha256, bytes}, the path relative to
-        the output folder. summary: what the run had to say of it, for a later run that skips it.
+    settings: everything that determines the outputs, JSON types only.
+    outputs: stem -> {path, sha256, bytes}, the path relative to the output folder.
+    summary: what the run reported, for a later run that skips the recording.
     """
 
     source: str
@@ -37,7 +38,7 @@ def write_entry(
     files: Mapping[str, Path],
     summary: Mapping[str, Any],
 ) -> None:
-    """Add a recording whose files are all in place."""
+    """Record a recording whose files are all in place."""
     outputs = {
         stem: {
             "path": os.path.relpath(path, output_dir),
@@ -59,7 +60,7 @@ def write_entry(
 def find_done(
     output_dir: Path, source: Path, settings: Mapping[str, Any], files: Mapping[str, Path]
 ) -> Entry | None:
-    """The entry that proves a recording done with these settings into these files, all unchanged; None without."""
+    """The entry that proves that these files were made with these settings and are unchanged, or None."""
     wanted = {stem: os.path.relpath(path, output_dir) for stem, path in files.items()}
     alike = [
         entry
@@ -87,7 +88,7 @@ def _entries(output_dir: Path) -> list[Entry]:
         try:
             entries.append(Entry(**json.loads(line)))
         except (json.JSONDecodeError, TypeError):
-            continue  # cut off by a crash, or another version's: it proves nothing, so its recording is not done
+            continue  # cut off by a crash, or from another version: it proves nothing, so its recording is not done
     return entries
 
 

@@ -1,4 +1,4 @@
-"""What happens to samples that an output format cannot hold: an error, or what the user chose instead."""
+"""Samples that an output format cannot hold: an error, or what the user chose instead."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,8 @@ def check_clipping(value: str) -> None:
 
 @dataclass
 class Levels:
-    """What was done to a file's levels: the gain on all stems, and how many samples of which stem were cut."""
+    """What was done to a recording's levels: the gain on all stems, and how many samples of each stem were
+    clipped."""
 
     gain: float = 1.0
     clipped: Counter[str] = field(default_factory=Counter)
@@ -33,9 +34,9 @@ class Levels:
 def limited(
     blocks: Iterable[Stems], clipping: Clipping, sample_rate: int, folder: Path, levels: Levels
 ) -> Iterator[Stems]:
-    """The blocks within ±1; `levels` says afterwards what that took.
+    """The blocks, brought within ±1; `levels` afterwards says what was done.
 
-    folder: where "scale", which has to know all of a recording first, keeps it.
+    folder: where "scale" keeps the recording, all of which it has to see first.
     Raises WouldClip at the first sample beyond ±1 if clipping is "error".
     """
     if clipping == "error":
@@ -58,7 +59,7 @@ def _checked(blocks: Iterable[Stems], sample_rate: int) -> Iterator[Stems]:
                 raise WouldClip(
                     f"{stem} goes beyond full scale, first at {seconds:.2f} s, to a peak of {signal.abs().max():.3f} "
                     f"so far; choose clipping 'clip' (--clip: cut it), 'scale' (--scale: one gain for all stems), or "
-                    f"a wav with 32f bits, which holds the exact estimate"
+                    f"wav with 32f bits, which holds the exact estimate"
                 )
         yield block
         start += next(iter(block.values())).shape[-1]
@@ -78,7 +79,7 @@ def _scaled(blocks: Iterable[Stems], folder: Path, levels: Levels) -> Iterator[S
         samples = max((spool.samples for spool in spools.values()), default=0)
         for start in range(0, samples, _READ_SAMPLES):
             length = min(_READ_SAMPLES, samples - start)
-            # The product is rounded, so that the peak itself may come out a hair above 1.
+            # The product is rounded, so the peak itself may come out a hair above 1.
             yield {
                 stem: (spool.read(start, length) * levels.gain).clamp(-1, 1) for stem, spool in spools.items()
             }

@@ -1,4 +1,4 @@
-"""One recording into one file a stem: decode, separate block by block, write."""
+"""One recording into one file per stem: decode, separate block by block, write."""
 
 import contextlib
 import os
@@ -39,10 +39,10 @@ _BLOCK_SAMPLES = 2**22
 
 
 class StreamingModel(Protocol):
-    """What separates: a `SeparationModel`, or anything with these.
+    """What separates: a `SeparationModel`, or anything with these members.
 
     sharing_stems: how many stems, asked for or not, add up to the mixture; 0 if they do not.
-    stream: several may be under way at a time; how long its blocks are depends on `samples` only.
+    stream: several may be under way at a time; the length of its blocks depends on `samples` only.
     """
 
     @property
@@ -64,7 +64,7 @@ class StreamingModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which model separates; see `SeparationModel`, whose `stems` are all where none is named."""
+    """Which model separates; see `SeparationModel`. No `stems` means all of them."""
 
     preset: str
     device: str = "auto"
@@ -77,12 +77,12 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class FileOptions:
-    """How stems are written; verified when it is made (ValueError), but for `stems`, which depend on the track.
+    """How to write stems; checked on construction (ValueError), except for `stems`, which depend on the preset.
 
-    stems: what to write (`parse_stems`); empty: the track's own stems. format, bits: see `Encoding`.
+    stems: what to write (`parse_stems`); empty: the preset's own stems. format, bits: see `Encoding`.
     template: the path of a stem's file inside the output folder. clipping: see `Clipping`.
-    many_channels: what is done with more than two, see `ManyChannels`. overwrite: replace files that are there.
-    resume: skip a recording whose files are there, made with the same settings and unchanged.
+    many_channels: what to do with more than two channels, see `ManyChannels`. overwrite: replace existing files.
+    resume: skip a recording whose files exist, were made with the same settings, and are unchanged.
     """
 
     stems: tuple[str, ...] = ()
@@ -110,8 +110,8 @@ class SeparatedFile:
     """A recording whose stems are written.
 
     files: stem -> its file. samples: of every file. groups: which channels were separated together.
-    compute_seconds: what it took, 0 if it was skipped.
-    gain: on all stems, other than 1 only with clipping "scale". clipped: stem -> samples cut at ±1.
+    compute_seconds: the time it took, 0 if it was skipped.
+    gain: on all stems, 1 except with clipping "scale". clipped: stem -> number of samples cut at ±1.
     skipped: `resume` found it done.
     """
 
@@ -142,12 +142,12 @@ def separate_file(
 ) -> SeparatedFile:
     """Separate one recording of any length in bounded memory.
 
-    source: any file that libsndfile or, where it is installed, ffmpeg reads; 8 to 192 kHz.
-    output_dir: is made if need be. model: by default the configured preset's, loaded anew; for several files make
-        one and give it every time. progress: called with (work done, work in all).
-    The stems have the recording's rate, channels and length. Files appear under their names when all are finished.
+    source: any file that libsndfile reads, or ffmpeg if it is installed; 8 to 192 kHz.
+    output_dir: created if necessary. model: by default the configured preset's, loaded for this call; for several
+        files, make one and pass it every time. progress: called with (work done, work in all).
+    The stems have the recording's rate, channels and length. Files appear under their names once all are finished.
     Raises FileSeparationError (UnreadableAudio, OutputExists, WouldClip, OutputFailed), ValueError for wrong options,
-    OSError where the source cannot be opened, and what the model raises.
+    OSError if the source cannot be opened, and whatever the model raises.
     """
     recording = Recording(Path(source))
     options = options or FileOptions()
@@ -159,7 +159,7 @@ def separate_file(
 
 
 def open_model(choice: ModelChoice) -> StreamingModel:
-    """Load what was chosen. PresetError, WeightsError, ValueError or RuntimeError say why that is not possible."""
+    """Load the chosen model. Raises PresetError, WeightsError, ValueError or RuntimeError with the reason."""
     return SeparationModel(
         preset=choice.preset,
         weights_dir=choice.weights_dir,
@@ -172,14 +172,14 @@ def open_model(choice: ModelChoice) -> StreamingModel:
 
 
 def configured_preset() -> str:
-    """The name in `user_config`, imported only when asked for: the import fails if the name is of no preset."""
+    """The name in `user_config`, imported only on demand: the import fails if there is no preset of that name."""
     from my_submission.user_config import PRESET
 
     return PRESET
 
 
 def identity(model: StreamingModel) -> dict[str, Any]:
-    """What decides a model's estimates. It hashes the weights: once a model is enough."""
+    """Everything that determines a model's estimates. It hashes the weights, so call it once per model."""
     provenance = model.provenance()
     return {key: provenance[key] for key in ("preset", "weights", "precision", "economies")}
 
@@ -193,7 +193,7 @@ def separate_recording(
     progress: Progress | None = None,
     token: str | None = None,
 ) -> SeparatedFile:
-    """`separate_file` for one of many. token: of the temporary names; whoever chose it can find them."""
+    """`separate_file` for one of many. token: part of the temporary names, so that the caller can find them."""
     began = time.monotonic()
     sums = parse_stems(options.stems, model.instruments)
     files = targets(recording, sums, output_dir, options.template, options.encoding.format)
@@ -239,7 +239,7 @@ def separate_recording(
 def _settings(
     model_identity: Mapping[str, Any], sums: Sums, options: FileOptions, info: AudioInfo
 ) -> dict[str, Any]:
-    """What decides the content of a recording's files, but for levels; a choice without effect is not in it."""
+    """Everything that determines a recording's files, except levels; choices without effect are left out."""
     return {
         "model": dict(model_identity),
         "stems": dict(sums),
@@ -261,7 +261,7 @@ def _find_done(
     options: FileOptions,
     files: Mapping[str, Path],
 ) -> Entry | None:
-    """Done either without any change of levels, or with the change that is asked for."""
+    """The entry of this recording, done either without changing levels or with the change now asked for."""
     for changed_by in (None, options.clipping):
         if entry := find_done(output_dir, recording.source, _with_levels(settings, changed_by), files):
             return entry
@@ -276,7 +276,7 @@ def _write(
     samples: int,
     token: str,
 ) -> None:
-    """Write all stems side by side as they come, and give the files their names when all are finished."""
+    """Write all stems side by side as they come, and give the files their names once all are finished."""
     with contextlib.ExitStack() as stack:
         writers = {}
         for stem, path in files.items():
@@ -299,16 +299,16 @@ def check_free_names(files: Mapping[str, Path], options: FileOptions) -> None:
     for path in files.values():
         if path.exists() and not options.overwrite:
             why = (
-                "it is not what this command makes of this recording, so --resume does not skip it; "
+                "this command would make a different file, so --resume does not skip it; "
                 "--overwrite replaces it"
             )
-            raise OutputExists(f"{path} is already there; {why}" if options.resume else exists_message(path))
+            raise OutputExists(f"{path} already exists; {why}" if options.resume else exists_message(path))
 
 
 def _check_space(
     files: Mapping[str, Path], output_dir: Path, options: FileOptions, info: AudioInfo, samples: int
 ) -> None:
-    """OutputFailed, before anything is computed, where files of a known size do not fit on the disk."""
+    """Raise OutputFailed, before anything is computed, if files of a known size do not fit on the disk."""
     if options.format != "wav":
         return
     needed = options.encoding.about_bytes(samples, info.channels) * len(files)
@@ -334,7 +334,7 @@ def _estimates(
 ) -> Iterator[tuple[int, Stems]]:
     """The estimates of a recording in blocks, at its own rate and channels.
 
-    sounding: which channels hold anything but silence; what does not is not computed.
+    sounding: which channels are not silent; silent groups are not computed.
     """
     groups = [group for group in info.groups if sounding[list(group)].any()]
     if not groups:
@@ -381,7 +381,7 @@ def _group_estimates(
 
 @contextlib.contextmanager
 def _spooling() -> Iterator[None]:
-    """OutputFailed where temporary data could not be written."""
+    """Raise OutputFailed if temporary data cannot be written."""
     try:
         yield
     except SpoolFailed as error:
@@ -391,7 +391,7 @@ def _spooling() -> Iterator[None]:
 def _at_model_rate(
     read: Reader, samples: int, sample_rate: int, folder: Path, stack: contextlib.ExitStack
 ) -> tuple[Reader, int]:
-    """One or two channels as the models take them, and their length; on disk where the rate differs."""
+    """One or two channels as the models take them, and their length; on disk if the rate differs."""
     if sample_rate == MODEL_SAMPLE_RATE:
         return lambda start, length: to_stereo(read(start, length)), samples
     spool = stack.enter_context(SpooledSignal(2, folder))

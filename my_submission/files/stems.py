@@ -1,4 +1,4 @@
-"""Which stems are wanted: a track's own, and any sum of them and the mixture."""
+"""Which stems to write: a preset's own, and any sum of them and the mixture."""
 
 import difflib
 import re
@@ -15,13 +15,13 @@ Sums = Mapping[str, Mapping[str, int]]
 """name -> {stem or "mixture": +1 or −1}, summed."""
 
 _LEFT_BY_VOICE = {"vocals": "instrumental", "dialog": "instrumental"}
-"""The voice among a track's stems -> the name of mixture − voice."""
+"""The voice among a preset's stems -> the name of mixture − voice."""
 
 _NAME = re.compile(r"[\w +−-]+")
 
 
 def derived_stems(instruments: Sequence[str]) -> dict[str, str]:
-    """The names that need no sum to be written out, and their sums."""
+    """The names that stand for a sum, and their sums."""
     return {
         name: f"{MIXTURE} - {voice}"
         for voice, name in _LEFT_BY_VOICE.items()
@@ -32,16 +32,16 @@ def derived_stems(instruments: Sequence[str]) -> dict[str, str]:
 def parse_stems(wanted: Sequence[str], instruments: Sequence[str]) -> dict[str, dict[str, int]]:
     """What to write, by name and in order.
 
-    wanted: each a stem, a derived stem, a sum such as "drums + bass" (which is then its name too), or "NAME=SUM";
-        none at all means the track's own stems.
-    Raises ValueError with what is allowed for a name that is unknown, a sum that is none, or a name given twice.
+    wanted: each a stem, a derived stem, a sum such as "drums + bass" (which is then also its name), or "NAME=SUM";
+        empty means the preset's own stems.
+    Raises ValueError, with what is allowed, for an unknown name, a malformed sum, or a name given twice.
     """
     sums: dict[str, dict[str, int]] = {}
     for text in wanted or instruments:
         name, _, right = text.partition("=")
         name = " ".join(name.split())
         if not _NAME.fullmatch(name):
-            raise ValueError(f"stems: found {text!r}; a name has letters, digits, spaces, + and - only")
+            raise ValueError(f"stems: found {text!r}; a name may have letters, digits, spaces, + and -")
         if name in sums:
             raise ValueError(f"stems: {name!r} is given twice")
         sums[name] = _read_sum(right or derived_stems(instruments).get(name, name), instruments)
@@ -49,7 +49,7 @@ def parse_stems(wanted: Sequence[str], instruments: Sequence[str]) -> dict[str, 
 
 
 def needed_stems(sums: Sums) -> tuple[str, ...]:
-    """The track's own stems that occur in any of the sums, each once."""
+    """The preset's own stems that occur in any of the sums, each once."""
     return tuple(dict.fromkeys(term for terms in sums.values() for term in terms if term != MIXTURE))
 
 
@@ -69,13 +69,13 @@ def _read_sum(text: str, instruments: Sequence[str]) -> dict[str, int]:
             derived = ", ".join(derived_stems(instruments))
             raise ValueError(
                 f"stems: found {name!r} in {text!r}{hint}; allowed: {', '.join(allowed)}, each once in a sum, "
-                f"and by itself {derived}"
+                f"and alone: {derived}"
             )
     return dict(terms)
 
 
 def derive(sums: Sums, estimates: Stems, mixture: Tensor) -> Stems:
-    """The wanted stems of a block, (channels, samples) each; a single stem is the estimate itself, bit for bit."""
+    """The wanted stems of a block, each (channels, samples); a single stem is the estimate itself, bit for bit."""
     signals = {**estimates, MIXTURE: mixture}
     return {
         name: _sum([(signals[term], sign) for term, sign in terms.items()]) for name, terms in sums.items()

@@ -1,7 +1,7 @@
-"""Recordings separated in child processes, which can be stopped at any moment without leaving anything behind.
+"""Separates recordings in child processes, which can be stopped at any moment without leaving anything behind.
 
-The parent never computes. It hands out recordings one by one, hears of progress, and if it is interrupted or a child
-dies (of memory, say) it removes what the child had under temporary names, whose paths follow from the recording.
+The parent never computes. It hands out recordings one by one and receives progress. If it is interrupted, or a child
+dies (of memory, say), it removes the child's temporary files, whose paths follow from the recording.
 """
 
 import contextlib
@@ -37,10 +37,10 @@ _SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which to
 
 
 @dataclass(frozen=True)
-class Job:
+class RunSettings:
     """What all recordings of a run have in common.
 
-    stems: the names of what is written. measure: spend a little time on finding out how long all will take.
+    stems: the names of what is written. measure: spend a little time to find out how long everything will take.
     """
 
     model: ModelChoice
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Started:
-    """A worker has begun with a recording."""
+    """A child has started on a recording."""
 
     recording: Recording
 
@@ -79,7 +79,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Logged:
-    """A warning of a worker."""
+    """A warning from a child."""
 
     message: str
 
@@ -88,7 +88,7 @@ Event = Started | Progressed | Finished | Failed | Logged
 
 
 class ModelFailed(RuntimeError):  # noqa: N818, the name says it
-    """No worker can make the model; the message says why."""
+    """No child can load the model; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -101,65 +101,69 @@ class _NoModel:
     reason: str
 
 
-def separate_all(recordings: Iterable[Recording], job: Job, processes: int) -> Generator[Event]:
-    """Separate recordings in up to `processes` children at a time and tell what happens as it happens.
+def separate_all(recordings: Iterable[Recording], settings: RunSettings, processes: int) -> Generator[Event]:
+    """Separate recordings in up to `processes` children at a time, and yield events as they happen.
 
-    Every recording ends as one Finished or Failed. Raises ModelFailed where the model cannot be made. Whatever ends
-    the iteration (close it!), an interrupt included, the children are killed and their unfinished files removed.
+    Every recording ends as one Finished or Failed. Raises ModelFailed if the model cannot be loaded. However the
+    iteration ends (close it!), even by an interrupt, the children are killed and their unfinished files removed.
     """
     waiting = list(recordings)
     free_cores = share_cores(processes)
-    workers: list[_Worker] = []
+    children: list[_Child] = []
     try:
-        while waiting or any(worker.recording for worker in workers):
-            idle = sum(worker.recording is None for worker in workers)
-            for _ in range(min(processes - len(workers), len(waiting) - idle)):
-                workers.append(_Worker(job, free_cores.pop()))
-            for worker in workers:
-                if worker.is_ready and worker.recording is None and waiting:
-                    yield worker.give(waiting.pop(0))
-            wait([worker.connection for worker in workers])
-            for worker in list(workers):
-                yield from worker.news()
-                if worker.has_ended:
-                    workers.remove(worker)
-                    free_cores.append(worker.cores)
+        while waiting or any(child.recording for child in children):
+            idle = sum(child.recording is None for child in children)
+            for _ in range(min(processes - len(children), len(waiting) - idle)):
+                children.append(_Child(settings, free_cores.pop()))
+            for child in children:
+                if child.is_ready and child.recording is None and waiting:
+                    yield child.give(waiting.pop(0))
+            wait([child.connection for child in children])
+            for child in list(children):
+                yield from child.news()
+                if child.has_ended:
+                    children.remove(child)
+                    free_cores.append(child.cores)
     finally:
-        for worker in workers:
-            worker.kill()
+        for child in children:
+            child.kill()
 
 
 def share_cores(processes: int) -> list[tuple[int, ...]]:
-    """The cores that each of several processes keeps to; none named for a single one, or where none can be chosen."""
+    """The cores for each of several processes; empty for a single one, or if the system cannot bind to cores."""
     if processes == 1 or not hasattr(os, "sched_getaffinity"):
         return [()] * processes
     cores = sorted(os.sched_getaffinity(0))
     return [tuple(cores[place::processes]) or (cores[place % len(cores)],) for place in range(processes)]
 
 
-class _Worker:
-    """A child process with a model, and the recording it is at."""
+class _Child:
+    """A child process with a model, and the recording that it is working on."""
 
-    def __init__(self, job: Job, cores: tuple[int, ...]) -> None:
+    def __init__(self, settings: RunSettings, cores: tuple[int, ...]) -> None:
         self.cores = cores
         self.recording: Recording | None = None
         self.is_ready = False
         self.has_ended = False
-        self._job = job
+        self._settings = settings
         self._new_folders: list[Path] = []
         self._temporaries: list[Path] = []
         self.connection, its_end = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(its_end, job, cores), daemon=False)
+        self._process = _SPAWN.Process(target=_serve, args=(its_end, settings, cores), daemon=False)
         with _interrupts_held_back():
             self._process.start()
         its_end.close()
 
     def give(self, recording: Recording) -> Started:
-        """Let it begin with a recording; it must be ready and without one."""
+        """Give it a recording to start on; it must be ready and idle."""
         self.recording = recording
-        job = self._job
+        settings = self._settings
         files = targets(
-            recording, job.stems, job.output_dir, job.options.template, job.options.encoding.format
+            recording,
+            settings.stems,
+            settings.output_dir,
+            settings.options.template,
+            settings.options.encoding.format,
         ).values()
         self._temporaries = [temporary_path(path, str(self._process.pid)) for path in files]
         folders = {folder for path in files for folder in missing_folders(path.parent)}
@@ -168,7 +172,7 @@ class _Worker:
         return Started(recording)
 
     def news(self) -> Iterator[Event]:
-        """What it has said since the last time, or that it died."""
+        """The events it has sent since the last call, or its death."""
         try:
             while self.connection.poll():
                 message = self.connection.recv()
@@ -193,15 +197,15 @@ class _Worker:
         code = self._process.exitcode or 0
         if code < 0 and signal.Signals(-code).name == "SIGKILL":
             return (
-                "was killed by the system, most likely for want of memory; try --jobs 1 or a smaller preset"
+                "was killed by the system, probably because memory ran out; try --jobs 1 or a smaller preset"
             )
         return f"ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
 
     def kill(self) -> None:
-        """End it at once and remove what it has not finished."""
+        """End it at once and remove its unfinished files."""
         self.connection.close()
         if self.recording is None:
-            self._process.join(timeout=_LEAVE_SECONDS)  # it leaves by itself when nobody is at the other end
+            self._process.join(timeout=_LEAVE_SECONDS)  # it leaves by itself once the connection is closed
         self._process.kill()
         self._process.join()
         if self.recording is not None:
@@ -213,9 +217,9 @@ class _Worker:
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block; a child that is started in it never sees one, its parent decides.
+    """Hold Ctrl-C back until the end of the block. A child started inside never sees one: its parent decides.
 
-    Where signals cannot be held back (Windows), the child ignores it from its first line on.
+    If signals cannot be held back (Windows), the child ignores them from its first line on.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -227,8 +231,8 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def _serve(connection: Connection, job: Job, cores: tuple[int, ...]) -> None:
-    """The child: make the model, then separate what comes until the connection closes."""
+def _serve(connection: Connection, settings: RunSettings, cores: tuple[int, ...]) -> None:
+    """The child: load the model, then separate what comes until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -238,9 +242,9 @@ def _serve(connection: Connection, job: Job, cores: tuple[int, ...]) -> None:
         os.sched_setaffinity(0, cores)
         torch.set_num_threads(len(cores))
     try:
-        model = open_model(job.model)
+        model = open_model(settings.model)
         model_identity = identity(model)
-        if job.measure:
+        if settings.measure:
             model.measure()
     except (RuntimeError, ValueError, OSError) as error:
         send(_NoModel(str(error)))
@@ -254,7 +258,13 @@ def _serve(connection: Connection, job: Job, cores: tuple[int, ...]) -> None:
         progress = _ProgressSender(send, recording)
         try:
             result = separate_recording(
-                recording, job.output_dir, model, model_identity, job.options, progress, str(os.getpid())
+                recording,
+                settings.output_dir,
+                model,
+                model_identity,
+                settings.options,
+                progress,
+                str(os.getpid()),
             )
         except FileSeparationError as error:
             send(Failed(recording, str(error)))
@@ -265,7 +275,7 @@ def _serve(connection: Connection, job: Job, cores: tuple[int, ...]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Leave, tidily, when the parent is gone without a word."""
+    """End in good order if the parent dies without a word."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -273,7 +283,7 @@ def _end_with_parent() -> None:
 
 
 class _Sender:
-    """Sends messages to the parent; one that is gone is no concern of the separation."""
+    """Sends messages to the parent; a parent that is gone does not disturb the separation."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

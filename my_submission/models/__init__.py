@@ -1,4 +1,4 @@
-"""The networks: one file an architecture, each a checkpoint's way to a callable on chunks."""
+"""The networks: one file or folder per architecture, which makes a callable on chunks from a checkpoint."""
 
 from typing import Protocol
 
@@ -8,11 +8,11 @@ from my_submission.signal.chunking import Geometry
 
 
 class ChunkModel(Protocol):
-    """A network as the rest sees it.
+    """A network as the rest of the kit sees it.
 
-    geometry: which chunks it takes, of which rate and how many channels.
-    bytes_per_sample: the memory that computing a stereo chunk takes for each of the samples that are read, weights
-        apart; rather too high than too low.
+    geometry: which chunks it takes, at which rate and with how many channels.
+    bytes_per_sample: memory for computing a stereo chunk, per sample read, without the weights; rather too high than
+        too low.
     """
 
     @property
@@ -29,5 +29,5 @@ class ChunkModel(Protocol):
 
 
 def chunk_bytes(model: ChunkModel) -> int:
-    """What computing one full chunk takes, weights apart."""
+    """Memory for computing one full chunk, without the weights."""
     return model.bytes_per_sample * model.geometry.read_samples

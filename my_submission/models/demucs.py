@@ -14,11 +14,11 @@ from demucs.htdemucs import HTDemucs
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from my_submission.models.dconv import fold_dconv
 from my_submission.models.demucs_file import DemucsParameters, load_torch
 from my_submission.models.heap import keep_heap
 from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.precision import computing
-from my_submission.models.residual import fold_residuals
 from my_submission.registry import Architecture, register
 from my_submission.schema import Name, Positive, Record, allowed_text, expecting, problem
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
@@ -29,16 +29,16 @@ _BYTES_PER_SAMPLE_AND_CHANNEL = 45
 """Measured on full-size networks with glibc's allocator: 28 (hdemucs_mmi in bfloat16) to 45 (htdemucs_6s)."""
 
 LEAST_SAMPLES = 5
-"""Fewer leave one value a channel after the first strided layers, which HDemucs cannot normalise."""
+"""Fewer samples leave one value per channel after the first strided layers, which HDemucs cannot normalise."""
 
 
 class DemucsModel:
     """A Demucs network of either family in evaluation mode on one device.
 
-    sources: the computed ones in the network's own order, in the challenge's terms.
-    bytes_per_sample: by the channels of its first layer.
-    geometry: the training segment; an HTDemucs that was trained with `use_train_segment` takes nothing else, so
-        short chunks are read with what surrounds them, any other network runs at a chunk's own length.
+    sources: those computed, in the network's own order and the challenge's terms.
+    bytes_per_sample: follows from the channels of its first layer.
+    geometry: the training segment. An HTDemucs trained with `use_train_segment` takes nothing else, so short chunks
+        are read with their surroundings; any other network runs at a chunk's own length.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class DemucsModel:
         dtype: torch.dtype,
         needed: Collection[str] | None = None,
     ) -> None:
-        """Takes the network over: on the CPU it, or modules of it, are replaced by quicker ones of the given dtype.
+        """Takes over the network: on the CPU, faster modules of the given dtype replace it or parts of it.
 
-        sources: all that the network has. needed: those that are to be computed, by default all.
+        sources: all that the network has. needed: those to compute, by default all.
         """
         kept: Sequence[int] = range(len(sources))
         if needed is not None and _sources_are_apart(network):
@@ -70,7 +70,7 @@ class DemucsModel:
             if supported(network):
                 network = FastHTDemucs(network, dtype)
             else:
-                fold_residuals(network)
+                fold_dconv(network)
                 _cast_weights(network, dtype)
         self._autocast = dtype != torch.float32 and not isinstance(network, FastHTDemucs)
         self._network = network.to(device).eval()
@@ -106,10 +106,10 @@ def load(
 def piece_of_work(
     checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
 ) -> Callable[[float], object]:
-    """A call that runs a checkpoint's network on noise of a share of its chunk."""
+    """A call that runs a checkpoint's network on noise, over a share of its chunk."""
     network = load_torch(path, checkpoint)
     if isinstance(network, HTDemucs):
-        network.use_train_segment = False  # or less would be filled up to all of it
+        network.use_train_segment = False  # or a share would be padded to a full chunk
     model = DemucsModel(network, checkpoint.sources, device, dtype)
     channels = cast("int", network.audio_channels)
 
@@ -121,7 +121,7 @@ def piece_of_work(
 
 
 def _last_layers(network: torch.nn.Module) -> list[torch.nn.Module]:
-    """Of the two branches: what gives a spectrogram and a waveform a source."""
+    """The last layers of the two branches, which give each source a spectrogram and a waveform."""
     return [cast("torch.nn.ModuleList", branch)[-1] for branch in (network.decoder, network.tdecoder)]
 
 
@@ -132,7 +132,7 @@ def _sources_are_apart(network: torch.nn.Module) -> bool:
 
 
 def _keep_sources(network: torch.nn.Module, kept: Sequence[int]) -> None:
-    """Let a network compute some of its sources only, in place, by the channels of its last layers."""
+    """Make a network compute only some of its sources, in place, by dropping channels of its last layers."""
     sources = cast("list[str]", network.sources)
     for layer in _last_layers(network):
         convolution = cast("torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d", layer.conv_tr)
@@ -146,7 +146,7 @@ def _keep_sources(network: torch.nn.Module, kept: Sequence[int]) -> None:
 
 
 def _cast_weights(network: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Cast beforehand what autocast would cast at every call; other layers keep their float32."""
+    """Cast in advance what autocast would cast at every call; other layers stay float32."""
     layers = torch.nn.modules.conv._ConvNd, torch.nn.Linear
     for module in network.modules():
         if isinstance(module, layers):

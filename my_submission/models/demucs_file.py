@@ -1,4 +1,4 @@
-"""Demucs' checkpoint files: the class by its name, its arguments, its tensors; each checked, none trusted.
+"""Demucs' checkpoint files: a class name, its arguments, its tensors; each is checked, none is trusted.
 
 The class is looked up in a table of two, its arguments are checked against its constructor, and its tensors against
 the shapes of the network that those arguments describe.
@@ -36,7 +36,7 @@ RENAMED_SOURCES = {"sfx": "effect", "speech": "dialog"}
 
 
 class DemucsParameters(Record):
-    """segment_seconds: in place of the file's own."""
+    """segment_seconds: replaces the file's own."""
 
     segment_seconds: Annotated[float, Field(gt=0), expecting("a number above 0")] | None = None
 
@@ -54,10 +54,10 @@ class _Package:
 def load_torch(path: Path, checkpoint: Checkpoint) -> HTDemucs | HDemucs:
     """Load a Demucs checkpoint (`.th` or `.safetensors`) as a module: CPU, float32, eval mode.
 
-    Architecture and sources must be those of its manifest row, and the row's segment_seconds, if it has
-    one, becomes the module's `segment`. Does not verify hashes: see `weights.verify`.
-    Raises UnsafeFile (not a checkpoint, or one that asks for more than a known network) and
-    WrongContent (a checkpoint, but not the row's); each names file, expected and found.
+    Architecture and sources must be those of its manifest row. The row's segment_seconds, if it has one, becomes the
+    module's `segment`. Hashes are not verified here: see `weights.verify`.
+    Raises UnsafeFile (not a checkpoint, or one that asks for more than a known network) and WrongContent (a
+    checkpoint, but not the row's); each names file, expected and found.
     """
     if path.suffix not in _READERS:
         raise WeightsError(f"{path}: expected a file that ends in {' or '.join(_READERS)}")
@@ -94,7 +94,7 @@ def _read_safetensors(path: Path) -> _Package:
     try:
         args, kwargs = _from_json(json.loads(metadata["args"])), _from_json(json.loads(metadata["kwargs"]))
     except (ValueError, LookupError, TypeError, ZeroDivisionError, RecursionError) as error:
-        raise UnsafeFile(f"{path}: no Demucs checkpoint, or damaged: {first_sentence(error)}") from error
+        raise UnsafeFile(f"{path}: not a Demucs checkpoint, or damaged: {first_sentence(error)}") from error
     if "structure" in metadata:
         raise UnsafeFile(f"{path}: a diffq-quantised checkpoint; expected plain tensors (fp16 or fp32)")
     return _package(path, metadata["klass"], args, kwargs, state)

@@ -1,8 +1,12 @@
 """Layers with what follows them in one pass over memory, on the CPU: oneDNN's post-operations.
 
-Tensors are grids, (batch, rows, frames, channels) contiguous: with channels last, convolutions need no reordering.
-The operators in `torch.ops.mkldnn` are what torch's own compiler uses. Where a build of torch lacks them (on a Mac,
-for example), or oneDNN has none of that dtype for the processor, the same layers are separate operations.
+An activation after a layer reads and writes the whole result again. A post-operation is applied before the result is
+written; benchmarks/README.md has the times.
+
+Tensors are grids, (batch, rows, frames, channels) contiguous. oneDNN computes with channels last, so a grid needs no
+reordering: permuted to torch's order of axes it is a view. The operators in `torch.ops.mkldnn` are those that torch's
+own compiler uses. If a build of torch lacks them (on a Mac, for example), or oneDNN has none of that dtype for the
+processor, the same layers run as separate operations.
 """
 
 import functools
@@ -12,12 +16,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-_ALGORITHMS = {
-    "none": "",
-    "relu": "",
-    "sigmoid": "",
-    "gelu": "none",
-}  # gelu by the error function, not by tanh
+# "none" is GELU by the error function, as the networks were trained; the other choice is an approximation by tanh.
+_ALGORITHMS = {"none": "", "relu": "", "sigmoid": "", "gelu": "none"}
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda grid: grid,
     "relu": torch.relu_,
@@ -28,7 +28,10 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @functools.cache
 def available(dtype: torch.dtype) -> bool:
-    """Whether oneDNN packs weights of a dtype on this processor and computes with them; tried once, on one pixel."""
+    """Whether oneDNN packs weights of a dtype on this processor and computes with them.
+
+    Tried once, on one pixel: that asks the processor and the build of torch, where a list of either would go stale.
+    """
     ones = torch.ones(1, 1, 1, 1, dtype=dtype)
     try:
         weight = torch.ops.mkldnn._reorder_convolution_weight(ones, [0, 0], [1, 1], [1, 1], 1)
@@ -40,7 +43,7 @@ def available(dtype: torch.dtype) -> bool:
 
 @dataclass(frozen=True)
 class Taps:
-    """A convolution over rows and frames: weight (channels out, channels in, rows, frames), bias, and settings."""
+    """A convolution over rows and frames: weight (channels out, channels in, rows, frames), bias, and geometry."""
 
     weight: Tensor
     bias: Tensor
@@ -58,11 +61,11 @@ class Convolution:
         self._geometry = list(taps.padding), list(taps.stride), list(taps.dilation)
         self._activation = activation
         self._packed = available(dtype)
-        if self._packed:
+        if self._packed:  # once here rather than at every call
             self._weight = torch.ops.mkldnn._reorder_convolution_weight(self._weight, *self._geometry, 1)
 
     def __call__(self, grid: Tensor) -> Tensor:
-        """(batch, rows, frames, channels in) -> (batch, rows, frames, channels out) as stride and padding have it."""
+        """(batch, rows, frames, channels in) -> (batch, rows', frames', channels out), by stride and padding."""
         if not self._packed:
             return _ACTIVATIONS[self._activation](self._plain(grid))
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
@@ -78,7 +81,7 @@ class Convolution:
         return result.permute(0, 2, 3, 1)
 
     def times(self, grid: Tensor, factor: Tensor) -> Tensor:
-        """The convolution, without the activation, times a grid of its output's shape."""
+        """The convolution, without its activation, times a grid of its output's shape, in one pass."""
         if not self._packed:
             return self._plain(grid).mul_(factor)
         images = grid.permute(0, 3, 1, 2), factor.permute(0, 3, 1, 2)
@@ -96,7 +99,11 @@ class Convolution:
 
 
 class GatedConvolution:
-    """A convolution to twice the channels and a GLU over them."""
+    """A convolution to twice the channels and a GLU over them.
+
+    As two convolutions, since a post-operation acts on a whole output and the halves need different ones: a sigmoid
+    for the gates, then the product with them for the values. The wide output is never written.
+    """
 
     def __init__(self, taps: Taps, dtype: torch.dtype) -> None:
         halves = zip(taps.weight.chunk(2), taps.bias.chunk(2), strict=True)
@@ -109,13 +116,13 @@ class GatedConvolution:
 
 
 class Linear:
-    """A linear layer and, if asked for, a GELU."""
+    """A linear layer, with a GELU if asked for."""
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool = False) -> None:
         """weight (width out, width in), bias (width out)."""
         self._weight, self._bias = weight.to(dtype).contiguous(), bias.to(dtype)
         self._activation = "gelu" if gelu else "none"
-        self._packed = dtype != torch.float32 and available(dtype)  # in float32 the plain product is as quick
+        self._packed = dtype != torch.float32 and available(dtype)  # float32 is as quick without
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight)
 

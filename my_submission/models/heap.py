@@ -1,4 +1,4 @@
-"""Memory of large tensors on the CPU: kept by the process instead of given back after every layer."""
+"""Memory of large tensors on the CPU: kept by the process instead of returned to the system after every layer."""
 
 import ctypes
 import logging
@@ -13,13 +13,13 @@ _NEVER = 2**31 - 1
 def keep_heap() -> None:
     """Tell glibc's allocator, for the whole process, to keep freed memory for the next tensor.
 
-    By default every tensor of more than a few MiB is mapped anew, and the kernel fills its pages with zeros on first
-    touch: an eighth of the CPU time of a chunk. One arena serves all threads, since the others hold no large blocks.
-    On a system without glibc nothing is changed.
+    By default every tensor of more than a few MiB is newly mapped, and the kernel fills its pages with zeros on first
+    touch: an eighth of a chunk's CPU time. All threads share one arena, since the others do not keep large blocks. On
+    a system without glibc nothing changes.
     """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     settings = ((_M_MMAP_THRESHOLD, _NEVER), (_M_TRIM_THRESHOLD, _NEVER), (_M_ARENA_MAX, 1))
     if mallopt is None or not all(mallopt(option, value) for option, value in settings):
-        log.debug("malloc cannot be told to keep freed memory; chunks take longer")
+        log.debug("malloc cannot be told to keep freed memory, so chunks take longer")

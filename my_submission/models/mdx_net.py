@@ -23,10 +23,10 @@ from my_submission.weights import Checkpoint, WeightsError
 log = logging.getLogger(__name__)
 
 _BYTES_PER_BIN, _BYTES_PER_BIN_LOWER = 1600, 950
-"""A frame and bin of the spectrogram; measured on Kim_Vocal_1: ONNX Runtime in float32, torch in bfloat16."""
+"""Per frame and bin of the spectrogram, measured on Kim_Vocal_1: ONNX Runtime in float32, torch in bfloat16."""
 
 LEAST_FRAMES = 64
-"""What the published networks, which halve frames up to six times, can divide."""
+"""The published networks halve the frames up to six times, so they need a multiple of this."""
 
 Network = Callable[[Tensor], Tensor]
 """(batch, 4, dim_f, dim_t) float32 -> the target's spectrogram, the same shape."""
@@ -34,8 +34,8 @@ Network = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """The networks' view of audio (kuielab/mdx-net): centred STFT with a periodic Hann window, lowest `dim_f` bins,
-    channels left real, left imaginary, right real, right imaginary."""
+    """The networks' view of audio (kuielab/mdx-net): a centred STFT with a periodic Hann window, the lowest `dim_f`
+    bins, and the channels left real, left imaginary, right real, right imaginary."""
 
     n_fft: int
     dim_f: int
@@ -83,8 +83,8 @@ class MdxNetModel:
     """An MDX-Net network with its STFT.
 
     sources: its one target.
-    geometry: n_fft/2 samples at both ends of a chunk are read and discarded; a short chunk is read from its
-        start with the zeros beyond the track (the published pad–chunk–trim–concatenate scheme).
+    geometry: n_fft/2 samples at both ends of a chunk are read and discarded; a short chunk is read from its start,
+        with the zeros beyond the track (the published pad–chunk–trim–concatenate scheme).
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class MdxNetModel:
 
 
 class MdxNetParameters(Record):
-    """Of the STFT; see `Spectrogram`."""
+    """Parameters of the STFT; see `Spectrogram`."""
 
     n_fft: Whole
     dim_f: Whole
@@ -137,10 +137,10 @@ def load(
 ) -> MdxNetModel:
     """Open an ONNX checkpoint (`registry.Loader`): float32 on the CPU runs in ONNX Runtime, anything else in torch.
 
-    A graph with operators that `onnx_network` does not know runs in ONNX Runtime on either device, in float32.
-    needed: without effect, since an MDX-Net has one source.
-    Raises WeightsError where the file is not the network its row describes, RuntimeError where ONNX Runtime is
-    needed on a GPU and cannot use it.
+    A graph with operators that `onnx_network` does not know runs in ONNX Runtime on any device, in float32.
+    needed: has no effect, since an MDX-Net has one source.
+    Raises WeightsError if the file is not the network that its row describes, RuntimeError if ONNX Runtime is needed
+    on a GPU and cannot use it.
     """
     parameters = checkpoint.parameters
     assert isinstance(parameters, MdxNetParameters)
@@ -156,7 +156,7 @@ def load(
             network = OnnxNetwork(path, device, dtype)
             shape = network.input_shape
         except UnsupportedGraph as reason:
-            log.warning("%s; it runs in ONNX Runtime, in float32", reason)
+            log.warning("%s; running it in ONNX Runtime, in float32", reason)
             network, shape = _open_session(path, device)
     expected = (4, spectrogram.dim_f, spectrogram.dim_t)
     if shape[1:] != expected:
@@ -167,8 +167,8 @@ def load(
 def piece_of_work(
     checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype
 ) -> Callable[[float], object] | None:
-    """A call that runs a checkpoint's network on noise of a share of a chunk, of LEAST_FRAMES at least, in torch:
-    ONNX Runtime takes nothing but whole chunks. None for a graph that torch cannot run: it has no lower precision.
+    """A call that runs a checkpoint's network on noise in torch, over a share of a chunk but at least LEAST_FRAMES
+    (ONNX Runtime takes only whole chunks). None for a graph that torch cannot run: it has no lower precision.
     """
     assert isinstance(checkpoint.parameters, MdxNetParameters)
     frames = checkpoint.parameters.dim_t
@@ -192,7 +192,7 @@ def _open_session(path: Path, device: torch.device) -> tuple[Network, tuple[int,
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    options.enable_cpu_mem_arena = False  # each session's own would keep 5 GB
+    options.enable_cpu_mem_arena = False  # each session's arena would keep 5 GB (benchmarks/README.md)
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda":
         onnxruntime.preload_dlls()  # the CUDA libraries that torch's wheels bring
@@ -217,8 +217,8 @@ def _open_session(path: Path, device: torch.device) -> tuple[Network, tuple[int,
 
 
 OUTPUT_SCALE = 8.0
-"""Bins of a spectrogram reach hundreds where samples reach 1: the last layer's weights begin, and learn, this much
-larger than the others', or thousands of steps would pass before the network could speak up."""
+"""Bins of a spectrogram reach hundreds where samples reach 1. So the last layer's weights start this much larger than
+the others', and learn this much faster; otherwise it would take thousands of steps to reach that level."""
 
 
 class MdxNet(torch.nn.Module):
@@ -292,7 +292,9 @@ class MdxNetSettings(Record):
         return MdxNetModel(network.eval().network, self.sources, network.spectrogram, device)
 
     def read_weights(self, path: Path, checkpoint: Checkpoint) -> Mapping[str, Tensor]:
-        raise WeightsError(f"{path}: an ONNX file has its BatchNorm folded; go on from a run (start_run)")
+        raise WeightsError(
+            f"{path}: an ONNX file has its BatchNorm folded; continue from a run instead (start_run)"
+        )
 
     def export(
         self, network: torch.nn.Module, folder: Path, name: str, record: Mapping[str, Any]

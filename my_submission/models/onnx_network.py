@@ -1,12 +1,13 @@
-"""The network of an ONNX file run by torch: MDX-Net in lower precision, and on GPUs without ONNX Runtime there.
+"""The network of an ONNX file, run by torch: MDX-Net in lower precision, and on GPUs without ONNX Runtime.
 
-Reads the graph as it stands, whatever exported it, as long as it is made of the operators of a TFC-TDF U-Net.
-Tensors keep the ONNX meaning of their axes, (batch, channels, frames, bins), but lie channels-last in memory: so
-convolutions need no reordering, and a linear layer along the bins is one plain matrix product a frame.
+It reads any graph made of the operators of a TFC-TDF U-Net, whatever exported it. Tensors keep the ONNX meaning of
+their axes, (batch, channels, frames, bins), but lie channels-last in memory. So convolutions need no reordering, and
+a linear layer along the bins is one plain matrix product per frame.
 
-In lower precision what costs little stays exact, since a stem's error comes from there as much as from the rest: the
-first layer and what ends in the last one are float32, normalisations have float32 parameters, and the weights of the
-convolutions that halve the resolution are two numbers each.
+In lower precision, whatever costs little stays exact, because a stem's error comes from there as much as from the
+rest: the first layer and the operations that end in the last one are float32, normalisations have float32 parameters,
+and each weight of the convolutions that halve the resolution is the sum of two numbers. benchmarks/README.md
+(Precision) says how these were found, and what they are worth in dB.
 """
 
 from collections import Counter
@@ -32,7 +33,7 @@ class UnsupportedGraph(WeightsError):  # noqa: N818, the name says it
 
 @dataclass(frozen=True)
 class _Operation:
-    """One step of the graph: values by name in, one value out; `last_use` names those nobody needs after it."""
+    """One step of the graph: values by name in, one value out; `last_use` names those that nothing needs later."""
 
     kind: str
     inputs: tuple[str, ...]
@@ -61,6 +62,8 @@ class OnnxNetwork(nn.Module):
         exact = _Builder(path, constants, device, torch.float32, rectified)
         ending = _ending(nodes, self._output)
         operations = []
+        # float32 at both ends: of all single operations, rounding the first layer, the last one and the sum before it
+        # cost most agreement, and they are cheap (benchmarks/README.md).
         for node in nodes:
             if node.output[0] in ending:
                 operations.append(_in_float32(exact.operation(node), torch.float32))
@@ -76,13 +79,13 @@ class OnnxNetwork(nn.Module):
         known = {self._input: values}
         for operation in self._operations:
             known[operation.output] = operation.function(*(known[name] for name in operation.inputs))
-            for name in operation.last_use:
+            for name in operation.last_use:  # or all intermediate values of a chunk would be held at once
                 del known[name]
         return known[self._output].float()
 
 
 def _ending(nodes: Sequence[onnx.NodeProto], output: str) -> set[str]:
-    """The values between the output and the layers with weights before the last one, the output included."""
+    """The values from the output back through the last layer with weights, up to rectifiers and other such layers."""
     makers = {node.output[0]: node for node in nodes}
     ending, beyond_last = set(), False
     waiting = [output]
@@ -107,7 +110,7 @@ def _in_float32(operation: _Operation, result: torch.dtype) -> _Operation:
 
 
 def _sum_in_float32(one: Tensor, other: Tensor) -> Tensor:
-    """With one copy in float32 rather than three."""
+    """Makes one float32 copy rather than three."""
     return one.to(torch.float32, copy=True).add_(other)
 
 
@@ -199,6 +202,7 @@ class _Builder:
             "dilation": tuple(attributes.get("dilations", [1, 1])),
             "groups": attributes.get("group", 1),
         }
+        # `fused.Convolution` packs its weights, and takes a rectifier along for nothing.
         plain = node.op_type == "Conv" and strides == (1, 1) and settings["groups"] == 1
         if plain and bias is not None and self._device.type == "cpu" and self._dtype != torch.float32:
             taps = Taps(weight, bias, strides, settings["padding"], settings["dilation"])
@@ -206,6 +210,8 @@ class _Builder:
             return _OnImages(Convolution(taps, self._dtype, "relu" if rectified else "none"), rectified)
         if node.op_type == "ConvTranspose" or strides == (1, 1) or self._dtype == torch.float32:
             return lambda values: convolve(values, weight, bias, **settings)
+        # The convolutions that halve the resolution are cheap, and rounding the first one's weights was among the
+        # worst (benchmarks/README.md). So a second, small number per weight holds what the first rounded off.
         remainder = (self._constants[node.input[1]].to(self._device) - weight.float()).to(self._dtype)
         remainder = remainder.contiguous(memory_format=torch.channels_last)
         return lambda values: convolve(values, weight, bias, **settings).add_(
@@ -215,6 +221,7 @@ class _Builder:
     def _batch_norm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Function:
         scale, shift, mean, variance = (self._constants[name].to(self._device) for name in node.input[1:5])
         epsilon = attributes.get("epsilon", 1e-5)
+        # float32 parameters with values of any dtype: exact factors, and faster than a product and a sum in bfloat16.
         return lambda values: nn.functional.batch_norm(
             values, mean, variance, scale, shift, training=False, eps=epsilon
         )
@@ -223,6 +230,7 @@ class _Builder:
         weight = self._constants.get(node.input[1])
         if weight is None or weight.dim() != 2:
             self._refuse(node, "expected a constant matrix as the second factor")
+        # values @ weight with the bins last, as weightᵀ @ values with the channels last: nothing is reordered.
         transposed = self._weight(node.input[1]).T.contiguous()
         return lambda values: _along_bins(transposed, values.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
@@ -235,7 +243,8 @@ class _Builder:
 def _along_bins(weight: Tensor, values: Tensor) -> Tensor:
     """(bins out, bins in) times (batch, frames, bins in, channels) -> (batch, frames, bins out, channels).
 
-    Frame by frame on the CPU: the batched product there first copies the weight for every frame.
+    Frame by frame on the CPU: the batched product there first copies the weight for every frame, which took two
+    thirds of its time (benchmarks/README.md).
     """
     if values.device.type != "cpu":
         return weight @ values
@@ -247,7 +256,7 @@ def _along_bins(weight: Tensor, values: Tensor) -> Tensor:
 
 
 class _OnImages:
-    """A convolution of (batch, channels, frames, bins), channels last. rectified: whether it ends in a rectifier."""
+    """A convolution of (batch, channels, frames, bins), channels last. rectified: it ends in a rectifier."""
 
     def __init__(self, convolution: Convolution, rectified: bool) -> None:
         self._convolution, self.rectified = convolution, rectified
@@ -267,7 +276,7 @@ def _rectified(nodes: Sequence[onnx.NodeProto]) -> set[str]:
 
 
 def _fuse(operations: Sequence[_Operation]) -> list[_Operation]:
-    """A rectifier works in place on what only it reads, and not at all on what a convolution has rectified."""
+    """Let rectifiers work in place on what only they read, and do nothing after a convolution that rectifies."""
     readers = Counter(name for operation in operations for name in operation.inputs)
     done = {o.output for o in operations if o.kind == "RectifiedConv"}
     own = {o.output for o in operations if o.kind not in ("Identity", "Relu") and readers[o.output] == 1}
@@ -282,7 +291,11 @@ def _fuse(operations: Sequence[_Operation]) -> list[_Operation]:
 
 
 def _transpose_outside(operations: Sequence[_Operation]) -> list[_Operation]:
-    """Transposes next to the first and the last layer act on their few channels, where those are pointwise."""
+    """Move the transposes next to the first and last layer to where there are four channels instead of dozens.
+
+    A pointwise convolution and a rectifier do not see the order of frames and bins, so they may change places with
+    it.
+    """
     result = list(operations)
     if [o.kind for o in result[:3]] == ["PointwiseConv", "Relu", "Transpose"]:
         result[1:3] = _swapped(*result[1:3])
@@ -293,14 +306,14 @@ def _transpose_outside(operations: Sequence[_Operation]) -> list[_Operation]:
 
 
 def _swapped(first: _Operation, second: _Operation) -> tuple[_Operation, _Operation]:
-    """Two operations of which the second alone reads the first, in the other order."""
+    """Two operations in the other order; only the second reads the first."""
     return replace(second, inputs=first.inputs, output=first.output), replace(
         first, inputs=second.inputs, output=second.output
     )
 
 
 def _with_last_uses(operations: Sequence[_Operation], kept: str) -> list[_Operation]:
-    """Note with each operation which values no later one reads, so that they can be freed."""
+    """Note with each operation which values no later one reads, so that these can be freed."""
     seen = {kept}
     result = []
     for operation in reversed(operations):

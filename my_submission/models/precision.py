@@ -13,7 +13,7 @@ from my_submission.models import fused
 
 @contextlib.contextmanager
 def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Inside, networks compute in a dtype as well as the device can."""
+    """Inside this context, networks compute in a dtype as well as the device can."""
     without = device.type == "cpu" and dtype != torch.float32 and not fused.available(dtype)
     with exact_float32(device), ProductsInFloat32(dtype) if without else contextlib.nullcontext():
         yield
@@ -21,7 +21,7 @@ def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 @contextlib.contextmanager
 def exact_float32(device: torch.device) -> Iterator[None]:
-    """On a GPU, convolutions in float32 are not rounded to TF32 (10 bits), which torch does unless told otherwise."""
+    """Keep float32 convolutions on a GPU from being rounded to TF32 (10 bits), which is torch's default."""
     if device.type != "cuda":
         yield
         return
@@ -34,10 +34,11 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 
 
 class ProductsInFloat32(TorchFunctionMode):
-    """Products of factors in lower precision, on a processor that has none: computed in float32 and rounded once.
+    """Products of factors in lower precision, on a processor that lacks it: computed in float32 and rounded once.
 
-    That is what a processor does that has it, and takes a little longer than float32. torch's own kernels for such a
-    processor take ten to a hundred times as long, and for an LSTM there is none.
+    A processor that has it does the same: the product of two bfloat16 numbers (8 bits each) is exact in float32 (24
+    bits), and only the sum is rounded. This takes a little longer than float32. torch's own kernels for processors
+    without it take ten to a hundred times as long, and for an LSTM it has none.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -49,12 +50,15 @@ class ProductsInFloat32(TorchFunctionMode):
     ) -> Any:
         """torch calls this in place of each of its functions."""
         given = (args, dict(kwargs or {}))
+        # Autocast rounds the factors of every product, but only after this has been called: so this must round them.
         everything = torch.is_autocast_enabled("cpu")
         if function not in _PRODUCTS or not (everything or self._any_lower(given)):
             return function(*args, **given[1])
         args, named = self._mapped(given, lambda factor: factor.to(self._dtype).float())
         out = named.pop("out", None)
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(
+            "cpu", enabled=False
+        ):  # or it would round the float32 factors and use its own kernels
             product = self._mapped(function(*args, **named), lambda result: result.to(self._dtype))
         return product if out is None else (kwargs or {})["out"].copy_(product)
 

@@ -1,4 +1,4 @@
-"""The TFC-TDF U-Net of MDX-Net: a spectrogram of the mixture in, that of one target out.
+"""The TFC-TDF U-Net of MDX-Net: the mixture's spectrogram in, one target's spectrogram out.
 
 Structure of the released networks (Kim et al., "KUIELab-MDX-Net", arXiv 2111.12203, section 2, and the
 authors' training code): a 1×1 convolution in, an encoder and a decoder of TFC-TDF blocks joined by
@@ -21,7 +21,7 @@ class TfcTdfConfig:
     """The size of a network; the defaults are those of the released ones.
 
     `blocks` counts encoder, middle and decoder blocks and is odd; `growth` is the number of channels at
-    full resolution and what every halving adds; `bottleneck` divides the frequency axis inside the TDF.
+    full resolution, and how many every halving adds; `bottleneck` divides the frequency axis inside the TDF.
     """
 
     dim_f: int
@@ -34,7 +34,7 @@ class TfcTdfConfig:
 
     def __post_init__(self) -> None:
         if self.blocks < 1 or self.blocks % 2 == 0:
-            raise ValueError(f"TfcTdfConfig.blocks: expected an odd number from 1 on, found {self.blocks}")
+            raise ValueError(f"TfcTdfConfig.blocks: expected an odd number, 1 or more, found {self.blocks}")
         if self.kernel % 2 == 0:
             raise ValueError(f"TfcTdfConfig.kernel: expected an odd number, found {self.kernel}")
         for name in ("convolutions", "growth", "bottleneck"):
@@ -59,7 +59,7 @@ class TfcTdfConfig:
 
 
 class TfcTdfBlock(nn.Module):
-    """3×3 convolutions over (time, frequency), plus two linear layers along frequency as a residual."""
+    """3×3 convolutions over (time, frequency), plus the output of two linear layers along frequency."""
 
     def __init__(self, channels: int, bins: int, config: TfcTdfConfig) -> None:
         super().__init__()
@@ -136,8 +136,8 @@ class TfcTdfNet(nn.Module):
 def export_onnx(network: TfcTdfNet, path: Path, dim_t: int) -> None:
     """Write `network` as ONNX: `input` -> `output`, float32 (batch, 4, dim_f, dim_t), any batch.
 
-    BatchNorm after a convolution is folded into it, as in the released files.  The network is left in the
-    mode (training or evaluation) that it came in.
+    A BatchNorm after a convolution is folded into it, as in the released files. The network keeps its mode (training
+    or evaluation).
     """
     if dim_t % network.config.multiple:
         raise ValueError(
@@ -149,8 +149,8 @@ def export_onnx(network: TfcTdfNet, path: Path, dim_t: int) -> None:
     network.eval()
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        # The TorchScript exporter needs no further package and folds BatchNorm; it says at each call that
-        # another one is the default.
+        # The TorchScript exporter needs no other package and folds BatchNorm; at each call it warns that another
+        # exporter is the default.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             network,

@@ -1,1 +1,1 @@
-"""Where and how networks compute: devices, precision, memory, schedules, chunks through one model."""
+"""Where and how networks compute: devices, precision, memory, schedules, and chunks through one model."""

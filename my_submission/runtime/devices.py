@@ -1,4 +1,4 @@
-"""On which device networks run, and what they compute in: chosen by name, or found out by trying."""
+"""Which device networks run on, and what they compute in: chosen by name, or by trial."""
 
 import functools
 import logging
@@ -17,22 +17,22 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 DEVICES = "auto, cpu, cuda or cuda:N"
 
 CLEARLY_QUICKER = 1.15
-"""So much quicker lower precision must be on a CPU; what is less may be noise, and is not worth the rounding."""
+"""How much faster lower precision must be on a CPU; less may be noise, and is not worth the rounding."""
 PRODUCT_SIZE, PRODUCT_ROUNDS = 512, 5
 SHARES = (1 / 16, 1 / 4, 1.0)
 TOLD_APART_SECONDS, ENOUGH_SECONDS, MOST_ROUNDS = 0.05, 0.6, 3
 
 Work = Callable[[float], object]
-"""Runs a network over so large a share of a chunk, or more where it cannot be divided so far."""
+"""Runs a network over that share of a chunk, or over more if the network needs it."""
 Trial = Callable[[torch.dtype], Work | None]
-"""Loads a network in a dtype; None if it cannot compute in another than float32."""
+"""Loads a network in a dtype; None if it can compute only in float32."""
 Clock = Callable[[], float]
 
 
 def resolve_device(name: str) -> torch.device:
-    """The torch device of a name; "auto" is the first GPU, or the CPU, and is logged.
+    """The torch device of a name; "auto" is the first GPU if there is one, else the CPU, and is logged.
 
-    Raises RuntimeError for a GPU that is not there, ValueError for any other name.
+    Raises RuntimeError for a GPU that does not exist, ValueError for any other name.
     """
     if name == "auto":
         device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -45,7 +45,7 @@ def resolve_device(name: str) -> torch.device:
     index = int(name[5:]) if ":" in name else 0
     if index >= torch.cuda.device_count():
         raise RuntimeError(
-            f"device: {name!r} was asked for, but torch {torch.__version__} finds {torch.cuda.device_count()} GPUs; "
+            f"device: found {name!r}, but torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; "
             f"check the driver with nvidia-smi, or choose device='cpu'"
         )
     return torch.device("cuda", index)
@@ -55,7 +55,8 @@ def resolve_device(name: str) -> torch.device:
 class Precision:
     """What the networks on a device compute in.
 
-    dtype: of all of them; with `auto`, of those that agree closely enough in it and are quicker, the others float32.
+    dtype: for all of them; with `auto`, for those that agree closely enough and are faster in it. The others use
+        float32.
     """
 
     device: torch.device
@@ -63,10 +64,10 @@ class Precision:
     auto: bool = False
 
     def of(self, name: str, kind: str, trial: Trial | None, clock: Clock = time.perf_counter) -> torch.dtype:
-        """The dtype of a network; the same for all of a kind within a process.
+        """The dtype of a network; the same for all networks of a kind within a process.
 
         name: for the log. kind: equal for networks that do the same work.
-        trial: loads such a network, to find out where it is quicker; None for an architecture that was never shown
+        trial: loads such a network, to find out which dtype is faster; None for an architecture that was never shown
             to agree closely enough in lower precision.
         """
         if not self.auto or self.dtype == torch.float32:
@@ -80,7 +81,7 @@ class Precision:
             ratio = _on_one_core(lambda: _times_as_quick(trial, self.dtype, clock))
             _CHOSEN[key] = self.dtype if ratio >= CLEARLY_QUICKER else torch.float32
             log.info(
-                "precision auto: %s computes in %s; %s is %.2f x as quick here",
+                "precision auto: %s computes in %s; %s is %.2f x as fast here",
                 name,
                 name_of(_CHOSEN[key]),
                 name_of(self.dtype),
@@ -93,22 +94,24 @@ _CHOSEN: dict[tuple[str, torch.dtype], torch.dtype] = {}
 
 
 def resolve_precision(name: str, device: torch.device) -> Precision:
-    """The precision of a name; "auto" is the quickest that agrees with float32 to 45 dB on this device: by trial on a
-    CPU that computes in bfloat16, bfloat16 on GPUs that do, float16 on older GPUs, else float32. It is logged.
+    """The precision of a name. "auto" is the fastest that agrees with float32 to 45 dB on this device: found by trial
+    on a CPU that computes in bfloat16, bfloat16 on GPUs that do, float16 on older GPUs, else float32. It is logged.
 
     Raises ValueError for an unknown name, and for fp16 on the CPU.
     """
     if name == "auto":
         precision = Precision(device, _lower_dtype(device), auto=True)
         if precision.dtype == torch.float32:
-            log.info("precision auto: float32, nothing lower is quicker on this processor")
+            log.info("precision auto: float32; nothing lower is faster on this processor")
         return precision
     if name not in PRECISIONS:
         raise ValueError(f"precision: expected one of auto, {', '.join(PRECISIONS)}, found {name!r}")
     if name == "fp16" and device.type == "cpu":
         raise ValueError("precision: fp16 needs a GPU; choose bf16, fp32 or auto on the CPU")
     if name == "bf16" and device.type == "cpu" and not fused.available(torch.bfloat16):
-        log.warning("precision bf16: this processor has none; rounded to it, but no quicker than fp32")
+        log.warning(
+            "precision bf16: this processor lacks it; results are rounded alike, but no faster than fp32"
+        )
     return Precision(device, PRECISIONS[name])
 
 
@@ -128,7 +131,7 @@ def describe(dtypes: Mapping[str, torch.dtype]) -> str:
 
 
 def _lower_dtype(device: torch.device) -> torch.dtype:
-    """What may be quicker than float32, or float32."""
+    """The dtype that may be faster than float32, or float32."""
     if device.type == "cpu":
         quick = fused.available(torch.bfloat16) and _on_one_core(_product_ratio) >= CLEARLY_QUICKER
         return torch.bfloat16 if quick else torch.float32
@@ -136,7 +139,7 @@ def _lower_dtype(device: torch.device) -> torch.dtype:
 
 
 def _product_ratio() -> float:
-    """How many times as quick a large matrix product is in bfloat16; some milliseconds."""
+    """How many times as fast a large matrix product is in bfloat16; takes some milliseconds."""
     exact = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE)
     lower = exact.bfloat16()
     calls = [lambda: exact @ exact, lambda: lower @ lower]
@@ -145,7 +148,7 @@ def _product_ratio() -> float:
 
 
 def _times_as_quick(trial: Trial, lower: torch.dtype, clock: Clock) -> float:
-    """Seconds in float32 over seconds in lower precision, on the first share of a chunk that takes long enough."""
+    """Seconds in float32 over seconds in lower precision, on the smallest share of a chunk that takes long enough."""
     exact, low = trial(torch.float32), trial(lower)
     if exact is None or low is None:
         return 1.0
@@ -160,7 +163,10 @@ def _times_as_quick(trial: Trial, lower: torch.dtype, clock: Clock) -> float:
 def _least_seconds(
     calls: Sequence[Callable[[], object]], rounds: int, enough_seconds: float, clock: Clock
 ) -> list[float]:
-    """The least time of each call, which are made in turn: as often as asked for, or until enough has been spent."""
+    """The least time of each call. They are made in turn, `rounds` times or until enough time has been spent.
+
+    In turn, so that a busy moment hits all alike; the least, since nothing but the work itself takes that little.
+    """
     least, began = [float("inf")] * len(calls), clock()
     for _ in range(rounds):
         for place, call in enumerate(calls):
@@ -179,6 +185,5 @@ def _on_one_core(function: Callable[[], float]) -> float:
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return pool.submit(function).result()
     finally:
-        torch.set_num_threads(
-            threads
-        )  # a thread that asks for the first time is told what any thread set last
+        # A new thread starts with the number that any thread set last, so it is set back here.
+        torch.set_num_threads(threads)

@@ -45,10 +45,10 @@ def estimate_track(
     """Run a model over a track under one augmentation, as far as the caller asks for pieces.
 
     Yields `(start, piece)` from left to right, piece (sources, channels, samples) float32 on the CPU, the
-    augmentation undone. Holds no more chunks than are under way, and reads the track no further than
-    `lookahead_samples` beyond the end of the piece.
-    on_chunks: told how many chunks have just been computed.
-    segment_samples: of segments that overlap in place of the chunks, see `plan_chunks`.
+    augmentation undone. Holds only the chunks under way, and reads the track at most `lookahead_samples` beyond the
+    end of the piece.
+    on_chunks: called with the number of chunks just computed.
+    segment_samples: the length of segments that overlap instead of the chunks, see `plan_chunks`.
     """
     geometry = model.geometry
     samples, rate = track_samples + augmentation.delay_samples, geometry.sample_rate
@@ -66,7 +66,7 @@ def estimate_track(
 def lookahead_samples(
     geometry: Geometry, overlap: float, schedule: Schedule, segment_samples: int | None = None
 ) -> int:
-    """How far beyond a sample `estimate_track` may read the track before that sample's piece is out."""
+    """How far beyond a sample `estimate_track` may read the track before it yields that sample's piece."""
     ahead = longest_advance(geometry, overlap, segment_samples) * schedule.batch_size * (schedule.workers + 1)
     return _kit_samples(geometry, ahead + geometry.chunk_samples + geometry.margin_samples)
 
@@ -77,12 +77,12 @@ def lookback_samples(geometry: Geometry) -> int:
 
 
 def _own_samples(geometry: Geometry, samples: int) -> int:
-    """So many samples of the kit's rate at the model's."""
+    """That many samples at the kit's rate, in samples at the model's."""
     return resampled_length(samples, MODEL_SAMPLE_RATE, geometry.sample_rate)
 
 
 def _kit_samples(geometry: Geometry, samples: int) -> int:
-    """So many samples of the model's rate at the kit's, and what resampling reads besides."""
+    """That many samples at the model's rate, in samples at the kit's; and what resampling reads besides."""
     more = RESAMPLING_SAMPLES if geometry.sample_rate != MODEL_SAMPLE_RATE else 0
     return resampled_length(samples, geometry.sample_rate, MODEL_SAMPLE_RATE) + more
 
@@ -118,7 +118,7 @@ def _run_batches(
 
 
 def _batches(chunks: list[Chunk], batch_size: int) -> Iterator[list[Chunk]]:
-    """Neighbouring chunks that are read at one length, at most batch_size together."""
+    """Neighbouring chunks that are read at the same length, at most batch_size together."""
     for _, group in itertools.groupby(chunks, key=lambda chunk: chunk.read_length):
         same_length = list(group)
         for first in range(0, len(same_length), batch_size):
@@ -126,9 +126,9 @@ def _batches(chunks: list[Chunk], batch_size: int) -> Iterator[list[Chunk]]:
 
 
 def _run_batch(model: ChunkModel, inputs: list[Tensor]) -> list[Tensor]:
-    """An input of digital silence is not run: its estimates are silence.
+    """Run a batch, except for inputs of digital silence: their estimates are silence.
 
-    A model of one channel gets each channel of a chunk as an item of the batch.
+    A model of one channel gets each channel of a chunk as an item of its own.
     """
     parts = inputs[0].shape[0] // model.geometry.channels
     items = [item for chunk in inputs for item in torch.tensor_split(chunk, parts)]

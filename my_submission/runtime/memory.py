@@ -1,4 +1,4 @@
-"""How much memory there is for computing: what the machine has left, within the limits that the process is under."""
+"""How much memory there is for computing: what the machine has left, within the process's own limits."""
 
 import mmap
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 import torch
 
 _SHARE_OF_THE_FREE = 0.75
-"""What is taken unless the user says otherwise; the rest is for signals under way and for others."""
+"""How much is used unless the user says otherwise; the rest is for signals under way and for other programs."""
 _SIGNALS_BYTES = 400 << 20
-"""A block of a track in all stages of an ensemble; in a budget it is set aside."""
+"""For a block of a track in all stages of an ensemble; set aside from a budget."""
 _GPU_BYTES = 8 << 30
-"""What is used of a GPU at most unless the user says otherwise: larger batches are hardly quicker."""
+"""The most that is used of a GPU unless the user says otherwise."""
 
 
 def memory_for_chunks(device: torch.device, budget_bytes: int | None = None) -> int | None:
-    """What computing chunks may take on a device, once the models are loaded; None where it is not known.
+    """Memory for computing chunks on a device, once the models are loaded; None if it is unknown.
 
-    budget_bytes: what this process may take there in all, models included; by default most of what is free.
-    May be negative: the models alone take more than the budget.
+    budget_bytes: what this process may use there in all, models included; by default most of what is free.
+    Negative if the models alone take more than the budget.
     """
     held = held_bytes(device)
     if device.type == "cuda":
@@ -31,20 +31,20 @@ def memory_for_chunks(device: torch.device, budget_bytes: int | None = None) -> 
 
 
 def held_bytes(device: torch.device) -> int:
-    """What this process takes of a device's memory before it computes; of the machine's, with room for signals."""
+    """What this process uses of a device's memory before it computes; on the CPU, with room for signals."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:  # a system that does not tell
+    except OSError:  # not on this system
         pages = 0
     return pages * mmap.PAGESIZE + _SIGNALS_BYTES
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that this process may still take: free in the machine and in each of its control groups.
+    """Memory that this process may still use: free on the machine and in each of its control groups.
 
-    None where the system does not tell. root: of the files that tell, for the tests.
+    None if the system does not say. root: of the files that say it, for the tests.
     """
     found = [_machine_bytes(root / "proc" / "meminfo")]
     found += [_group_bytes(folder) for folder in _groups(root)]
@@ -61,9 +61,9 @@ def _machine_bytes(meminfo: Path) -> int | None:
 
 
 def _groups(root: Path) -> list[Path]:
-    """The folders of the control groups, of either version, that this process is in; the innermost first.
+    """The folders of this process's control groups, of either version; the innermost first.
 
-    In a container the path may be that of the host, of which only the last group can be seen, as the root.
+    In a container the path may be the host's, of which only the last group is visible, as the root.
     """
     try:
         lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
@@ -83,7 +83,7 @@ def _groups(root: Path) -> list[Path]:
 
 
 def _group_bytes(folder: Path) -> int | None:
-    """What is left in a group; the cache of files, which the kernel gives up, counts as free."""
+    """What is left in a group; the file cache counts as free, since the kernel gives it up."""
     for limit_name, usage_name in (
         ("memory.max", "memory.current"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes"),

@@ -17,7 +17,7 @@ class ModelPool:
     """The loaded models of a preset, by checkpoint name; owns their memory.
 
     dtypes: what each computes in.
-    needed: checkpoint name -> the sources that are to be computed; by default all that a checkpoint has.
+    needed: checkpoint name -> the sources to compute; by default all that a checkpoint has.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ModelPool:
         return self._models[name]
 
     def largest_chunk_bytes(self) -> int:
-        """What computing one chunk takes with the model that takes most."""
+        """Memory for computing one chunk with the model that needs most."""
         return max(chunk_bytes(model) for model in self._models.values())
 
 
@@ -69,9 +69,9 @@ def load_model(
     dtype: torch.dtype,
     needed: Collection[str] | None = None,
 ) -> ChunkModel:
-    """Open a checkpoint's file as a callable on chunks. WeightsError where it is not what the row says.
+    """Open a checkpoint's file as a callable on chunks. WeightsError if it is not what the row says.
 
-    needed: the sources that are to be computed, by default all; a network may compute others, too.
+    needed: the sources to compute, by default all; a network may compute others, too.
     """
     architecture = find_architecture(checkpoint.architecture)
     if dtype == torch.float32 or not architecture.lower_precision:

@@ -1,4 +1,4 @@
-"""How many chunks are computed at a time: as many as a device has room for."""
+"""How many chunks to compute at a time: as many as a device has room for."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -15,11 +15,11 @@ _GPU_BATCH = 4
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the chunks of a pass are computed. It changes speed and memory, not results.
+    """How the chunks of a pass are computed. It affects speed and memory, not results.
 
-    batch_size: chunks a call of a model (good on a GPU). workers: calls at a time, each on `threads` cores (good on
-    the CPU, where two chunks on a core each are done sooner than one after the other on two).
-    memory_bytes: what the chunks that are computed at a time may take, though one always is; None: no limit.
+    batch_size: chunks per call of a model (good on a GPU). workers: calls at a time, each on `threads` cores (good on
+    the CPU, where two chunks on one core each are faster than one after the other on two).
+    memory_bytes: what the chunks computed at the same time may use, though one always is; None: no limit.
     """
 
     batch_size: int = 1
@@ -28,12 +28,12 @@ class Schedule:
     memory_bytes: int | None = None
 
     def for_calls(self, calls: int) -> "Schedule":
-        """The same cores among no more workers than there are calls."""
+        """The same cores, shared by at most as many workers as there are calls."""
         workers = max(1, min(self.workers, calls))
         return replace(self, workers=workers, threads=self.threads * self.workers // workers)
 
     def for_model(self, model: ChunkModel, read_samples: int) -> "Schedule":
-        """As many chunks of that many samples at a time as memory allows, on the same cores."""
+        """The same cores, with as many chunks of that many samples at a time as memory allows."""
         if self.memory_bytes is None:
             return self
         fitting = max(1, self.memory_bytes // max(1, model.bytes_per_sample * read_samples))
@@ -47,11 +47,11 @@ SEQUENTIAL = Schedule()
 def plan_schedule(
     device: torch.device, largest_chunk_bytes: int, memory_budget: int | None = None
 ) -> Schedule:
-    """One worker a core on the CPU, batches on a GPU, as far as memory allows; the models are loaded.
+    """One worker per core on the CPU, batches on a GPU, as far as memory allows; call it once the models are loaded.
 
-    largest_chunk_bytes: what one chunk takes with the model that takes most.
-    memory_budget: bytes that this process may take of the device's memory in all; by default most of what is free,
-        on a GPU 8 GiB at most. ValueError where not even one chunk fits.
+    largest_chunk_bytes: memory for one chunk with the model that needs most.
+    memory_budget: bytes of the device's memory that this process may use in all; by default most of what is free, on
+        a GPU at most 8 GiB. ValueError if not even one chunk fits.
     """
     memory_bytes = memory_for_chunks(device, memory_budget)
     if memory_bytes is not None and memory_bytes < largest_chunk_bytes:
@@ -59,10 +59,10 @@ def plan_schedule(
         needed = (found + largest_chunk_bytes) / 2**30
         if memory_budget is not None:
             raise ValueError(
-                f"memory_budget: expected at least {needed:.1f} GiB a process for these models and one chunk on "
+                f"memory_budget: expected at least {needed:.1f} GiB per process for these models and one chunk on "
                 f"{device}, found {memory_budget / 2**30:.1f}; choose a smaller preset or more memory"
             )
-        log.warning("memory is short: these models and one chunk take about %.1f GiB on %s", needed, device)
+        log.warning("memory is short: these models and one chunk need about %.1f GiB on %s", needed, device)
     if device.type == "cpu":
         return Schedule(workers=torch.get_num_threads(), memory_bytes=memory_bytes)
     return Schedule(batch_size=_GPU_BATCH, memory_bytes=memory_bytes)

@@ -1,4 +1,4 @@
-"""Signals on disk in place of memory, in files of no name: nothing is left of them when the process ends."""
+"""Signals on disk instead of in memory, in files without a name: nothing is left when the process ends."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ from my_submission.signal.chunking import reader
 log = logging.getLogger(__name__)
 
 _SHARE_OF_THE_FREE = 0.5
-"""What results may take of the memory that is left; the rest is for what is computed meanwhile."""
+"""How much of the free memory results may take; the rest is for computing them."""
 _SAMPLE_BYTES = 4  # of a float32
 
 
@@ -27,9 +27,9 @@ def result_arrays(
 ) -> dict[str, npt.NDArray[np.float32]]:
     """An array of zeros, float32, for each name.
 
-    free_bytes: the memory that is left, if it is known.
-    Where they would take more than half of it they are `numpy.memmap`s of files in the system's folder
-    for temporary files, which are gone with the arrays. Raises MemoryError if there is no room for those either.
+    free_bytes: the free memory, if known.
+    Arrays that would take more than half of it are `numpy.memmap`s of files in the system's temporary folder, which
+    vanish with the arrays. Raises MemoryError if there is no room for those either.
     """
     wanted = _SAMPLE_BYTES * len(names) * math.prod(shape)
     if free_bytes is None or wanted <= _SHARE_OF_THE_FREE * free_bytes:
@@ -42,12 +42,12 @@ def result_arrays(
             f"{folder}, found {free_bytes / 2**30:.1f} and {room / 2**30:.1f} GiB; set TMPDIR to a folder with more "
             f"room"
         )
-    log.info("%.1f GiB of stems are kept in files in %s, not in memory", wanted / 2**30, folder)
+    log.info("keeping %.1f GiB of stems in files in %s, not in memory", wanted / 2**30, folder)
     return {name: _mapped(shape) for name in names}
 
 
 def _mapped(shape: Sequence[int]) -> npt.NDArray[np.float32]:
-    """The map outlives the open file; the file has no name from the start."""
+    """A map of a file that never has a name; the map outlives the open file."""
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, np.float32, "w+", shape=tuple(shape))
 
@@ -59,7 +59,7 @@ class SpoolFailed(OSError):  # noqa: N818, the name says it
 class SpooledSignal:
     """A (channels, samples) float32 signal in a temporary file without a name: nothing is left when the process ends.
 
-    folder: on whose disk it lies. Raises SpoolFailed where that cannot be written.
+    folder: on the disk to use. Raises SpoolFailed if it cannot be written.
     """
 
     def __init__(self, channels: int, folder: Path) -> None:
@@ -101,6 +101,6 @@ class SpooledSignal:
 
     def _failure(self, error: OSError) -> SpoolFailed:
         return SpoolFailed(
-            f"{self._folder}: temporary data of the separation cannot be written there: {error.strerror}; "
+            f"{self._folder}: cannot write the separation's temporary data there: {error.strerror}; "
             f"choose an output folder on a disk with room"
         )

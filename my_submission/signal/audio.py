@@ -24,7 +24,7 @@ def signal_from_array(array: npt.NDArray[Any]) -> Tensor:
     """A mixture array as a (channels, samples) float32 signal; integer PCM is scaled to ±1.
 
     array: (samples,) or (samples, channels), 1 or 2 channels, float16/32/64 or int8/uint8/int16/int32.
-    Raises ValueError, with what was found and expected, for anything else, and for empty, NaN or infinite input.
+    Raises ValueError, saying what was found and expected, for anything else and for empty, NaN or infinite input.
     """
     array = np.asarray(array)
     _check_shape(array)
@@ -75,8 +75,8 @@ def array_from_signal(signal: Tensor) -> npt.NDArray[np.float32]:
 def round_to_16_bits(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Samples rounded, in place, to what a 16-bit file can hold, k/32768; those beyond full scale are not clipped.
 
-    libsndfile rounds down when it writes floats to 16 bits, which adds half a step to every error and turns silence
-    with a little noise into −1. Of samples on this grid it loses nothing.
+    libsndfile rounds down when it writes floats to 16 bits. That shifts every sample by half a step on average, and
+    turns silence with a little noise into −1. Samples on this grid are written unchanged.
     """
     samples *= 2**15
     np.rint(samples, out=samples)
@@ -90,5 +90,5 @@ def to_stereo(signal: Tensor) -> Tensor:
 
 
 def to_channels(signal: Tensor, channels: int) -> Tensor:
-    """A stereo signal with the mixture's channels: as it is, or the mean of both as (1, samples)."""
+    """A stereo signal with the mixture's number of channels: as it is, or the mean of both as (1, samples)."""
     return signal if channels == 2 else signal.mean(dim=0, keepdim=True)

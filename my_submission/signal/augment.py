@@ -1,6 +1,6 @@
-"""Test-time augmentations: a change of a model's input and what undoes it on the model's output.
+"""Test-time augmentations: a change to a model's input, and what undoes it on the model's output.
 
-All of them are a gain (polarity, loudness) or a delay (the shift trick), so one record holds any combination.
+Each is a gain (polarity, loudness) or a delay (the shift trick), so one record holds any combination.
 """
 
 import math
@@ -28,7 +28,7 @@ class Polarity(StrEnum):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Input times `gain`, behind `delay_samples` zeros; undone on the output."""
+    """The input times `gain`, after `delay_samples` zeros; undone on the output."""
 
     gain: float = 1.0
     delay_samples: int = 0
@@ -38,13 +38,13 @@ class Augmentation:
         return lambda start, length: self.gain * read(start - self.delay_samples, length)
 
     def inverse(self, start: int, estimates: Tensor) -> tuple[int, Tensor]:
-        """Where a piece (…, samples) of the augmented output belongs in the track, and what it is there."""
+        """Where a piece (…, samples) of the augmented output belongs in the track, and the piece without it."""
         first = max(0, self.delay_samples - start)
         return max(0, start - self.delay_samples), estimates[..., first:] / self.gain
 
 
 def draw_delays(shifts: int, max_delay_samples: int, rng: np.random.Generator) -> tuple[int, ...]:
-    """Delays of the shift trick, uniform over [0, max_delay_samples]; no shifts: the one delay 0."""
+    """Delays for the shift trick, uniform over [0, max_delay_samples]; with no shifts, the single delay 0."""
     if shifts == 0:
         return (0,)
     return tuple(int(delay) for delay in rng.integers(0, max_delay_samples, size=shifts, endpoint=True))
@@ -53,9 +53,10 @@ def draw_delays(shifts: int, max_delay_samples: int, rng: np.random.Generator) -
 def loudness_gain(signal: Tensor, sample_rate: int, target_lufs: float) -> float:
     """The gain that brings a (channels, samples) signal to a loudness (ITU-R BS.1770-4, integrated).
 
-    1 where loudness is not defined: shorter than one 0.4 s block, or nothing above the absolute gate.
+    It is 1 if loudness is undefined: the signal is shorter than one 0.4 s block, or below the absolute gate
+    throughout.
     """
-    import pyloudnorm  # brings scipy.signal, a second of every start; few presets need it
+    import pyloudnorm  # imports scipy.signal, which takes a second; few presets need it
 
     meter = pyloudnorm.Meter(sample_rate)
     if signal.shape[-1] < math.ceil(meter.block_size * sample_rate):

@@ -1,7 +1,7 @@
-"""How a track is cut into chunks and put together again: pure, one definition for every model.
+"""How a track is cut into chunks and put back together: one pure definition for every model.
 
 A chunk contributes to `[offset, offset + length)` of the track. A model may need to read more than that: a margin
-that it cannot predict well (MDX-Net), or its full input size when the last chunk of a track is shorter (HTDemucs).
+that it does not predict well (MDX-Net), or its full input size when the last chunk of a track is shorter (HTDemucs).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,13 +20,12 @@ class Geometry:
     """What one call of a model covers, in samples at the model's rate.
 
     chunk_samples: what a full chunk contributes to the track.
-    margin_samples: further samples read at each side, whose estimates are discarded.
-    short_chunk: how a chunk shorter than chunk_samples is read. "as_is": at its own length, or centred in
-        `least_samples` if it has not even those;
-        "start": from its own start to full size; "centre": full size with the chunk in the middle, so that real
-        context is read on both sides before the zeros beyond the track's end.
-    sample_rate, channels: what the model takes. The kit resamples to another rate than its own, and gives a model of
-        one channel each of a stereo chunk's by itself.
+    margin_samples: extra samples read at each side, whose estimates are discarded.
+    short_chunk: how to read a chunk shorter than chunk_samples. "as_is": at its own length, or centred in
+        `least_samples` if it is shorter than that; "start": at full size from its own start; "centre": at full size
+        with the chunk in the middle, so that real context is read on both sides before the zeros beyond the track.
+    sample_rate, channels: what the model takes. The kit resamples if the rate is not its own, and gives a model of
+        one channel the channels of a stereo chunk one by one.
     """
 
     chunk_samples: int
@@ -59,8 +58,8 @@ def hop_samples(chunk_samples: int, overlap: float) -> int:
 
 @dataclass(frozen=True)
 class Chunk:
-    """One call of a model: it reads `read_length` samples from `read_start`, which may lie outside the track;
-    `trim` samples into its output begin the `length` samples that belong at `offset`."""
+    """One call of a model. It reads `read_length` samples from `read_start`, which may lie outside the track. The
+    `length` samples that belong at `offset` begin `trim` samples into its output."""
 
     offset: int
     length: int
@@ -68,7 +67,7 @@ class Chunk:
     read_length: int
     trim: int
     segment: range | None = None
-    """What of the track may be read, where that is not all: beyond it are zeros."""
+    """The part of the track that may be read, if not all of it; beyond it are zeros."""
 
     def read(self, read: Reader) -> Tensor:
         """The (channels, read_length) input of the call."""
@@ -84,9 +83,9 @@ def plan_chunks(
 ) -> list[Chunk]:
     """The chunks of a track in order of offset (the grid of `demucs.apply.apply_model`, tail included).
 
-    segment_samples: cut the track into segments of that many samples first, of which each is run as a track of its
-        own: its chunks follow one another, and nothing outside it is read. Then the overlap is that of the segments
-        (`demix_full` of the released code of arXiv 2305.07489).
+    segment_samples: first cut the track into segments of that many samples and run each as a track of its own: its
+        chunks do not overlap, and nothing outside it is read. The overlap is then that of the segments (`demix_full`
+        of the released code of arXiv 2305.07489).
     """
     if segment_samples is None:
         offsets = range(0, track_samples, geometry.hop_samples(overlap))
@@ -120,14 +119,14 @@ def _segments(track_samples: int, segment_samples: int, overlap: float) -> Itera
 
 
 def blend_window(geometry: Geometry, segment_samples: int | None = None) -> Tensor:
-    """Weights of a chunk's samples in the blend, (chunk_samples,) float32: segments have equal ones."""
+    """Weights of a chunk's samples in the blend, (chunk_samples,) float32; for segments, all are equal."""
     if segment_samples is None:
         return triangular_window(geometry.chunk_samples)
     return torch.ones(geometry.chunk_samples)
 
 
 def longest_advance(geometry: Geometry, overlap: float, segment_samples: int | None = None) -> int:
-    """How many samples lie at most between the beginnings of two chunks that follow one another."""
+    """The largest number of samples between the starts of two consecutive chunks."""
     return geometry.hop_samples(overlap) if segment_samples is None else geometry.chunk_samples
 
 
@@ -146,7 +145,9 @@ def _chunk_at(offset: int, track_samples: int, geometry: Geometry) -> Chunk:
 
 
 def triangular_window(length: int) -> Tensor:
-    """Weights of a chunk's samples, (length,) float32: rising to 1 in the middle, never zero.
+    """Weights of a chunk's samples, (length,) float32: rising to 1 in the middle, and never zero.
+
+    Zeros would leave the first and last sample of a track, which only one chunk covers, without any weight.
 
     Source: the transition window of `demucs.apply.apply_model` with transition_power 1.
     """
@@ -156,7 +157,7 @@ def triangular_window(length: int) -> Tensor:
 
 
 def reader(signal: Tensor) -> Reader:
-    """Read windows of a (channels, samples) signal that may begin before it or end after it."""
+    """Reads windows of a (channels, samples) signal, which may begin before it or end after it."""
     samples = signal.shape[-1]
 
     def read(start: int, length: int) -> Tensor:
@@ -174,17 +175,22 @@ def overlap_add(
 ) -> Iterator[tuple[int, Tensor]]:
     """Blend the chunks' outputs as they come and yield `(start, finished samples)` from left to right.
 
+    Every sample is the sum of the windowed outputs over the sum of their windows. Dividing by what was actually added
+    makes the blend exact at any overlap and at both ends of the track, where fewer chunks meet.
+
     chunks: in order of offset, together covering the track.
-    outputs: one (…, read_length) tensor a chunk.
+    outputs: one (…, read_length) tensor per chunk.
     window: (chunk_samples,), at least as long as the longest chunk; a shorter chunk uses its beginning.
-    Holds no more than one chunk at a time; the yielded pieces follow one another without gap or overlap.
+    Holds at most one chunk at a time; the yielded pieces follow one another without gap or overlap.
     """
-    sums: Tensor | None = None  # windowed outputs from `start` on, not yet finished
+    # Windowed outputs from `start` on that a later chunk may still add to. One chunk's length is enough, because
+    # chunks come in order: everything before the next one's offset is finished.
+    sums: Tensor | None = None
     weights = torch.empty(0)
     start = 0
     for chunk, output in zip(chunks, outputs, strict=True):
         if sums is None:
-            window = window.to(output)
+            window = window.to(output)  # its device and dtype, which only a first output tells
             sums = output.new_zeros((*output.shape[:-1], window.shape[0]))
             weights = torch.zeros_like(window)
         finished = chunk.offset - start
@@ -192,7 +198,7 @@ def overlap_add(
             yield start, sums[..., :finished] / weights[:finished]
             sums, weights = _advance(sums, finished), _advance(weights, finished)
             start = chunk.offset
-        used = window[: chunk.length]
+        used = window[: chunk.length]  # a short last chunk fades in like the others, as in demucs
         sums[..., : chunk.length] += used * output[..., chunk.trim : chunk.trim + chunk.length].to(
             sums.device
         )

@@ -1,4 +1,4 @@
-"""Signals at another rate, whole or as they come in blocks, and estimates at the mixture's own rate and channels."""
+"""Signals at another rate, whole or in blocks; and estimates at the mixture's own rate and channels."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems, to_channels
 from my_submission.signal.chunking import Reader
 
 _MIXTURE = "the mixture"
-"""Among resamplers by stem, the one of the mixture; no stem has spaces."""
+"""The mixture's key among the resamplers of stems; no stem's name has a space."""
 
 
 def resample(signal: Tensor, from_rate: int, to_rate: int, samples: int | None = None) -> Tensor:
@@ -27,13 +27,13 @@ def resample(signal: Tensor, from_rate: int, to_rate: int, samples: int | None =
 
 
 class StreamResampler:
-    """A signal at another rate (soxr, very high quality), without delay or drift, as it comes in blocks.
+    """Resamples a signal block by block (soxr, very high quality), without delay or drift.
 
-    The size of the blocks changes not a bit. The resampler is fed the silence after the signal's end that it needs,
-    so nothing but silence is ever added.
+    The result does not depend on block sizes, to the last bit. After its end the signal is continued with as much
+    silence as the resampler needs, so that the result has its full length.
 
-    from_samples: the length of the whole signal. to_samples: that of the result, by default
-    from_samples · to_rate / from_rate rounded up.
+    from_samples: the length of the whole signal. to_samples: the length of the result, by default from_samples ·
+    to_rate / from_rate, rounded up.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class StreamResampler:
         self._stream = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32", quality="VHQ")
 
     def push(self, block: Tensor) -> Tensor:
-        """The next (channels, samples) of the signal -> what is ready, perhaps nothing; all with the last block."""
+        """The next (channels, samples) of the signal -> what is ready, perhaps nothing; at the end, the rest."""
         self._left_to_feed -= block.shape[-1]
         last = self._left_to_feed <= 0
         if last:
@@ -63,14 +63,14 @@ def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
 
 
 _CONTEXT_SAMPLES = 1024
-"""Of the lower rate, on both sides of a window: what lies farther away changes a sample by less than −140 dB."""
+"""Samples at the lower rate on both sides of a window; what is farther away changes a sample by less than −140 dB."""
 
 RESAMPLING_SAMPLES = 16_384
-"""More than a window is read for its context, and a `StreamResampler` holds back, at any rate of 8 kHz and more."""
+"""More than the context of a window, and than a `StreamResampler` holds back, at any rate of 8 kHz or more."""
 
 
 def reader_at_rate(read: Reader, from_rate: int, to_rate: int) -> Reader:
-    """Windows of a signal at another rate, each resampled with what surrounds it; the same for every window."""
+    """Reads windows of a signal at another rate, each resampled with its context: the same in every window."""
     if from_rate == to_rate:
         return read
     step = math.gcd(from_rate, to_rate)
@@ -89,9 +89,9 @@ def reader_at_rate(read: Reader, from_rate: int, to_rate: int) -> Reader:
 def pieces_at_rate(
     pieces: Iterable[tuple[int, Tensor]], from_rate: int, to_rate: int, from_samples: int, to_samples: int
 ) -> Iterator[tuple[int, Tensor]]:
-    """`(start, piece)` of a whole signal at another rate, as far as each piece makes ready.
+    """`(start, piece)` of a whole signal at another rate, as soon as they are ready.
 
-    Pieces are (sources, channels, samples), without gap or overlap; from_samples of them make to_samples.
+    Pieces are (sources, channels, samples), without gap or overlap; from_samples in all become to_samples.
     """
     if from_rate == to_rate:
         yield from pieces
@@ -119,12 +119,12 @@ def at_mixture_rate(
     *,
     sharing: int,
 ) -> Iterator[tuple[int, Stems]]:
-    """Stereo blocks of estimates at the models' rate as blocks with the mixture's rate and channels.
+    """Stereo blocks of estimates at the models' rate, as blocks with the mixture's rate and channels.
 
-    blocks: `(start, stems)` in order, of the whole track. read, channels, samples, sample_rate: of the mixture.
-    read_at_model_rate: the mixture in stereo as the models were given it.
-    sharing: how many stems add up to the mixture, be they all among these or not; 0 if they do not. What lies above
-        the models' half rate is in no estimate, and these share it equally.
+    blocks: `(start, stems)` in order, for the whole track. read, channels, samples, sample_rate: of the mixture.
+    read_at_model_rate: the mixture in stereo, as the models got it.
+    sharing: how many stems add up to the mixture, whether or not all are among these; 0 if they do not. Frequencies
+        above half the models' rate are in no estimate; these stems share them equally.
     """
     if sample_rate == MODEL_SAMPLE_RATE:
         for start, stems in blocks:
@@ -142,7 +142,7 @@ def at_mixture_rate(
     for model_start, stems in blocks:
         model_length = next(iter(stems.values())).shape[-1]
         ready = {stem: resample_block(stem, estimate) for stem, estimate in stems.items()}
-        if sharing > len(stems):  # the others are not there to be added up, but what they add up to is known
+        if sharing > len(stems):  # some are missing here, but the sum of all is known: the mixture
             total = resample_block(_MIXTURE, read_at_model_rate(model_start, model_length))
         else:
             total = torch.stack(list(ready.values())).sum(dim=0)

@@ -1,4 +1,4 @@
-"""Signals of which only a stretch is held, so that a track's length costs no memory."""
+"""Signals of which only a stretch is held, so that memory does not grow with a track."""
 
 from collections.abc import Iterator
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 _PAGE_SAMPLES = 2**18
-"""A signal is held in pages of one size: growing copies nothing, and what is freed fits the next page."""
+"""A signal is held in pages of one size: growing copies nothing, and freed memory fits the next page."""
 
 
 class SlidingSignal:
     """A (channels, samples) float32 signal that grows at its end and is forgotten at its beginning.
 
-    `add` sums pieces in anywhere from `start` on; `read` gives zeros beyond the track, and raises IndexError where a
-    sample is asked for that is forgotten or not there yet.
+    `add` adds pieces anywhere from `start` on. `read` gives zeros outside the track, and raises IndexError for a
+    sample that is forgotten or does not exist yet.
     """
 
     def __init__(self, channels: int, samples: int) -> None:
@@ -43,7 +43,7 @@ class SlidingSignal:
         return signal
 
     def take(self, end: int) -> Tensor:
-        """The samples from `start` to `end`, which are forgotten here."""
+        """Return the samples from `start` to `end`, and forget them."""
         taken = self.read(self.start, end - self.start)
         self.forget(end)
         return taken
@@ -56,7 +56,7 @@ class SlidingSignal:
         self.end = max(self.end, end)
 
     def _part(self, page: int, start: int, end: int) -> Tensor:
-        """A view of the samples from `start` to `end`, all in one page, which begins as silence."""
+        """A view of the samples from `start` to `end`, all in one page; a new page is silence."""
         if page not in self._pages:
             self._pages[page] = torch.zeros(self._channels, _PAGE_SAMPLES)
         offset = page * _PAGE_SAMPLES

@@ -1,5 +1,5 @@
-"""Weights: what checkpoints there are (manifest), where they lie and whether they are the right ones
-(store), how they come here (download), and how they are opened without trusting them (load)."""
+"""Weights: which checkpoints there are (manifest), where they are and whether they are right (store), how to fetch
+them (fetch, download), and how to open them without trusting them (load)."""
 
 from .errors import DownloadError, ManifestError, MissingWeights, UnsafeFile, WeightsError, WrongContent
 from .manifest import Bag, Checkpoint, Manifest, Origin, load_manifest

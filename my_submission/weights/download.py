@@ -1,7 +1,7 @@
-"""One file from a plain URL: resumed, retried with back-off, with time-outs, never left half done.
+"""Downloads one file from a plain URL: with resumption, retries with back-off, and time-outs.
 
-Downloads go to `NAME.part` and are renamed only once the caller's check has accepted them. The hub's files
-do not come this way: `huggingface_hub` fetches those.
+Downloads go to `NAME.part`, which is renamed only once the caller's check has accepted it. Files on the hub do not
+come this way: `huggingface_hub` fetches those.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .errors import DownloadError
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int], object]
-"""Receives the bytes that came since the last call; negative where a download starts over."""
+OnBytes = Callable[[int], object]
+"""Receives the number of bytes since the last call; negative if a download starts over."""
 
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -38,7 +38,7 @@ class Patience:
 
 
 class _Retry(Exception):  # noqa: N818, a signal rather than an error
-    """This attempt failed in a way that another may not; `pause_seconds` is the server's wish."""
+    """This attempt failed, but another may succeed; `pause_seconds` is what the server asked for."""
 
     def __init__(self, reason: str, pause_seconds: float | None = None) -> None:
         super().__init__(reason)
@@ -51,14 +51,14 @@ def download(
     *,
     expected_bytes: int | None,
     hash_known: bool,
-    progress: Progress,
+    progress: OnBytes,
     patience: Patience,
 ) -> None:
     """Fetch `url` into `part`, the caller's file for unfinished downloads, in a folder that exists.
 
-    hash_known: the caller will compare the whole hash. Only then is what an earlier run left in `part` gone
-    on with: a `part` of another file would not be noticed otherwise.
-    Raises DownloadError with the reason; what came so far stays in `part` unless the disk is full.
+    hash_known: the caller will compare the whole hash. Only then is a `part` from an earlier run continued:
+    otherwise nobody would notice if it was of another file.
+    Raises DownloadError with the reason; what has come so far stays in `part`, unless the disk is full.
     """
     _check_room(part, expected_bytes)
     timeout = httpx2.Timeout(patience.read_seconds, connect=patience.connect_seconds)
@@ -95,7 +95,7 @@ class _Transfer:
         part: Path,
         expected_bytes: int | None,
         hash_known: bool,
-        progress: Progress,
+        progress: OnBytes,
     ) -> None:
         self._client, self._url, self._part = client, url, part
         self._expected_bytes, self._hash_known, self._progress = expected_bytes, hash_known, progress
@@ -107,9 +107,9 @@ class _Transfer:
         return self._part.stat().st_size if self._part.exists() else 0
 
     def attempt(self) -> None:
-        """One request: ask for what is missing and append it, or start over if the server wants to.
+        """Make one request: ask for what is missing and append it, or start over if the server wants to.
 
-        Raises _Retry where another attempt may help, DownloadError where none will.
+        Raises _Retry if another attempt may help, DownloadError if none will.
         """
         if self.received and not (self._hash_known or self._etag):
             self._start_over()  # another version of the file could not be told from this one
@@ -187,13 +187,13 @@ def _check_room(part: Path, expected_bytes: int | None) -> None:
     free = shutil.disk_usage(part.parent).free
     if expected_bytes is not None and free < expected_bytes - have:
         raise DownloadError(
-            f"{part.parent} has {free / 1e6:.1f} MB free, {(expected_bytes - have) / 1e6:.1f} MB are needed;"
+            f"{part.parent} has {free / 1e6:.1f} MB free, but {(expected_bytes - have) / 1e6:.1f} MB are needed;"
             " make room and run the command again"
         )
 
 
 def _disk_error(error: OSError, part: Path) -> DownloadError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        part.unlink(missing_ok=True)  # a rest that fills the disk helps nobody
+        part.unlink(missing_ok=True)  # a partial file that fills the disk helps nobody
         return DownloadError(f"{part.parent} is full ({error}); make room and run the command again")
     return DownloadError(f"cannot write {part}: {error}; make its folder writable")

@@ -14,7 +14,7 @@ class MissingWeights(WeightsError):  # noqa: N818, the name says it
 
 
 class WrongContent(WeightsError):  # noqa: N818, the name says it
-    """A file's size or hash is not the one expected."""
+    """A file's size or hash is not what was expected."""
 
 
 class UnsafeFile(WeightsError):  # noqa: N818, the name says it

@@ -1,4 +1,4 @@
-"""Bringing checkpoints onto this machine: origins in order, each file verified before anything opens it."""
+"""Fetches checkpoints: tries origins in order, and verifies each file before anything opens it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import XetDownloadError
 from tqdm import tqdm
 
-from .download import Patience, Progress, download
+from .download import OnBytes, Patience, download
 from .errors import DownloadError, MissingWeights, WeightsError, WrongContent
 from .manifest import Checkpoint, Copy, Origin
 from .store import Verification, find, kept_folder, known_copy, lock_for, record_sha256, verify_copy
@@ -22,7 +22,7 @@ from .store import Verification, find, kept_folder, known_copy, lock_for, record
 log = logging.getLogger(__name__)
 
 _HTML_STARTS = (b"<!doctype html", b"<html")
-# What huggingface_hub raises: HTTP and file errors are OSErrors, a refused connection is none.
+# What huggingface_hub raises: HTTP and file errors are OSErrors, a refused connection is not.
 _HUB_ERRORS = (OSError, ValueError, RuntimeError, httpx2.HTTPError, XetDownloadError)
 
 
@@ -30,15 +30,15 @@ def fetch(
     checkpoints: Iterable[Checkpoint],
     *,
     weights_dir: Path | None = None,
-    progress: Progress = lambda _: None,
+    progress: OnBytes = lambda _: None,
     patience: Patience | None = None,
 ) -> dict[str, Path]:
-    """Verify the checkpoints that are here, download and verify the others; returns the files by name.
+    """Verify the checkpoints that are here, download and verify the others, and return the files by name.
 
-    A file from the hub stays in the hub's cache; one from a plain URL goes to `kept_folder`. A file that
-    is here but wrong is set aside and fetched anew. Hashes that nobody published are recorded.
-    `progress` receives downloaded bytes. Raises DownloadError that lists, for each checkpoint that could not
-    be had, the origins tried and why each failed; the others are kept.
+    A file from the hub stays in the hub's cache; one from a plain URL goes to `kept_folder`. A file that is here but
+    wrong is set aside and fetched again. Hashes that nobody published are recorded.
+    `progress` receives downloaded bytes. Raises DownloadError, which lists for each checkpoint that could not be
+    fetched the origins tried and why each failed; the others are kept.
     """
     paths: dict[str, Path] = {}
     failed: dict[str, str] = {}
@@ -60,7 +60,7 @@ def fetch(
 
 
 def _present(checkpoint: Checkpoint, weights_dir: Path | None) -> Path | None:
-    """The verified file of a checkpoint that is already here; wrong ones are set aside until none is left."""
+    """The verified file of a checkpoint that is already here, or None; wrong files are set aside."""
     while True:
         try:
             path = find(checkpoint, weights_dir)
@@ -79,7 +79,7 @@ def _present(checkpoint: Checkpoint, weights_dir: Path | None) -> Path | None:
 def _accept(checkpoint: Checkpoint, path: Path, copy: Copy) -> Verification:
     _refuse_html(path)
     verification = verify_copy(checkpoint, copy, path)
-    if checkpoint.origins:  # one's own file, from nowhere, may change
+    if checkpoint.origins:  # a user's own file, without origins, may change
         record_sha256(checkpoint, copy, verification.sha256)
     return verification
 
@@ -92,15 +92,15 @@ def _refuse_html(path: Path) -> None:
 
 
 def _from_origins(
-    checkpoint: Checkpoint, progress: Progress, patience: Patience, unreachable: set[str]
+    checkpoint: Checkpoint, progress: OnBytes, patience: Patience, unreachable: set[str]
 ) -> Path:
-    """The file from the first origin that gives a right one. `unreachable` collects hosts not to try again."""
+    """The file from the first origin that gives the right one. `unreachable` collects hosts not to try again."""
     if not checkpoint.origins:
         where = checkpoint.path or kept_folder(checkpoint) / checkpoint.file
         raise DownloadError(f"its row names no origins; put the file at {where}")
     if hub_constants.is_offline_mode():
         raise DownloadError(
-            f"not here, and HF_HUB_OFFLINE forbids to download it; unset HF_HUB_OFFLINE,"
+            f"it is missing, and HF_HUB_OFFLINE forbids downloading it; unset HF_HUB_OFFLINE,"
             f" or put {checkpoint.file} into {kept_folder(checkpoint)}"
         )
     reasons = []
@@ -125,16 +125,16 @@ def _from_origins(
 
 
 def _no_connection(error: BaseException | None) -> bool:
-    """Whether a connection could not even be made, which a further file of this host would not change."""
+    """Whether not even a connection was possible, which would be the same for another file of this host."""
     while error is not None and not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         error = error.__cause__
     return error is not None
 
 
 class _Counter:
-    """Passes progress on and can take it back, so that a failed origin does not count."""
+    """Passes progress on, and can take it back so that a failed origin does not count."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: OnBytes) -> None:
         self._progress = progress
         self._total = 0
 
@@ -146,8 +146,8 @@ class _Counter:
         self.add(-self._total)
 
 
-def _from_hub(checkpoint: Checkpoint, origin: Origin, progress: Progress) -> Path:
-    """From the hub, into the hub's cache; its endpoint, token, cache and offline settings hold."""
+def _from_hub(checkpoint: Checkpoint, origin: Origin, progress: OnBytes) -> Path:
+    """From the hub, into the hub's cache; its settings for endpoint, token, cache and offline use apply."""
     assert origin.hub
     try:
         path = Path(
@@ -169,14 +169,14 @@ def _hub_advice(error: Exception) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error and of what caused it: the client hides a 500 behind "cannot locate the file"."""
+    """The first line of an error and of its cause: the client hides a 500 behind "cannot locate the file"."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[0] if lines else type(error).__name__
     return f"{reason} ({_reason(error.__cause__)})" if error.__cause__ else reason
 
 
-def _reporting_bar(progress: Progress) -> type[tqdm[NoReturn]]:
-    """A tqdm class that shows nothing and passes what it is told on."""
+def _reporting_bar(progress: OnBytes) -> type[tqdm[NoReturn]]:
+    """A tqdm class that shows nothing and passes on what it is told."""
 
     class ReportingBar(tqdm):  # type: ignore[type-arg]
         def __init__(self, *_: object, **__: object) -> None:
@@ -189,8 +189,8 @@ def _reporting_bar(progress: Progress) -> type[tqdm[NoReturn]]:
     return ReportingBar
 
 
-def _from_url(checkpoint: Checkpoint, origin: Origin, progress: Progress, patience: Patience) -> Path:
-    """From a plain URL, to the row's `kept_folder`. Two processes take turns, and the second finds the file."""
+def _from_url(checkpoint: Checkpoint, origin: Origin, progress: OnBytes, patience: Patience) -> Path:
+    """From a plain URL to the row's `kept_folder`. Two processes take turns, and the second one finds the file."""
     copy = origin.copy
     target = kept_folder(checkpoint) / copy.file
     part = target.with_name(f"{target.name}.part")
@@ -222,7 +222,7 @@ def _accepted_or_set_aside(checkpoint: Checkpoint, path: Path, copy: Copy) -> Pa
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that must not be trusted, so that nothing finds it any more; returns where it is now.
+    """Rename a file that must not be trusted, so that nothing finds it any more; return its new path.
 
     In the hub's cache the name is a link to the file: the file is renamed and the links to it removed.
     """

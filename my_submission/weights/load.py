@@ -1,8 +1,8 @@
-"""Opening checkpoints as the untrusted input they are. The only torch.load of my_submission.
+"""Opens checkpoints as the untrusted input that they are. This has the only torch.load of my_submission.
 
-A `.th`, `.ckpt` or `.pt` file is a pickle, so it is opened by torch's weights-only unpickler, which runs nothing but
-an allow-list. A `.safetensors` file holds tensors and text. An architecture makes of either what it needs; `build`
-checks the tensors against the shapes of the network before any of that network's memory is allocated.
+A `.th`, `.ckpt` or `.pt` file is a pickle, so torch's weights-only unpickler opens it, which runs nothing that is not
+on an allow-list. A `.safetensors` file holds tensors and text. An architecture takes what it needs from either;
+`build` checks the tensors against the shapes of the network before any of the network's memory is allocated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PICKLES = (".th", ".pt", ".pth", ".ckpt")
 
 
 class _Unread:
-    """Stands for a value that nothing reads: a numpy number among the training arguments or metrics."""
+    """Stands in for a value that nothing reads: a numpy number among the training arguments or metrics."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -47,7 +47,7 @@ ALLOWED_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     ),
 ]
 
-# What the weights-only unpickler raises on a file that is no checkpoint, cut short, or hostile.
+# What the weights-only unpickler raises for a file that is not a checkpoint, cut short, or hostile.
 _UNPICKLING_ERRORS = (
     pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError,
     ArithmeticError, AssertionError, struct.error,
@@ -57,9 +57,8 @@ _UNPICKLING_ERRORS = (
 def open_pickle(path: Path, stand_ins: Mapping[str, type] | None = None) -> Any:
     """What a pickle holds: tensors, plain containers, numbers and text; tensors on the CPU.
 
-    stand_ins: dotted names of classes that the file may mention -> what they become instead, so that unpickling
-        constructs nothing of theirs.
-    Raises UnsafeFile for anything else, and nothing of it was run; FileNotFoundError.
+    stand_ins: dotted names of classes that the file may mention -> what to construct instead of them.
+    Raises UnsafeFile for anything else, without running any of it; FileNotFoundError.
     """
     allowed = [*ALLOWED_GLOBALS, *((stand_in, name) for name, stand_in in (stand_ins or {}).items())]
     try:
@@ -69,8 +68,8 @@ def open_pickle(path: Path, stand_ins: Mapping[str, type] | None = None) -> Any:
         raise
     except _UNPICKLING_ERRORS as error:
         raise UnsafeFile(
-            f"{path}: refused: no checkpoint, damaged, or it asks for code to be run."
-            f" Nothing of it was run. torch says: {first_sentence(error)}"
+            f"{path}: refused: it is not a checkpoint, is damaged, or asks for code to be run."
+            f" No code of it was run. torch says: {first_sentence(error)}"
         ) from error
 
 
@@ -81,13 +80,14 @@ def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no mapping
             return state, file.metadata() or {}
     except SafetensorError as error:
-        raise UnsafeFile(f"{path}: no safetensors file, or damaged: {first_sentence(error)}") from error
+        raise UnsafeFile(f"{path}: not a safetensors file, or damaged: {first_sentence(error)}") from error
 
 
 def open_tensors(path: Path, inside: Iterable[str] = ()) -> dict[str, Tensor]:
     """The named tensors of a `.safetensors` file or a pickle.
 
-    inside: the keys under which a pickle may keep them (state_dict, …), tried in order; else they are all of it.
+    inside: the keys under which a pickle may keep them (state_dict, …), tried in order; without any, they are all of
+        its content.
     Raises UnsafeFile, WeightsError for another suffix, FileNotFoundError.
     """
     if path.suffix == ".safetensors":
@@ -103,18 +103,18 @@ def open_tensors(path: Path, inside: Iterable[str] = ()) -> dict[str, Tensor]:
 
 
 def check_state(path: Path, state: Any) -> dict[str, Tensor]:
-    """`state`, which is to be named tensors; UnsafeFile else."""
+    """`state`, if it consists of named tensors; else UnsafeFile."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UnsafeFile(f"{path}: expected a state of named tensors (a quantised checkpoint?)")
     return state
 
 
 def build(path: Path, make: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
-    """The network that `make` makes with the tensors of `path`: CPU, its own dtypes, evaluation mode.
+    """The network that `make` constructs, with the tensors of `path`: on the CPU, its own dtypes, evaluation mode.
 
-    Made on torch's meta device first: that allocates nothing, draws no random numbers, and is quick. Made again on
-    the CPU where it holds tensors that no state dict has, such as windows.
-    Raises UnsafeFile where the tensors are not those of the network.
+    It is first constructed on torch's meta device, which allocates nothing, draws no random numbers, and is fast. If
+    it has tensors that no state dict holds, such as windows, it is constructed again on the CPU.
+    Raises UnsafeFile if the tensors are not those of the network.
     """
     try:
         with torch.device("meta"):
@@ -139,14 +139,14 @@ def build(path: Path, make: Callable[[], Network], state: Mapping[str, Tensor]) 
 
 
 def _holds_more_than(module: torch.nn.Module, names: Iterable[str]) -> bool:
-    """Whether a network holds tensors of other names: buffers that are not saved, or plain attributes."""
+    """Whether a network has tensors besides these names: buffers that are not saved, or plain attributes."""
     attributes = (value for part in module.modules() for value in vars(part).values())
     unsaved = {name for name, _ in module.named_buffers()} - set(names)
     return bool(unsaved) or any(isinstance(value, Tensor) for value in attributes)
 
 
 def first_sentence(error: BaseException) -> str:
-    """The reason, without the screenful of advice that torch wraps it in (to switch the protection off)."""
+    """The reason, without torch's screenful of advice (on how to switch the protection off)."""
     inner = error.__context__
     text = " ".join(str(inner if isinstance(inner, pickle.UnpicklingError) else error).split())
     return text.split(" Please use", 1)[0][:300] or type(error).__name__

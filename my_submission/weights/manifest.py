@@ -1,4 +1,4 @@
-"""The manifest: one row a checkpoint. YAML in, frozen records out; every error names file and key."""
+"""The manifest: one row per checkpoint. YAML in, frozen records out; every error names file and key."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ DEMO_MANIFEST = WEIGHTS_FOLDER / "demo" / "manifest.yaml"
 
 @dataclass(frozen=True)
 class Copy:
-    """What is known of one file that holds a checkpoint.
+    """What is known about one file that holds a checkpoint.
 
-    Copies of one checkpoint under different names have different bytes (a `.safetensors` of what is
-    a `.th` elsewhere), so each has a size and a hash of its own.
+    Copies of one checkpoint under different names have different bytes (a `.safetensors` here, a `.th` there), so
+    each has its own size and hash.
     """
 
     file: str  # name without folders
@@ -47,7 +47,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Origin:
-    """One place a copy can be fetched from: a file of a hub repository, or a plain URL."""
+    """A place to fetch a copy from: a file in a hub repository, or a plain URL."""
 
     hub: str | None  # owner/name on the hub
     path: str  # path inside the hub repository, or the whole URL
@@ -62,10 +62,10 @@ class Origin:
 class Checkpoint:
     """One weights file: what it is, what it holds, how to verify it, where it comes from.
 
-    `sources` are the model's outputs in the checkpoint's own order, in the project's terms; for
-    mdx_net that is its one target. `bytes` is exact, `about_bytes` only for people to read. `sha256` may
-    be whole (64 digits), a prefix, or None. `parameters` is a record of the architecture's own kind.
-    `manifest` is the file of this row. `path` is set when the row itself says where the weights are.
+    `sources` are the model's outputs in the checkpoint's own order, in the project's terms; for mdx_net that is its
+    one target. `bytes` is exact; `about_bytes` is only for display. `sha256` may be whole (64 digits), a prefix, or
+    None. `parameters` is a record of the architecture's own kind. `manifest` is the file that this row is in. `path`
+    is set if the row itself says where the weights are.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Checkpoint:
         return self.manifest.parent
 
     def copies(self) -> dict[str, Copy]:
-        """What is known of each file that holds this checkpoint, by file name, the row's own first."""
+        """What is known about each file that holds this checkpoint, by file name; the row's own comes first."""
         known = {self.file: Copy(self.file, self.bytes, self.sha256)}
         for origin in self.origins:
             known.setdefault(origin.copy.file, origin.copy)
@@ -98,7 +98,7 @@ class Checkpoint:
 class Bag:
     """Weighted checkpoints under one name: members are (checkpoint name, {source: weight}).
 
-    Of each source the bag gives the weighted mean over the members that have a weight for it.
+    For each source, the bag's estimate is the weighted mean over the members that have a weight for it.
     """
 
     name: str
@@ -114,9 +114,9 @@ class Manifest:
 
 
 def load_manifest(*paths: Path) -> Manifest:
-    """Read the project's manifest, the demo models' one if there is one, and any further files.
+    """Read the project's manifest, that of the demo models if there is one, and any further files.
 
-    Raises ManifestError naming file, key, found and allowed, also when two files define one name.
+    Raises ManifestError naming file, key, found and allowed, also if two files define the same name.
     """
     demo = (DEMO_MANIFEST,) if DEMO_MANIFEST.is_file() else ()
     return read_manifests(MANIFEST, *demo, *paths)
@@ -166,7 +166,7 @@ class _OriginRow(Record):
         if (self.hub is None) == (self.url is None):
             raise problem("give either 'hub' (with 'path') or 'url'")
         if self.url is not None and (self.path, self.revision) != (None, None):
-            raise problem("'path' and 'revision' are of a file on the hub; a 'url' is whole")
+            raise problem("'path' and 'revision' belong to a 'hub'; a 'url' is complete without them")
         if self.hub is not None and (
             not self.path or self.path.startswith("/") or ".." in self.path.split("/")
         ):
@@ -174,7 +174,7 @@ class _OriginRow(Record):
         return self
 
     def origin(self, own: Copy, architecture: Architecture, file: Path, at: tuple[str | int, ...]) -> Origin:
-        """own: what is known of the row's own file."""
+        """own: what is known about the row's own file."""
         address = self.url or str(self.path)
         name = address.split("?")[0].rsplit("/", 1)[-1]
         where = f"{file}: {place_text(at)}"
@@ -184,7 +184,7 @@ class _OriginRow(Record):
         if name == own.file:
             if self.bytes or self.sha256:
                 raise ManifestError(
-                    f"{where}: {name} is the row's own file; its bytes and sha256 stand in the row"
+                    f"{where}: {name} is the row's own file; put its bytes and sha256 into the row"
                 )
             copy = own
         return Origin(self.hub, address, (self.revision or "main") if self.hub else None, copy)
@@ -207,14 +207,15 @@ class _Row(Record):
         if (self.file is None) == (self.path is None):
             raise problem("give either 'file' (a name to look for) or 'path' (where it is)")
         if self.path and self.origins:
-            raise problem("a file that lies at 'path' has no 'origins'; give 'file' instead of 'path'")
+            raise problem("a row with 'path' cannot have 'origins'; give 'file' instead of 'path'")
         if self.file and (Path(self.file).name != self.file or self.file == ".."):
             raise problem(f"expected a file name without folders, found {self.file!r}", "file")
         if len(set(self.sources)) < len(self.sources):
             raise problem(f"expected different names, found {list(self.sources)}", "sources")
         if "input" in self.sources:
             raise problem(
-                "found 'input', which is what a step runs on; give the source another name", "sources"
+                "found 'input', which means the signal that a step runs on; give the source another name",
+                "sources",
             )
         return self
 
@@ -245,7 +246,9 @@ def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
     file = location.name if location else str(row.file)
     if not file.endswith(architecture.suffixes):
         allowed = " or ".join(architecture.suffixes)
-        raise ManifestError(f"{where}: {file!r} is no {row.architecture} file: it must end in {allowed}")
+        raise ManifestError(
+            f"{where}: {file!r} is not a file of {row.architecture}: it must end in {allowed}"
+        )
     own = Copy(file, row.bytes, row.sha256)
     return Checkpoint(
         name=name,
@@ -279,7 +282,7 @@ def _bag(
             sources = checkpoints[member.checkpoint].sources
             if source not in sources:
                 raise ManifestError(
-                    f"{where}.weights: found {source!r}, which {member.checkpoint} has not;"
+                    f"{where}.weights: found {source!r}, which {member.checkpoint} does not have;"
                     f" {allowed_text(source, sources)}"
                 )
     return Bag(name, tuple((member.checkpoint, member.weights) for member in members))

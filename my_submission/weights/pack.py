@@ -1,4 +1,4 @@
-"""Collecting what a preset needs inside a submission's repository, for a machine without internet."""
+"""Copies what a preset needs into a submission's repository, for a machine without internet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LFS = "filter=lfs diff=lfs merge=lfs -text"
 
 @dataclass(frozen=True)
 class Packed:
-    """What `pack` did: the folder, the files it holds now, which of them are for git-lfs, the preset's files."""
+    """What `pack` did: the folder, the files now in it, which of them are for git-lfs, the preset's files."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -35,15 +35,15 @@ class Packed:
 def pack(
     rows: tuple[Checkpoint, ...], found: Mapping[str, Path], submission: Path, preset: Path | None = None
 ) -> Packed:
-    """Copy verified checkpoints into `submission`/weights under the names at which they will be found there.
+    """Copy verified checkpoints into `submission`/weights, under the names by which they are found there.
 
-    rows, found: the checkpoints and their files. With them go the project's manifests, the recorded hashes of the
-    copied files, a `.gitattributes` that puts files above LFS_BYTES under git-lfs, and a `.gitignore` that
-    lets git see the copied files. The demo models go to weights/demo.
-    preset: one of one's own, which goes to `submission`/my_submission/presets with its manifest, whose rows then name
-    the copied files, with their sizes and hashes, in place of where they were here.
-    Raises, before anything is copied, WrongContent, and WeightsError where two files have one name or where
-    `submission` is none, or holds other files under the preset's names.
+    rows, found: the checkpoints and their files. The project's manifests are copied, too, with the recorded hashes of
+    the copied files, a `.gitattributes` that puts files above LFS_BYTES under git-lfs, and a `.gitignore` that lets
+    git see the copied files. The demo models go to weights/demo.
+    preset: the file of a user's own preset. It goes to `submission`/my_submission/presets with its manifest, whose
+    rows then name the copied files, with sizes and hashes, instead of where they are on this machine.
+    Raises, before anything is copied, WrongContent; and WeightsError if two files have the same name, or if
+    `submission` is not a submission, or has other files under the preset's names.
     """
     folder = submission / "weights"
     targets = {row.name: folder / _place(row) / found[row.name].name for row in rows}
@@ -52,7 +52,7 @@ def pack(
         twins = [other for other in rows if targets[other.name] == targets[row.name]]
         if len({found[twin.name].resolve() for twin in twins}) > 1:
             raise WeightsError(
-                f"{' and '.join(twin.name for twin in twins)} are different files of one name,"
+                f"{' and '.join(twin.name for twin in twins)} are different files with the same name,"
                 f" {targets[row.name].name}; rename one of them"
             )
     presets = _preset_copies(preset, rows, found, submission) if preset else {}
@@ -75,10 +75,10 @@ def pack(
 def _preset_copies(
     preset: Path, rows: tuple[Checkpoint, ...], found: Mapping[str, Path], submission: Path
 ) -> dict[Path, tuple[Path, Any]]:
-    """Where a preset and its manifest go -> the file that each comes from, and the document that it is to be."""
+    """Where a preset and its manifest go -> the file that each comes from, and the document to write."""
     folder = submission / PRESETS
     if not folder.parent.is_dir():
-        raise WeightsError(f"{submission}: expected a submission's folder, found no my_submission in it")
+        raise WeightsError(f"{submission}: expected a submission's folder, found no my_submission/ in it")
     document = read_document(preset, ManifestError)
     copies = {folder / preset.name: (preset, document)}
     if named := document.get("manifest"):
@@ -89,12 +89,12 @@ def _preset_copies(
         if target.exists() and target.samefile(source):
             _check_in_place(source, rows)
         elif target.exists() and read_document(target, ManifestError) != content:
-            raise WeightsError(f"{target} is there already and is not {source}; rename one of the two")
+            raise WeightsError(f"{target} already exists and differs from {source}; rename one of the two")
     return copies
 
 
 def _write_document(target: Path, source: Path, content: Any) -> None:
-    """A document that is unchanged keeps its comments; what is there already is right."""
+    """Write a document; an unchanged one is copied with its comments, and an existing one is right already."""
     if target.exists():
         return
     target.parent.mkdir(exist_ok=True)
@@ -105,7 +105,7 @@ def _write_document(target: Path, source: Path, content: Any) -> None:
 
 
 def _pinned(manifest: Path, rows: tuple[Checkpoint, ...], found: Mapping[str, Path]) -> dict[str, Any]:
-    """The manifest's document; each of the rows names its file as it lies in weights/."""
+    """The manifest's document, with rows that name their files as they are in weights/."""
     document: dict[str, Any] = read_document(manifest, ManifestError)
     checkpoints = dict(document["checkpoints"])
     for row in rows:
@@ -120,7 +120,7 @@ def _pinned(manifest: Path, rows: tuple[Checkpoint, ...], found: Mapping[str, Pa
 
 
 def _check_in_place(manifest: Path, rows: tuple[Checkpoint, ...]) -> None:
-    """A manifest that lies in the submission already stays as it is, and so has to fit the copied files."""
+    """Check a manifest that is already in the submission: it stays as it is, so it must fit the copied files."""
     for row in rows:
         if row.manifest == manifest.resolve() and row.path:
             raise WeightsError(
@@ -130,17 +130,17 @@ def _check_in_place(manifest: Path, rows: tuple[Checkpoint, ...]) -> None:
 
 
 def is_own(row: Checkpoint) -> bool:
-    """Whether a row is of a manifest that does not come with the project."""
+    """Whether a row comes from a manifest other than the project's."""
     return row.manifest not in (MANIFEST, DEMO_MANIFEST)
 
 
 def _place(row: Checkpoint) -> Path:
-    """Where in weights/ a checkpoint's file is looked for."""
+    """The folder in weights/ in which a checkpoint's file is looked for."""
     return Path() if is_own(row) else row.folder.relative_to(MANIFEST.parent)
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy contents (not links), in one step for whoever looks at `target`."""
+    """Copy contents (not links); `target` appears in one step."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and target.samefile(source) and not target.is_symlink():
         return

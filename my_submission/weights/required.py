@@ -1,4 +1,4 @@
-"""What a model needs at construction: all its files, verified, or one message that says what to do."""
+"""What a model needs at construction: all its files, verified; or one message that says what to do."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def require(
     download: bool | None = None,
     verify: bool = True,
 ) -> dict[str, Path]:
-    """The file of every checkpoint by name.
+    """The file of every checkpoint, by name.
 
-    weights_dir: a folder searched first. preset: named in the advice of an error.
+    weights_dir: a folder to search first. preset: the name to give in error messages.
     download: fetch what is missing; None asks the environment (`download_allowed`).
     verify: compare sizes and hashes first.
     Raises MissingWeights listing all missing files, their sizes and the command that fetches them;
@@ -49,7 +49,7 @@ def require(
 
 
 def download_allowed() -> bool:
-    """Whether the environment lets a construction download: SDX_DOWNLOAD=1, but never at the organisers'."""
+    """Whether constructing a model may download: if SDX_DOWNLOAD=1, but never on the organisers' machine."""
     value = os.environ.get(DOWNLOAD_VARIABLE, "")
     if value not in ("", "0", "1"):
         raise WeightsError(f"{DOWNLOAD_VARIABLE}: found {value!r}, allowed: 1 (download what is missing), 0")
@@ -59,7 +59,7 @@ def download_allowed() -> bool:
 def locate(
     checkpoints: Iterable[Checkpoint], weights_dir: Path | None
 ) -> tuple[dict[str, Path], tuple[Checkpoint, ...]]:
-    """(the files that are here by name, the checkpoints whose file is not)."""
+    """(the files that are here, by name; the checkpoints whose files are missing)."""
     found: dict[str, Path] = {}
     missing = []
     for checkpoint in checkpoints:

@@ -1,4 +1,4 @@
-"""Finding checkpoints on this machine and verifying them. Nothing here touches the network."""
+"""Finds checkpoints on this machine and verifies them. Nothing here touches the network."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _LFS_POINTER_BYTES = 1024  # a pointer is shorter than this, by its specificatio
 class Verification:
     """A file's hash and what it was compared with.
 
-    `against` is "sha256" (published in full), "recorded" (not published in full: the one recorded at the
-    first download), "prefix" (only the published beginning of one) or "nothing" (none is known).
+    `against` is "sha256" (published in full), "recorded" (not published in full, but recorded at the first download),
+    "prefix" (only its published beginning) or "nothing" (none is known).
     """
 
     sha256: str
@@ -37,9 +37,8 @@ class Verification:
 def find(checkpoint: Checkpoint, weights_dir: Path | None = None) -> Path:
     """The file of a checkpoint: in weights_dir, its manifest's folder, the kit's weights/, or the hub's cache.
 
-    Looks for every name under which a copy may lie (`Checkpoint.copies`). A row with a `path` is
-    there or nowhere. Raises MissingWeights that says where was looked, WeightsError if weights_dir is no
-    folder.
+    It looks for every name that a copy may have (`Checkpoint.copies`). A row with a `path` is there or nowhere.
+    Raises MissingWeights, which says where it looked, and WeightsError if weights_dir is not a folder.
     """
     places = list(_places(checkpoint, weights_dir))
     for place in places:
@@ -50,7 +49,7 @@ def find(checkpoint: Checkpoint, weights_dir: Path | None = None) -> Path:
         return cached
     folders = ", ".join(dict.fromkeys(str(place.parent) for place in places))
     names = " or ".join(dict.fromkeys(place.name for place in places))
-    raise MissingWeights(f"{checkpoint.name}: no {names} in {folders} nor in the hub's cache")
+    raise MissingWeights(f"{checkpoint.name}: no {names} in {folders} or in the hub's cache")
 
 
 def _places(checkpoint: Checkpoint, weights_dir: Path | None) -> Iterator[Path]:
@@ -67,9 +66,9 @@ def _places(checkpoint: Checkpoint, weights_dir: Path | None) -> Iterator[Path]:
 
 
 def kept_folder(checkpoint: Checkpoint) -> Path:
-    """Where downloads from plain URLs go, and hashes that nobody published: beside the manifest.
+    """The folder for downloads from plain URLs, and for hashes that nobody published: the manifest's own.
 
-    Those of the kit's own rows go where the kit may write (`locations.data_folder`).
+    For the kit's own rows it is where the kit may write (`locations.data_folder`).
     """
     if data_folder() == ROOT or not checkpoint.folder.is_relative_to(WEIGHTS_FOLDER):
         return checkpoint.folder
@@ -90,10 +89,10 @@ def verify(
 ) -> Verification:
     """Hash a file and compare size and hash with the manifest's row and the record of first downloads.
 
-    `progress` receives the number of bytes hashed since the last call. Nothing is remembered between calls:
-    hashing runs at 0.7 GB/s on one core, so the 0.8 GB of the largest preset take about a second, and a
-    stamp that says "verified" would be one more thing to trust.
-    Raises WrongContent with path, expected and found; MissingWeights if the file is not there.
+    `progress` receives the number of bytes hashed since the last call. Nothing is remembered between calls: hashing
+    runs at 0.7 GB/s on one core, so the 0.8 GB of the largest preset take about a second, and a mark that says
+    "verified" would be one more thing to trust.
+    Raises WrongContent with path, expected and found; MissingWeights if the file does not exist.
     """
     return verify_copy(checkpoint, known_copy(checkpoint, path), path, progress)
 
@@ -101,13 +100,13 @@ def verify(
 def verify_copy(
     checkpoint: Checkpoint, copy: Copy, path: Path, progress: Callable[[int], object] | None = None
 ) -> Verification:
-    """`verify` for a file that does not (yet) go by its own name."""
+    """`verify` for a file that does not (yet) have its own name."""
     if not path.is_file():
-        raise MissingWeights(f"{checkpoint.name}: {path} is not there")
+        raise MissingWeights(f"{checkpoint.name}: {path} does not exist")
     size = path.stat().st_size
     if size < _LFS_POINTER_BYTES and path.read_bytes().startswith(_LFS_POINTER):
         raise WrongContent(
-            f"{checkpoint.name}: {path} is a pointer of git-lfs, not the file: run git lfs pull"
+            f"{checkpoint.name}: {path} is a git-lfs pointer, not the file itself: run git lfs pull"
         )
     if copy.bytes is not None and size != copy.bytes:
         raise WrongContent(
@@ -126,13 +125,13 @@ def verify_copy(
     if recorded and recorded != found:
         raise WrongContent(
             f"{checkpoint.name}: {path}: the sha256 is {found}, but {recorded} was recorded at its first"
-            f" download in {record_path(checkpoint)}"
+            f" download, in {record_path(checkpoint)}"
         )
     return Verification(found, "recorded" if recorded else "prefix" if copy.sha256 else "nothing")
 
 
 def known_copy(checkpoint: Checkpoint, path: Path) -> Copy:
-    """What the manifest knows of this file, by its name; nothing, if it goes by a name of its own."""
+    """What the manifest knows about this file, by its name; nothing if the manifest does not have the name."""
     return checkpoint.copies().get(path.name, Copy(path.name, None, None))
 
 
@@ -148,23 +147,23 @@ def sha256_of(path: Path, progress: Callable[[int], object] | None = None) -> st
 
 
 def record_path(checkpoint: Checkpoint) -> Path:
-    """Where hashes that nobody published are kept once a file was downloaded."""
+    """Where hashes that nobody published are recorded at the first download."""
     return kept_folder(checkpoint) / RECORD_FILE
 
 
 def recorded_sha256(checkpoint: Checkpoint, copy: Copy) -> str | None:
-    """The hash recorded when this copy was first downloaded, also by whoever packed it beside its manifest."""
+    """The hash recorded when this copy was first downloaded, here or by those who packed it with its manifest."""
     packed = _read_record(checkpoint.folder / RECORD_FILE)
     return (_read_record(record_path(checkpoint)) | packed).get(record_key(checkpoint, copy))
 
 
 def record_key(checkpoint: Checkpoint, copy: Copy) -> str:
-    """How a record names a file."""
+    """The key of a file in a record."""
     return f"{checkpoint.name}/{copy.file}"
 
 
 def record_sha256(checkpoint: Checkpoint, copy: Copy, sha256: str) -> None:
-    """Remember the hash of a first download; a copy whose whole hash is published needs none.
+    """Record the hash of a first download, unless the copy's whole hash is published.
 
     Raises WrongContent if another hash is already recorded, WeightsError if it cannot be written.
     """
@@ -175,7 +174,7 @@ def record_sha256(checkpoint: Checkpoint, copy: Copy, sha256: str) -> None:
 
 
 def write_record(path: Path, hashes: Mapping[str, str]) -> None:
-    """Add hashes ({"checkpoint/file": sha256}) to a record; what is recorded already must not change.
+    """Add hashes ({"checkpoint/file": sha256}) to a record; existing ones must not change.
 
     Raises WrongContent if it would, WeightsError if the record cannot be written.
     """
@@ -184,19 +183,19 @@ def write_record(path: Path, hashes: Mapping[str, str]) -> None:
             record = _read_record(path)
             for key, sha256 in hashes.items():
                 if record.setdefault(key, sha256) != sha256:
-                    raise WrongContent(f"{path}: for {key} is recorded {record[key]}, found {sha256}")
+                    raise WrongContent(f"{path}: {key} is recorded with {record[key]}, found {sha256}")
             draft = path.with_name(f"{path.name}.draft")
             draft.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
             os.replace(draft, path)
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot record the hash of {', '.join(hashes)} ({error}); make the folder writable, so"
-            " that a later change of the file is noticed"
+            " that a later change to the file is noticed"
         ) from error
 
 
 def lock_for(path: Path) -> FileLock:
-    """A lock between processes for writing `path`, kept in a folder `.locks` beside it. Raises OSError."""
+    """A lock between processes for writing `path`, in a folder `.locks` beside it. Raises OSError."""
     folder = path.parent / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / f"{path.name}.lock")

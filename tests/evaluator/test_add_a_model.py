@@ -116,7 +116,7 @@ WRONG = {
     "architecture: sdx23_stack:KERNEL": "sdx23_stack:KERNEL is 33, expected an Architecture",
     "parameters: {}": "checkpoints.my_stack.parameters: the key 'width' is missing",
     "parameters: {width: 8, dept: 2}": "unknown key 'dept'; allowed: depth, width (did you mean 'depth'?)",
-    "file: stack.onnx": "'stack.onnx' is no stack file: it must end in .safetensors or .ckpt",
+    "file: stack.onnx": "'stack.onnx' is not a file of stack: it must end in .safetensors or .ckpt",
 }
 SCRIPT = """
 from pathlib import Path

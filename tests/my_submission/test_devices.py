@@ -146,7 +146,7 @@ def test_bf16_on_a_processor_without_it_says_so(
 ) -> None:
     monkeypatch.setattr(fused, "available", lambda dtype: False)
     assert resolve_precision("bf16", CPU) == Precision(CPU, LOWER)
-    assert "this processor has none" in caplog.text
+    assert "this processor lacks it" in caplog.text
 
 
 def test_the_real_product_is_timed_on_one_thread_and_leaves_the_others_alone() -> None:

@@ -268,7 +268,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     source, out = write(tmp_path / "a.wav", noise(1_000)), tmp_path / "out"
     (out / "a").mkdir(parents=True)
     (out / "a" / "drums.wav").write_text("mine")
-    with pytest.raises(OutputExists, match=r"drums.wav is already there; --overwrite replaces it"):
+    with pytest.raises(OutputExists, match=r"drums.wav already exists; --overwrite replaces it"):
         separate_file(source, out, model=KnownShares())
     assert everything_in(out) == ["a", "a/drums.wav"]
     result = separate_file(source, out, model=KnownShares(), options=FileOptions(overwrite=True))
@@ -306,13 +306,13 @@ def test_a_disk_without_room_is_noticed_first(tmp_path: Path, monkeypatch: pytes
 
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputFailed, match="the folder cannot be made"):
+    with pytest.raises(OutputFailed, match="the folder cannot be created"):
         separate_file(write(tmp_path / "a.wav", noise(100)), tmp_path / "file" / "x", model=KnownShares())
 
 
 def test_mp3_has_no_high_rates(tmp_path: Path) -> None:
     source = write(tmp_path / "a.wav", noise(100), 96_000)
-    with pytest.raises(OutputFailed, match="mp3 has no 96000 Hz"):
+    with pytest.raises(OutputFailed, match="mp3 does not support 96000 Hz"):
         separate_file(source, tmp_path, model=KnownShares(), options=FileOptions(format="mp3"))
 
 

@@ -181,8 +181,8 @@ def test_the_command_line_offers_both(tmp_path: Path, capsys: pytest.CaptureFixt
     source = write(tmp_path / "a.wav", noise(100, 6))
     command = ["separate", str(source), "-o", str(tmp_path / "out")]
     assert main(command) == 1
-    assert "found 6; --pairs separates left with right, two by two, and --downmix" in capsys.readouterr().err
+    assert "found 6; --pairs separates left and right in pairs, and --downmix" in capsys.readouterr().err
     assert main([*command, "--pairs", "--format", "mp3"]) == 1
-    assert "mp3 has no more than 2 channels" in capsys.readouterr().err
+    assert "mp3 allows at most 2 channels" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*command, "--pairs", "--downmix"])

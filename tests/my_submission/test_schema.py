@@ -78,7 +78,7 @@ def test_a_document_is_a_frozen_record_with_tuples() -> None:
         ({"inner": [{"size": 1}, {"size": "1"}]}, "inner[1].size: expected a whole number above 0, found '1'"),
         ({"inner": [{"size": True}]}, "inner[0].size: expected a whole number above 0, found True"),
         ({"inner": [{"size": 1, "names": ["a", "b c"]}]},
-         "inner[0].names[1]: expected a name of letters, digits and _ that begins with no digit, found 'b c'"),
+         "inner[0].names[1]: expected a name of letters, digits and _ that does not begin with a digit, found 'b c'"),
         ({"inner": [{"size": 1, "span": [1, "2"]}]}, "inner[0].span[1]: expected a number, found '2'"),
         ({"inner": [{"size": 1, "span": [1, 2, 3]}]},
          "inner[0].span: expected at most 2 entries, found [1, 2, 3]"),

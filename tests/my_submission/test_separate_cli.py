@@ -91,8 +91,8 @@ class TestInputs:
         (tmp_path / "notes").mkdir()
         found = find_recordings([str(tmp_path / "x*.wav"), str(tmp_path / "notes")], tmp_path / "out")
         assert [reason for _, reason in found.missing] == [
-            "no such file or folder, and no file matches it as a pattern",
-            "a folder without audio among its 0 files",
+            "no such file or folder, and as a pattern it matches nothing",
+            "no audio among the 0 files in this folder",
         ]
 
     def test_templates(self) -> None:
@@ -200,7 +200,7 @@ def test_good_files_are_done_and_bad_ones_listed(
         (["--template", "{stem}"], 2, "template"),
         (["--preset", "none"], 1, "preset: found 'none'"),
         (["{here}/sub/a.mp3"], 2, "would both become"),
-        (["--downmix", "-o", "{here}/a.wav"], 1, "a.wav: .*folder cannot be made"),
+        (["--downmix", "-o", "{here}/a.wav"], 1, "a.wav: .*folder cannot be created"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_done(
@@ -271,7 +271,7 @@ def test_files_in_the_way_need_no_model(
     source = write_noise(tmp_path / "a.wav")
     write_noise(tmp_path / "out" / "a" / "bass.wav")
     assert main(["separate", str(source), "-o", str(tmp_path / "out"), "--preset", str(preset)]) == 1
-    assert "bass.wav is already there; --overwrite replaces it, --resume skips what is done" in (
+    assert "bass.wav already exists; --overwrite replaces it, --resume skips what is done" in (
         capsys.readouterr().err
     )
 
@@ -319,7 +319,7 @@ def test_ctrl_c_stops_at_once_and_leaves_finished_files_only(preset: Path, tmp_p
     _, error = process.communicate(timeout=60)
     assert time.monotonic() - began < 20  # milliseconds, but for a machine that is busy
     assert process.returncode == 130
-    assert error.splitlines()[-1] == "interrupted; the finished files stay, --resume goes on from here"
+    assert error.splitlines()[-1] == "interrupted; finished files are kept, and --resume continues from here"
     assert names(out) == [
         ".separated.jsonl",
         *(f"a/{stem}.wav" for stem in ("bass", "drums", "other", "vocals")),
@@ -335,9 +335,11 @@ def test_a_child_that_dies_fails_its_recording_only(preset: Path, tmp_path: Path
         write_noise(tmp_path / "long.wav", 600.0, 8_000, 1),
         write_noise(tmp_path / "short.wav", 0.2),
     )
-    job = workers.Job(ModelChoice(str(preset), "cpu"), FileOptions(("bass",)), ("bass",), tmp_path)
+    settings = workers.RunSettings(
+        ModelChoice(str(preset), "cpu"), FileOptions(("bass",)), ("bass",), tmp_path
+    )
     outcomes = []
-    for event in workers.separate_all([Recording(long), Recording(short)], job, 1):
+    for event in workers.separate_all([Recording(long), Recording(short)], settings, 1):
         if isinstance(event, workers.Started) and event.recording.source == long:
             (child,) = multiprocessing.active_children()
             part = temporary_path(tmp_path / "long" / "bass.wav", str(child.pid))
@@ -348,7 +350,7 @@ def test_a_child_that_dies_fails_its_recording_only(preset: Path, tmp_path: Path
             outcomes.append(event)
     failed, finished = outcomes
     assert isinstance(failed, workers.Failed)
-    assert "was killed by the system, most likely for want of memory" in failed.reason
+    assert "was killed by the system, probably because memory ran out" in failed.reason
     assert isinstance(finished, workers.Finished)
     assert names(tmp_path) == [".separated.jsonl", "long.wav", "short.wav", "short/bass.wav"]
     assert not (tmp_path / "long").exists()
@@ -357,17 +359,19 @@ def test_a_child_that_dies_fails_its_recording_only(preset: Path, tmp_path: Path
 def test_a_memory_budget_is_for_all_jobs_together(
     preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs: list[workers.Job] = []
+    given: list[workers.RunSettings] = []
 
-    def no_events(recordings: object, job: workers.Job, processes: int) -> Generator[workers.Event]:
-        jobs.append(job)
+    def no_events(
+        recordings: object, settings: workers.RunSettings, processes: int
+    ) -> Generator[workers.Event]:
+        given.append(settings)
         yield from ()
 
     monkeypatch.setattr(cli, "separate_all", no_events)
     song = write_noise(tmp_path / "song.wav")
     command = ["separate", "--preset", str(preset), str(song), "-o", str(tmp_path / "stems")]
     main([*command, "--memory-budget", "3", "--jobs", "2"])
-    assert [job.model.memory_budget for job in jobs] == [3 << 29]
+    assert [settings.model.memory_budget for settings in given] == [3 << 29]
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "much", "inf", "nan"])

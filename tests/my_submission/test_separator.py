@@ -163,9 +163,9 @@ def test_raise_aicrowd_error(music: MusicSeparationModel) -> None:
         (
             {"preset": "cdx-b"},
             PresetError,
-            "for the music challenge, .*; found one that makes dialog, effect, music",
+            "for the music challenge, .*; this one makes dialog, effect, music",
         ),
-        ({"device": "cuda:7"}, RuntimeError, "'cuda:7' was asked for, but torch .* finds 0 GPUs"),
+        ({"device": "cuda:7"}, RuntimeError, "found 'cuda:7', but torch .* sees 0 GPUs"),
         ({"device": "gpu"}, ValueError, "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         ({"precision": "int8"}, ValueError, "precision: expected one of auto, fp32, bf16, fp16"),
         ({"device": "cpu", "precision": "fp16"}, ValueError, "fp16 needs a GPU"),

@@ -86,7 +86,7 @@ def test_verify_moves_a_wrong_file_aside_and_fails(capsys: pytest.CaptureFixture
     assert f"it was moved to {net}.rejected1" in verified
     assert "0 right, 1 wrong, 0 missing" in verified
     assert not net.exists()
-    assert "not here, so not verified: my_net" in run(capsys, "verify", preset)
+    assert "missing, so not verified: my_net" in run(capsys, "verify", preset)
 
 
 def test_verify_leaves_a_file_that_a_row_names_by_path(
@@ -118,9 +118,9 @@ def test_what_cannot_be_fetched_is_an_error_with_a_reason(
 @pytest.mark.parametrize("action", ["list", "fetch", "verify"])
 def test_a_name_that_is_nothing_lists_what_is(capsys: pytest.CaptureFixture[str], action: str) -> None:
     failed = run(capsys, action, "mdx-z", code=1)
-    assert "error: 'mdx-z' is no preset (cdx-b, " in failed
-    assert "bag (htdemucs_ft)" in failed
-    assert "or checkpoint (Kim_Vocal_1, " in failed
+    assert "error: found 'mdx-z'; expected a preset (cdx-b, " in failed
+    assert "a bag (htdemucs_ft)" in failed
+    assert "a checkpoint (Kim_Vocal_1, " in failed
 
 
 def test_a_bag_stands_for_its_members(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +143,7 @@ def test_pack_without_the_files_says_how_to_get_them(
     capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
 ) -> None:
     failed = run(capsys, "pack", tmp_path / "submission", "--preset", preset, code=1)
-    assert f"error: not here: my_net; first: python -m my_submission weights fetch {preset}" in failed
+    assert f"error: missing: my_net; first run: python -m my_submission weights fetch {preset}" in failed
     assert not (tmp_path / "submission").exists()
 
 
@@ -182,7 +182,7 @@ def test_packing_again_changes_nothing_and_never_overwrites(
     assert {path: path.read_bytes() for path in submission.rglob("*") if path.is_file()} == before
     theirs = submission / "my_submission" / "presets" / "mine.yaml"
     theirs.write_text(theirs.read_text().replace("all", "other"))
-    assert f"{theirs} is there already and is not" in packed(capsys, preset, submission, code=1)
+    assert f"{theirs} already exists and differs from" in packed(capsys, preset, submission, code=1)
 
 
 def test_a_row_with_a_path_is_packed_under_its_name(
@@ -230,7 +230,7 @@ def test_different_files_of_one_name_are_not_packed_over_each_other(tmp_path: Pa
         rows[name] = {"architecture": "htdemucs", "sources": ["vocals"], "path": f"{name}/net.th"}
     (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": rows}))
     both = tuple(read_manifests(tmp_path / "rows.yaml").checkpoints.values())
-    with pytest.raises(WeightsError, match=r"one and two are different files of one name, net\.th"):
+    with pytest.raises(WeightsError, match=r"one and two are different files with the same name, net\.th"):
         pack(both, {row.name: find(row) for row in both}, tmp_path / "submission")
     assert not (tmp_path / "submission").exists()
 
@@ -240,14 +240,14 @@ def test_a_preset_is_packed_into_a_submission_only(
 ) -> None:
     run(capsys, "fetch", preset)
     failed = run(capsys, "pack", tmp_path / "empty", "--preset", preset, code=1)
-    assert "expected a submission's folder, found no my_submission in it" in failed
+    assert "expected a submission's folder, found no my_submission/ in it" in failed
     assert not (tmp_path / "empty").exists()
 
 
 def test_a_manifest_stands_for_its_rows(capsys: pytest.CaptureFixture[str], preset: Path) -> None:
     rows = preset.parent / "rows.yaml"
     assert "missing: 1 file" in run(capsys, "list", rows)
-    assert "not here, so not verified: my_net" in run(capsys, "verify", rows)
+    assert "missing, so not verified: my_net" in run(capsys, "verify", rows)
 
 
 def test_a_manifest_beside_the_presets_is_no_preset(

@@ -479,7 +479,7 @@ def test_offline_nothing_is_asked_for(
     server.requests.clear()
     assert fetch(hub_rows) == {"net": path}, "what is in the cache is found offline"
     path.unlink()
-    with pytest.raises(DownloadError, match="HF_HUB_OFFLINE forbids to download"):
+    with pytest.raises(DownloadError, match="HF_HUB_OFFLINE forbids downloading"):
         fetch(hub_rows)
     assert server.requests == []
 

@@ -123,7 +123,7 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
             {"sources": ["lead vocals"]},
             r"mine\.sources\[0\]: expected a name of letters, .*found 'lead vocals'",
         ),
-        ({"sources": ["input"]}, r"mine\.sources: found 'input', which is what a step runs on"),
+        ({"sources": ["input"]}, r"mine\.sources: found 'input', which means the signal that a step runs on"),
         ({"sources": ["bass", "drums"]}, r"mine\.sources: mdx_net has exactly one source"),
         ({"parameters": {"n_fft": 7680}}, r"mine\.parameters: the key 'dim_f' is missing"),
         (
@@ -132,9 +132,9 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
         ),
         ({"parameters": {**SPECTROGRAM, "hop": "1"}}, r"parameters\.hop: expected .*found '1'"),
         ({"file": "../mine.onnx"}, r"mine\.file: expected a file name without folders"),
-        ({"file": "mine.th"}, r"'mine\.th' is no mdx_net file: it must end in \.onnx"),
+        ({"file": "mine.th"}, r"'mine\.th' is not a file of mdx_net: it must end in \.onnx"),
         ({"path": "x.onnx"}, r"give either 'file'"),
-        ({"path": "x.onnx", "file": DROPPED}, r"a file that lies at 'path' has no 'origins'"),
+        ({"path": "x.onnx", "file": DROPPED}, r"a row with 'path' cannot have 'origins'"),
         ({"bytes": "10 MB"}, r"mine\.bytes: expected a whole number"),
         ({"sha256": "ABC"}, r"mine\.sha256: expected 8 to 64 lower-case hex digits"),
         ({"licence": 3}, r"mine\.licence: expected text"),
@@ -148,7 +148,7 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
         ({"origins": [{"hub": "a/b", "path": "mine.onnx", "revision": 1}]}, r"origins\[0\]\.revision"),
         ({"origins": [{"url": "file:///etc/mine.onnx"}]}, r"origins\[0\]\.url: expected an http"),
         ({"origins": [{"url": "https://host/mine.zip"}]}, r"'mine\.zip' must end in \.onnx"),
-        ({"origins": [{"url": "https://host/mine.onnx", "sha256": "b" * 64}]}, r"stand in the row"),
+        ({"origins": [{"url": "https://host/mine.onnx", "sha256": "b" * 64}]}, r"into the row"),
     ],
 )
 def test_what_is_wrong_in_a_row_is_named(tmp_path: Path, change: dict[str, object], complaint: str) -> None:

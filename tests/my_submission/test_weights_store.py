@@ -103,7 +103,7 @@ def test_a_cut_file_is_named_with_both_sizes(row: Checkpoint) -> None:
 def test_a_pointer_of_git_lfs_says_what_to_do(row: Checkpoint) -> None:
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{SHA256}\nsize 23\n"
     (row.folder / "net.th").write_text(pointer)
-    with pytest.raises(WrongContent, match="is a pointer of git-lfs, not the file: run git lfs pull"):
+    with pytest.raises(WrongContent, match="is a git-lfs pointer, not the file itself: run git lfs pull"):
         verify(row, row.folder / "net.th")
 
 
@@ -130,7 +130,7 @@ def test_an_unpublished_hash_must_stay_as_recorded(row: Checkpoint) -> None:
     path.write_bytes(CONTENTS + b"!")
     with pytest.raises(WrongContent, match=rf"but {SHA256} was recorded .*{RECORD_FILE}"):
         verify(row, path)
-    with pytest.raises(WrongContent, match=f"for net/net.th is recorded {SHA256}, found"):
+    with pytest.raises(WrongContent, match=f"net/net.th is recorded with {SHA256}, found"):
         record_sha256(row, Copy("net.th", None, None), "0" * 64)
     assert json.loads((row.folder / RECORD_FILE).read_text()) == {"net/net.th": SHA256}
 

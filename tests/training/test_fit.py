@@ -133,7 +133,7 @@ def test_a_run_of_another_model_is_not_continued(
     documents: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     fit(parse_config(with_steps(documents["mdx_net"], 1)), tmp_path)
-    with pytest.raises(ConfigError, match="holds a run of another model"):
+    with pytest.raises(ConfigError, match="has a run of another model"):
         fit(parse_config(documents["htdemucs"]), tmp_path)
 
 
@@ -239,7 +239,7 @@ def test_the_command_line_reports_what_is_wrong(tmp_path: Path, capsys: pytest.C
     assert main(["fit", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml: cannot be read" in capsys.readouterr().err
     assert main(["export", str(tmp_path)]) == 2
-    assert "holds no saved run" in capsys.readouterr().err
+    assert "has no saved run" in capsys.readouterr().err
 
 
 @pytest.mark.slow

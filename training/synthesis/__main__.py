@@ -15,7 +15,9 @@ SUMS = "SHA256SUMS"
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m training.synthesis", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
-    training = commands.add_parser("training", help="songs or scenes for training, at training/data/")
+    training = commands.add_parser(
+        "training", help="render songs or scenes for training, into training/data/"
+    )
     training.add_argument("kind", choices=sorted(KINDS))
     training.add_argument("--root", type=Path, default=None, help="default: training/data/KIND")
     training.add_argument("--first", type=int, default=0, help="index of the first one (default 0)")
@@ -24,13 +26,13 @@ def parser() -> argparse.ArgumentParser:
         "--step",
         type=int,
         default=1,
-        help="distance of indices: N processes share a set with --first i --step N",
+        help="step between indices: N processes share a set with --first i --step N",
     )
     training.add_argument("--seconds", type=float, default=30.0, help="length of each (default 30)")
     training.add_argument(
-        "--valid-every", type=int, default=25, help="one of so many goes to validation (default 25)"
+        "--valid-every", type=int, default=25, help="every N-th one is for validation (default 25)"
     )
-    demo = commands.add_parser("demo", help="render the demo tracks anew")
+    demo = commands.add_parser("demo", help="render the demo tracks again")
     demo.add_argument("--root", type=Path, default=Path("local_data/demo"))
     sums = commands.add_parser("sums", help="compare the demo tracks with their list of checksums")
     sums.add_argument("--root", type=Path, default=Path("local_data/demo"))

@@ -31,7 +31,7 @@ SCENE_STRENGTH = 0.6  # the speed's exponent for scenes, whose speech must stay 
 
 @dataclass(frozen=True)
 class Kind:
-    """A track of the challenge: our stems' names, its random stream, DnR's or MUSDB18's splits."""
+    """A challenge: our stems' names, its random stream, DnR's or MUSDB18's splits."""
 
     name: str
     stems: tuple[str, ...]
@@ -120,7 +120,7 @@ def render_training(kind: Kind, root: Path, indices: Iterable[int], seconds: flo
 
 
 def demo_stems(kind: Kind, stems: Stems) -> Pcm:
-    """Stems made small for FLAC: a narrower image, mono dialogue, and no more than DEMO_BITS bits a sample."""
+    """Stems made small for FLAC: a narrower image, mono dialogue, and at most DEMO_BITS bits per sample."""
     widths = [0.0 if stem == "speech" else DEMO_WIDTH for stem in kind.stems]
     narrow = np.stack([narrowed(stem, width) for stem, width in zip(stems, widths, strict=True)])
     return quantised(narrow, DEMO_BITS)

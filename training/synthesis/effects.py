@@ -22,7 +22,7 @@ def noise(rng: Rng, samples: int, *sections: Floats) -> Floats:
 
 
 def wandering(rng: Rng, samples: int, per_second: float, low: float, high: float) -> Floats:
-    """A smooth random curve between low and high that turns about `per_second` times a second."""
+    """A smooth random curve between low and high that turns about `per_second` times per second."""
     points = rng.uniform(low, high, max(4, int(samples / RATE * per_second) + 3))
     smooth = gaussian_filter1d(points, 0.7, mode="nearest")
     return np.asarray(np.interp(np.linspace(0, len(points) - 1, samples), np.arange(len(points)), smooth))
@@ -64,7 +64,7 @@ def placed(samples: int, starts: Floats, sounds: list[Floats]) -> Floats:
 
 
 def repeated(rng: Rng, samples: int, every: float, jitter: float, sound: Callable[[], Floats]) -> Floats:
-    """A sound made anew about every `every` seconds."""
+    """A sound made again about every `every` seconds."""
     count = max(1, int(samples / RATE / every))
     starts = (np.arange(count) + rng.uniform(-jitter, jitter, count).clip(-0.5, 0.5)) * every * RATE
     return placed(samples, np.maximum(starts, 0), [sound() for _ in range(count)])

@@ -39,7 +39,7 @@ class Part:
 
 
 def variable_length(value: int) -> bytes:
-    """A number in MIDI's seven bits a byte, most significant first."""
+    """A number in MIDI's seven bits per byte, most significant first."""
     out = [value & 0x7F]
     while value := value >> 7:
         out.append(0x80 | (value & 0x7F))

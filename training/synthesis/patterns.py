@@ -1,11 +1,11 @@
-"""Musical material: scales, chord progressions, grooves, and patterns of sixteen steps a bar."""
+"""Musical material: scales, chord progressions, grooves, and patterns of sixteen steps per bar."""
 
 from dataclasses import dataclass
 
 STEPS = 16  # a bar has sixteen steps
 MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
 DORIAN, MIXOLYDIAN = (0, 2, 3, 5, 7, 9, 10), (0, 2, 4, 5, 7, 9, 10)
-# Chords as scale degrees (0 = tonic), one a bar.
+# Chords as scale degrees (0 = tonic), one per bar.
 PROGRESSIONS: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = {
     MAJOR: (
         (0, 4, 5, 3),
@@ -39,7 +39,7 @@ TOMS, TAMBOURINE, SHAKER, COWBELL = (50, 47, 45, 43), 54, 70, 56
 
 @dataclass(frozen=True)
 class Groove:
-    """Drum patterns of a style: x hit, o ghost note, ? now and then; one of each is chosen a song."""
+    """Drum patterns of a style: x hit, o ghost note, ? now and then; one of each is chosen per song."""
 
     tempo: tuple[int, int]
     kick: tuple[str, ...]

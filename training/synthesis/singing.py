@@ -34,7 +34,7 @@ class SpokenWord:
 
 
 def extended(half: Floats, fall: float) -> Floats:
-    """Frames (frames, ≥ KNOWN_BINS) of a 22.05 kHz analysis continued to 44.1 kHz, falling by `fall` a bin."""
+    """Frames (frames, ≥ KNOWN_BINS) of a 22.05 kHz analysis continued to 44.1 kHz, falling by `fall` per bin."""
     top = half[:, KNOWN_BINS - 60 : KNOWN_BINS].mean(axis=1, keepdims=True)
     above = top * np.power(fall, np.arange(BINS - KNOWN_BINS))
     return np.concatenate([half[:, :KNOWN_BINS], above], axis=1)

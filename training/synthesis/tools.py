@@ -19,7 +19,7 @@ FONTS = {
         "musescore-general-soundfont-lossless",
     ),
 }
-PLAY_TIMEOUT_SECONDS = 600  # it takes about two; a sound without end would fill the disk
+PLAY_TIMEOUT_SECONDS = 600  # it takes about two; an endless sound would fill the disk
 DEMO_FONT = "fluid"  # the only one that the demo tracks use
 PROGRAMS = {"fluidsynth": "fluidsynth", "espeak-ng": "espeak-ng"}
 
@@ -29,14 +29,14 @@ class MissingToolError(RuntimeError):
 
 
 def missing_packages(held_out: bool) -> list[str]:
-    """Debian packages that rendering the demo tracks (`held_out`) or training audio needs and does not find."""
+    """Missing Debian packages for rendering the demo tracks (`held_out`) or training audio."""
     programs = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
     fonts = [FONTS[DEMO_FONT]] if held_out else list(FONTS.values())
     return programs + [package for path, package in fonts if not path.exists()]
 
 
 def require_tools(held_out: bool) -> None:
-    """Raises MissingToolError, naming the packages, unless all that `missing_packages` looks for is there."""
+    """Raise MissingToolError, naming the packages, if any are missing."""
     missing = missing_packages(held_out)
     if missing:
         raise MissingToolError(

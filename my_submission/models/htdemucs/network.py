@@ -27,7 +27,7 @@ def supported(network: nn.Module) -> bool:
 
 
 class FastHTDemucs(nn.Module):
-    """The network, its weights of one dtype. It holds no parameters: nothing here is to be trained."""
+    """The network with weights of one dtype. It holds no parameters: nothing here is for training."""
 
     def __init__(self, network: HTDemucs, dtype: torch.dtype) -> None:
         super().__init__()
@@ -45,14 +45,17 @@ class FastHTDemucs(nn.Module):
             embedding = network.freq_emb_scale * network.freq_emb.weight.detach()
             self._embedding = embedding[:, None]  # (rows, 1, channels) float32
         self._transformer = Transformer(network, dtype)
-        self._margin = network.hop_length // 2 * 3  # samples that the original adds at either end
+        self._margin = network.hop_length // 2 * 3  # samples that the original adds at each end
+        # All constant factors of the inverse STFT at once: the original's STFT is normalised by √nfft, and the
+        # squares of overlapping Hann windows add up to 3/8 · nfft/hop at every sample, so no envelope has to be
+        # divided by.
         window = torch.hann_window(network.nfft)
         self._window = window * (network.nfft**0.5 / (3 / 8 * network.nfft / network.hop_length))
 
     def forward(self, mixture: Tensor) -> Tensor:
         """(batch, channels, samples) float32 -> (batch, sources, channels, samples) float32.
 
-        As the original, a network with a training segment takes up to so many samples.
+        Like the original, a network with a training segment takes at most that many samples.
         """
         length = mixture.shape[-1]
         if length < self._training_samples:
@@ -67,7 +70,10 @@ class FastHTDemucs(nn.Module):
             rows, samples_t = grid.shape[1], grid_t.shape[2]
             grid, grid_t = encode(grid), encode_t(grid_t)
             if number == 0 and self._embedding is not None:
+                # In float32: with the embedding rounded to bfloat16, one source agrees 0.2 dB less well with float32
+                # (benchmarks/README.md).
                 grid = grid.float().add_(self._embedding).to(self._dtype)
+            # Strides round sizes up; the decoder cuts its output back to these.
             skips.append((grid, rows, grid_t, samples_t))
         grid, grid_t = self._transformer(grid, grid_t)
         for decode, decode_t in zip(self._decoder, self._decoder_t, strict=True):
@@ -79,7 +85,10 @@ class FastHTDemucs(nn.Module):
         return estimates.view(len(mixture), self._sources, -1, samples)[..., :length]
 
     def _spectrum(self, mixture: Tensor) -> Tensor:
-        """(batch, channels, samples) -> (batch, bins, frames, channels · 2), as the original's `_spec`."""
+        """(batch, channels, samples) -> (batch, bins, frames, channels · 2), as the original's `_spec`.
+
+        The original drops the highest bin and two frames at each end.
+        """
         frames = math.ceil(mixture.shape[-1] / self._hop)
         margin = self._margin
         padded = pad1d(mixture, (margin, margin + frames * self._hop - mixture.shape[-1]), mode="reflect")
@@ -89,8 +98,8 @@ class FastHTDemucs(nn.Module):
     def _waveform(self, spectrum: Tensor, samples: int) -> Tensor:
         """(batch, bins, frames, sources · channels · 2) -> (batch, sources · channels, samples).
 
-        As the original's `_ispec`: the frames reach far enough beyond both ends for every sample that is kept to lie
-        in `overlap` of them, or of frames of silence; the squares of a Hann window add up to 3/8 of that number.
+        As the original's `_ispec`. The frames, and frames of silence around them, reach far enough beyond both ends
+        that every kept sample lies in `overlap` of them, so that the window's constant factor (see above) holds.
         """
         nfft, hop = self._nfft, self._hop
         overlap = nfft // hop
@@ -99,6 +108,7 @@ class FastHTDemucs(nn.Module):
         frames = torch.fft.irfft(values.contiguous(), nfft).mul_(self._window)
         number = frames.shape[2]
         waveform = frames.new_zeros(*frames.shape[:2], number + overlap - 1, hop)
+        # Overlap-add in slices of a hop each: a few long sums instead of one short sum per frame.
         for part, piece in enumerate(torch.split(frames, hop, dim=3)):
             waveform[:, :, part : part + number] += piece
         start = nfft // 2 + self._margin - 2 * hop  # the original begins with two frames of silence
@@ -107,7 +117,7 @@ class FastHTDemucs(nn.Module):
 
 
 def _normalised(grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A grid less its mean over its deviation, and both, each (batch, 1, 1, 1)."""
+    """A grid minus its mean, over its deviation; and both of them, each (batch, 1, 1, 1)."""
     mean = grid.mean(dim=(1, 2, 3), keepdim=True)
     std = grid.std(dim=(1, 2, 3), keepdim=True)
     return (grid - mean).div_(1e-5 + std), mean, std

@@ -70,9 +70,9 @@ class Transformer:
         self._known_positions: dict[tuple[int, int, int], Tensor] = {}
 
     def __call__(self, grid: Tensor, grid_t: Tensor) -> tuple[Tensor, Tensor]:
-        """Two grids of the same number of channels -> two of the same shapes and dtype.
+        """Two grids with equally many channels -> two of the same shapes, float32 where no layer narrows them.
 
-        The order of tokens, which is by rows here, changes nothing: each carries its position.
+        Tokens are in order of rows here, of frames in the original. That changes nothing: each carries its position.
         """
         grids = grid, grid_t
         tokens, tokens_t = (self._tokens(place, one) for place, one in enumerate(grids))
@@ -97,7 +97,8 @@ class Transformer:
         return normalised + positions
 
     def _positions(self, rows: int, frames: int, width: int) -> Tensor:
-        """Sinusoids (tokens, width); of the waveform's frames if rows is 0."""
+        """Sinusoids (tokens, width), for the waveform's frames if rows is 0; kept, as all full chunks need the
+        same."""
         key = rows, frames, width
         if key not in self._known_positions:
             if rows:
@@ -127,25 +128,31 @@ class _Block:
         self._norm_out = block.norm_out
 
     def __call__(self, tokens: Tensor, other: Tensor | None = None) -> Tensor:
-        """(batch, tokens, width) float32 -> the same, anew. other: the other branch's tokens, for a crossed layer."""
+        """(batch, tokens, width) float32 -> a new tensor of that shape.
+
+        other: the other branch's tokens, for a layer of cross-attention.
+        """
         queries = self._norm(tokens).to(self._dtype)
         pairs = (
             queries if other is None or self._norm_other is None else self._norm_other(other).to(self._dtype)
         )
+        # Not in place: the other branch's block has yet to read the tokens as they were. The sums stay float32.
         tokens = tokens + self._attention(queries, pairs)
         tokens += self._narrow(self._widen(self._norm_hidden(tokens).to(self._dtype)))
         norm = self._norm_out
         if norm is None:
             return tokens
+        # A GroupNorm of one group, as a LayerNorm over both axes. The original transposes for its GroupNorm and
+        # leaves the tensor so; adding tensors of different layouts took ten times as long (benchmarks/README.md).
         centred = nn.functional.layer_norm(tokens, tokens.shape[1:], eps=norm.eps)
         return torch.addcmul(norm.bias, centred, norm.weight)
 
 
 def _scale(layer: nn.Module, width: int) -> Tensor:
-    """The factors of a LayerScale, which may be left out."""
+    """The factors of a LayerScale; ones where a network has none."""
     return layer.scale.detach().float() if isinstance(layer, LayerScale) else torch.ones(width)
 
 
 def _pointwise(layer: Any, dtype: torch.dtype) -> Linear:
-    """A convolution of one tap along channels that come last."""
+    """A convolution of one tap as a linear layer over channels that come last."""
     return Linear(layer.weight.detach()[..., 0], layer.bias.detach(), dtype)
