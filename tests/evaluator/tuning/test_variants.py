@@ -35,7 +35,7 @@ def info_of(preset: Preset) -> PresetInfo:
                 tuple(members),
             )
         )
-    return PresetInfo(preset.challenge, preset.instruments, "cpu", "float32", tuple(steps))
+    return PresetInfo(preset.instruments, "cpu", "float32", tuple(steps))
 
 
 def variants_of(name: str) -> dict[str, Variant]:
