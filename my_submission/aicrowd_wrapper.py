@@ -24,13 +24,16 @@ class AIcrowdWrapper:
     AICROWD_PUBLIC_SHARED_DIR (+ /predictions) override them.
     """
 
+    allowed_instruments = (MUSIC_INSTRUMENTS, CINEMATIC_INSTRUMENTS)
+    """Sets of stems, of which a model makes one; our evaluator has others of presets that are for no challenge."""
+
     def __init__(
         self, dataset_dir: str = "./public_dataset/", predictions_dir: str = "./evaluator_outputs/"
     ) -> None:
         self.model = MySeparationModel()
         self.instruments = list(self.model.instruments)
-        assert set(self.instruments) in (MUSIC_INSTRUMENTS, CINEMATIC_INSTRUMENTS), (
-            f"instruments: expected {sorted(MUSIC_INSTRUMENTS)} or {sorted(CINEMATIC_INSTRUMENTS)}, "
+        assert set(self.instruments) in self.allowed_instruments, (
+            f"instruments: expected {' or '.join(str(sorted(allowed)) for allowed in self.allowed_instruments)}, "
             f"found {self.instruments}"
         )
         shared_dir = os.getenv("AICROWD_PUBLIC_SHARED_DIR")

@@ -18,10 +18,12 @@ TIME_LIMIT_FACTOR = os.environ.get("SDX_TIME_LIMIT_FACTOR", "")
 
 
 class MySeparationModel(SeparationModel):
-    """The submitted preset. `track` tells the evaluator which challenge it is for; it is empty for other stems."""
+    """The submitted preset. `track` tells the evaluator which challenge it is for; where it is empty, `stems` do."""
 
-    challenge = load_preset(PRESET).challenge
+    _preset = load_preset(PRESET)
+    challenge = _preset.challenge
     track = challenge or ""
+    stems = _preset.instruments
 
     def __init__(self) -> None:
         super().__init__(preset=PRESET, time_limit_factor=read_limit_factor(TIME_LIMIT_FACTOR))

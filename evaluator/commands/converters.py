@@ -4,7 +4,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from math import isfinite
 
-from evaluator.challenge import CHALLENGES
+from evaluator.challenge import CHALLENGES, of_stems
 
 UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}  # of sizes, as powers of two
 METRICS = {"sdr": "sdr", "si_sdr": "si_sdr", "bss_eval": "bss_eval_sdr"}
@@ -75,8 +75,28 @@ def metrics(text: str) -> tuple[str, ...]:
     return tuple(full for name, full in METRICS.items() if name in (*asked, "sdr"))
 
 
+def stems(text: str) -> str:
+    """Stems, separated by commas -> the name of their challenge, or of themselves (`challenge.of_name`)."""
+    try:
+        return of_stems(text.split(",")).name
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
 def add_challenge(parser: ArgumentParser, default: str) -> None:
     """Add --challenge, which is also --track, as the organisers call it; `default` says what counts without."""
     parser.add_argument(
         "--track", "--challenge", choices=CHALLENGES, dest="challenge", help=f"default: {default}"
+    )
+
+
+def add_challenge_or_stems(parser: ArgumentParser, default: str) -> None:
+    """Add --challenge, and --stems in its place for any stems; both give a name for `challenge.of_name`."""
+    add_challenge(parser, default)
+    parser.add_argument(
+        "--stems",
+        type=stems,
+        dest="challenge",
+        metavar="LIST",
+        help="in place of --track: any stems, separated by commas",
     )

@@ -8,6 +8,7 @@ from typing import Never
 from tqdm import tqdm
 
 from evaluator import text_table
+from evaluator.challenge import CINEMATIC, Challenge, StemSet, of_stems
 from evaluator.commands import Subparsers, converters
 from evaluator.datasets import builder, library
 from evaluator.datasets.library import Library
@@ -30,8 +31,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "synth",
         help="random vocals over random instrumentals, as Synth MVSep",
         description="Mix a random vocal-only recording with a random instrumental-only one. Recordings are files, "
-        "or, for instrumentals, folders with bass, drums and other; only with such folders can run_eval.py score "
-        "the result.",
+        "or, for instrumentals, folders with bass, drums and other; without such folders the result has two stems, "
+        "vocals and instrumental.",
     )
     synth.add_argument("--vocals", type=Path, required=True, metavar="DIR", help="vocal-only recordings")
     synth.add_argument(
@@ -86,8 +87,7 @@ def _synth(given: Namespace) -> int:
     plan = _plan(given)
     with _bar(plan) as bar:
         made = builder.build_synth(vocals, instrumentals, plan, lambda name: _step(bar, name))
-    in_stems = len(instrumentals.items[0]) > 1
-    _report(plan, made, scorable=in_stems)
+    _report(plan, made, of_stems(["vocals", *instrumentals.items[0]]))
     return 0
 
 
@@ -96,7 +96,7 @@ def _cinematic(given: Namespace) -> int:
     plan = _plan(given)
     with _bar(plan) as bar:
         made = builder.build_cinematic(sources, plan, lambda name: _step(bar, name))
-    _report(plan, made, scorable=True)
+    _report(plan, made, CINEMATIC)
     return 0
 
 
@@ -109,12 +109,12 @@ def _step(bar: "tqdm[Never]", name: str) -> None:
     bar.update()
 
 
-def _report(plan: Plan, made: int, scorable: bool) -> None:
-    """Say what is there now; a set that run_eval.py takes is loaded as run_eval.py does."""
+def _report(plan: Plan, made: int, stems: StemSet) -> None:
+    """Say what is there now, which is loaded as run_eval.py does."""
     tracks = text_table.count(plan.tracks, "track")
     print(f"{plan.out}: {tracks} of {plan.seconds:g} s, {made} made now")
-    if scorable:
-        found = dataset.load(plan.out)
-        print(f"evaluate with: {command('eval')} --track {found.challenge.name} --data {plan.out}")
-    else:
-        print("its stems are vocals and instrumental, so run_eval.py, which scores four stems, cannot use it")
+    dataset.load(plan.out, wanted=stems)
+    how = stems.option if isinstance(stems, Challenge) else "--preset PRESET"
+    print(f"evaluate with: {command('eval')} {how} --data {plan.out}")
+    if not isinstance(stems, Challenge):
+        print(f"where PRESET makes {stems.listed}, or some of them")

@@ -3,11 +3,10 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from evaluator.challenge import CHALLENGES
+from evaluator.challenge import of_stems
 from evaluator.commands import converters
-from evaluator.locations import DEMO
 from evaluator.running import dataset
-from evaluator.running.dataset import Dataset
+from evaluator.running.dataset import Dataset, OtherStemsError
 from evaluator.tuning import estimator
 from evaluator.tuning.estimator import Estimator, EstimatorError, PresetInfo
 
@@ -47,15 +46,9 @@ def make_estimator(given: Namespace) -> Estimator:
 
 
 def load_data(given: Namespace, info: PresetInfo) -> Dataset:
-    """The tracks to work on; EstimatorError where they are of another challenge than the preset."""
-    if info.track is None:
-        raise EstimatorError(
-            f"preset {given.preset} makes {', '.join(info.instruments)}, which are no challenge's stems, and tracks"
-            f" with references are known only in the layouts of {' and '.join(CHALLENGES)}"
-        )
-    data = dataset.load(given.data or DEMO / info.track, given.only)
-    if data.challenge.name != info.track:
-        raise EstimatorError(
-            f"preset {given.preset} is for the {info.track} track, but {data.path} holds {data.challenge.name} tracks"
-        )
-    return data
+    """The tracks to work on, with the stems that the preset makes; EstimatorError where they have others."""
+    wanted = of_stems(info.instruments)
+    try:
+        return dataset.load(given.data or dataset.demo_folder(wanted), given.only, wanted)
+    except OtherStemsError as error:
+        raise EstimatorError(f"preset {given.preset} is for {wanted.words}, but {error}") from None

@@ -167,7 +167,7 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
         help="folder above my_submission/ (default: here)",
     )
     add("--preset", metavar="NAME-OR-FILE", help="ensemble to use (default: the one in user_config.py)")
-    converters.add_challenge(parser, default="that of the data, else of the submission")
+    converters.add_challenge_or_stems(parser, default="what the submission makes, else that of the data")
     add("--only", metavar="GLOB", help="evaluate the tracks whose name matches")
 
 

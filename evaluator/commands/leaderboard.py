@@ -3,6 +3,7 @@
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from evaluator.challenge import CHALLENGES
@@ -11,7 +12,9 @@ from evaluator.measures.means import MEAN
 from evaluator.reporting import leaderboard_view
 from evaluator.runs import entries as recorded_runs
 from evaluator.runs import leaderboard, published, results
+from evaluator.runs.entries import Entry
 from evaluator.runs.leaderboard import LeaderboardError, Store
+from evaluator.runs.published import PublishedSet
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -21,8 +24,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Rank the runs of this working copy, those on the same data together.",
         epilog="See also `leaderboard show RUN`, `leaderboard export [FILE]`, `leaderboard import FILE…`.",
     )
-    stems = sorted({stem for challenge in CHALLENGES.values() for stem in challenge.stems})
-    converters.add_challenge(parser, default="both")
+    converters.add_challenge_or_stems(parser, default="all")
     parser.add_argument(
         "--data",
         metavar="HASH|NAME",
@@ -30,7 +32,6 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--sort",
-        choices=[MEAN, *stems],
         default=MEAN,
         metavar="STEM",
         help=f"{MEAN} or a stem (default: mean)",
@@ -61,6 +62,7 @@ def _list(given: Namespace) -> int:
         if given.all or entry.result.status != "incomplete"
     ]
     sets = published.of_challenge(given.challenge)
+    _check_sort(given.sort, entries, sets)
     if given.data is not None:
         sets = [found for found in sets if found.name == given.data or entries]
         if not entries and not sets:
@@ -73,6 +75,16 @@ def _list(given: Namespace) -> int:
     board = leaderboard_view.Board(tuple(recorded_runs.rank(entries, given.sort)), tuple(sets), given.sort)
     print(leaderboard_view.FORMS[given.form](board))
     return 0
+
+
+def _check_sort(stem: str, entries: Sequence[Entry], sets: Sequence[PublishedSet]) -> None:
+    shown = [challenge.stems for challenge in CHALLENGES.values()]
+    shown += [found.stems for found in sets] + [entry.result.stems for entry in entries]
+    known = {MEAN, *(stem for stems in shown for stem in stems)}
+    if stem not in known:
+        raise LeaderboardError(
+            f"--sort {stem}: nothing here has such a stem; there is {', '.join(sorted(known))}"
+        )
 
 
 def _show(given: Namespace) -> int:

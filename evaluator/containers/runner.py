@@ -50,9 +50,15 @@ ALL_READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
 def container_runner(
-    submission: Path, limits: Limits, environment: Mapping[str, str], hidden: Sequence[Path]
+    submission: Path,
+    limits: Limits,
+    environment: Mapping[str, str],
+    hidden: Sequence[Path],
+    stems: Sequence[str] = (),
 ) -> Callable[[Workplace], Runner]:
     """Makes the runner of a submission, and its image if there is none yet; `hidden` stays outside.
+
+    stems: those to be made where they are no challenge's.
 
     Raises EngineError at once if there is no engine, or if the preset's folder holds hidden files.
     """
@@ -60,7 +66,8 @@ def container_runner(
     preset = _preset(submission, environment, hidden)
 
     def make(workplace: Workplace) -> Runner:
-        return ContainerRunner(submission, ensure_image(submission), workplace, limits, environment, preset)
+        image = ensure_image(submission)
+        return ContainerRunner(submission, image, workplace, limits, environment, preset, stems)
 
     return make
 
@@ -84,6 +91,7 @@ class ContainerRunner(SessionRunner):
         limits: Limits,
         environment: Mapping[str, str],
         preset: _Preset | None,
+        stems: Sequence[str] = (),
     ) -> None:
         self._mixtures = workplace.mixtures
         workplace.predictions.chmod(0o777)  # the user inside is nobody here
@@ -113,6 +121,7 @@ class ContainerRunner(SessionRunner):
                 MIXTURES,
                 f"{SHARED}/predictions",
                 WRAPPER,
+                *stems,
             ],
             environment={
                 **_environment(limits),

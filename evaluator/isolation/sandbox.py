@@ -191,7 +191,8 @@ SUPERVISOR = Launcher("process", (sys.executable, "-m", "evaluator.isolation.sup
 class ProcessRunner(SessionRunner):
     """The submission in a process tree of its own, looked after by a supervisor process (see supervisor.py).
 
-    `hidden` are files and folders the submission must not find; `protected` may be read but not written.
+    `hidden` are files and folders the submission must not find; `protected` may be read but not written; `stems` are
+    those to be made where they are no challenge's.
     """
 
     def __init__(
@@ -203,6 +204,7 @@ class ProcessRunner(SessionRunner):
         hidden: Sequence[Path],
         protected: Sequence[Path] = (),
         without: Sequence[str] = (),
+        stems: Sequence[str] = (),
     ) -> None:
         cores = _cores(limits.cpus, workplace.number)
         threads = limits.cpus if cores is None else len(cores)
@@ -212,6 +214,7 @@ class ProcessRunner(SessionRunner):
                 "-P",
                 str(WORKER),
                 *map(str, (submission, workplace.mixtures, workplace.predictions, OWN_WRAPPER)),
+                *stems,
             ],
             environment=_environment(environment, workplace, threads, hidden),
             folder=str(submission),

@@ -4,8 +4,9 @@ Run as a script with the submission's folder as the current one. It must not imp
 and the kit is taken off its path, so that another submission's `my_submission` is the only one.
 
 Arguments: the submission's folder, the folder of mixtures, the folder for predictions, our aicrowd_wrapper.py
-(for submissions without one). Requests come as JSON lines on standard input, events go as JSON lines to what
-was standard output; both are kept from the submission, whose own output all goes to standard error.
+(for submissions without one), and the stems to be made where they are no challenge's. Requests come as JSON lines
+on standard input, events go as JSON lines to what was standard output; both are kept from the submission, whose own
+output all goes to standard error.
 """
 
 import faulthandler
@@ -15,7 +16,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
@@ -24,7 +25,7 @@ WRAPPER = "my_submission.aicrowd_wrapper"
 PEAK_RESET = "5"  # clear_refs: forget the peak resident size
 
 
-def main(submission: str, mixtures: str, predictions: str, own_wrapper: str) -> int:
+def main(submission: str, mixtures: str, predictions: str, own_wrapper: str, *stems: str) -> int:
     """Serve requests until standard input closes; 1 if the submission cannot be constructed."""
     requests, events = _take_streams()
     faulthandler.enable()
@@ -33,7 +34,7 @@ def main(submission: str, mixtures: str, predictions: str, own_wrapper: str) -> 
     try:
         model_class = importlib.import_module("my_submission.user_config").MySeparationModel
         _watch_results(model_class, nonfinite)
-        wrapper_class = _wrapper_module(Path(submission), Path(own_wrapper)).AIcrowdWrapper
+        wrapper_class = _wrapper_class(Path(submission), Path(own_wrapper), stems)
         wrapper = wrapper_class(dataset_dir=mixtures, predictions_dir=predictions)
     except BaseException as error:
         _send(events, _failure("setup", error))
@@ -105,10 +106,18 @@ def _failure(where: str, error: BaseException) -> dict[str, Any]:
     }
 
 
-def _wrapper_module(submission: Path, own_wrapper: Path) -> ModuleType:
-    """The submission's own wrapper module, or ours loaded under that name over the submission's package."""
-    if (submission / "my_submission" / "aicrowd_wrapper.py").exists():
-        return importlib.import_module(WRAPPER)
+def _wrapper_class(submission: Path, own_wrapper: Path, stems: Sequence[str]) -> type:
+    """The submission's own wrapper, or ours; for stems that no wrapper of the organisers knows, always ours."""
+    if stems:
+        ours: type = _our_wrapper(own_wrapper).AIcrowdWrapper
+        return type(ours.__name__, (ours,), {"allowed_instruments": (set(stems),)})
+    own = (submission / "my_submission" / "aicrowd_wrapper.py").exists()
+    module = importlib.import_module(WRAPPER) if own else _our_wrapper(own_wrapper)
+    return module.AIcrowdWrapper  # type: ignore[no-any-return]
+
+
+def _our_wrapper(own_wrapper: Path) -> ModuleType:
+    """Our wrapper module loaded under its usual name over the submission's package."""
     spec = importlib.util.spec_from_file_location(WRAPPER, own_wrapper)
     assert spec is not None
     assert spec.loader is not None

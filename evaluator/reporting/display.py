@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from evaluator import text_table
+from evaluator.challenge import CHALLENGES
 from evaluator.isolation.sandbox import Outcome
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import Dataset, Track
@@ -24,6 +25,7 @@ CURRENT_SHARE = 0.95  # of a track counts as done at most, until it is
 SHOWN = 5  # failed tracks that are named
 RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
+NOTHING_TO_PASS = "these stems are no challenge's, so there is nothing to pass"
 DIFFERS = "Differs from the organisers' machine:"  # what of their limits was not in force here
 
 
@@ -232,16 +234,19 @@ def _shared(result: Result) -> str:
 
 def _verdict(result: Result) -> str:
     score, passing = result.score(), would_pass(result)
+    challenge = result.plan.challenge in CHALLENGES
     late = [track for track in result.tracks if track.late]
     if score is not None and late:
         worst = max((track.seconds or 0) / (track.limit_seconds or 1) for track in late)
+        so = ": on this machine, as busy as it is, the submission would not pass." if challenge else "."
         return (
             f"All tracks were scored: {text_table.db(score[MEAN])} dB. But {len(late)} of {len(result.tracks)} took "
-            f"longer than allowed, up to {worst:.1f} times as long: on this machine, as busy as it is, the "
-            f"submission would not pass."
+            f"longer than allowed, up to {worst:.1f} times as long{so}"
         )
     if score is not None:
         mean = text_table.db(score[MEAN])
+        if not challenge:
+            return f"All tracks were scored: {mean} dB; {NOTHING_TO_PASS}."
         if passing == "yes":
             return f"This submission would have passed, with a score of {mean} dB."
         return (
@@ -254,6 +259,8 @@ def _verdict(result: Result) -> str:
     more = len(result.failed) - SHOWN
     names += f" and {more} more" if more > 0 else ""
     counts = f"{len(result.failed)} of {len(result.tracks)} tracks failed: {names}."
+    if not challenge:
+        return counts
     if passing == "no":
         return f"This submission would NOT have passed: {counts}"
     return f"This does not show whether the submission would pass under the organisers' own limits: {counts}"

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from evaluator import text_table
-from evaluator.challenge import CHALLENGES
 from evaluator.isolation.sandbox import Limits
 from evaluator.measures.means import MEAN
 from evaluator.reporting import pages
@@ -41,7 +40,7 @@ def text(board: Board) -> str:
 
 
 def _group_text(group: Group) -> str:
-    stems = CHALLENGES[group.challenge].stems
+    stems = group.newest.result.stems
     header = ["#", "run", "preset", "commit", "when", MEAN, *stems, "RTF", "would pass"]
     rows = [_row(str(place), entry, stems) for place, entry in enumerate(group.ranked, 1)]
     rows += [_row("-", entry, stems) for entry in group.unranked]
@@ -198,7 +197,7 @@ def as_html(board: Board) -> str:
     return pages.render(
         "leaderboard.html.j2",
         board=board,
-        groups=[(group, title(group), CHALLENGES[group.challenge].stems) for group in board.groups],
+        groups=[(group, title(group), group.newest.result.stems) for group in board.groups],
         published=[
             (found, published_columns(found), sorted_rows(found, board.sort)) for found in board.published
         ],

@@ -9,10 +9,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from evaluator.challenge import CHALLENGES, of_name
 from evaluator.measures.means import MEAN
 from evaluator.reporting import charts, leaderboard_view, pages, track_details
 from evaluator.reporting.charts import Axis, Strip
-from evaluator.reporting.display import DIFFERS
+from evaluator.reporting.display import DIFFERS, NOTHING_TO_PASS
 from evaluator.running import dataset
 from evaluator.running.dataset import DataError, Track
 from evaluator.runs import baseline, published, reproduction, run_folder, run_scores
@@ -70,9 +71,9 @@ def _tracks(entry: Entry, loaded: Sequence[Track] | None) -> tuple[tuple[Track, 
 
 def _load(result: Result) -> tuple[Track, ...]:
     """The tracks of the run; DataError if the folder is gone or its content is not what it was."""
-    path = Path(result.plan.data.path)
+    path, wanted = Path(result.plan.data.path), of_name(result.plan.challenge)
     names = {track.name for track in result.tracks}
-    tracks = tuple(track for track in dataset.load(path).tracks if track.name in names)
+    tracks = tuple(track for track in dataset.load(path, wanted=wanted).tracks if track.name in names)
     if dataset.content_hash(tracks) != result.plan.data.hash:
         raise DataError([f"{path}: changed since the run"])
     return tracks
@@ -177,6 +178,7 @@ def _context(
         "entry": entry,
         "result": result,
         "plan": result.plan,
+        "subject": of_name(result.plan.challenge).words.removeprefix("the "),
         "submission": result.plan.submission,
         "stems": result.stems,
         "measures": (MEAN, *result.stems),
@@ -213,6 +215,10 @@ def verdict(result: Result) -> Verdict:
         *(f"{track.name}: {track.status}, {track.reason}" for track in failed),
         *(f"{track.name}: late, {track.seconds:.1f} of {track.limit_seconds:.1f} s" for track in late),
     )
+    if result.plan.challenge not in CHALLENGES and result.status != "incomplete":
+        if not reasons:
+            return Verdict("good", f"All tracks were scored; {NOTHING_TO_PASS}", ())
+        return Verdict("bad", f"{len(reasons)} of {number} tracks failed or were late", reasons)
     if passing == "yes":
         return Verdict("good", "This submission would have passed", ())
     if passing == "no":

@@ -2,15 +2,16 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from evaluator.challenge import CINEMATIC, MUSIC, Challenge
+from evaluator.challenge import CHALLENGES, CINEMATIC, MUSIC, Challenge, StemSet
 from evaluator.digests import sha256_of_file
+from evaluator.locations import DEMO
 
 SUFFIXES = (".wav", ".flac")
 SPLITS = ("train", "test", "valid", "tr", "cv", "tt")
@@ -23,6 +24,10 @@ class DataError(Exception):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class OtherStemsError(DataError):
+    """The tracks have other stems than those that are wanted; its one problem begins with the folder."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,10 @@ class Track:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The tracks of one folder; `notes` says what in the folder was ignored."""
+    """The tracks of one folder, with the stems of a challenge or any others; `notes` says what was ignored."""
 
     path: Path
-    challenge: Challenge
+    challenge: StemSet
     tracks: tuple[Track, ...]
     notes: tuple[str, ...]
 
@@ -59,10 +64,13 @@ class Layout:
     """File names (without suffix) of a known data set; `{folder}` stands for the track folder's name."""
 
     name: str
-    challenge: Challenge
+    challenge: StemSet
     mixtures: tuple[tuple[str, ...], ...]  # alternatives; the first that is there counts
     stems: Mapping[str, str]
 
+
+FoundTrack = tuple[str, Path, Layout]
+"""A track's name, its folder, and the layout of most of its files."""
 
 LAYOUTS = (
     Layout("music challenge or MUSDB18-HQ", MUSIC, (("mixture",),), {stem: stem for stem in MUSIC.stems}),
@@ -76,23 +84,26 @@ LAYOUTS = (
 )
 
 
-def load(path: Path, only: str | None = None) -> Dataset:
+def load(path: Path, only: str | None = None, wanted: StemSet | None = None) -> Dataset:
     """Find and check the tracks below `path`, in name order.
 
-    `only` keeps the tracks whose name or folder name matches this glob pattern.
+    only: keep the tracks whose name or folder name matches this glob pattern.
+    wanted: the stems to score, of all that the tracks have; by default those of the challenge they are laid out for.
     Raises DataError with every problem: no tracks, mixed layouts, a stem missing, unreadable or empty files,
-    unequal lengths, rates or channel counts.
+    unequal lengths, rates or channel counts; OtherStemsError where no track has all the stems that are wanted.
     """
     if not path.is_dir():
         raise DataError([f"{path}: not a folder; expected the folder that holds the track folders"])
+    own = _layouts_of(wanted)
     notes: list[str] = []
-    found = sorted(_track_folders(path, notes), key=lambda entry: entry[0])
+    found = sorted(_track_folders(path, own, notes), key=lambda entry: entry[0])
     if not found:
-        raise DataError([f"{path}: no tracks found; expected {_describe_layouts()}"])
+        raise DataError([f"{path}: no tracks found; expected {_describe((*own[:1], *LAYOUTS))}"])
     if only is not None:
         found = [entry for entry in found if fnmatch(entry[0], only) or fnmatch(entry[1].name, only)]
         if not found:
             raise DataError([f"{path}: no track matches --only {only!r}"])
+    _require_stems(path, found, wanted)
     challenges = {layout.challenge.name: folder for _, folder, layout in found}
     if len(challenges) > 1:
         raise DataError([f"{folder}: a {name} track beside others" for name, folder in challenges.items()])
@@ -102,14 +113,54 @@ def load(path: Path, only: str | None = None) -> Dataset:
     ]
     if problems:
         raise DataError(problems)
-    return Dataset(
-        path, found[0][2].challenge, tuple(track for track in tracks if track is not None), tuple(notes)
+    challenge = found[0][2].challenge
+    return Dataset(path, challenge, tuple(track for track in tracks if track is not None), tuple(notes))
+
+
+def demo_folder(wanted: StemSet, demo: Path = DEMO) -> Path:
+    """The demo tracks that have these stems; DataError if none do."""
+    for challenge in CHALLENGES.values():
+        if set(wanted.stems) <= set(challenge.stems):
+            return demo / challenge.name
+    raise DataError(
+        [f"{demo}: the demo has no tracks with {wanted.words}; name a folder that has, with --data"]
     )
 
 
-def _describe_layouts() -> str:
+def _layouts_of(wanted: StemSet | None) -> tuple[Layout, ...]:
+    """Where stems that are no challenge's may be: one file per stem, or among a challenge's files."""
+    if wanted is None or isinstance(wanted, Challenge):
+        return ()
+    own = Layout("one file per stem", wanted, (("mixture",),), {stem: stem for stem in wanted.stems})
+    among = (
+        replace(layout, challenge=wanted, stems={stem: layout.stems[stem] for stem in wanted.stems})
+        for layout in LAYOUTS
+        if set(wanted.stems) <= set(layout.stems)
+    )
+    return (own, *among)
+
+
+def _require_stems(path: Path, found: Sequence[FoundTrack], wanted: StemSet | None) -> None:
+    """OtherStemsError where no track has all the stems that are wanted, or those of a challenge but others."""
+    complete = [layout.challenge for _, folder, layout in found if not _missing(folder, layout)]
+    if wanted in complete or (wanted is None and complete):
+        return
+    usual = {layout.challenge: layout for _, folder, _ in found if (layout := _layout_of(folder))}
+    if all((layout := _layout_of(folder)) and not _missing(folder, layout) for _, folder, _ in found):
+        held = " and ".join(f"{challenge.name} tracks ({challenge.listed})" for challenge in usual)
+        raise OtherStemsError([f"{path} holds {held}"])
+    common = set.intersection(*(_audio_names(folder) for _, folder, _ in found))
+    stems = sorted(common - {"mixture", "mix"})
+    held = f"{path} holds tracks with {', '.join(stems) or 'no stem in common'}"
+    if wanted is not None:
+        raise OtherStemsError([held])
+    if list(usual) == [MUSIC] and set(stems) - set(MUSIC.stems):
+        raise OtherStemsError([f"{held}, which are no challenge's stems"])
+
+
+def _describe(layouts: Sequence[Layout]) -> str:
     described = []
-    for layout in LAYOUTS:
+    for layout in layouts:
         names = [*layout.mixtures[0], *layout.stems.values()]
         described.append(
             f"TRACK/{{{','.join(name.format(folder='TRACK') for name in names)}}} ({layout.name})"
@@ -117,33 +168,46 @@ def _describe_layouts() -> str:
     return "; or ".join(described) + f"; as {' or '.join(SUFFIXES)}"
 
 
-def _track_folders(root: Path, notes: list[str]) -> Iterator[tuple[str, Path, Layout]]:
+def _track_folders(root: Path, own: Sequence[Layout], notes: list[str]) -> Iterator[FoundTrack]:
     """Yield (name, folder, layout) of each track folder; `notes` gets what is passed over."""
     for entry in sorted(root.iterdir()):
         if entry.name.startswith("."):
             notes.append(f"{entry}: hidden, ignored")
         elif not entry.is_dir():
             notes.append(f"{entry}: not a folder, ignored")
-        elif entry.name in SPLITS and _layout_of(entry) is None:
-            for name, folder, inner in _track_folders(entry, notes):
+        elif entry.name in SPLITS and _layout_of(entry, own) is None:
+            for name, folder, inner in _track_folders(entry, own, notes):
                 yield f"{entry.name}/{name}", folder, inner
-        elif (layout := _layout_of(entry)) is None:
+        elif (layout := _layout_of(entry, own)) is None:
             notes.append(f"{entry}: holds no files of a known layout, ignored")
         else:
             yield entry.name, entry, layout
 
 
-def _layout_of(folder: Path) -> Layout | None:
-    """The layout most of whose files are in `folder`; None if there are no files of any layout."""
-    present = {entry.stem for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES}
+def _layout_of(folder: Path, own: Sequence[Layout] = ()) -> Layout | None:
+    """The layout of `own`, else the known one, most of whose files are in `folder`; None if it has no such file."""
+    present = _audio_names(folder)
 
     def matches(layout: Layout) -> int:
-        stems = [name.format(folder=folder.name) for name in layout.stems.values()]
         mixtures = [name.format(folder=folder.name) for names in layout.mixtures for name in names]
-        return 2 * sum(stem in present for stem in stems) + any(name in present for name in mixtures)
+        return 2 * (len(layout.stems) - _missing(folder, layout)) + any(name in present for name in mixtures)
 
-    best = max(LAYOUTS, key=matches)
-    return best if matches(best) else None
+    for layouts in (own, LAYOUTS):
+        best = max(layouts, key=matches, default=None)
+        if best is not None and matches(best):
+            return best
+    return None
+
+
+def _audio_names(folder: Path) -> set[str]:
+    """Names, without suffix, of the audio files in a folder."""
+    return {entry.stem for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES}
+
+
+def _missing(folder: Path, layout: Layout) -> int:
+    """How many stems of a layout have no file in `folder`."""
+    present = _audio_names(folder)
+    return sum(name.format(folder=folder.name) not in present for name in layout.stems.values())
 
 
 def _load_track(name: str, folder: Path, layout: Layout, problems: list[str], in_split: bool) -> Track | None:
@@ -161,7 +225,7 @@ def _load_track(name: str, folder: Path, layout: Layout, problems: list[str], in
     if described is None:
         return None
     frames, rate_hz, channels = described
-    estimate_channels = max(channels, len(layout.challenge.mixture_files))
+    estimate_channels = max(channels, len(mixtures), len(layout.challenge.mixture_files))
     folder_name = name.replace("/", "__") if in_split else folder.name
     complete = {stem: path for stem, path in references.items() if path is not None}
     return Track(name, folder_name, tuple(mixtures), complete, frames, rate_hz, channels, estimate_channels)

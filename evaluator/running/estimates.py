@@ -7,7 +7,7 @@ from pathlib import Path
 
 import soundfile
 
-from evaluator.challenge import Challenge
+from evaluator.challenge import StemSet
 from evaluator.running.dataset import Track
 
 
@@ -15,7 +15,7 @@ class InvalidOutputError(Exception):
     """The submission finished, but what it wrote cannot be scored; the message is the reason."""
 
 
-def collect(predictions: Path, track: Track, challenge: Challenge, destination: Path) -> None:
+def collect(predictions: Path, track: Track, challenge: StemSet, destination: Path) -> None:
     """Move the estimates of `track` out of the submission's `predictions` folder to the folder `destination`.
 
     Only regular files of one name that lie in the track's own folder are taken; links, pipes and folders are
@@ -33,7 +33,7 @@ def collect(predictions: Path, track: Track, challenge: Challenge, destination: 
         raise InvalidOutputError("; ".join(problems))
 
 
-def _entry_problems(folder: Path, track: Track, challenge: Challenge) -> list[str]:
+def _entry_problems(folder: Path, track: Track, challenge: StemSet) -> list[str]:
     if folder.is_symlink():
         return [f"folder {folder.name} is a link"]
     if not folder.is_dir():

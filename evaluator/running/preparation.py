@@ -1,4 +1,4 @@
-"""Options of the command line -> a Job: which challenge, which preset, which data, what to hide, where to put it."""
+"""Options of the command line -> a Job: which stems, which preset, which data, what to hide, where to put it."""
 
 import os
 import sys
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evaluator.challenge import CHALLENGES
+from evaluator.challenge import CHALLENGES, Challenge, of_name
 from evaluator.containers.runner import container_runner
 from evaluator.isolation.sandbox import Limits, ProcessRunner, Runner, Workplace
 from evaluator.isolation.variables import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
 from evaluator.locations import DEMO, REPOSITORY, RUNS
 from evaluator.running import dataset, submission
-from evaluator.running.dataset import Dataset, Track
+from evaluator.running.dataset import Dataset, OtherStemsError, Track
 from evaluator.running.job import Job
 from evaluator.runs import records, results
 from evaluator.runs.documents import ResultError
@@ -37,7 +37,7 @@ class Options:
     submission: Path
     data: Path | None = None
     preset: str | None = None  # a name, or a file
-    challenge: str | None = None
+    challenge: str | None = None  # its name, or that of any other stems (`challenge.of_name`)
     only: str | None = None
     limits: Limits = field(default_factory=Limits)
     runner: str = "process"
@@ -57,13 +57,11 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
     engine.
     """
     path = submission.check_folder(options.submission)
-    asked = None if options.data is None else dataset.load(options.data, options.only)
-    challenge, preset = _challenge_and_preset(options, path, asked)
+    data, preset = _data_and_preset(options, path)
     time_factor = _told_time_factor(options, path)
-    data = asked or dataset.load(DEMO / challenge, options.only)
     digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
     plan = Plan(
-        challenge=challenge,
+        challenge=data.challenge.name,
         submission=submission.identify(path, preset, time_factor),
         data=DataInfo(str(data.path.resolve()), len(data.tracks), digest, options.only),
         limits=options.limits,
@@ -82,26 +80,53 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
     )
 
 
-def _challenge_and_preset(options: Options, path: Path, data: Dataset | None) -> tuple[str, str | None]:
-    """The challenge (from --track, the data's layout, or the submission) and the preset to ask for, if any."""
+def _data_and_preset(options: Options, path: Path) -> tuple[Dataset, str | None]:
+    """The data with the stems to score, and the preset to ask for, if any.
+
+    Which stems: those asked for, else those that the submission makes where the data has them, else those of the
+    challenge that the data is laid out for, for which the submission is then asked for the default preset.
+    """
     preset = _absolute_if_file(options.preset or os.environ.get(PRESET_VARIABLE))
-    wanted = options.challenge or (data.challenge.name if data is not None else None)
-    if data is not None and data.challenge.name != wanted:
-        raise UsageError(f"--track {wanted}, but {data.path} holds {data.challenge.name} tracks")
-    if wanted is not None and not submission.reads(path, PRESET_VARIABLE):
-        return wanted, preset
-    configured = submission.configured_challenge(path, _environment(preset))
-    if wanted is None:
-        wanted = configured or submission.challenge_of_manifest(path)
+    asked = None if options.challenge is None else of_name(options.challenge)
+    said = submission.Configured()
+    if submission.reads(path, PRESET_VARIABLE) or (asked is None and options.data is None):
+        said = submission.configured(path, _environment(preset))
+    if asked is None and options.data is not None:
+        data = _data_of_submission(options, options.data, said)
+    else:
+        wanted = asked or said.stems or submission.challenge_of_manifest(path)
         if wanted is None:
             raise UsageError(
-                f"{path} does not say which challenge it is for; give --track {' or --track '.join(CHALLENGES)}"
+                f"{path} does not say which challenge it is for; give --track {' or --track '.join(CHALLENGES)}, or"
+                f" its --stems{f' ({said.problem})' if said.problem else ''}"
             )
-    elif configured not in (None, wanted):
-        if options.preset is not None:
-            raise UsageError(f"--preset {options.preset} is for the {configured} challenge, not for {wanted}")
-        preset = CHALLENGES[wanted].default_preset
-    return wanted, preset
+        if options.preset is not None and said.stems not in (None, wanted):
+            raise UsageError(f"--preset {options.preset} is for {said.stems.words}, not for {wanted.name}")
+        try:
+            data = dataset.load(options.data or dataset.demo_folder(wanted, DEMO), options.only, wanted)
+        except OtherStemsError as error:
+            raise UsageError(f"{wanted.option}, but {error}") from None
+    if said.stems in (None, data.challenge):
+        return data, preset
+    if not isinstance(data.challenge, Challenge):
+        raise UsageError(f"{path} is for {said.stems.words}; give a --preset for {data.challenge.words}")
+    return data, data.challenge.default_preset
+
+
+def _data_of_submission(options: Options, folder: Path, said: submission.Configured) -> Dataset:
+    """The user's data with the stems that the submission makes, or where it has others, with its challenge's."""
+    for wanted in dict.fromkeys((said.stems, None)):
+        try:
+            return dataset.load(folder, options.only, wanted)
+        except OtherStemsError as error:
+            if wanted is not None and options.preset is not None:
+                raise UsageError(f"--preset {options.preset} is for {wanted.words}, but {error}") from None
+            found = str(error)
+    if said.problem is not None:
+        raise UsageError(f"{found}, and the submission cannot be asked what it makes: {said.problem}")
+    raise UsageError(
+        f"{found}; give a --preset that makes some of them, or name what the submission makes with --stems"
+    )
 
 
 def _told_time_factor(options: Options, path: Path) -> float | None:
@@ -134,7 +159,8 @@ def _out_folder(options: Options, plan: Plan) -> Path:
     if options.out is not None:
         return options.out
     if not options.resume:
-        return RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{plan.challenge}-{os.getpid()}"
+        name = plan.challenge.replace(" ", "-")
+        return RUNS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}-{os.getpid()}"
     for file in sorted(RUNS.glob(f"*/{RESULT_FILE}"), reverse=True):
         try:
             earlier = results.read(file)
@@ -150,12 +176,13 @@ def _runner(
 ) -> Callable[[Workplace], Runner]:
     keep = [path, out, REPOSITORY / "evaluator", Path(sys.prefix), Path(sys.base_prefix)]
     hidden = hidden_paths(data, keep)
+    others = () if isinstance(data.challenge, Challenge) else data.challenge.stems
     if options.runner == "docker":
-        return container_runner(path, options.limits, environment, hidden)
+        return container_runner(path, options.limits, environment, hidden, others)
     without = [name for name in os.environ.get(WITHOUT_VARIABLE, "").split(",") if name]
 
     def make(workplace: Workplace) -> Runner:
-        return ProcessRunner(path, workplace, options.limits, environment, hidden, [out], without)
+        return ProcessRunner(path, workplace, options.limits, environment, hidden, [out], without, others)
 
     return make
 

@@ -22,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from evaluator.challenge import CHALLENGES
 from evaluator.isolation import machine
 from evaluator.isolation.output_log import last_lines
 from evaluator.isolation.sandbox import Isolation, Outcome
@@ -97,7 +98,7 @@ class Recorder:
             reason=outcome.reason,
             seconds=round(outcome.seconds, 3),
             limit_seconds=self._job.plan.limits.setup_seconds,
-            wrapper="submission" if own.exists() else "evaluator",
+            wrapper="submission" if own.exists() and self._job.plan.challenge in CHALLENGES else "evaluator",
         )
         with self._lock:
             if not self._gave_up:

@@ -7,7 +7,6 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
-from evaluator.challenge import CHALLENGES
 from evaluator.isolation.output_log import write_log
 from evaluator.isolation.sandbox import Outcome, Runner, Workplace
 from evaluator.running import estimates
@@ -81,7 +80,7 @@ class SessionLoop:
 
     def _separate(self, track: Track) -> Outcome:
         """One track under its clock; the estimates are scored while the next one is separated."""
-        challenge = CHALLENGES[self._job.plan.challenge]
+        challenge = self._job.dataset.challenge
         predictions = self._workplace.predictions
         staged = stage_mixture(track, challenge, self._workplace.mixtures)
         limit = self._job.plan.limits.track_seconds(track.seconds)

@@ -1,4 +1,4 @@
-"""The folder that is evaluated: is it a submission, for which challenge, and in exactly which version?"""
+"""The folder that is evaluated: is it a submission, of which stems, and in exactly which version?"""
 
 import hashlib
 import json
@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.challenge import CHALLENGES
+from evaluator.challenge import CHALLENGES, Challenge, StemSet, of_stems
 from evaluator.digests import sha256_of_file
 from evaluator.locations import REPOSITORY
 from evaluator.runs.records import Identity
@@ -24,9 +25,11 @@ sys.path[:] = [sys.argv[1], *(entry for entry in sys.path if Path(entry).resolve
 """
 PROBE = f"""
 {OWN_PATH}
+import json
 from my_submission.user_config import MySeparationModel
+said = [getattr(MySeparationModel, name, None) for name in ("track", "stems")]
 with open(sys.argv[2], "w") as answer:
-    answer.write(str(getattr(MySeparationModel, "track", "")))
+    json.dump(said, answer, default=lambda value: None)
 """
 
 
@@ -49,40 +52,59 @@ def reads(path: Path, variable: str) -> bool:
     return any(variable in module.read_text(errors="replace") for module in modules)
 
 
-def configured_challenge(path: Path, environment: Mapping[str, str]) -> str | None:
-    """The challenge that the submission says it is made for, by its class (not constructed); None if it does not.
+@dataclass(frozen=True)
+class Configured:
+    """The stems that a submission says it makes, or None; `problem` is why it could not be asked, if so."""
 
-    Imports the submission in a child process.
+    stems: StemSet | None = None
+    problem: str | None = None
+
+
+def configured(path: Path, environment: Mapping[str, str]) -> Configured:
+    """What the submission says it makes, by its class (not constructed): imports it in a child process.
+
+    `track` of the class is a challenge's name, or else `stems` is a list or tuple of any. The organisers' starter kit
+    has neither, so it does not say.
     """
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer"
+        answer, errors = Path(folder) / "answer", Path(folder) / "errors"
         try:
-            subprocess.run(
-                [sys.executable, "-P", "-c", PROBE, str(path), str(answer)],
-                cwd=path,
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=PROBE_SECONDS,
-                check=False,
-            )
+            with errors.open(
+                "w"
+            ) as printed:  # no pipe: what the submission leaves running could keep it open
+                subprocess.run(
+                    [sys.executable, "-P", "-c", PROBE, str(path), str(answer)],
+                    cwd=path,
+                    env={**os.environ, **environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=printed,
+                    timeout=PROBE_SECONDS,
+                    check=False,
+                )
         except subprocess.TimeoutExpired:
-            return None
-        challenge = answer.read_text() if answer.exists() else ""
-    return challenge if challenge in CHALLENGES else None
+            return Configured(problem=f"importing it takes longer than {PROBE_SECONDS} s")
+        if not answer.exists():
+            lines = errors.read_text(errors="replace").strip().splitlines() or [
+                "it ends while it is imported"
+            ]
+            return Configured(problem=lines[-1])
+        try:
+            track, stems = json.loads(answer.read_text())
+            if track in CHALLENGES:
+                return Configured(CHALLENGES[track])
+            return Configured(of_stems(stems) if isinstance(stems, list) else None)
+        except (ValueError, TypeError):  # something that is neither
+            return Configured()
 
 
-def challenge_of_manifest(path: Path) -> str | None:
+def challenge_of_manifest(path: Path) -> Challenge | None:
     """The challenge that the submission's aicrowd.json names, or None."""
     try:
         identifier = json.loads((path / "aicrowd.json").read_text())["challenge_id"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    for challenge in CHALLENGES.values():
-        if challenge.challenge_id == identifier:
-            return challenge.name
-    return None
+    return next((each for each in CHALLENGES.values() if each.challenge_id == identifier), None)
 
 
 def identify(path: Path, preset: str | None, time_factor: float | None = None) -> Identity:

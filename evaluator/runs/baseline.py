@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluator import text_table
-from evaluator.challenge import CHALLENGES
+from evaluator.challenge import of_name
 from evaluator.measures.means import MEAN
 from evaluator.runs import documents, results, run_scores
 from evaluator.runs.documents import SDR, ResultError
@@ -50,7 +50,7 @@ def from_json(item: Mapping[str, Any], where: str = "baseline") -> Result:
     Raises ResultError with what in `where` is missing or wrong.
     """
     found = documents.parse(documents.Baseline, item, where)
-    said, stems = found.submission, CHALLENGES[found.track].stems
+    said, stems = found.submission, of_name(found.track).stems
     result = Result(
         plan=Plan(
             challenge=found.track,

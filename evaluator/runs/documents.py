@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError, field_validator
 
 from evaluator import schema
-from evaluator.challenge import CHALLENGES
+from evaluator.challenge import of_name
 from evaluator.isolation.sandbox import Isolation, Limits, Status
 from evaluator.measures.means import Scores
 from evaluator.runs.records import DataInfo, Identity, SetupResult
@@ -89,9 +89,7 @@ class ScoredRun(schema.Document):
     @field_validator("track")
     @classmethod
     def _is_known(cls, track: str) -> str:
-        if track not in CHALLENGES:
-            raise ValueError(f"found {track!r}, expected {' or '.join(CHALLENGES)}")
-        return track
+        return of_name(track).name
 
 
 class Baseline(ScoredRun):

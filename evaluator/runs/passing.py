@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from evaluator.challenge import CHALLENGES
 from evaluator.isolation.sandbox import Limits
 from evaluator.runs.results import Result
 
@@ -12,8 +13,11 @@ def would_pass(result: Result) -> Passing:
     """Whether the organisers' limits would be met; "yes" takes limits at least as strict as theirs.
 
     A failure under stricter limits does not show that theirs would be missed, and neither does one of tracks that
-    shared the machine. A track that was late has its score, and counts as one that failed.
+    shared the machine. A track that was late has its score, and counts as one that failed. Of stems that are no
+    challenge's, nothing is known.
     """
+    if result.plan.challenge not in CHALLENGES:
+        return "unknown"
     organisers, limits = Limits(), result.plan.limits
     compared = [
         _compare(limits.time_factor, organisers.time_factor),

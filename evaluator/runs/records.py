@@ -35,7 +35,7 @@ class DataInfo:
 class Plan:
     """Everything that decides what is computed; a run may be resumed by an equal plan only."""
 
-    challenge: str
+    challenge: str  # its name, or that of any other stems (`challenge.of_name`)
     submission: Identity
     data: DataInfo
     limits: Limits

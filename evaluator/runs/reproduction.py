@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from evaluator import text_table
+from evaluator.challenge import CHALLENGES, of_name
 from evaluator.isolation.sandbox import Limits
 from evaluator.locations import REPOSITORY, command
 from evaluator.runs.results import Result
@@ -31,6 +32,8 @@ def commands(result: Result) -> list[str]:
         arguments += ["--submission", submission.path]
     if submission.requested_preset is not None:
         arguments += ["--preset", submission.requested_preset]
+    if plan.challenge not in CHALLENGES:
+        arguments += of_name(plan.challenge).option.split()
     if submission.requested_time_factor is not None:
         arguments += ["--fit"]
     if plan.runner != "process":

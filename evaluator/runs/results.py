@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from evaluator.challenge import CHALLENGES
+from evaluator.challenge import of_name
 from evaluator.isolation.sandbox import Isolation
 from evaluator.measures import means
 from evaluator.runs import documents
@@ -33,8 +33,8 @@ class Result:
 
     @property
     def stems(self) -> tuple[str, ...]:
-        """The challenge's, in its order."""
-        return CHALLENGES[self.plan.challenge].stems
+        """Those that are scored: the challenge's, or any others."""
+        return of_name(self.plan.challenge).stems
 
     @property
     def status(self) -> RunStatus:
@@ -124,7 +124,7 @@ class Result:
         if item.get("kind") is not None:
             raise ResultError(f"{where}: a {item['kind']}, expected a result")
         run = documents.parse(documents.Run, item, where)
-        stems = CHALLENGES[run.track].stems
+        stems = of_name(run.track).stems
         result = cls(
             plan=Plan(
                 challenge=run.track,

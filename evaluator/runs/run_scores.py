@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from evaluator import text_table
-from evaluator.challenge import CHALLENGES
+from evaluator.challenge import of_name
 from evaluator.measures import means
 from evaluator.measures.means import MEAN
 from evaluator.runs.documents import SDR, ResultError
@@ -40,7 +40,7 @@ class RunScores:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The mean, then the stems in the challenge's order."""
+        """The mean, then the stems in their order."""
         return (MEAN, *self.stems)
 
 
@@ -69,7 +69,7 @@ def _scores(plan: Plan, label: str, tracks: Mapping[str, TrackScore]) -> RunScor
         data_name=data_name(plan.data.path),
         data_hash=plan.data.hash,
         data_number=plan.data.number,
-        stems=CHALLENGES[plan.challenge].stems,
+        stems=of_name(plan.challenge).stems,
         tracks=tracks,
     )
 

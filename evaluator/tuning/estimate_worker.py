@@ -206,7 +206,6 @@ def describe(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
     """What a preset is, for a process that cannot read it; nothing is loaded."""
     preset = load_preset(request["preset"])
     return {
-        "track": preset.challenge,
         "instruments": list(preset.instruments),
         "device": str(passes.device),
         "precision": passes.precision,

@@ -62,7 +62,6 @@ class StepInfo:
 class PresetInfo:
     """What a preset is and on what it runs."""
 
-    track: str | None  # None where its stems are no challenge's
     instruments: tuple[str, ...]
     device: str
     precision: str
@@ -179,7 +178,6 @@ class Estimator:
             for step in answer["steps"]
         ]
         return PresetInfo(
-            answer["track"],
             tuple(answer["instruments"]),
             answer["device"],
             answer["precision"],

@@ -28,6 +28,14 @@ def write_music(root: Path, frames: dict[str, int] | None = None, suffix: str = 
     return root
 
 
+def write_stems(root: Path, stems: tuple[str, ...], names: tuple[str, ...] = ("one", "two")) -> Path:
+    """Tracks with one file per stem, all the same, and their sum as the mixture."""
+    for seed, name in enumerate(names):
+        stem = noise(20000, seed=seed)
+        write_track(root / name, {**dict.fromkeys(stems, stem), "mixture": len(stems) * stem})
+    return root
+
+
 def write_cinematic(root: Path, names: tuple[str, ...] = ("one", "two"), frames: int = 20000) -> Path:
     """Tracks in the cinematic challenge's layout."""
     for seed, name in enumerate(names):

@@ -117,3 +117,14 @@ def test_missing_directories_are_refused(
     folders[missing].rmdir()
     with pytest.raises(AssertionError, match=f"{missing} - No such directory"):
         AIcrowdWrapper(predictions_dir=str(folders["predictions"]), dataset_dir=str(folders["data"]))
+
+
+def test_stems_of_no_challenge_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:
+        instruments = ("instrumental", "vocals")
+
+    monkeypatch.setattr(aicrowd_wrapper, "MySeparationModel", Other)
+    with pytest.raises(
+        AssertionError, match=r"expected \['bass', .*\] or \['dialog', .*\], found \['instrumental'"
+    ):
+        AIcrowdWrapper(predictions_dir=str(tmp_path), dataset_dir=str(tmp_path))

@@ -6,7 +6,7 @@ const TITLES = {
   error: "error (reference − estimate)", residual: "residual (mixture − all estimates)",
 };
 const SOURCE_LABELS = { mixture: "Mixture", reference: "Reference", estimate: "Estimate", error: "Error", residual: "Residual" };
-const DASHES = ["", "7 4", "2 4", "9 3 2 3"];
+const DASHES = ["", "7 4", "2 4", "9 3 2 3", "12 4", "5 2 1 2"]; // as many as report.css has colours
 const HERTZ = [[100, "100"], [1000, "1k"], [10000, "10k"]];
 const LOWEST_HZ = 40;
 const HIGHEST_HZ = 20000;
@@ -118,7 +118,7 @@ class Details {
     const spread = heard.length ? `, ${db(Math.min(...heard))} to ${db(Math.max(...heard))} in single seconds` : ", the reference is silent";
     const head = element("div", { class: "stem-head" }, element("h4", {}, stem.name), element("span", { class: "small soft" }, db(this.data.scores[stem.name]) + spread));
     const grid = element("div", { class: "signals" });
-    ["reference", "estimate", "error"].forEach((source) => grid.append(this.view(stem[source], source, stem.name, `c-${index}`)));
+    ["reference", "estimate", "error"].forEach((source) => grid.append(this.view(stem[source], source, stem.name, `c-${index % DASHES.length}`)));
     return [head, grid];
   }
 
@@ -144,8 +144,8 @@ class Details {
         const joined = second > 0 && stem.sdr[second - 1] !== null;
         return `${joined ? "L" : "M"}${second} ${y(value).toFixed(2)}H${Math.min(second + 1, this.data.seconds)}`;
       });
-      svg.append(element("path", { d: steps.join(""), class: `c-${index}`, "stroke-dasharray": DASHES[index] }));
-      const sample = element("svg", { viewBox: "0 0 26 8", class: `c-${index}`, "aria-hidden": "true" }, element("path", { d: "M0 4H26", "stroke-dasharray": DASHES[index] }));
+      svg.append(element("path", { d: steps.join(""), class: `c-${index % DASHES.length}`, "stroke-dasharray": DASHES[index % DASHES.length] }));
+      const sample = element("svg", { viewBox: "0 0 26 8", class: `c-${index % DASHES.length}`, "aria-hidden": "true" }, element("path", { d: "M0 4H26", "stroke-dasharray": DASHES[index % DASHES.length] }));
       legend.append(element("li", {}, sample, stem.name));
     });
     const spoken = stems.map((stem) => {

@@ -248,3 +248,37 @@ def test_a_new_run_replaces_what_an_earlier_one_left(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "result.json").stat().st_mtime_ns > before
     assert os.listdir(tmp_path / "out" / "estimates") == ["a"]
     assert os.listdir(tmp_path / "out" / "logs") == ["a.log"]
+
+
+REFUSES = """\
+class AIcrowdWrapper:
+    def __init__(self, dataset_dir, predictions_dir):
+        raise AssertionError("bass, drums, other, vocals, or not at all")
+"""
+
+
+def test_stems_of_no_challenge_from_start_to_end(tmp_path: Path) -> None:
+    """Each estimate is half of its reference, which is 6.02 dB; the organisers' wrapper would refuse such stems."""
+    submission = write_submission(tmp_path, "perfect") / "my_submission"
+    config = submission / "user_config.py"
+    config.write_text(
+        config.read_text().replace('["bass", "drums", "other", "vocals"]', '["vocals", "instrumental"]')
+    )
+    (submission / "aicrowd_wrapper.py").write_text(REFUSES)
+    audio.write_stems(tmp_path / "data", ("instrumental", "vocals"))
+    arguments = command(tmp_path, "perfect", "--stems", "vocals,instrumental", "--report")
+    done = run(arguments)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (result["track"], result["setup"]["wrapper"]) == ("instrumental,vocals", "evaluator")
+    assert result["score"] == pytest.approx(
+        {"mean": 6.0206, "instrumental": 6.0206, "vocals": 6.0206}, abs=1e-2
+    )
+    assert "All tracks were scored: 6.0" in done.stdout
+    assert "these stems are no challenge's, so there is nothing to pass" in done.stdout
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "stems instrumental, vocals" in page
+    assert "Published" not in page
+    wrong = run([*arguments, "--stems", "vocals"])
+    assert wrong.returncode == 1
+    assert "instruments: expected ['vocals'], found ['vocals', 'instrumental']" in wrong.stderr

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from evaluator.__main__ import main
+from evaluator.challenge import of_stems
 from evaluator.datasets import builder, library, mixing, tracks
 from evaluator.datasets.library import Library
 from evaluator.datasets.mixing import RATE_HZ
@@ -316,6 +317,21 @@ def test_the_command_line_says_what_it_made_and_how_to_use_it(
     assert "1 track of 1 s, 1 made now" in printed.out
     assert f"run_eval.py --track music --data {out}" in printed.out
     assert "100%" in printed.err
+
+
+def test_a_set_of_two_stems_says_which_presets_can_use_it(
+    tmp_path: Path, vocals: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "whole" / "a.wav", 3.0, seed=9)
+    out = tmp_path / "out"
+    command = ["dataset", "synth", "--vocals", str(vocals), "--instrumentals", str(tmp_path / "whole")]
+    assert main([*command, "--out", str(out), "--tracks", "1", "--seconds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert f"run_eval.py --preset PRESET --data {out}" in printed
+    assert "where PRESET makes instrumental, vocals, or some of them" in printed
+    for stems in (["vocals", "instrumental"], ["vocals"]):
+        (track,) = dataset.load(out, wanted=of_stems(stems)).tracks
+        assert set(track.references) == set(stems)
 
 
 def test_the_command_line_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

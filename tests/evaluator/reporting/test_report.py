@@ -152,6 +152,23 @@ def test_the_verdict(
     assert headline in verdict.headline
 
 
+@pytest.mark.parametrize(
+    ("tracks", "kind", "headline"),
+    [
+        ({"a": {"vocals": 1.0}}, "good", "All tracks were scored; these stems are no challenge's, so there"),
+        ({"a": {"vocals": 1.0}, "b": "crashed"}, "bad", "1 of 2 tracks failed or were late"),
+    ],
+)
+def test_stems_of_no_challenge_have_nothing_to_pass(
+    tracks: dict[str, made_results.Given], kind: str, headline: str
+) -> None:
+    music = made_results.result(tracks)
+    result = replace(music, plan=replace(music.plan, challenge="vocals only"))
+    verdict = report.verdict(result)
+    assert verdict.kind == kind
+    assert verdict.headline.startswith(headline)
+
+
 def test_the_verdict_counts_late_tracks() -> None:
     result = made_results.result({"a": 1.0, "b": 2.0})
     in_time, late = result.tracks

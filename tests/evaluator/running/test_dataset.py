@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from evaluator.challenge import CINEMATIC, MUSIC
+from evaluator.challenge import CINEMATIC, MUSIC, of_stems
 from evaluator.running import dataset
-from evaluator.running.dataset import DataError
+from evaluator.running.dataset import DataError, OtherStemsError
 from tests.evaluator import audio
 
 
@@ -157,3 +157,59 @@ def test_contents_that_a_header_does_not_show(tmp_path: Path) -> None:
     first, second = caught.value.problems
     assert first.startswith(f"{flac}: ")
     assert second == f"{tmp_path / 'a' / 'drums.wav'}: holds NaN or infinite samples"
+
+
+TWO = of_stems(["vocals", "instrumental"])
+
+
+@pytest.mark.parametrize("held", [("instrumental", "vocals"), (*MUSIC.stems, "instrumental", "piano")])
+def test_the_stems_that_are_wanted_are_scored_whatever_else_there_is(
+    tmp_path: Path, held: tuple[str, ...]
+) -> None:
+    audio.write_stems(tmp_path, held)
+    found = dataset.load(tmp_path, wanted=TWO)
+    assert found.challenge == TWO
+    assert [list(track.references) for track in found.tracks] == [["instrumental", "vocals"]] * 2
+    (tmp_path / "two" / "vocals.wav").unlink()
+    with pytest.raises(DataError) as caught:
+        dataset.load(tmp_path, wanted=TWO)
+    assert caught.value.problems == (f"{tmp_path}/two/vocals.wav: missing (or the same as .flac)",)
+
+
+def test_some_of_a_challenges_stems_are_found_in_its_layouts(tmp_path: Path) -> None:
+    audio.write_cinematic(tmp_path / "cinema", ("one",))
+    audio.write_dnr(tmp_path / "dnr")
+    audio.write_music(tmp_path / "music", {"a": 100})
+    for folder, stem, file in (
+        ("cinema", "music", "one_music.wav"),
+        ("dnr", "effect", "sfx.wav"),
+        ("music", "bass", "bass.wav"),
+    ):
+        (track,) = dataset.load(tmp_path / folder, wanted=of_stems([stem])).tracks
+        assert {name: path.name for name, path in track.references.items()} == {stem: file}
+        assert track.estimate_channels == (1 if folder == "dnr" else 2)
+
+
+def test_data_of_other_stems_is_one_sentence_that_names_them(tmp_path: Path) -> None:
+    audio.write_stems(tmp_path / "two", TWO.stems)
+    audio.write_music(tmp_path / "music", {"a": 100})
+    audio.write_dnr(tmp_path / "dnr")
+    for folder, wanted, held in (
+        ("two", MUSIC, "tracks with instrumental, vocals"),
+        ("two", of_stems(["vocals", "piano"]), "tracks with instrumental, vocals"),
+        ("two", None, "tracks with instrumental, vocals, which are no challenge's stems"),
+        ("music", TWO, "music tracks (bass, drums, other, vocals)"),
+        ("dnr", TWO, "cinematic tracks (dialog, effect, music)"),
+    ):
+        with pytest.raises(OtherStemsError) as caught:
+            dataset.load(tmp_path / folder, wanted=wanted)
+        assert caught.value.problems == (f"{tmp_path / folder} holds {held}",)
+
+
+def test_the_demo_of_some_stems_is_that_of_the_challenge_that_has_them(tmp_path: Path) -> None:
+    assert dataset.demo_folder(CINEMATIC, tmp_path) == tmp_path / "cinematic"
+    assert dataset.demo_folder(of_stems(["vocals", "drums"]), tmp_path) == tmp_path / "music"
+    with pytest.raises(
+        DataError, match="the demo has no tracks with the stems instrumental, vocals; .* --data"
+    ):
+        dataset.demo_folder(TWO, tmp_path)

@@ -19,7 +19,8 @@ PRESET_CONFIG = """
 import os
 PRESET = os.environ.get("SDX_PRESET", "mdx-demo")
 class MySeparationModel:
-    track = "cinematic" if PRESET.startswith("cdx") else "music"
+    track = "cinematic" if PRESET.startswith("cdx") else "" if PRESET == "two" else "music"
+    stems = ("vocals", "instrumental")
 """
 
 
@@ -64,6 +65,57 @@ def test_contradictions_are_refused(demo: Path, with_presets: Path) -> None:
         prepare(Options(with_presets, preset="cdx-b", challenge="music"))
     with pytest.raises(UsageError, match=r"--track music, but .* holds cinematic tracks"):
         prepare(Options(with_presets, challenge="music", data=demo / "cinematic"))
+
+
+def test_a_preset_of_other_stems(demo: Path, with_presets: Path, tmp_path: Path) -> None:
+    stems = audio.write_stems(tmp_path / "stems", ("instrumental", "piano", "vocals"))
+    assert chosen(Options(with_presets, preset="two", data=stems)) == ("instrumental,vocals", "two", "one")
+    job = prepare(Options(with_presets, preset="two", data=stems))
+    assert set(job.dataset.tracks[0].references) == {"instrumental", "vocals"}
+    asked = Options(with_presets, preset="two", data=stems, challenge="instrumental,vocals")
+    assert prepare(asked).plan == job.plan
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"preset": "two", "data": "music"},
+            "--preset two is for the stems instrumental, vocals, but .* holds music",
+        ),
+        (
+            {"preset": "two", "challenge": "music"},
+            "--preset two is for the stems instrumental, vocals, not for music",
+        ),
+        (
+            {"data": "stems"},
+            "holds tracks with instrumental, vocals, which are no challenge's stems; give a --preset",
+        ),
+        (
+            {"challenge": "vocals only", "data": "stems"},
+            "is for the music challenge; give a --preset for the stem voc",
+        ),
+        (
+            {"challenge": "instrumental,vocals", "data": "music"},
+            "--stems instrumental,vocals, but .* holds music",
+        ),
+    ],
+)
+def test_stems_that_do_not_fit_are_one_sentence(
+    demo: Path, with_presets: Path, options: dict[str, str], message: str
+) -> None:
+    audio.write_stems(demo / "stems", ("instrumental", "vocals"))
+    given = options | ({"data": demo / options["data"]} if "data" in options else {})
+    with pytest.raises(UsageError, match=message) as caught:
+        prepare(Options(with_presets, **given))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_why_a_submission_cannot_be_asked_is_said(demo: Path, with_presets: Path) -> None:
+    config = with_presets / "my_submission" / "user_config.py"
+    config.write_text(f'{PRESET_CONFIG}raise ValueError("no such preset")')
+    with pytest.raises(UsageError, match="cannot be asked what it makes: ValueError: no such preset"):
+        prepare(Options(with_presets, data=audio.write_stems(demo / "stems", ("instrumental", "vocals"))))
 
 
 def test_a_submission_that_does_not_say_its_track(demo: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from evaluator.challenge import CINEMATIC, MUSIC
+from evaluator.challenge import CINEMATIC, MUSIC, of_stems
 from evaluator.running import dataset
 from evaluator.running.staging import stage_mixture
 from tests.evaluator import audio
@@ -56,3 +56,21 @@ def test_a_stereo_cinematic_mixture_is_staged_in_two_files(tmp_path: Path) -> No
     folder = stage_mixture(track, CINEMATIC, tmp_path / "staged")
     np.testing.assert_array_equal(soundfile.read(folder / "0001_mixture_Lt.wav")[0], mixture[:, 0])
     np.testing.assert_array_equal(soundfile.read(folder / "0001_mixture_Rt.wav")[0], mixture[:, 1])
+
+
+@pytest.mark.parametrize(
+    "subtypes", [("PCM_16", "PCM_16"), ("PCM_16", "PCM_24"), ("FLOAT", "FLOAT"), ("PCM_U8", "FLOAT")]
+)
+def test_left_and_right_are_staged_in_one_file_for_stems_of_no_challenge(
+    tmp_path: Path, subtypes: tuple[str, str]
+) -> None:
+    folder = audio.write_cinematic(tmp_path / "data", ("one",), 70_000) / "one"
+    sides = [folder / f"one_mixture_{side}.wav" for side in ("Lt", "Rt")]
+    for seed, (path, subtype) in enumerate(zip(sides, subtypes, strict=True)):
+        soundfile.write(path, audio.noise(70_000, 1, seed), 44100, subtype=subtype)
+    wanted = of_stems(["dialog"])
+    (track,) = dataset.load(tmp_path / "data", wanted=wanted).tracks
+    staged = stage_mixture(track, wanted, tmp_path / "staged") / "mixture.wav"
+    assert soundfile.info(staged).subtype == (subtypes[0] if len({*subtypes}) == 1 else "DOUBLE")
+    expected = np.stack([soundfile.read(path)[0] for path in sides], axis=1)
+    np.testing.assert_array_equal(soundfile.read(staged)[0], expected)

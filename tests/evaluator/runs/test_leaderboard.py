@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from evaluator import __main__
+from evaluator.challenge import of_stems
 from evaluator.isolation.sandbox import Limits
 from evaluator.locations import REPOSITORY
-from evaluator.reporting import leaderboard_view
+from evaluator.reporting import display, leaderboard_view
 from evaluator.running import dataset
 from evaluator.runs import entries, leaderboard, published, reproduction
 from evaluator.runs.documents import ResultError
@@ -244,6 +245,32 @@ def test_sorting_by_a_stem() -> None:
 def test_whether_a_run_would_have_passed(limits: Limits, given: float | str, expected: str) -> None:
     run = made_results.result({"a": 1.0, "b": given}, limits=limits)
     assert would_pass(run) == expected
+
+
+def other_stems(**sdr: float) -> Result:
+    """A run that scored these stems."""
+    run = made_results.result({"a": sdr}, start="2026-01-03T03:04:05+00:00")
+    return replace(run, plan=replace(run.plan, challenge=of_stems(sdr).name))
+
+
+def test_stems_of_no_challenge_have_a_ranking_of_their_own_and_nothing_to_pass(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = other_stems(vocals=1.0, instrumental=3.0)
+    assert would_pass(run) == "unknown"
+    assert display.verdict(run) == (
+        "All tracks were scored: 2.000 dB; these stems are no challenge's, so there is nothing to pass."
+    )
+    store = store_of(run, other_stems(vocals=2.0, instrumental=1.0), made_results.result({"a": 1.0}))
+    assert [group.challenge for group in entries.rank(store.entries())] == ["instrumental,vocals", "music"]
+    assert command("--stems", "vocals,instrumental", "--sort", "vocals") == 0
+    title, header, first, second = capsys.readouterr().out.splitlines()
+    assert title.startswith("instrumental,vocals, data/music: 1 track")
+    assert header.split()[5:8] == ["mean", "instrumental", "vocals"]
+    assert (first.split()[6:9], second.split()[8]) == (["1.500", "1.000", "2.000"], "1.000")
+    assert command("--sort", "piano") == 2
+    assert "--sort piano: nothing here has such a stem; there is bass," in capsys.readouterr().err
+    assert "--preset mdx-demo --stems instrumental,vocals" in "\n".join(reproduction.commands(run))
 
 
 def test_an_unfinished_run_says_nothing_of_passing() -> None:

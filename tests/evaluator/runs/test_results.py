@@ -86,6 +86,18 @@ RESULTS = {
     "without limits": replace(
         RESULT, plan=replace(PLAN, limits=Limits(None, None, None, None), data=DataInfo("/d", 2, "", "[ab]"))
     ),
+    "other stems": replace(
+        RESULT,
+        plan=replace(
+            PLAN, challenge="instrumental,vocals", metrics=("sdr",), data=DataInfo("/data", 1, "4567")
+        ),
+        tracks=(replace(GOOD, scores={"sdr": {"instrumental": 6.0, "vocals": 7.0}}),),
+    ),
+    "a stem alone": replace(
+        RESULT,
+        plan=replace(PLAN, challenge="music only", metrics=("sdr",), data=DataInfo("/data", 1, "4567")),
+        tracks=(replace(GOOD, scores={"sdr": {"music": 6.0}}),),
+    ),
     "odd numbers": replace(
         RESULT, duration_seconds=0.1 + 0.2, tracks=(GOOD, replace(GOOD, name="b", audio_seconds=1 / 3))
     ),
@@ -119,6 +131,9 @@ def test_a_file_from_before_some_fields_and_one_with_more_are_read() -> None:
     [
         ({"schema_version": 2}, "schema_version: found 2, expected 1"),
         ({"track": "film"}, "track: found 'film', expected music or cinematic"),
+        ({"track": "vocals,bass"}, "track: found 'vocals,bass', expected music or cinematic"),
+        ({"track": "../bass,vocals"}, "track: found '../bass', expected names of letters"),
+        ({"track": "bass,vocals"}, "found bass, drums, other, vocals, expected bass, vocals"),
         ({"limits": {**FAILED.to_json()["limits"], "cpus": "4"}}, "limits.cpus: found '4', expected a valid integer"),
         ({"data": {"path": "/", "number": 2}}, "data.hash: missing"),
         ({"metrics": None}, "metrics: found None, expected a valid array"),

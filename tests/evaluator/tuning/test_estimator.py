@@ -1,5 +1,6 @@
 """Members in the child, and what tune and ablate make of them from start to end."""
 
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from evaluator.__main__ import main
+from evaluator.commands import estimator_options
 from evaluator.measures.sdr import sdr
 from evaluator.running import dataset, scoring
 from evaluator.running.dataset import Dataset
@@ -22,6 +24,7 @@ from evaluator.tuning.weighting import Layout, Vector, scorer
 from my_submission import MusicSeparationModel
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.signal.audio import round_to_16_bits
+from tests.evaluator import audio
 from tests.evaluator.small_ensemble import write_ensemble, write_tracks
 
 
@@ -182,7 +185,7 @@ def test_a_wrong_preset_is_explained_and_the_child_lives_on(
     wrong.write_text(setup.preset.read_text().replace(*change))
     with pytest.raises(EstimatorError, match=message):
         setup.runner.describe(wrong)
-    assert setup.info.track == "music"
+    assert setup.info.instruments == setup.data.challenge.stems
 
 
 def test_a_child_that_ends_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,3 +266,25 @@ class Spy:
     def write_stems(self, preset: Path, track: dataset.Track, folder: Path) -> Cost:
         self.costs.append(self.runner.write_stems(preset, track, folder))
         return self.costs[-1]
+
+
+def test_a_preset_of_other_stems_is_tuned_and_ablated_on_data_that_has_them(setup: Setup) -> None:
+    first_step = setup.preset.read_text().split("\n  # the others")[0]
+    preset = setup.preset.with_name("two.yaml")
+    preset.write_text(first_step.replace("track: music", "stems: [vocals, instrumental]"))
+    given = Namespace(preset="two.yaml", only=None, data=setup.folder / "stems")
+    audio.write_stems(given.data, ("instrumental", "piano", "vocals"))
+    info = setup.runner.describe(preset)
+    data = estimator_options.load_data(given, info)
+    (step,) = info.steps
+    tuned = tune.tune_step(setup.runner, preset, step, data)
+    assert tuned.scores.layout.outputs == ("vocals", "instrumental")
+    rows = ablate.ablate(setup.runner, variants(ablate.read_document(preset), info), data)
+    assert [set(scores) for scores in rows[0].scores] == [{"instrumental", "vocals"}] * 2
+    whole = np.mean([list(scores.values()) for scores in rows[0].scores])
+    assert whole == pytest.approx(tune.objective_db(tuned, CURRENT), abs=1e-3)
+    given.data = setup.data.path
+    with pytest.raises(
+        EstimatorError, match=r"two.yaml is for the stems instrumental, vocals, but .* holds music tr"
+    ):
+        estimator_options.load_data(given, info)
