@@ -81,10 +81,6 @@ def another_signal(asked: Asked) -> None:
     asked.signal[1, 31] += 1e-7
 
 
-def another_shape(asked: Asked) -> None:
-    asked.signal = SIGNAL.reshape(1, 64)
-
-
 def another_library(asked: Asked) -> None:
     asked.monkeypatch.setattr(estimate_worker, "_library_versions", lambda: {"torch": "0.1"})
 
@@ -102,7 +98,6 @@ CHANGES: dict[str, Callable[[Asked], None]] = {
     "source": replaced("one", factors={"bass": {"bass": 1.0}}),
     "weights": new_weights,
     "signal": another_signal,
-    "shape": another_shape,
     "libraries": another_library,
     "version": lambda asked: asked.monkeypatch.setattr(estimate_worker, "ESTIMATES_VERSION", -1),
 }
@@ -116,6 +111,13 @@ def test_a_pass_is_computed_again_where_anything_it_depends_on_is_another(
     assert [asked.computed(), asked.computed()] == [1, 0]
     CHANGES[change](asked)
     assert [asked.computed(), asked.computed()] == [1, 0]
+
+
+def test_signals_of_one_content_and_another_shape_are_told_apart() -> None:
+    hashes = {
+        estimate_worker.sha256_of_signal(SIGNAL.reshape(shape)) for shape in ((2, 32), (1, 64), (64, 1))
+    }
+    assert len(hashes) == 3
 
 
 def test_a_checkpoints_own_precision_is_what_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
