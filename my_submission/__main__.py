@@ -7,8 +7,8 @@ from importlib import import_module
 
 # name -> (module with add_arguments(parser), which sets the default `run`: arguments -> exit code; help)
 COMMANDS = {
-    "separate": ("my_submission.files.cli", "separate recordings into one file per stem"),
-    "weights": ("my_submission.weights.cli", "fetch, list, verify and pack checkpoints"),
+    "separate": ("my_submission.commands.separate", "separate recordings into one file per stem"),
+    "weights": ("my_submission.commands.weights", "fetch, list, verify and pack checkpoints"),
 }
 
 

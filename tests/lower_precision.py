@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from my_submission.runtime.precision import computing
+from my_submission.models.precision import computing
 
 CPU = torch.device("cpu")
 

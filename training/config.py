@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Strict, TypeAdapter, model_validator
 
-from my_submission.models.registry import (
+from my_submission.registry import (
     TrainingSettings,
     UnknownArchitecture,
     architecture_names,

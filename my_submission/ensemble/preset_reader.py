@@ -108,6 +108,7 @@ Share = Annotated[
     BeforeValidator(_as_number),
     expecting("a share from 0 to 1, such as 0.5 or 1/3"),
 ]
+Segment = Annotated[int, Field(ge=1_000), expecting("a whole number of samples from 1000 on")]
 Loudness = Annotated[float, Field(ge=-70, le=0), expecting("a loudness from -70 to 0 LUFS")]
 PolarityName = Annotated[Polarity, Strict(False), one_of(Polarity)]
 Challenge = Annotated[str, one_of(CHALLENGES)]
@@ -119,7 +120,7 @@ class _RunKeys(Record):
     polarity: PolarityName | None = None
     overlap: Overlap | None = None
     shifts: Shifts | None = None
-    segment_samples: Annotated[int, Field(ge=1), expecting("a whole number from 1 on")] | None = None
+    segment_samples: Segment | None = None
 
 
 class _MemberRow(_RunKeys):

@@ -15,11 +15,11 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from my_submission.models.demucs_file import DemucsParameters, load_torch
+from my_submission.models.heap import keep_heap
 from my_submission.models.htdemucs import FastHTDemucs, supported
-from my_submission.models.registry import Architecture, register
+from my_submission.models.precision import computing
 from my_submission.models.residual import fold_residuals
-from my_submission.runtime.heap import keep_heap
-from my_submission.runtime.precision import computing
+from my_submission.registry import Architecture, register
 from my_submission.schema import Name, Positive, Record, allowed_text, expecting, problem
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry

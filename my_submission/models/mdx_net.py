@@ -11,11 +11,11 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
+from my_submission.models.heap import keep_heap
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
-from my_submission.models.registry import Architecture, register
+from my_submission.models.precision import computing
 from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
-from my_submission.runtime.heap import keep_heap
-from my_submission.runtime.precision import computing
+from my_submission.registry import Architecture, register
 from my_submission.schema import Name, Record, Whole, problem
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, WeightsError

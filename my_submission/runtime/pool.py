@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from my_submission.models import ChunkModel, chunk_bytes
-from my_submission.models.registry import find_architecture
+from my_submission.registry import find_architecture
 from my_submission.runtime.devices import Precision
-from my_submission.runtime.precision import Guarded
+from my_submission.runtime.guarded import Guarded
 from my_submission.weights import Checkpoint
 
 
@@ -52,9 +52,12 @@ def network_kind(checkpoint: Checkpoint, model: ChunkModel) -> str:
 
 
 def dtype_of(checkpoint: Checkpoint, path: Path, precision: Precision) -> torch.dtype:
-    """What a checkpoint's network computes in."""
+    """What a checkpoint's network computes in: float32, whatever is asked for, if that is all it can do."""
+    architecture = find_architecture(checkpoint.architecture)
+    if not architecture.lower_precision:
+        return torch.float32
     kind = f"{checkpoint.architecture} of {path.stat().st_size >> 20} MiB {checkpoint.parameters!r}"
-    work = find_architecture(checkpoint.architecture).piece_of_work
+    work = architecture.piece_of_work
     trial = None if work is None else partial(work, checkpoint, path, precision.device)
     return precision.of(checkpoint.name, kind, trial)
 

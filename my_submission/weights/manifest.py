@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, model_validator
 
 from ..locations import ROOT
-from ..models.registry import Architecture, UnknownArchitecture, find_architecture
+from ..registry import Architecture, UnknownArchitecture, find_architecture
 from ..schema import (
     Name,
     Positive,

@@ -1,6 +1,7 @@
 """What networks compute in: the quicker precision, as tried on the machine, where it agrees closely enough."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 import torch
 
 from my_submission.models import fused, mdx_net
-from my_submission.models.registry import find_architecture
-from my_submission.runtime import devices
+from my_submission.registry import find_architecture
+from my_submission.runtime import devices, pool
 from my_submission.runtime.devices import (
     CLEARLY_QUICKER,
     ENOUGH_SECONDS,
@@ -173,6 +174,17 @@ def test_a_piece_of_a_networks_work_is_about_so_much_of_a_chunk(
         sizes: list[Any] = [work(share) for share in (1 / 4, 1.0)]
         assert sizes[0].numel() == pytest.approx(sizes[1].numel() / 4, rel=1e-3)
         assert all(size.isfinite().all() for size in sizes)
+
+
+def test_an_architecture_of_float32_alone_is_on_record_with_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    row = load_manifest().checkpoints["htdemucs"]
+    (tmp_path / row.file).touch()
+    assert pool.dtype_of(row, tmp_path / row.file, Precision(CPU, LOWER)) == LOWER
+    only = replace(find_architecture("htdemucs"), lower_precision=False)
+    monkeypatch.setattr(pool, "find_architecture", lambda name: only)
+    assert pool.dtype_of(row, tmp_path / row.file, Precision(CPU, LOWER)) == EXACT
 
 
 def test_networks_of_several_precisions_in_words() -> None:

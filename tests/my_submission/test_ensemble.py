@@ -195,6 +195,25 @@ def test_unneeded_experts_are_not_loaded_for_a_preset(tmp_path: Path, noise: Ten
     assert set(pool.calls) == {"htdemucs", "htdemucs_ft_bass"}
 
 
+def test_a_residual_is_what_is_left_after_the_shares(tmp_path: Path, noise: Tensor) -> None:
+    """A stem of half the input that takes a quarter of the other half leaves three eighths."""
+    document = yaml.safe_load((PRESETS_FOLDER / "cdx-b.yaml").read_text())
+    del document["economies"]
+    first, second = document["steps"]
+    first["members"] = [{"model": "dnr_a778de4a"}]
+    first["residual_shares"] = {"dialog": "1/4"}
+    second["members"] = [{"model": "dnr_a778de4a"}]
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump(document))
+    gains = {"music": 0.3, "effect": 0.1, "dialog": 0.5}
+    made = ensemble(path, {"dnr_a778de4a": Gains(gains)})
+    stems = made.separate(noise)
+    torch.testing.assert_close(stems["dialog"], 0.625 * noise)
+    torch.testing.assert_close(stems["music"], (0.3 + 0.3) * 0.375 * noise)
+    torch.testing.assert_close(stems["effect"], (0.1 + 0.3) * 0.375 * noise)
+    assert made.preset.mixture_consistent
+
+
 def test_a_weighted_bag_enters_a_mean_as_one_member(tmp_path: Path, noise: Tensor) -> None:
     """Two experts share `other` 2 : 1, and make bass and drums alone; the bag weighs 3 against another's 1."""
     bag = [
@@ -306,6 +325,20 @@ def test_blocks_change_nothing_but_rounding(
             torch.testing.assert_close(piece, whole, rtol=1e-5, atol=1e-7)
         position += piece.shape[-1]
     assert position == noise.shape[-1]
+
+
+def test_segments_read_no_further_ahead_than_is_foreseen(noise: Tensor, tmp_path: Path) -> None:
+    """Of a signal that another step makes block by block. The first segments hardly overlap: chunks advance most."""
+    path = preset_file(
+        "mdx-c", tmp_path, "    shifts: 1\n    overlap: 0.6", "    segment_samples: 10000\n    overlap: 0.9"
+    )
+    preset = load_preset(path).override(overlap=0.9, shifts=0)
+    expected = Ensemble(preset, cast(ModelPool, Pool(experts()))).separate(noise)
+    streamed = Ensemble(preset, cast(ModelPool, Pool(experts())), schedule=Schedule(batch_size=5))
+    for start, block in streamed.stream(reader(noise), 2, noise.shape[-1], block_samples=500):
+        for stem, piece in block.items():
+            whole = expected[stem][:, start : start + piece.shape[-1]]
+            torch.testing.assert_close(piece, whole, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("block_samples", [5_000, None])

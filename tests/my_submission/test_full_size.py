@@ -16,9 +16,9 @@ from my_submission.ensemble.preset import checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models.demucs_file import load_torch
 from my_submission.models.onnx_network import OnnxNetwork
+from my_submission.models.precision import computing
 from my_submission.runtime.devices import Precision
 from my_submission.runtime.pool import ModelPool, load_model
-from my_submission.runtime.precision import computing
 from my_submission.runtime.schedule import plan_schedule
 from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
 

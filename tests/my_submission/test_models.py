@@ -22,10 +22,10 @@ from my_submission.models.demucs import DemucsModel
 from my_submission.models.demucs_file import load_torch
 from my_submission.models.mdx_net import MdxNetModel, MdxNetParameters, Spectrogram
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
+from my_submission.models.precision import computing
 from my_submission.runtime.devices import Precision
 from my_submission.runtime.inference import estimate_track
 from my_submission.runtime.pool import ModelPool, load_model
-from my_submission.runtime.precision import computing
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import reader

@@ -21,12 +21,13 @@ from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models import fused, onnx_network
 from my_submission.models.demucs import DemucsModel
 from my_submission.models.demucs_file import load_torch
+from my_submission.models.heap import keep_heap
 from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.htdemucs.attention import Attention
+from my_submission.models.precision import computing, exact_float32
 from my_submission.models.residual import FoldedResidual, fold_residuals
-from my_submission.runtime.heap import keep_heap
+from my_submission.runtime.guarded import Guarded
 from my_submission.runtime.pool import load_model
-from my_submission.runtime.precision import Guarded, computing, exact_float32
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, load_manifest, require
 from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast

@@ -208,7 +208,7 @@ MEMBER = ("steps", 0, "members", 0)
             "residual_shares.dialog: expected a share from 0 to 1, such as 0.5 or 1/3, found '1/0'",
         ),
         (changed(*FIRST, "residual_shares", value={"dialog": 1.5}), "expected a share from 0 to 1"),
-        (changed(*FIRST, "residual_shares", value=[1]), "expected a mapping of stems to shares"),
+        (changed(*FIRST, "residual_shares", value=[1]), "residual_shares: expected a mapping, found"),
         (
             changed(*MEMBER, "segment_samples", value=999),
             "segment_samples: expected a whole number of samples from 1000 on, found 999",

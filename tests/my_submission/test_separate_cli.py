@@ -16,7 +16,8 @@ import pytest
 import soundfile
 
 from my_submission.__main__ import main
-from my_submission.files import cli, separate, workers
+from my_submission.commands import separate as cli
+from my_submission.files import separate, workers
 from my_submission.files.bars import Pace, duration_text
 from my_submission.files.encode import temporary_path
 from my_submission.files.inputs import Recording, check_collisions, find_recordings, targets

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from my_submission.models.registry import find_architecture
+from my_submission.registry import find_architecture
 from my_submission.schema import read_yaml
 from my_submission.weights import Manifest, ManifestError, load_manifest
 from my_submission.weights.manifest import WEIGHTS_FOLDER, read_manifests

@@ -81,6 +81,10 @@ def another_signal(asked: Asked) -> None:
     asked.signal[1, 31] += 1e-7
 
 
+def another_length(asked: Asked) -> None:
+    asked.signal = torch.nn.functional.pad(SIGNAL, (0, 1))
+
+
 def another_library(asked: Asked) -> None:
     asked.monkeypatch.setattr(estimate_worker, "_library_versions", lambda: {"torch": "0.1"})
 
@@ -98,6 +102,7 @@ CHANGES: dict[str, Callable[[Asked], None]] = {
     "source": replaced("one", factors={"bass": {"bass": 1.0}}),
     "weights": new_weights,
     "signal": another_signal,
+    "length": another_length,
     "libraries": another_library,
     "version": lambda asked: asked.monkeypatch.setattr(estimate_worker, "ESTIMATES_VERSION", -1),
 }

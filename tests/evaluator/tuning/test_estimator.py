@@ -21,6 +21,7 @@ from evaluator.tuning.variants import FULL, variants
 from evaluator.tuning.weighting import Layout, Vector, scorer
 from my_submission import MusicSeparationModel
 from my_submission.ensemble.preset_reader import load_preset
+from my_submission.signal.audio import round_to_16_bits
 from tests.evaluator.small_ensemble import write_ensemble, write_tracks
 
 
@@ -58,7 +59,7 @@ def test_stems_are_those_of_the_submission(setup: Setup, tmp_path: Path) -> None
         ours = stems_of(setup, setup.preset, track, tmp_path / track.name)
         arrays, rates = model.separate_music_file(*soundfile.read(track.mixtures[0]))
         for stem, array in arrays.items():
-            soundfile.write(tmp_path / "theirs.wav", array, rates[stem])
+            soundfile.write(tmp_path / "theirs.wav", round_to_16_bits(array), rates[stem])
             theirs = soundfile.read(tmp_path / "theirs.wav", dtype="int16")[0].astype(int)
             assert np.abs(ours[stem] - theirs).max() <= 1
             reference = soundfile.read(track.references[stem])[0]

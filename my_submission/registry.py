@@ -1,6 +1,6 @@
 """What a network has to say of itself to stand in a manifest, and where architectures are found.
 
-One file in this folder registers itself with one call:
+One file in `models/` registers itself with one call:
 
     register(Architecture(name="mdx_net", suffixes=(".onnx",), parameters=MdxNetParameters, load=load))
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from my_submission.weights import Checkpoint
 
 ENTRY_POINTS = "sdx23.architectures"
+MODELS = "my_submission.models"
+"""The folder whose modules register themselves; named, not imported: whoever reads a manifest stands below it."""
 
 
 class Loader(Protocol):
@@ -125,7 +127,7 @@ _registered: dict[str, Architecture] = {}
 
 
 def register(architecture: Architecture) -> Architecture:
-    """Make an architecture of this folder known; ValueError where another one has its name."""
+    """Make an architecture of `models/` known; ValueError where another one has its name."""
     if _registered.setdefault(architecture.name, architecture) is not architecture:
         raise ValueError(
             f"architecture {architecture.name!r} is registered twice; give each a name of its own"
@@ -157,10 +159,9 @@ def architecture_names() -> list[str]:
 
 @cache
 def _import_own() -> None:
-    from my_submission import models
-
+    models = importlib.import_module(MODELS)
     for module in pkgutil.iter_modules(models.__path__):
-        importlib.import_module(f"{models.__name__}.{module.name}")
+        importlib.import_module(f"{MODELS}.{module.name}")
 
 
 def _loaded(entry: EntryPoint) -> Architecture:

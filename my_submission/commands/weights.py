@@ -17,13 +17,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from my_submission.ensemble.preset import Preset, PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, is_manifest, load_preset, preset_names
 from my_submission.locations import IS_INSTALLED, command
-
-from .errors import WeightsError, WrongContent
-from .fetch import fetch, set_aside
-from .manifest import Checkpoint, load_manifest
-from .pack import PRESETS, is_own, pack
-from .required import locate, size_text
-from .store import Verification, kept_folder, verify
+from my_submission.weights.errors import WeightsError, WrongContent
+from my_submission.weights.fetch import fetch, set_aside
+from my_submission.weights.manifest import Checkpoint, load_manifest
+from my_submission.weights.pack import PRESETS, is_own, pack
+from my_submission.weights.required import locate, size_text
+from my_submission.weights.store import Verification, kept_folder, verify
 
 _AGAINST = {
     "sha256": "verified (published sha256)",

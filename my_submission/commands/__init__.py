@@ -1,0 +1,1 @@
+"""The commands of `python -m my_submission`: each parses, calls the library and prints."""
