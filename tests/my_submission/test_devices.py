@@ -21,7 +21,7 @@ from my_submission.runtime.devices import (
     describe,
     resolve_precision,
 )
-from my_submission.weights.manifest import read_manifests
+from my_submission.weights.manifest import MANIFEST, read_manifests
 from tests.lower_precision import CPU
 
 pytestmark = pytest.mark.processor
@@ -179,7 +179,7 @@ def test_a_piece_of_a_networks_work_is_about_so_much_of_a_chunk(
 def test_an_architecture_of_float32_alone_is_on_record_with_that(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    row = load_manifest().checkpoints["htdemucs"]
+    row = read_manifests(MANIFEST).checkpoints["htdemucs"]
     (tmp_path / row.file).touch()
     assert pool.dtype_of(row, tmp_path / row.file, Precision(CPU, LOWER)) == LOWER
     only = replace(find_architecture("htdemucs"), lower_precision=False)
