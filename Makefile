@@ -5,13 +5,17 @@ RUN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 # Each process builds its own tiny weights, so more of them soon cost more than they save.
 SIDE_BY_SIDE := -n auto --maxprocesses=6 --dist=worksteal
 
-.PHONY: eval test test-coverage test-processors test-slow test-container lint setup clean
+.PHONY: eval quick test test-coverage test-processors test-slow test-container lint setup clean
 
 eval: $(VENV)/.installed
 	$(RUN) run_eval.py
 
 test: lint
 	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not container"
+
+# Only the modules that are marked so: to import the others takes longer than to run these.
+quick: $(VENV)/.installed-tests
+	$(RUN) -m pytest -m quick $(shell grep -rlw --include='test_*.py' 'pytest.mark.quick' tests)
 
 test-coverage: lint
 	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not container" --cov --cov-report=

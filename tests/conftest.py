@@ -7,7 +7,51 @@ inherits from its shell: then what the tests interrupt would not end.
 
 import os
 import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+TOY_PARAMETERS = 10_000
+"""A quick test's module of torch has fewer."""
+
+
+@pytest.fixture(autouse=True)
+def _quick(request: pytest.FixtureRequest) -> None:
+    """A test that is marked `quick` starts no process and makes no network."""
+    if request.node.get_closest_marker("quick"):
+        forbid_what_takes_time(request.getfixturevalue("monkeypatch"))
+
+
+def forbid_what_takes_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on a process, a network and a session of ONNX Runtime are errors."""
+    for target in (
+        "subprocess.Popen.__init__", "os.fork", "os.posix_spawn", "multiprocessing.process.BaseProcess.start",
+    ):  # fmt: skip
+        monkeypatch.setattr(target, refusing(target), raising=False)
+    if "onnxruntime" in sys.modules:
+        monkeypatch.setattr("onnxruntime.InferenceSession.__init__", refusing("an ONNX session"))
+    if "torch" in sys.modules:
+        module = sys.modules["torch"].nn.Module
+        register = module.register_parameter
+
+        def register_few(self: object, name: str, parameter: Any) -> None:
+            if parameter is not None and parameter.numel() > TOY_PARAMETERS:
+                pytest.fail(f"a quick test made a network: {type(self).__name__}.{name}, {parameter.numel()}")
+            register(self, name, parameter)
+
+        monkeypatch.setattr(module, "register_parameter", register_few)
+
+
+def refusing(what: str) -> Callable[..., None]:
+    """A function that fails the test."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        pytest.fail(f"a quick test used {what}; take the mark `quick` away, or make it a law of its own")
+
+    return refuse

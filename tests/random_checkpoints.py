@@ -6,16 +6,17 @@
     full_size_checkpoint(load_manifest().checkpoints["Kim_Inst"])           # made once a machine, then reused
 
 `small=False` gives the released networks' sizes (84, 55, 167 and 67 MB). `small=True` keeps the structure
-(same layers, attention, LSTM, sources, STFT of MDX-Net) with few channels: milliseconds a chunk on one core,
-and Demucs segments of SMALL_SEGMENT so that a second of audio is several chunks. Both kinds have the file
-names and sources of their manifest rows, so a folder of them can be a `weights_dir` of any preset
-(with `verify_weights=False`, since their hashes are not the published ones).
+(same layers, attention, LSTM, sources, bins of MDX-Net) with few channels and one level or layer less where they
+repeat: milliseconds a chunk on one core, and chunks of SMALL_SEGMENT or SMALL_FRAMES, so that a second of audio is
+several of them. Both kinds have the file names and sources of their manifest rows, so a folder of them can be a
+`weights_dir` of any preset. `write_small_kit` makes one of the published presets', and the manifest that says of its
+MDX-Nets how few frames they have.
 """
 
 import json
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,15 +24,21 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from safetensors.torch import save_file
 
+from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models.mdx_net import MdxNetParameters
 from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
 from my_submission.weights import Checkpoint
+from my_submission.weights.manifest import MANIFEST, read_manifests
 
-SMALL_SEGMENT = Fraction(3, 5)  # seconds
+SMALL_SEGMENT = Fraction(3, 10)
+"""Seconds that a small HTDemucs reads at a time."""
+SMALL_FRAMES = 32
+"""Frames that a small MDX-Net reads at a time in `write_small_kit`."""
 
 MUSIC = ["drums", "bass", "other", "vocals"]
 SOURCES = {
@@ -44,6 +51,11 @@ _HTDEMUCS: dict[str, Any] = {
     "nfft": 4096, "cac": True, "depth": 4, "multi_freqs": [], "multi_freqs_depth": 3, "dconv_mode": 3,
     "dconv_comp": 8, "t_layers": 5, "t_hidden_scale": 4.0, "t_heads": 8, "t_dropout": 0.02,
     "t_cape_glob_loc_scale": [5000.0, 1.0, 1.4], "t_sparse_attn_window": 400,
+}  # fmt: skip
+# `rescale` is of the weights at their birth alone; without it a network is built in half the time.
+_SMALL_HTDEMUCS: dict[str, Any] = {
+    "channels": 8, "segment": SMALL_SEGMENT, "nfft": 2048, "depth": 3, "t_layers": 2, "t_heads": 2,
+    "t_hidden_scale": 2.0, "rescale": 0,
 }  # fmt: skip
 # The size of a released file tells what varies: only the four-source music models widen the transformer.
 _BOTTOM_512 = ("htdemucs", "htdemucs_ft_drums", "htdemucs_ft_bass", "htdemucs_ft_other", "htdemucs_ft_vocals")
@@ -58,16 +70,12 @@ def demucs_arguments(name: str, *, small: bool) -> tuple[type[torch.nn.Module], 
     """(class, constructor arguments) of the checkpoint of this manifest name; an unknown name is like htdemucs."""
     sources = SOURCES.get(name, MUSIC)
     if name == "hdemucs_mmi":
-        shrunk = {"channels": 4, "segment": SMALL_SEGMENT} if small else {}
+        shrunk = {"channels": 4, "segment": SMALL_SEGMENT, "rescale": 0} if small else {}
         return HDemucs, {"sources": sources, **_HDEMUCS, **shrunk}
     wide: dict[str, Any] = {"bottom_channels": 512} if name in _BOTTOM_512 else {}
     if name.startswith("dnr_"):
         wide = {"dconv_mode": 1}  # no DConv branches in the decoder
-    shrunk = (
-        {"channels": 8, "segment": SMALL_SEGMENT, "t_layers": 3, "t_heads": 2, "t_hidden_scale": 2.0}
-        if small
-        else {}
-    )
+    shrunk = dict(_SMALL_HTDEMUCS) if small else {}
     if small and name in _BOTTOM_512:
         wide = {"bottom_channels": 32}
     return HTDemucs, {"sources": sources, **_HTDEMUCS, **wide, **shrunk}
@@ -144,6 +152,29 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, small: bool, seed: 
         assert isinstance(parameters, MdxNetParameters)
         return save_mdx_net(path, small=small, seed=seed, dim_f=parameters.dim_f, dim_t=parameters.dim_t)
     return save_demucs(checkpoint.name, path, small=small, seed=seed)
+
+
+def write_small_kit(folder: Path, presets: Iterable[str]) -> Path:
+    """A folder with every checkpoint of some presets, small.
+
+    `manifest.yaml` in it is the project's, in which MDX-Nets have few frames, HDemucs chunks of two seconds, and
+    nothing a size or a hash.
+    """
+    manifest = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
+    for row in manifest["checkpoints"].values():
+        for key in ("bytes", "sha256"):
+            row.pop(key, None)
+        if row["architecture"] == "mdx_net":
+            row["parameters"]["dim_t"] = SMALL_FRAMES
+        if "segment_seconds" in row.get("parameters", {}):
+            row["parameters"]["segment_seconds"] = 2.0
+    path = folder / "manifest.yaml"
+    path.write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    rows = read_manifests(path).checkpoints
+    names = sorted({name for preset in presets for name in load_preset(preset).checkpoints})
+    for seed, name in enumerate(names):
+        save_checkpoint(rows[name], folder, small=True, seed=seed)
+    return path.parent
 
 
 def full_size_checkpoint(checkpoint: Checkpoint, suffix: str | None = None) -> Path:

@@ -1,27 +1,29 @@
 """Small random checkpoints of every architecture, made once a session."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from my_submission.ensemble.preset_reader import load_preset
-from my_submission.weights import load_manifest
-from tests.random_checkpoints import save_checkpoint
-
 
 @pytest.fixture(scope="session")
 def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights_dir with every checkpoint of the published presets, small; use verify_weights=False."""
-    folder = tmp_path_factory.mktemp("weights")
-    names = {name for preset in ("mdx-c", "mdx-c-kim2", "cdx-b") for name in load_preset(preset).checkpoints}
-    manifest = load_manifest()
-    for seed, name in enumerate(sorted(names)):
-        save_checkpoint(manifest.checkpoints[name], folder, small=True, seed=seed)
-    return folder
+    """A weights_dir with every checkpoint of the published presets, small; use it with `small_manifest`."""
+    from tests.random_checkpoints import write_small_kit  # it imports demucs, which quick tests do without
+
+    return write_small_kit(tmp_path_factory.mktemp("weights"), ("mdx-c", "mdx-c-kim2", "cdx-b"))
+
+
+@pytest.fixture(scope="module")
+def small_manifest(small_weights: Path) -> Iterator[None]:
+    """For the rest of the module the project's manifest is that of `small_weights`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("my_submission.weights.manifest.MANIFEST", small_weights / "manifest.yaml")
+        yield
 
 
 @pytest.fixture
 def noise() -> torch.Tensor:
-    """Two seconds of stereo noise, (2, 88200)."""
-    return 0.1 * torch.randn(2, 88_200, generator=torch.Generator().manual_seed(7))
+    """A second of stereo noise, (2, 44100)."""
+    return 0.1 * torch.randn(2, 44_100, generator=torch.Generator().manual_seed(7))

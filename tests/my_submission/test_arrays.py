@@ -11,6 +11,7 @@ import torch
 from my_submission import MusicSeparationModel, separator
 from my_submission.signal import arrays
 from my_submission.signal.chunking import reader
+from tests.my_submission.files_model import write_tiny_preset
 
 STEMS = ("bass", "drums")
 BYTES = 2 * 1_000 * 2 * 4
@@ -61,8 +62,10 @@ def test_no_room_anywhere_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000])
-def test_a_track_whose_stems_spill(rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = MusicSeparationModel(device="cpu", precision="fp32", shifts=0, overlap=0.0)
+def test_a_track_whose_stems_spill(rate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = MusicSeparationModel(
+        preset=write_tiny_preset(tmp_path), device="cpu", precision="fp32", overlap=0
+    )
     mixture = 0.1 * np.random.default_rng(0).standard_normal((30_000, 2))
     expected, _ = model.separate_music_file(mixture, rate)
     allow(monkeypatch)

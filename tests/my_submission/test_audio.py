@@ -18,6 +18,8 @@ from my_submission.signal.audio import (
 )
 from my_submission.signal.resampling import StreamResampler, resample
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("samples", "dtype", "expected"),

@@ -7,6 +7,8 @@ import torch
 from my_submission.signal.augment import Augmentation, Polarity, draw_delays, loudness_gain
 from my_submission.signal.chunking import reader
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize("gain", [1.0, -1.0, 0.125, -7.0])
 @pytest.mark.parametrize("delay", [0, 1, 5, 64])

@@ -18,6 +18,8 @@ from my_submission.signal.chunking import (
     triangular_window,
 )
 
+pytestmark = pytest.mark.quick
+
 GEOMETRIES = [
     Geometry(100),
     Geometry(100, short_chunk="as_is"),

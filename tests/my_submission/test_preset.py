@@ -10,6 +10,8 @@ from my_submission.ensemble.preset import Preset, PresetError, needed_experts
 from my_submission.ensemble.preset_reader import load_preset, preset_names
 from my_submission.signal.augment import Polarity
 
+pytestmark = pytest.mark.quick
+
 
 def member(preset: Preset, step: int, index: int) -> Any:
     return preset.steps[step].members[index]

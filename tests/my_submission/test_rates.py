@@ -18,6 +18,8 @@ from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import Geometry, Reader, reader
 from my_submission.signal.resampling import pieces_at_rate, reader_at_rate, resample, resampled_length
 
+pytestmark = pytest.mark.quick
+
 KIT = 44_100
 
 

@@ -22,6 +22,8 @@ from my_submission.schema import (
     validate,
 )
 
+pytestmark = pytest.mark.quick
+
 
 class Colour(StrEnum):
     RED = "red"

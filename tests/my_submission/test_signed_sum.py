@@ -4,6 +4,8 @@ import pytest
 
 from my_submission.ensemble.signed_sum import parse_sum
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("text", "terms"),

@@ -6,6 +6,8 @@ import torch
 from my_submission.signal import sliding
 from my_submission.signal.sliding import SlidingSignal
 
+pytestmark = pytest.mark.quick
+
 
 def test_pieces_add_up_and_read_like_the_track() -> None:
     signal = SlidingSignal(1, 6)

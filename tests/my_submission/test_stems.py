@@ -5,6 +5,8 @@ import torch
 
 from my_submission.files.stems import derive, parse_stems
 
+pytestmark = pytest.mark.quick
+
 MUSIC = ["bass", "drums", "other", "vocals"]
 
 

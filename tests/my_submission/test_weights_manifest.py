@@ -10,6 +10,8 @@ from my_submission.schema import read_yaml
 from my_submission.weights import Manifest, ManifestError, load_manifest
 from my_submission.weights.manifest import WEIGHTS_FOLDER, read_manifests
 
+pytestmark = pytest.mark.quick
+
 EXPERTS = ("drums", "bass", "other", "vocals")
 
 DROPPED = object()

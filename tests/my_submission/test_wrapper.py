@@ -1,6 +1,7 @@
 """A copy of my_submission/ in a folder of the starter kit's layout, under a loop like the organisers'."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import yaml
 
 from my_submission import aicrowd_wrapper
 from my_submission.aicrowd_wrapper import AIcrowdWrapper
@@ -34,15 +34,15 @@ def starter_kit(folder: Path, weights: Path, preset: str) -> Path:
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "my_submission", kit / "my_submission", ignore=ignore)
     (kit / "weights").mkdir()
-    manifest = yaml.safe_load((ROOT / "weights" / "manifest.yaml").read_text())
-    for row in manifest["checkpoints"].values():  # random files have other sizes and hashes
-        row.pop("sha256", None)
-        row.pop("bytes", None)
-    (kit / "weights" / "manifest.yaml").write_text(yaml.safe_dump(manifest))
+    shutil.copy(weights / "manifest.yaml", kit / "weights")
     loaded = load_preset(preset)
     for name in loaded.checkpoints:
         file = loaded.manifest.checkpoints[name].file
         shutil.copy(weights / file, kit / "weights" / file)
+    # each network runs over a track once or twice, which is enough
+    path = kit / "my_submission" / "presets" / f"{preset}.yaml"
+    members, _, _ = path.read_text().partition("\neconomies:")
+    path.write_text(re.sub(r"(overlap|shifts): [\d.]+", r"\1: 0", members))
     config = kit / "my_submission" / "user_config.py"
     config.write_text(config.read_text().replace('"mdx-demo"', f'"{preset}"'))
     return kit

@@ -7,6 +7,8 @@ import pytest
 
 from training.config import ConfigError, as_document, load_config, parse_config
 
+pytestmark = pytest.mark.quick
+
 CONFIGS = sorted(Path("training/configs").glob("*.yaml"))
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from evaluator.commands import converters
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("convert", "text", "value"),

@@ -17,6 +17,7 @@ from evaluator.commands import evaluate
 from evaluator.locations import REPOSITORY
 from evaluator.running.preparation import WITHOUT_VARIABLE
 from tests.evaluator import audio, processes
+from tests.evaluator.run_eval_here import run_eval_here
 from tests.evaluator.submissions import write_submission
 
 TIMES = {"start", "duration_seconds", "seconds", "peak_memory_bytes"}
@@ -38,8 +39,13 @@ def command(tmp_path: Path, name: str, *options: str) -> list[str]:
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """The finished command."""
+    """The finished command, in a process of its own."""
     return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+
+
+def run_here(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """The finished command, in this process."""
+    return run_eval_here(arguments[2:])
 
 
 def wait_for_tracks(path: Path, number: int = 1) -> None:
@@ -117,7 +123,7 @@ def test_unusable_data(tmp_path: Path) -> None:
     arguments = command(tmp_path, "perfect")
     (tmp_path / "data" / "a" / "bass.wav").unlink()
     (tmp_path / "data" / "well" / "drums.wav").write_bytes(b"")
-    done = run(arguments)
+    done = run_here(arguments)
     assert done.returncode == 2
     assert "data/a/bass.wav: missing" in done.stderr
     assert "data/well/drums.wav: cannot be read" in done.stderr
@@ -133,7 +139,7 @@ def test_outside_the_environment_one_line_says_what_to_do() -> None:
 
 
 def test_no_limits(tmp_path: Path) -> None:
-    done = run(command(tmp_path, "perfect", "--no-limits"))
+    done = run_here(command(tmp_path, "perfect", "--no-limits"))
     assert done.returncode == 0
     assert "looser limits than the organisers', so this does not show" in done.stdout
     assert json.loads((tmp_path / "out" / "result.json").read_text())["limits"]["time_factor"] is None
@@ -175,9 +181,9 @@ def test_ending_the_evaluator_ends_everything_and_keeps_what_is_done(
 
 def test_several_tracks_at_a_time_give_the_same_result(tmp_path: Path) -> None:
     arguments = command(tmp_path, "raises")
-    alone = run(arguments)
+    alone = run_here(arguments)
     whole = json.loads((tmp_path / "out" / "result.json").read_text())
-    together = run([*arguments, "--jobs", "2"])
+    together = run_here([*arguments, "--jobs", "2"])
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (alone.returncode, together.returncode) == (1, 1)
     failed = "1 of 3 tracks failed: trap (crashed)."
@@ -215,10 +221,10 @@ def test_an_interruption_ends_all_sessions(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_run_is_not_resumed_with_other_code(tmp_path: Path) -> None:
     arguments = command(tmp_path, "perfect", "--only", "a")
-    run(arguments)
+    run_here(arguments)
     config = tmp_path / "perfect" / "my_submission" / "user_config.py"
     config.write_text(config.read_text().replace("/ 4", "/ 5"))
-    refused = run([*arguments, "--resume"])
+    refused = run_here([*arguments, "--resume"])
     assert refused.returncode == 2
     assert "cannot be resumed, it was made with other settings (submission.files_sha256" in refused.stderr
 
@@ -226,12 +232,12 @@ def test_a_run_is_not_resumed_with_other_code(tmp_path: Path) -> None:
 def test_resuming_gives_the_same_result_as_an_uninterrupted_run(tmp_path: Path) -> None:
     arguments = command(tmp_path, "raises", "--metrics", "sdr,si_sdr")
     out = tmp_path / "out"
-    run(arguments)
+    run_here(arguments)
     whole = json.loads((out / "result.json").read_text())
     partial = {**whole, "status": "incomplete", "score": None, "tracks": whole["tracks"][:1]}
     (out / "result.json").write_text(json.dumps(partial))
     shutil.rmtree(out / "estimates" / "well")
-    resumed = run([*arguments, "--resume"])
+    resumed = run_here([*arguments, "--resume"])
     again = json.loads((out / "result.json").read_text())
     assert resumed.returncode == 1
     assert without_times(again) == without_times(whole)
@@ -241,10 +247,10 @@ def test_resuming_gives_the_same_result_as_an_uninterrupted_run(tmp_path: Path) 
 
 def test_a_new_run_replaces_what_an_earlier_one_left(tmp_path: Path) -> None:
     arguments = command(tmp_path, "perfect")
-    run(arguments)
+    run_here(arguments)
     before = (tmp_path / "out" / "result.json").stat().st_mtime_ns
     time.sleep(0.01)
-    assert run([*arguments, "--only", "a"]).returncode == 0
+    assert run_here([*arguments, "--only", "a"]).returncode == 0
     assert (tmp_path / "out" / "result.json").stat().st_mtime_ns > before
     assert os.listdir(tmp_path / "out" / "estimates") == ["a"]
     assert os.listdir(tmp_path / "out" / "logs") == ["a.log"]

@@ -1,16 +1,15 @@
 """`run_eval.py --check`, `--report` and the recording of runs, as a user meets them."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from evaluator import __main__
-from evaluator.locations import REPOSITORY
 from evaluator.runs import results
 from evaluator.runs.leaderboard import Store
 from tests.evaluator import audio
+from tests.evaluator.run_eval_here import run_eval_here
 from tests.evaluator.submissions import TRAP_FRAMES, write_submission
 
 FRAMES = {"one": TRAP_FRAMES, "two": 26000}  # "scaled_mixture" is half of what it should be on the first
@@ -25,9 +24,8 @@ def evaluate(tmp_path: Path, data: Path, name: str, *options: str) -> subprocess
     """The finished command, with the submission `name` of submissions.py."""
     if not (tmp_path / name).exists():
         write_submission(tmp_path, name)
-    command = [sys.executable, str(REPOSITORY / "run_eval.py"), "--submission", str(tmp_path / name)]
-    command += ["--data", str(data), "--out", str(tmp_path / "out"), "--time-factor", "60", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    arguments = ["--submission", str(tmp_path / name), "--data", str(data), "--out", str(tmp_path / "out")]
+    return run_eval_here([*arguments, "--time-factor", "60", *options])
 
 
 def save_baseline(tmp_path: Path) -> Path:

@@ -6,6 +6,8 @@ import pytest
 from evaluator.datasets import mixing
 from evaluator.datasets.mixing import RATE_HZ
 
+pytestmark = pytest.mark.quick
+
 
 def noise(seconds: float, level_db: float = -20.0, seed: int = 0) -> mixing.Audio:
     samples = np.random.default_rng(seed).standard_normal((2, round(seconds * RATE_HZ)))

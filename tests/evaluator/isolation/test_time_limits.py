@@ -2,7 +2,7 @@
 
 import queue
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +11,8 @@ from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.limits import Limits
 from evaluator.isolation.sandbox import Launcher, SessionRunner
 from evaluator.isolation.session import Session
+
+pytestmark = pytest.mark.quick
 
 LIMIT_SECONDS = 10.0
 GAPLESS = {
@@ -53,6 +55,7 @@ class FakeSession:
         self.answer: Mapping[str, Any] | None = None
         self.seconds = 0.0
         self.ended = False
+        self.waits: list[float | None] = []
 
     def send(self, message: Mapping[str, Any]) -> None: ...
 
@@ -60,6 +63,7 @@ class FakeSession:
         return dict(GAPLESS)
 
     def next_event(self, names: set[str], timeout_seconds: float | None) -> Mapping[str, Any] | None:
+        self.waits.append(timeout_seconds)
         self.clock.now += self.seconds
         return self.answer
 
@@ -105,6 +109,7 @@ def test_an_answer_in_time_is_ok_up_to_the_limit_itself(fake: FakeSession, secon
     fake.answer, fake.seconds = {"event": "done"}, seconds
     outcome = runner.separate("a", LIMIT_SECONDS)
     assert (outcome.status, outcome.seconds, fake.ended) == ("ok", seconds, False)
+    assert fake.waits[-1] == LIMIT_SECONDS  # and no longer is waited for one that does not come
 
 
 @pytest.mark.parametrize(
@@ -131,10 +136,28 @@ def test_without_a_limit_nothing_is_late(fake: FakeSession) -> None:
     assert runner.separate("a", None).status == "ok"
 
 
+class Events:
+    """A queue that notes how long it would have been waited for each event."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.waits: list[float | None] = []
+
+    def put(self, event: Any) -> None:
+        self._queue.put(event)
+
+    def get(self, timeout: float | None) -> Any:
+        self.waits.append(timeout)
+        return self._queue.get(timeout=timeout)
+
+    def qsize(self) -> int:
+        return self._queue.qsize()
+
+
 def listening(monkeypatch: pytest.MonkeyPatch, step: float, *names: str) -> Session:
     """A session that has received these events and no others; the clock moves by `step` at each look."""
     made = Session.__new__(Session)
-    made._events = queue.SimpleQueue()
+    made._events = Events()  # type: ignore[assignment]
     for name in names:
         made._events.put({"event": name})
     monkeypatch.setattr(session, "time", Clock(step))
@@ -149,6 +172,12 @@ def test_other_events_do_not_prolong_the_wait(monkeypatch: pytest.MonkeyPatch) -
     flooded = listening(monkeypatch, 1.0, *["usage"] * 100, "done")
     assert flooded.next_event({"done"}, 5.0) is None
     assert flooded._events.qsize() > 90
+
+
+def test_each_wait_is_for_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = listening(monkeypatch, 1.0, "usage", "usage", "done")
+    assert waiting.next_event({"done"}, 50.0) == {"event": "done"}
+    assert cast(Events, waiting._events).waits == [49.0, 47.0, 45.0]  # the clock is read twice an event
 
 
 def test_an_event_is_found_behind_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from evaluator.measures.sdr import energies, sdr, sdr_from, si_sdr
 from tests.evaluator.audio import noise
 
+pytestmark = pytest.mark.quick
+
 
 def sdr_in_float64(reference: NDArray[np.float64], estimate: NDArray[np.float64]) -> float:
     """The formula of the organisers, written down once more: float32 signals, everything else in float64."""

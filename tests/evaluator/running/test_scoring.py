@@ -16,6 +16,8 @@ from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
 from tests.evaluator import audio
 
+pytestmark = pytest.mark.quick
+
 SILENT = np.zeros((30000, 2))
 
 

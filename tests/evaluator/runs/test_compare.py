@@ -15,6 +15,8 @@ from evaluator.runs.documents import ResultError
 from tests.evaluator import made_results
 from tests.evaluator.made_results import Given
 
+pytestmark = pytest.mark.quick
+
 LEVELS = [3.0, -1.0, 7.0, 4.0, 2.5, 6.0, 0.0, 5.5]
 
 

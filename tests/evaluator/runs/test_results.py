@@ -17,6 +17,8 @@ from evaluator.runs.records import DataInfo, Identity, Plan, SetupResult, TrackR
 from evaluator.runs.results import Result
 from tests.evaluator import audio
 
+pytestmark = pytest.mark.quick
+
 STEMS = ("bass", "drums", "other", "vocals")
 PLAN = Plan(
     challenge="music",

@@ -7,6 +7,8 @@ from evaluator.runs.records import DataInfo, Identity, Plan, TrackResult
 from evaluator.runs.results import Result
 from evaluator.submitting.dry_run import SONG_SECONDS, verdict
 
+pytestmark = pytest.mark.quick
+
 AUDIO_SECONDS = 20.0
 
 

@@ -118,6 +118,13 @@ def test_a_pass_is_computed_again_where_anything_it_depends_on_is_another(
     assert [asked.computed(), asked.computed()] == [1, 0]
 
 
+def test_signals_of_one_content_and_another_shape_are_told_apart() -> None:
+    hashes = {
+        estimate_worker.sha256_of_signal(SIGNAL.reshape(shape)) for shape in ((2, 32), (1, 64), (64, 1))
+    }
+    assert len(hashes) == 3
+
+
 def test_a_checkpoints_own_precision_is_what_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With auto it is chosen by network: of two that share everything else, each has its own."""
     asked = Asked(tmp_path, monkeypatch)

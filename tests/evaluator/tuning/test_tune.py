@@ -9,6 +9,8 @@ from evaluator.tuning.gram import blocks_of, gram_matrix
 from evaluator.tuning.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, Tuned, TuneError, weigh
 from evaluator.tuning.weighting import Scorer, scorer
 
+pytestmark = pytest.mark.quick
+
 
 def step_with(*weights: float) -> StepInfo:
     """A step that makes vocals from members with these weights."""

@@ -26,6 +26,8 @@ from evaluator.tuning.weighting import (
     unconstrained_best,
 )
 
+pytestmark = pytest.mark.quick
+
 STEMS = ("bass", "drums", "other")
 
 
