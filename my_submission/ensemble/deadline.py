@@ -230,8 +230,7 @@ class DeadlinePolicy:
         self.watch.restart()
 
     def _economise(self) -> None:
-        """Take economies until the rest fits. One that can no longer save anything counts as taken, and is not
-        named."""
+        """Take economies until the rest fits. One that can no longer save anything is taken without a word."""
         taken = []
         left = self._predicted(self._level)
         while left and self._with_margin(left) > self.watch.left():

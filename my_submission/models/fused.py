@@ -30,7 +30,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 def available(dtype: torch.dtype) -> bool:
     """Whether oneDNN packs weights of a dtype on this processor and computes with them.
 
-    Tried once, on one pixel: that asks the processor and the build of torch, where a list of either would go stale.
+    Tried once, on one pixel: a list of processors and builds of torch would go stale.
     """
     ones = torch.ones(1, 1, 1, 1, dtype=dtype)
     try:
@@ -122,7 +122,7 @@ class Linear:
         """weight (width out, width in), bias (width out)."""
         self._weight, self._bias = weight.to(dtype).contiguous(), bias.to(dtype)
         self._activation = "gelu" if gelu else "none"
-        self._packed = dtype != torch.float32 and available(dtype)  # float32 is as quick without
+        self._packed = dtype != torch.float32 and available(dtype)  # float32 is as fast without
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight)
 

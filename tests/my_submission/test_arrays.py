@@ -90,5 +90,5 @@ def test_a_spooled_signal_reads_like_the_whole_one(tmp_path: Path) -> None:
 
 
 def test_a_spool_without_a_folder_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(arrays.SpoolFailed, match="nowhere: temporary data .* choose an output folder"):
+    with pytest.raises(arrays.SpoolFailed, match="nowhere: cannot write .* choose an output folder"):
         arrays.SpooledSignal(2, tmp_path / "nowhere")

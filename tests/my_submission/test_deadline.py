@@ -313,7 +313,7 @@ def test_a_limit_that_is_none_is_refused(factor: float) -> None:
     preset, clock = load_preset("mdx-demo"), FakeClock()
     models = made(preset, clock)
     costs = measure_costs(models, Schedule(), clock)
-    with pytest.raises(ValueError, match="time_limit_factor: expected seconds above 0"):
+    with pytest.raises(ValueError, match="time_limit_factor: expected a number above 0"):
         Deadline(preset, 0, costs, factor, clock)
 
 

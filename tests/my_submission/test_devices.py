@@ -30,7 +30,7 @@ EXACT, LOWER = torch.float32, torch.bfloat16
 
 
 class Machine:
-    """A clock that only networks move, and networks that take so many seconds a chunk in each dtype."""
+    """A clock that only networks move, and networks that take that many seconds per chunk in each dtype."""
 
     def __init__(self, seconds: dict[torch.dtype, float], noise: Callable[[int], float] = lambda call: 1.0):
         self.now = 0.0
@@ -76,8 +76,7 @@ def test_what_is_clearly_quicker_is_chosen(
     with caplog.at_level("INFO"):
         assert chosen(Machine({EXACT: ratio, LOWER: 1.0})) == expected
     assert (
-        f"a network computes in {devices.name_of(expected)}; bfloat16 is {ratio:.2f} x as quick"
-        in caplog.text
+        f"a network computes in {devices.name_of(expected)}; bfloat16 is {ratio:.2f} x as fast" in caplog.text
     )
 
 

@@ -208,7 +208,7 @@ def test_unreadable_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(FileNotFoundError):
         separate_file(tmp_path / "absent.wav", tmp_path / "out", model=KnownShares())
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UnreadableAudio, match=r"ffmpeg, which reads more .* is not installed"):
+    with pytest.raises(UnreadableAudio, match=r"ffmpeg, which reads video .* is not installed"):
         separate_file(tmp_path / "text.wav", tmp_path / "out", model=KnownShares())
     with pytest.raises(UnreadableAudio, match="folding them down needs ffmpeg"):
         separate_file(

@@ -131,9 +131,7 @@ def test_silent_groups_are_not_computed_and_progress_is_of_all(tmp_path: Path) -
     assert np.abs(read_all(result)["instrumental"] - 2.75 * mixture).max() < 1e-6
 
 
-@pytest.mark.parametrize(
-    ("format", "count", "message"), [("mp3", 3, "no more than 2"), ("flac", 9, "no more than 8")]
-)
+@pytest.mark.parametrize(("format", "count", "message"), [("mp3", 3, "at most 2"), ("flac", 9, "at most 8")])
 def test_formats_with_fewer_channels(tmp_path: Path, format: str, count: int, message: str) -> None:
     source = write(tmp_path / "a.wav", noise(100, count))
     options = FileOptions(format=format, many_channels="pairs")

@@ -1,4 +1,4 @@
-"""`python -m my_submission weights …` as a user types it, on a preset of one's own and a loopback server."""
+"""`python -m my_submission weights …` as a user types it, with the user's own preset and a loopback server."""
 
 import subprocess
 from collections.abc import Iterator

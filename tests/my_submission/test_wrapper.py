@@ -80,7 +80,7 @@ def test_music_kit(tmp_path: Path, small_weights: Path) -> None:
 
 
 def test_cinematic_kit(tmp_path: Path, small_weights: Path) -> None:
-    """One track with a file a channel, one with a single mono file: both come in the organisers' data."""
+    """One track with one file per channel, one with a single mono file: the organisers' data has both."""
     kit = starter_kit(tmp_path, small_weights, "cdx-b")
     work, shared = tmp_path / "elsewhere", tmp_path / "shared"
     (shared / "predictions").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The whole way of a checkpoint of one's own: trained, exported, listed, verified, packed, fit to be submitted."""
+"""A user's own checkpoint from start to end: trained, exported, listed, verified, packed, ready to submit."""
 
 import subprocess
 from pathlib import Path

@@ -70,7 +70,7 @@ class Transformer:
         self._known_positions: dict[tuple[int, int, int], Tensor] = {}
 
     def __call__(self, grid: Tensor, grid_t: Tensor) -> tuple[Tensor, Tensor]:
-        """Two grids with equally many channels -> two of the same shapes, float32 where no layer narrows them.
+        """Two grids with equally many channels -> two of the same shapes, in float32 if no layer narrows them.
 
         Tokens are in order of rows here, of frames in the original. That changes nothing: each carries its position.
         """
@@ -97,8 +97,7 @@ class Transformer:
         return normalised + positions
 
     def _positions(self, rows: int, frames: int, width: int) -> Tensor:
-        """Sinusoids (tokens, width), for the waveform's frames if rows is 0; kept, as all full chunks need the
-        same."""
+        """Sinusoids (tokens, width), for the waveform's frames if rows is 0; kept, since chunks have few lengths."""
         key = rows, frames, width
         if key not in self._known_positions:
             if rows:
