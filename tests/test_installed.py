@@ -24,7 +24,8 @@ from packaging.requirements import Requirement
 import evaluator.locations
 import my_submission.locations
 import sdx.__main__
-from evaluator.running.submission import configured_challenge
+from evaluator.challenge import CINEMATIC
+from evaluator.running.submission import configured
 from evaluator.submitting.import_closure import read_requirements
 from tests.evaluator import audio
 from tests.evaluator.submissions import write_submission
@@ -202,7 +203,7 @@ def test_a_submission_finds_its_own_modules_with_the_kit_on_the_path(tmp_path: P
         input="", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert json.loads(done.stdout) == {"event": "ready", "provenance": None}, done.stderr
-    assert configured_challenge(submission, {"PYTHONPATH": str(ROOT)}) == "cinematic"
+    assert configured(submission, {"PYTHONPATH": str(ROOT)}).stems == CINEMATIC
 
 
 def without_posix(*command: object) -> "subprocess.CompletedProcess[str]":

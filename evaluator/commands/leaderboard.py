@@ -78,8 +78,9 @@ def _list(given: Namespace) -> int:
 
 
 def _check_sort(stem: str, entries: Sequence[Entry], sets: Sequence[PublishedSet]) -> None:
-    known = {MEAN, *(stem for shown in (*CHALLENGES.values(), *sets) for stem in shown.stems)}
-    known |= {stem for entry in entries for stem in entry.result.stems}
+    shown = [challenge.stems for challenge in CHALLENGES.values()]
+    shown += [found.stems for found in sets] + [entry.result.stems for entry in entries]
+    known = {MEAN, *(stem for stems in shown for stem in stems)}
     if stem not in known:
         raise LeaderboardError(
             f"--sort {stem}: nothing here has such a stem; there is {', '.join(sorted(known))}"

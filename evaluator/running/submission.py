@@ -27,8 +27,8 @@ PROBE = f"""
 {OWN_PATH}
 import json
 from my_submission.user_config import MySeparationModel
+said = [getattr(MySeparationModel, name, None) for name in ("track", "stems")]
 with open(sys.argv[2], "w") as answer:
-    said = [getattr(MySeparationModel, name, None) for name in ("track", "stems")]
     json.dump(said, answer, default=lambda value: None)
 """
 
@@ -67,32 +67,34 @@ def configured(path: Path, environment: Mapping[str, str]) -> Configured:
     has neither, so it does not say.
     """
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer"
+        answer, errors = Path(folder) / "answer", Path(folder) / "errors"
         try:
-            done = subprocess.run(
-                [sys.executable, "-P", "-c", PROBE, str(path), str(answer)],
-                cwd=path,
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                timeout=PROBE_SECONDS,
-                check=False,
-            )
+            with errors.open(
+                "w"
+            ) as printed:  # no pipe: what the submission leaves running could keep it open
+                subprocess.run(
+                    [sys.executable, "-P", "-c", PROBE, str(path), str(answer)],
+                    cwd=path,
+                    env={**os.environ, **environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=printed,
+                    timeout=PROBE_SECONDS,
+                    check=False,
+                )
         except subprocess.TimeoutExpired:
             return Configured(problem=f"importing it takes longer than {PROBE_SECONDS} s")
-        if done.returncode != 0:
-            return Configured(
-                problem=(done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            )
+        if not answer.exists():
+            lines = errors.read_text(errors="replace").strip().splitlines() or [
+                "it ends while it is imported"
+            ]
+            return Configured(problem=lines[-1])
         try:
             track, stems = json.loads(answer.read_text())
             if track in CHALLENGES:
                 return Configured(CHALLENGES[track])
             return Configured(of_stems(stems) if isinstance(stems, list) else None)
-        except (OSError, ValueError, TypeError):
+        except (ValueError, TypeError):  # something that is neither
             return Configured()
 
 

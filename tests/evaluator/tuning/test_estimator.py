@@ -184,7 +184,7 @@ def test_a_wrong_preset_is_explained_and_the_child_lives_on(
     wrong.write_text(setup.preset.read_text().replace(*change))
     with pytest.raises(EstimatorError, match=message):
         setup.runner.describe(wrong)
-    assert setup.info.track == "music"
+    assert setup.info.instruments == setup.data.challenge.stems
 
 
 def test_a_child_that_ends_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,10 +127,7 @@ def test_of_two_members_one_left_out_is_the_other_alone() -> None:
     two = StepInfo(
         step.name, step.input, step.stems, step.residual, step.residual_shares, step.blend, step.members[:2]
     )
-    names = [
-        v.name
-        for v in variants(document, PresetInfo("cinematic", info.instruments, "cpu", "float32", (two,)))
-    ]
+    names = [v.name for v in variants(document, PresetInfo(info.instruments, "cpu", "float32", (two,)))]
     assert "stems: without dnr_a778de4a = stems: only dnr_dbb4db15" in names
     assert len(names) == 4  # the whole, either member, without shifts
 
