@@ -47,7 +47,7 @@ class FastHTDemucs(nn.Module):
         self._transformer = Transformer(network, dtype)
         self._margin = network.hop_length // 2 * 3  # samples that the original adds at each end
         # All constant factors of the inverse STFT at once: the original's STFT is normalised by √nfft, and the
-        # squares of overlapping Hann windows add up to 3/8 · nfft/hop at every sample. So the result needs no division
+        # squares of overlapping Hann windows add up to 3/8 · nfft/hop at every sample. So no division
         # by an envelope.
         window = torch.hann_window(network.nfft)
         self._window = window * (network.nfft**0.5 / (3 / 8 * network.nfft / network.hop_length))
