@@ -45,7 +45,7 @@ steps:
         sources: {other: other + guitar}
         weights: {bass: 1, drums: 2, other: 3}
 """
-FRAMES = {"one": 40_000, "two": 31_001, "three": 36_000}
+FRAMES = {"one": 20_000, "two": 15_501, "three": 18_000}
 
 
 def write_ensemble(folder: Path) -> Path:

@@ -31,7 +31,7 @@ from my_submission.signal.chunking import Geometry, reader
 
 SOURCES = ("drums", "bass", "other", "vocals")
 RATE = 44_100
-SAMPLES = 12_000
+SAMPLES = 6_000
 CHUNK = 1_000
 
 
