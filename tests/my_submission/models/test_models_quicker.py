@@ -35,7 +35,7 @@ from tests.random_checkpoints import demucs_arguments, save_demucs
 
 pytestmark = pytest.mark.processor
 
-DEMO = Path(__file__).parents[2] / "local_data" / "demo"
+DEMO = Path(__file__).parents[3] / "local_data" / "demo"
 MANIFEST = load_manifest()
 DTYPES = (torch.float32, torch.bfloat16)
 

@@ -24,7 +24,7 @@ from my_submission.weights.store import sha256_of
 from tests.hub_server import HubServer
 from tests.random_checkpoints import full_size_checkpoint
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 CLASSES = {"mdx-c": ("MusicSeparationModel", 9), "cdx-b": ("CinematicSeparationModel", 6)}
 FROM_THE_AUTHORS_HUB = "htdemucs_6s"  # its plain URL is dead; only the .safetensors copy is to be had
 MOST_MEMORY_GB = 4.0
