@@ -91,7 +91,7 @@ def test_a_challenge_is_short_for_its_stems(folder: Path, key: str) -> None:
         ([("instrumental, vocals", "vocals, vocals")], "stems: 'vocals' is named twice"),
         (
             [("members: [{model: tiny}]", "members: [{model: tiny, segment_samples: 0}]")],
-            r"members\[0\].segment_samples: expected a whole number, 1 or more, found 0",
+            r"members\[0\].segment_samples: expected a whole number of samples, 1000 or more, found 0",
         ),
     ],
 )
@@ -107,9 +107,9 @@ def test_segments_are_given_for_a_step_or_a_member(folder: Path) -> None:
     assert load_preset(step).steps[0].members[0].segment_samples == 1000
     both = (
         ("    residual:", "    segment_samples: 1000\n    residual:"),
-        ("tiny}", "tiny, segment_samples: 7}"),
+        ("tiny}", "tiny, segment_samples: 2000}"),
     )
-    assert load_preset(variant(folder, *both)).steps[0].members[0].segment_samples == 7
+    assert load_preset(variant(folder, *both)).steps[0].members[0].segment_samples == 2000
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000])

@@ -99,7 +99,7 @@ def test_the_whole_way(
     commit(kit, "weights", "my_submission/presets", "my_submission/user_config.py")
     intent = Intent(Repository(kit), "one", None, None, lambda laid: Check("dry run", "ok", "ran"))
     checks = {item.name: item for item in check(intent, lambda item: None).checks}
-    assert (checks["preset"].state, checks["preset"].found) == ("ok", "mine for the music track")
+    assert (checks["preset"].state, checks["preset"].found) == ("ok", "mine for the music challenge")
     assert checks["weights"].state == "ok", checks["weights"].found
     assert checks["weights"].found.startswith("2 files, ")
     assert checks["modules"].state == checks["packages"].state == "ok"
