@@ -250,6 +250,7 @@ def _along_bins(weight: Tensor, values: Tensor) -> Tensor:
         return weight @ values
     batch, frames, _, channels = values.shape
     products = values.new_empty(batch, frames, weight.shape[0], channels)
+    weight = weight.to(values.dtype)  # autocast leaves products that are written in place as they are
     for factor, product in zip(values.flatten(0, 1), products.flatten(0, 1), strict=True):
         torch.mm(weight, factor, out=product)
     return products
