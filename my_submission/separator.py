@@ -120,6 +120,7 @@ class SeparationModel:
             self._deadline = Deadline(loaded, seed, costs, time_limit_factor)
         self._paths = paths
         self._device, self._precision = torch_device, describe(self._models.dtypes)
+        self._precision_asked = precision
         self._progress = progress
         log.info(
             "preset %s: %d checkpoints on %s, %s",
@@ -163,6 +164,7 @@ class SeparationModel:
             ],
             "device": str(self._device),
             "precision": self._precision,
+            "precision_asked": self._precision_asked,
             "time_limit_factor": self._deadline.limit_factor if self._deadline else None,
             "economies": [*self._economies, *(self._deadline.economies if self._deadline else [])],
         }

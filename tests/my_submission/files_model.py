@@ -20,6 +20,7 @@ class KnownShares:
     """Each estimate is its share of the mixture: a `StreamingModel`."""
 
     sharing_stems = len(SHARES)
+    precision = "float32"
 
     def __init__(self, block_samples: int = 30_000, preset: str = "known") -> None:
         self._block_samples = block_samples
@@ -51,7 +52,8 @@ class KnownShares:
         return {
             "preset": self._preset,
             "weights": [],
-            "precision": "float32",
+            "precision": self.precision,
+            "precision_asked": "auto",
             "device": "cpu",
             "economies": [],
         }

@@ -350,6 +350,14 @@ class TestResume:
         assert (first.skipped, again.skipped, model.calls) == (False, True, 1)
         assert (again.files, again.samples, again.clipped) == (first.files, first.samples, first.clipped)
 
+    def test_another_outcome_of_the_trial_of_precision_is_no_change(
+        self, tmp_path: Path, source: Path
+    ) -> None:
+        model = KnownShares()
+        separate_file(source, tmp_path, model=model, options=self.RESUME)
+        model.precision = "bfloat16"
+        assert separate_file(source, tmp_path, model=model, options=self.RESUME).skipped
+
     @pytest.mark.parametrize("change", ["output", "source", "preset", "bits", "journal"])
     def test_what_has_changed_is_not(self, tmp_path: Path, source: Path, change: str) -> None:
         out, model, options = tmp_path / "out", KnownShares(), self.RESUME
