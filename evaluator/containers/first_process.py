@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evaluator.isolation import launch, namespaces
+from evaluator.isolation import folders, launch, namespaces
 from evaluator.isolation.cgroup import ControlGroup
 from evaluator.isolation.supervisor import Supervisor, emit
 
@@ -33,23 +33,30 @@ def main() -> None:
     first = requests.next_line()
     if first is None:
         return
-    spec = launch.WorkerSpec(**json.loads(first))
+    spec = launch.WorkerSpec.from_json(first)
     spec = replace(
         spec,
         command=[sys.executable, *spec.command[1:]],
         environment={**os.environ, **spec.environment},
     )
     os.umask(0)  # what the worker writes is removed by another user, outside
+    # The worker has our user; so that it can neither trace us nor write to what we have open.
+    namespaces.prctl(namespaces.PR_SET_DUMPABLE, 0)
+    requests_read, requests_write = os.pipe()
+    events, events_write = os.pipe()
     try:
-        worker = launch.SubreaperWorker(spec, namespaces.Facilities(), [])
+        worker = launch.SubreaperWorker(spec, [], launch.Pipes(requests_read, events_write))
     except (launch.LaunchError, OSError) as error:
         emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         return
+    for descriptor in (requests_read, events_write):
+        os.close(descriptor)
     emit({"event": "isolation", **isolation()})
     read_end, write_end = os.pipe()
     os.dup2(read_end, 0)
     threading.Thread(target=requests.pass_on, args=(write_end,), daemon=True).start()
-    Supervisor(spec, _own_group(), worker).run()
+    Supervisor(spec, _own_group(), worker, requests_write, events).run()
+    folders.clear(f"{spec.shared}/predictions")  # while we still have the rights of its owner
 
 
 class Requests:
@@ -94,7 +101,18 @@ def isolation() -> dict[str, Any]:
         "memory": "container" if _number("memory.max", "memory/memory.limit_in_bytes") else None,
         "cpus": _cpus(),
         "process_limit": _number("pids.max", "pids/pids.max"),
+        "unprivileged": os.getuid() != 0 and not _status("CapEff"),
+        "calls_filtered": _status("Seccomp") == 2,
+        "frozen": True,
+        "cpu_quota": _cpus() is not None,
+        "disk": "watched",
     }
+
+
+def _status(name: str) -> int:
+    """A number of this process' status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next((int(line.split()[1], 16) for line in lines if line.startswith(f"{name}:")), 0)
 
 
 def _own_group() -> ControlGroup | None:

@@ -27,6 +27,7 @@ from requests.exceptions import RequestException
 
 from evaluator.containers.engine import LABEL, EngineError, connect, is_podman
 from evaluator.containers.first_process import ALIVE_SECONDS
+from evaluator.isolation import folders
 from evaluator.isolation.supervisor import emit
 
 PERIOD_MICROSECONDS = 100_000
@@ -47,7 +48,9 @@ class ContainerSpec:
     memory_bytes: int | None
     cpus: int | None
     max_processes: int
+    scratch_bytes: int | None  # of temporary files; of shared memory as much again
     gpus: bool
+    temporary: str  # the folder here that is removed at the end
 
 
 def main(described: str) -> None:
@@ -57,8 +60,11 @@ def main(described: str) -> None:
     try:
         client = connect()
         spec = ContainerSpec(**json.loads(described))
-        with _container(client, spec) as identifier, _attached(client, identifier) as link:
-            pass_on(0, link, {STDOUT: 1}, default=2)
+        try:
+            with _container(client, spec) as identifier, _attached(client, identifier) as link:
+                pass_on(0, link, {STDOUT: 1}, default=2)
+        finally:
+            folders.remove(spec.temporary)
     except EngineError as error:
         emit({"event": "broken", "error": str(error)})
     except (DockerException, RequestException) as error:
@@ -94,12 +100,16 @@ def host_options(spec: ContainerSpec, podman: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
         "auto_remove": True,
         "network_mode": "none",
+        "read_only": True,
+        "tmpfs": {"/tmp": _tmpfs(spec.scratch_bytes)},
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges", "label=disable"],  # else SELinux would hide what is mounted
         "pids_limit": spec.max_processes,
         "log_config": LogConfig(type="none"),
         "mounts": [Mount(there, here, type="bind", read_only=only) for here, there, only in spec.mounts],
     }
+    if spec.scratch_bytes is not None:
+        options["shm_size"] = spec.scratch_bytes
     if spec.memory_bytes is not None:
         options |= {"mem_limit": spec.memory_bytes, "memswap_limit": spec.memory_bytes}  # no swap beyond it
     if spec.cpus is not None:
@@ -109,6 +119,12 @@ def host_options(spec: ContainerSpec, podman: bool) -> dict[str, Any]:
     elif spec.gpus:
         options["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
     return options
+
+
+def _tmpfs(size_bytes: int | None) -> str:
+    """Options of temporary files in memory, of which the container has as much as its cap on that allows."""
+    size = "" if size_bytes is None else f"size={size_bytes},"
+    return f"{size}mode=1777,nosuid,nodev,exec"
 
 
 @contextmanager

@@ -4,10 +4,11 @@ What the two have in common is in sandbox.SessionRunner; the process that looks 
 containers/relay.py, and process 1 inside it containers/first_process.py.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
-import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,15 +22,15 @@ from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.sandbox import (
     MAX_PROCESSES,
     OWN_WRAPPER,
+    Isolation,
     Launcher,
     Limits,
-    Outcome,
-    Runner,
     SessionRunner,
     Workplace,
     effective_memory_bytes,
 )
 from evaluator.isolation.variables import PRESET_VARIABLE, THREAD_VARIABLES
+from evaluator.isolation.view import View
 from evaluator.locations import REPOSITORY
 
 HOME = "/home/aicrowd"  # where the Dockerfile puts the submission
@@ -40,13 +41,15 @@ CODE_FILES = (
     *("containers/__init__.py", "containers/first_process.py"),
     *(
         f"isolation/{name}.py"
-        for name in ("__init__", "cgroup", "supervisor", "launch", "namespaces", "process_tree", "worker")
+        for name in (
+            *("__init__", "cgroup", "folders", "launch", "namespaces", "process_tree", "root", "seccomp"),
+            *("supervisor", "view", "worker"),
+        )
     ),
 )
 SCRATCH = "/tmp"
 OWN_PREFIX = "SDX_"
 START_SECONDS = 120.0
-ALL_READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
 def container_runner(
@@ -55,19 +58,20 @@ def container_runner(
     environment: Mapping[str, str],
     hidden: Sequence[Path],
     stems: Sequence[str] = (),
-) -> Callable[[Workplace], Runner]:
+    accept: Callable[[Isolation], object] = lambda isolation: None,
+) -> Callable[[Workplace], ContainerRunner]:
     """Makes the runner of a submission, and its image if there is none yet; `hidden` stays outside.
 
-    stems: those to be made where they are no challenge's.
+    stems: those to be made where they are no challenge's. accept: see `SessionRunner`.
 
     Raises EngineError at once if there is no engine, or if the preset's folder holds hidden files.
     """
     connect()
     preset = _preset(submission, environment, hidden)
 
-    def make(workplace: Workplace) -> Runner:
+    def make(workplace: Workplace) -> ContainerRunner:
         image = ensure_image(submission)
-        return ContainerRunner(submission, image, workplace, limits, environment, preset, stems)
+        return ContainerRunner(submission, image, workplace, limits, environment, preset, stems, accept)
 
     return make
 
@@ -92,8 +96,10 @@ class ContainerRunner(SessionRunner):
         environment: Mapping[str, str],
         preset: _Preset | None,
         stems: Sequence[str] = (),
+        accept: Callable[[Isolation], object] = lambda isolation: None,
     ) -> None:
-        self._mixtures = workplace.mixtures
+        for folder in (workplace.mixtures, workplace.predictions):
+            folder.mkdir(parents=True, exist_ok=True)
         workplace.predictions.chmod(0o777)  # the user inside is nobody here
         mounts = [
             (str(_stage_code(workplace.root / "code")), CODE, True),
@@ -110,7 +116,9 @@ class ContainerRunner(SessionRunner):
             memory_bytes=effective_memory_bytes(limits),
             cpus=limits.cpus,
             max_processes=MAX_PROCESSES,
+            scratch_bytes=limits.scratch_bytes,
             gpus=wants_gpu(submission) and bool(machine.describe()["gpus"]),
+            temporary=str(workplace.root),
         )
         spec = WorkerSpec(
             command=[
@@ -129,26 +137,20 @@ class ContainerRunner(SessionRunner):
                 **({} if preset is None else {PRESET_VARIABLE: preset.inside}),
             },
             folder=HOME,
+            view=View(links=[], shown=[], hidden=[], devices=[]),  # the image's files are its root
+            mixtures=MIXTURES,
+            shared=SHARED,
+            scratch=SCRATCH,
+            temporary=None,
             cpus=None,  # the container has its share of all of them
+            cpu_quota=None,
             memory_bytes=container.memory_bytes,
+            scratch_bytes=None,  # the engine has limited it
             max_processes=MAX_PROCESSES,
-            hidden=[],
-            read_only=[],
-            writable=[],
-            without=[],
         )
         described = json.dumps(asdict(container))
         relay = (sys.executable, "-m", "evaluator.containers.relay", described)
-        super().__init__(Launcher("docker", relay, START_SECONDS), spec, limits)
-
-    def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
-        """As in SessionRunner; the mixture must be readable for the user inside."""
-        staged = self._mixtures / folder
-        for path in (self._mixtures, staged):
-            path.chmod(0o755)
-        for path in staged.iterdir():
-            path.chmod(ALL_READ)
-        return super().separate(folder, limit_seconds)
+        super().__init__(Launcher("docker", relay, START_SECONDS), spec, limits, workplace, accept)
 
 
 def _stage_code(folder: Path) -> Path:
@@ -171,7 +173,7 @@ def _environment(limits: Limits) -> dict[str, str]:
     return {
         **ours,
         **threads,
-        "HOME": HOME,
+        "HOME": SCRATCH,
         "TMPDIR": SCRATCH,
         "AICROWD_DATASET_DIR": MIXTURES,
         "AICROWD_PUBLIC_SHARED_DIR": SHARED,

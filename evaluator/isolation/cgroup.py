@@ -1,4 +1,4 @@
-"""A control group that caps memory and number of processes of one worker and all its descendants.
+"""A control group that caps memory, processor time and number of processes of one worker and all its descendants.
 
 Version 2 is used if its memory controller is available, version 1 otherwise. No capability is assumed:
 `create` tries, and returns None if the system refuses. Standard library only (used by the supervisor).
@@ -13,6 +13,7 @@ from pathlib import Path
 
 PREFIX = "sdx-evaluator-"
 REMOVAL_SECONDS = 2.0
+PERIOD_MICROSECONDS = 100_000  # of a quota of processor time
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,18 @@ class ControlGroup:
     memory: Path
     pids: Path | None
     version: int
+    cpu: Path | None = None
+
+    @property
+    def folders(self) -> list[Path]:
+        """One for each controller, or the only one."""
+        return list(
+            dict.fromkeys(folder for folder in (self.memory, self.pids, self.cpu) if folder is not None)
+        )
 
     def join_files(self) -> list[Path]:
         """The files into which a process writes "0" to enter the group."""
-        folders = [self.memory] if self.pids is None or self.pids == self.memory else [self.memory, self.pids]
-        return [folder / "cgroup.procs" for folder in folders]
+        return [folder / "cgroup.procs" for folder in self.folders]
 
     def oom_kills(self) -> int:
         """How many processes of the group the kernel has killed because memory ran out."""
@@ -61,7 +69,7 @@ class ControlGroup:
 
     def remove(self) -> None:
         """Remove the empty group; the kernel may need a moment after the last process has gone."""
-        for folder in {self.memory, self.pids or self.memory}:
+        for folder in self.folders:
             deadline = time.monotonic() + REMOVAL_SECONDS
             while folder.exists():
                 try:
@@ -72,9 +80,16 @@ class ControlGroup:
                     time.sleep(0.02)
 
 
-def create(
-    memory_bytes: int, max_processes: int, root: Path = Path("/sys/fs/cgroup"), own: str | None = None
-) -> ControlGroup | None:
+@dataclass(frozen=True)
+class Caps:
+    """What a group may use; None is no cap. cpus: how many cores' time in sum."""
+
+    memory_bytes: int | None
+    max_processes: int
+    cpus: int | None = None
+
+
+def create(caps: Caps, root: Path = Path("/sys/fs/cgroup"), own: str | None = None) -> ControlGroup | None:
     """Make a group beside or below our own with these caps and no swap; None if that is not possible.
 
     `root` and `own` (the text of /proc/self/cgroup) are parameters for the tests.
@@ -84,10 +99,10 @@ def create(
     except OSError:
         return None
     unified = root / "unified" if (root / "unified").is_dir() else root
-    if "" in membership and (group := _create_v2(unified, membership[""], memory_bytes, max_processes)):
+    if "" in membership and (group := _create_v2(unified, membership[""], caps)):
         return group
     if "memory" in membership:
-        return _create_v1(root, membership, memory_bytes, max_processes)
+        return _create_v1(root, membership, caps)
     return None
 
 
@@ -100,7 +115,7 @@ def _membership(text: str) -> dict[str, str]:
     return paths
 
 
-def _create_v2(root: Path, own: str, memory_bytes: int, max_processes: int) -> ControlGroup | None:
+def _create_v2(root: Path, own: str, caps: Caps) -> ControlGroup | None:
     """Below our own group if its children have the memory controller, else beside it (delegated trees).
 
     A group with processes cannot hand controllers to its children ("no internal processes"), so our own group
@@ -109,34 +124,53 @@ def _create_v2(root: Path, own: str, memory_bytes: int, max_processes: int) -> C
     here = root / own
     for parent in (here, here.parent) if here != root else (here,):
         try:
-            if "memory" not in (parent / "cgroup.subtree_control").read_text().split():
+            given = (parent / "cgroup.subtree_control").read_text().split()
+            if "memory" not in given:
                 continue
             folder = _make(parent)
-            (folder / "memory.max").write_text(str(memory_bytes))
-            _write_if_there(folder / "memory.swap.max", "0")
+            if caps.memory_bytes is not None:
+                (folder / "memory.max").write_text(str(caps.memory_bytes))
+                _write_if_there(folder / "memory.swap.max", "0")
             _write_if_there(folder / "memory.oom.group", "1")
-            _write_if_there(folder / "pids.max", str(max_processes))
-            return ControlGroup(folder, folder, 2)
+            _write_if_there(folder / "pids.max", str(caps.max_processes))
+            cpu = folder if "cpu" in given and caps.cpus is not None else None
+            if cpu is not None and caps.cpus is not None:
+                (cpu / "cpu.max").write_text(f"{caps.cpus * PERIOD_MICROSECONDS} {PERIOD_MICROSECONDS}")
+            return ControlGroup(folder, folder, 2, cpu)
         except OSError:
             continue
     return None
 
 
-def _create_v1(
-    root: Path, membership: dict[str, str], memory_bytes: int, max_processes: int
-) -> ControlGroup | None:
+def _create_v1(root: Path, membership: dict[str, str], caps: Caps) -> ControlGroup | None:
     try:
         memory = _make(root / "memory" / membership["memory"])
-        (memory / "memory.limit_in_bytes").write_text(str(memory_bytes))
-        _write_if_there(memory / "memory.memsw.limit_in_bytes", str(memory_bytes))
+        if caps.memory_bytes is not None:
+            (memory / "memory.limit_in_bytes").write_text(str(caps.memory_bytes))
+            _write_if_there(memory / "memory.memsw.limit_in_bytes", str(caps.memory_bytes))
     except OSError:
         return None
-    pids: Path | None = None
-    if "pids" in membership:
-        with contextlib.suppress(OSError):
-            pids = _make(root / "pids" / membership["pids"])
-            (pids / "pids.max").write_text(str(max_processes))
-    return ControlGroup(memory, pids, 1)
+    quota = None if caps.cpus is None else caps.cpus * PERIOD_MICROSECONDS
+    pids = _limited_v1(root, membership, "pids", {"pids.max": caps.max_processes})
+    cpu = _limited_v1(
+        root, membership, "cpu", {"cpu.cfs_period_us": PERIOD_MICROSECONDS, "cpu.cfs_quota_us": quota}
+    )
+    return ControlGroup(memory, pids, 1, cpu)
+
+
+def _limited_v1(
+    root: Path, membership: dict[str, str], controller: str, limits: dict[str, int | None]
+) -> Path | None:
+    """A group of one controller with these limits; None without one, or where it cannot be had."""
+    if controller not in membership or None in limits.values():
+        return None
+    try:
+        folder = _make(root / controller / membership[controller])
+        for name, value in limits.items():
+            (folder / name).write_text(str(value))
+    except OSError:
+        return None
+    return folder
 
 
 def _make(parent: Path) -> Path:
@@ -148,6 +182,22 @@ def _make(parent: Path) -> Path:
     folder = parent / f"{PREFIX}{os.getpid()}"
     folder.mkdir()
     return folder
+
+
+def end_left_by(supervisor: int, root: Path = Path("/sys/fs/cgroup"), own: str | None = None) -> None:
+    """End what is in the group of a supervisor that was killed, and remove the group."""
+    try:
+        membership = _membership(Path("/proc/self/cgroup").read_text() if own is None else own)
+    except OSError:
+        return
+    places = [root / controller / path for controller, path in membership.items()]
+    places += [root / "unified" / path for controller, path in membership.items() if not controller]
+    for parent in dict.fromkeys(each for place in places for each in (place, place.parent)):
+        folder = parent / f"{PREFIX}{supervisor}"
+        if folder.is_dir():
+            group = ControlGroup(folder, None, version=1)
+            group.kill()
+            group.remove()
 
 
 def _write_if_there(path: Path, text: str) -> None:

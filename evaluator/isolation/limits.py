@@ -17,6 +17,7 @@ class Limits:
     setup_seconds: float | None = 900.0
     cpus: int | None = 4
     memory_bytes: int | None = 16 << 30
+    scratch_bytes: int | None = 4 << 30  # of temporary files and shared memory, which count as memory, too
     grace_seconds: float = GRACE_SECONDS
 
     def track_seconds(self, audio_seconds: float) -> float | None:
@@ -26,41 +27,55 @@ class Limits:
 
 @dataclass(frozen=True)
 class Isolation:
-    """What is in force for a run; a field that is False or None is a limit that the system does not offer."""
+    """What is in force for a run; a field that is False or None is something that the system does not offer."""
 
     runner: str
     network_off: bool
-    references_hidden: bool
+    references_hidden: bool  # it lives in a root of its own, in which there is nothing but what it needs
     process_namespace: bool
     orphans_ended: bool  # descendants that left the worker's session end with it
     memory: str | None  # how the cap is held: "cgroup v1", "cgroup v2", "watched", "container"
     cpus: int | None
     process_limit: int | None
+    unprivileged: bool = False  # another user's rights than ours, and no capability
+    calls_filtered: bool = False  # system calls that it has no use for are refused
+    frozen: bool = False  # it stands still between two tracks, and while its estimates are collected
+    cpu_quota: bool = False  # cores are limited by their time, too, which it cannot change
+    disk: str | None = None  # how the size of its files is limited: "capped", "watched"
     not_in_force: tuple[str, ...] = ()  # what `gaps` says of the run's limits, on the machine of the run
 
+    def open_promises(self, limits: Limits) -> tuple[str, ...]:
+        """One phrase for each promise of SECURITY.md that this system does not let us keep."""
+        promises = {
+            "the network could not be cut off": self.network_off,
+            "the references could not be hidden from the file system": self.references_hidden,
+            "the submission runs with the rights of the user who evaluates it": self.unprivileged,
+            "system calls are not filtered": self.calls_filtered,
+            "descendants that leave the worker's session may outlive it": self.orphans_ended,
+            "the submission is not stopped between tracks": self.frozen,
+            "memory is not capped": limits.memory_bytes is None or self.memory is not None,
+            "memory is watched rather than capped by the kernel": self.memory != "watched",
+            "cores are limited by thread settings only": limits.cpus is None
+            or self.cpu_quota
+            or self.cpus is not None,
+            "cores are limited in a way that the submission can undo": limits.cpus is None
+            or self.cpu_quota
+            or self.cpus is None,
+            "the size of its files is not limited": self.disk is not None,
+            "the size of its files is watched rather than capped by the kernel": self.disk != "watched",
+            "the number of processes is not capped": self.process_limit is not None,
+        }
+        return tuple(phrase for phrase, is_kept in promises.items() if not is_kept)
+
     def gaps(self, limits: Limits) -> tuple[str, ...]:
-        """One phrase for each limit of `limits`, or part of the isolation, that is not in force."""
+        """`open_promises`, and what of the limits this machine is too small for."""
         cores = os.cpu_count() or 1
         cap = effective_memory_bytes(limits)
-        gaps = []
-        if not self.network_off:
-            gaps.append("the network could not be cut off")
-        if not self.references_hidden:
-            gaps.append("the references could not be hidden from the file system")
-        if not self.orphans_ended:
-            gaps.append("descendants that leave the worker's session may outlive it")
-        if limits.memory_bytes is not None and self.memory is None:
-            gaps.append("memory is not capped")
-        if limits.memory_bytes is not None and self.memory == "watched":
-            gaps.append("memory is watched rather than capped by the kernel")
+        gaps = list(self.open_promises(limits))
         if cap is not None and limits.memory_bytes is not None and cap < limits.memory_bytes:
             gaps.append(f"this machine has memory for {gib(cap)} of the {gib(limits.memory_bytes)}")
-        if limits.cpus is not None and self.cpus is None:
-            gaps.append("cores are limited by thread settings only")
         if limits.cpus is not None and cores < limits.cpus:
             gaps.append(f"this machine has {cores} of the {limits.cpus} cores")
-        if self.process_limit is None:
-            gaps.append("the number of processes is not capped")
         return tuple(gaps)
 
 

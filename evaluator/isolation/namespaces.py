@@ -1,6 +1,7 @@
-"""Linux namespaces by system call: no network, processes that cannot be missed, folders out of sight.
+"""Linux by system call: namespaces, mounts, rights, and which of them this system lets us have.
 
-Only the supervisor uses this module. Everything runs between fork and exec, so it imports the standard library only.
+Only the supervisor, its children and the decoder use this module. Everything runs between fork and exec, so it
+imports the standard library only.
 """
 
 import ctypes
@@ -9,33 +10,57 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+KINDS = (
+    CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET
+)  # of what init enters for itself and the worker
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+MNT_DETACH = 2
 
-PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 24, 36, 38
-CAP_DAC_OVERRIDE, LAST_CAPABILITY = 1, 63
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = (
+    1,
+    4,
+    24,
+    36,
+    38,
+)
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+LAST_CAPABILITY = 63
 CAPABILITY_VERSION_3 = 0x20080522
+SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
+USER = 1001
+"""Id of the user and the group that a submission runs as, as on the organisers' machine."""
 
 
 @dataclass(frozen=True)
 class Facilities:
-    """What this system lets us do: a namespace for processes and mounts, one for the network; both possibly
-    only inside a namespace of users."""
+    """What this system lets us do.
 
-    processes: bool = False
-    network: bool = False
+    own_root: namespaces of every kind, and a root of our own in them.
+    as_root: we have root's rights, so that the submission can have another user's; else only we are its user.
+    users: a namespace for users, too, which an ordinary user needs for all others.
+    groups: a namespace for control groups.
+    """
+
+    own_root: bool = False
+    as_root: bool = False
     users: bool = False
+    groups: bool = False
 
 
 def _check(result: int, call: str) -> None:
@@ -48,53 +73,41 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int, second: int = 0) -> None:
     """prctl(2); OSError if the kernel refuses."""
-    _check(_libc().prctl(option, value, 0, 0, 0), f"prctl({option})")
+    _check(_libc().prctl(option, value, second, 0, 0), f"prctl({option})")
 
 
 def unshare(flags: int) -> None:
-    """unshare(2); in a new user namespace the ids stay what they are. OSError if the kernel refuses."""
-    uid, gid = os.getuid(), os.getgid()
+    """unshare(2); OSError if the kernel refuses. A new namespace of users has no users yet: see `map_user`."""
     _check(_libc().unshare(flags), "unshare")
-    if flags & CLONE_NEWUSER:
-        Path("/proc/self/setgroups").write_text("deny")  # without which the kernel allows no gid_map
-        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def map_user(process: str, inside: int, user: int, group: int) -> None:
+    """Have user and group of that id inside be these outside, in the namespace of `process` (an id, or "self")."""
+    Path(f"/proc/{process}/setgroups").write_text("deny")  # without which the kernel allows no gid_map
+    Path(f"/proc/{process}/uid_map").write_text(f"{inside} {user} 1")
+    Path(f"/proc/{process}/gid_map").write_text(f"{inside} {group} 1")
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
     """mount(2); OSError if the kernel refuses."""
-    encoded = [None if text is None else text.encode() for text in (source, target, kind, options)]
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
     result = _libc().mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
     _check(result, f"mount {target}")
 
 
-def mount_own_proc() -> None:
-    """Keep mounts from spreading to the rest of the system and show only this namespace's processes."""
-    mount("none", "/", None, MS_REC | MS_PRIVATE)
-    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+def detach(path: str) -> None:
+    """Take away the uppermost mount at `path`; what is still open in it lives until it is closed."""
+    _check(_libc().umount2(os.fsencode(path), MNT_DETACH), f"umount {path}")
 
 
-def hide(path: str) -> None:
-    """Mount something empty and read-only over a file or folder."""
-    if os.path.isdir(path):
-        mount("none", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "size=4k,mode=555")
-    else:
-        mount("/dev/null", path, None, MS_BIND)
-
-
-def bind(path: str, read_only: bool) -> None:
-    """Mount a folder onto itself, writable or not, so that it no longer depends on the folders above it."""
-    mount(path, path, None, MS_BIND)
-    flags = MS_RDONLY if read_only else 0
-    mount("none", path, None, MS_BIND | MS_REMOUNT | flags | _locked_flags(path))
-
-
-def _locked_flags(path: str) -> int:
-    """Flags of the mount that holds `path` which an ordinary user must keep when mounting it again."""
-    present = os.statvfs(path).f_flag
-    return present & (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+def pivot_root(new: str, old: str) -> None:
+    """Make the mount `new` the root, and the present root appear at `old`, below it."""
+    number = SYS_PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise OSError(f"pivot_root: unknown number on {os.uname().machine}")
+    _check(_libc().syscall(number, os.fsencode(new), os.fsencode(old)), "pivot_root")
 
 
 def raise_loopback() -> None:
@@ -107,50 +120,84 @@ def raise_loopback() -> None:
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
 
 
+def become_user(user: int, group: int) -> None:
+    """Have root's process belong to another user, without any of root's groups."""
+    os.setgroups([])
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
+
+
 def drop_privileges() -> None:
-    """Give up every capability for good, also across exec, except that root may still read any file."""
-    kept = {CAP_DAC_OVERRIDE} if os.geteuid() == 0 else set()
+    """Give up every capability for good, also across exec, and any way to new ones."""
     for capability in range(LAST_CAPABILITY + 1):
-        if capability not in kept:
-            try:
-                prctl(PR_CAPBSET_DROP, capability)
-            except OSError:
-                break  # beyond the last capability this kernel knows, or none to drop
+        try:
+            prctl(PR_CAPBSET_DROP, capability)
+        except OSError:
+            break  # beyond the last capability this kernel knows, or none to drop
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    low = sum(1 << capability for capability in kept)
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
-    data = struct.pack("6I", low, low, 0, 0, 0, 0)
-    _check(_libc().capset(header, data), "capset")
+    _check(_libc().capset(header, struct.pack("6I", *[0] * 6)), "capset")
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the one that forked it ends."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def enter_empty_root() -> None:
+    """Leave files, network and rights of other users behind: an empty root, as USER. OSError if that is refused."""
+    user, group = os.geteuid(), os.getegid()
+    unshare(KINDS if user == 0 else KINDS | CLONE_NEWUSER)
+    if user != 0:
+        map_user("self", USER, user, group)
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+    mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=64k")
+    os.mkdir("/tmp/old")
+    os.chdir("/tmp")
+    pivot_root("/tmp", "/tmp/old")
+    os.chdir("/")
+    detach("/old")
+    mount("none", "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
+    if user == 0:
+        become_user(USER, USER)
+        die_with_parent()
 
 
 def probe() -> Facilities:
-    """Try in throw-away children what this system allows, first as we are, then in a namespace of users."""
+    """Try in throw-away children what this system allows: as root, else as the owner of a namespace of users."""
     if not sys.platform.startswith("linux"):
         return Facilities()
-    for users in (False, True):
-        flags = CLONE_NEWUSER if users else 0
-        processes = _succeeds(lambda flags=flags: _try_processes(flags))  # type: ignore[misc]
-        network = _succeeds(lambda flags=flags: _try_network(flags))  # type: ignore[misc]
-        if processes or network:
-            return Facilities(processes, network, users)
+    groups = _succeeds(lambda: unshare(CLONE_NEWUSER | CLONE_NEWCGROUP)) or _succeeds(
+        lambda: unshare(CLONE_NEWCGROUP)
+    )
+    users = _succeeds(lambda: unshare(CLONE_NEWUSER))
+    if os.geteuid() == 0 and _succeeds(lambda: _try_own_root(0)):
+        return Facilities(own_root=True, as_root=True, users=users, groups=groups)
+    if users and _succeeds(lambda: _try_own_root(CLONE_NEWUSER)):
+        return Facilities(own_root=True, users=True, groups=groups)
     return Facilities()
 
 
-def _try_processes(flags: int) -> None:
+def _try_own_root(flags: int) -> None:
+    """All that is needed for a root of our own, in a process namespace (hence one more fork)."""
+    user, group = os.getuid(), os.getgid()
     unshare(flags | CLONE_NEWPID)
+    if flags:
+        map_user("self", USER, user, group)
     if not _succeeds(_try_mounts):
-        raise OSError("mounts are refused in the new namespace")
+        raise OSError("mounts are refused in the new namespaces")
 
 
 def _try_mounts() -> None:
-    unshare(CLONE_NEWNS)
-    mount_own_proc()
-    hide(str(Path(__file__).parent.parent))
-
-
-def _try_network(flags: int) -> None:
-    unshare(flags | CLONE_NEWNET)
+    unshare(KINDS)
     raise_loopback()
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+    mount("tmpfs", "/tmp", "tmpfs", 0)
+    os.mkdir("/tmp/old")
+    os.mkdir("/tmp/proc")
+    mount("proc", "/tmp/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    pivot_root("/tmp", "/tmp/old")
 
 
 def _succeeds(attempt: Callable[[], None]) -> bool:
@@ -163,19 +210,3 @@ def _succeeds(attempt: Callable[[], None]) -> bool:
             os._exit(1)
         os._exit(0)
     return os.waitpid(child, 0)[1] == 0
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that forked it ends."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def arrange_mounts(hidden: Sequence[str], read_only: Sequence[str], writable: Sequence[str]) -> None:
-    """Lay out what a submission sees, in a new mount namespace: its own processes, nothing at `hidden`."""
-    mount_own_proc()
-    for path in read_only:
-        bind(path, read_only=True)
-    for path in writable:
-        bind(path, read_only=False)
-    for path in hidden:
-        hide(path)

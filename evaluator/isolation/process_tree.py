@@ -1,13 +1,18 @@
 """The descendants of a process and the memory they hold, from /proc or, without that, from `ps`."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 
 PROC = Path("/proc")
 HAS_PROC = sys.platform.startswith("linux")
+STOP_SECONDS, LOOK_SECONDS = 2.0, 0.0005
 STATE, PARENT, START_TIME = 0, 1, 19  # fields of /proc/PID/stat, counted after the command's name
 
 
@@ -24,6 +29,71 @@ def descendants(root: int) -> set[int]:
             found.add(pid)
             waiting += children[pid]
     return found
+
+
+def stop(tree: Callable[[], set[int]], signal_all: Callable[[int], None] | None = None) -> bool:
+    """SIGSTOP every process of a tree until all stand still; False if they do not within STOP_SECONDS.
+
+    Two looks in a row must find nothing that runs: while the first one goes through the processes, one that it has
+    not come to yet may wake another that it has seen. signal_all: sends a signal to all at once, if possible.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    quiet = 0
+    while quiet < 2:
+        running = {pid for pid in tree() if not _stands_still(pid)}
+        quiet = 0 if running else quiet + 1
+        if running:
+            if time.monotonic() > deadline:
+                return False
+            if signal_all is not None:
+                signal_all(signal.SIGSTOP)
+            else:
+                for pid in running:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGSTOP)
+            time.sleep(LOOK_SECONDS)
+    return True
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether every thread of a process is stopped (or it has ended)."""
+    if not HAS_PROC:
+        command = ["ps", "-o", "state=", "-p", str(pid)]
+        state = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return not state or state[0] in "TZ"
+    try:
+        threads = os.listdir(PROC / str(pid) / "task")
+    except OSError:
+        return True
+    stats = (_read(PROC / str(pid) / "task" / thread / "stat") for thread in threads)
+    return all(not stat or stat.rpartition(")")[2].split()[STATE] in "TtZX" for stat in stats)
+
+
+def end_strays(known: Set[int]) -> None:
+    """SIGKILL what a killed supervisor left to us, its subreaper: children in other sessions than ours, and theirs.
+
+    known: children in sessions of their own that are to stay.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    own = os.getsid(0)
+    while time.monotonic() < deadline:
+        children = [pid for pid, parent, _ in _processes() if parent == os.getpid() and pid not in known]
+        strays = {pid for pid in children if _session_of(pid) not in (None, own)}
+        if not strays:
+            return
+        for pid in strays.union(*map(descendants, strays)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in strays:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def start_times() -> dict[int, str]:

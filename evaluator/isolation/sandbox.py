@@ -1,4 +1,4 @@
-"""Runs a submission in a child that can be ended: deadline, memory, cores, no network, no references in sight.
+"""Runs a submission in a child that can be ended: deadline, memory, cores, no network, nothing in sight.
 
 `Runner` is the contract; `ProcessRunner` fulfils it with processes of this machine, `ContainerRunner` in a
 container. A runner does not judge estimates: it says whether the submission finished in time, or how it failed.
@@ -9,13 +9,16 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from evaluator.isolation.launch import WorkerSpec
+from evaluator.isolation import folders, said, view
+from evaluator.isolation.launch import MIXTURES, PREDICTIONS, SCRATCH, SHARED, WorkerSpec
 from evaluator.isolation.limits import Isolation, Limits, effective_memory_bytes, gib
+from evaluator.isolation.root import Room
+from evaluator.isolation.said import Described, Done, Failed, Listed, Ready, Said, UnreadableLineError
 from evaluator.isolation.session import ANSWER_SECONDS, Cancelled, Launcher, SandboxError, Session
 from evaluator.isolation.variables import THREAD_VARIABLES
 from evaluator.locations import REPOSITORY
@@ -38,14 +41,23 @@ __all__ = [
     "effective_memory_bytes",
 ]
 
-Status = Literal["ok", "timeout", "out_of_memory", "crashed", "invalid_output"]
+Status = Literal["ok", "timeout", "out_of_memory", "out_of_disk", "crashed", "invalid_output"]
 
 WORKER = Path(__file__).with_name("worker.py")
 OWN_WRAPPER = REPOSITORY / "my_submission" / "aicrowd_wrapper.py"
 
 CLOSE_GRACE_SECONDS = 1.0  # between SIGTERM and SIGKILL when nothing is computed, or nobody waits for it
+STOP_SECONDS = 20.0  # for the supervisor to stop what runs
 MAX_PROCESSES = 4096
-LOCATION_VARIABLES = ("PWD", "OLDPWD", "PYTHONPATH")
+MOST_PREDICTIONS = 1024  # files and folders of one track
+DESCRIBE_SECONDS, LIST_SECONDS = 120.0, 300.0
+# Of ours, the submission is given those that say how to compute; keys, tokens and paths are nobody's business.
+PASSED_ON = re.compile(
+    r"PATH|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|SYSTEMROOT|WINDIR|PATHEXT|COMSPEC|NUMBER_OF_PROCESSORS"
+    r"|(SDX|CUDA|CUDNN|NCCL|NVIDIA|HIP|ROCR|HSA|ONEDNN|DNNL|MKL|OMP|KMP|GOMP|OPENBLAS|NUMEXPR|ATEN|TORCH|PYTORCH"
+    r"|TRITON|ORT|MALLOC|NUMBA)_\w+|MALLOC_\w*"
+)
+NOT_PASSED_ON = re.compile(r"\w*(TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL)\w*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,15 +75,22 @@ class Outcome:
 class Runner(Protocol):
     """Runs one submission: `start` constructs it, `separate` has it do a track, `close` ends it.
 
-    After an outcome other than ok the submission has been ended and `start` must be called again. `cancel` is for
-    another thread: `start` and `separate` stop waiting and raise Cancelled, now and from then on.
+    Before each track, `make_room` gives it fresh folders: the first for the mixture, which `stage` writes there.
+    After `separate` the submission stands still, or has been ended, until the next call, so that its estimates lie in
+    `predictions` as they are. After an outcome other than ok it has been ended and `start` must be called again.
+    `cancel` is for another thread: `start` and `separate` stop waiting and raise Cancelled, now and from then on.
     """
 
     @property
     def isolation(self) -> Isolation | None:
         """What is in force; None before the first start."""
 
+    @property
+    def predictions(self) -> int | Path:
+        """The folder of the present track's estimates: an open one, or a path."""
+
     def start(self) -> Outcome: ...
+    def make_room(self, predictions_bytes: int, stage: Callable[[Path], object]) -> None: ...
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome: ...
     def close(self) -> None: ...
     def cancel(self) -> None: ...
@@ -79,7 +98,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Workplace:
-    """The folders a session is given: mixtures to read, predictions to write, scratch space."""
+    """Folders for a session that can have no root of its own: its supervisor makes and removes them."""
 
     root: Path
     number: int = 0  # of the sessions side by side, counted from 0
@@ -90,30 +109,43 @@ class Workplace:
         return self.root / "mixtures"
 
     @property
+    def shared(self) -> Path:
+        """The folder that the wrapper is told is shared."""
+        return self.root / "shared"
+
+    @property
     def predictions(self) -> Path:
-        """Where the wrapper writes; below the folder it is told is shared."""
-        return self.root / "predictions"
+        """Where the wrapper writes."""
+        return self.shared / "predictions"
 
     @property
     def scratch(self) -> Path:
         """Temporary files."""
         return self.root / "scratch"
 
-    def make(self) -> None:
-        """Create the folders."""
-        for folder in (self.mixtures, self.predictions, self.scratch):
-            folder.mkdir(parents=True, exist_ok=True)
-
 
 class SessionRunner:
-    """The `Runner` of a launcher and what it is to launch."""
+    """The `Runner` of a launcher and what it is to launch.
 
-    def __init__(self, launcher: Launcher, spec: WorkerSpec, limits: Limits) -> None:
+    accept: is told what is in force before anything of the submission runs; what it raises is raised.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        spec: WorkerSpec,
+        limits: Limits,
+        workplace: Workplace,
+        accept: Callable[[Isolation], object] = lambda isolation: None,
+    ) -> None:
         self._launcher = launcher
         self._spec = spec
         self._limits = limits
+        self._workplace = workplace
+        self._accept = accept
         self._isolation: Isolation | None = None
         self._session: Session | None = None
+        self._room: Room | None = None
         self._cancelled = threading.Event()
 
     @property
@@ -121,29 +153,83 @@ class SessionRunner:
         """What is in force; None before the first start."""
         return self._isolation
 
+    @property
+    def predictions(self) -> int | Path:
+        """The folder of the present track's estimates: an open one, or a path."""
+        return self._workplace.predictions if self._room is None else self._room.predictions
+
     def start(self) -> Outcome:
         """Import and construct the submission; raises SandboxError if no process can be started."""
+        self._launch()
+        return self._ask({"op": "construct"}, Ready, self._limits.setup_seconds, "setup")[0]
+
+    def describe(self) -> Described | Outcome:
+        """What the submission says it makes: imports it, and ends. An Outcome, if it cannot be asked."""
+        outcome, answer = self._inquire("describe", Described, DESCRIBE_SECONDS)
+        return answer if isinstance(answer, Described) else outcome
+
+    def list_weights(self) -> tuple[Outcome, Listed | None]:
+        """What it says of the weights that it would use, which it hashes; None, if it cannot be asked."""
+        outcome, answer = self._inquire("list_weights", Listed, LIST_SECONDS)
+        return outcome, answer if isinstance(answer, Listed) else None
+
+    def _inquire(self, about: str, awaited: type[Said], seconds: float) -> tuple[Outcome, Said | None]:
+        self._launch()
+        try:
+            return self._ask({"op": about}, awaited, seconds, "import")
+        finally:
+            self.close()
+
+    def _launch(self) -> None:
         self.close()
         self._session = Session(self._launcher, self._spec)
         self._raise_if_cancelled()  # from here on `cancel` finds the session
         described = self._session.expect("isolation", self._launcher.start_seconds)
         isolation = Isolation(runner=self._launcher.runner, **described)
         self._isolation = replace(isolation, not_in_force=isolation.gaps(self._limits))
-        return self._await("ready", self._limits.setup_seconds, "setup")
+        try:
+            self._accept(self._isolation)
+        except BaseException:
+            self.close()
+            raise
+
+    def make_room(self, predictions_bytes: int, stage: Callable[[Path], object]) -> None:
+        """Give the next track its folders and have `stage` write the mixture into the one that it is given."""
+        self._raise_if_cancelled()
+        session = self._running()
+        self._forget_room()
+        self._room = session.make_room(predictions_bytes, MOST_PREDICTIONS)
+        if self._room is not None:
+            mixtures = Path(f"/proc/self/fd/{self._room.mixtures}")
+        else:
+            mixtures = self._workplace.mixtures
+            folders.clear(str(mixtures))
+        stage(mixtures)
 
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
         """Have the wrapper read, separate and write the staged track `folder`."""
         self._raise_if_cancelled()
+        self._running()
+        return self._ask({"op": "separate", "folder": folder}, Done, limit_seconds, "track")[0]
+
+    def _running(self) -> Session:
         if self._session is None:
-            raise SandboxError("separate was called without a running submission; call start first")
-        self._session.send({"op": "separate", "folder": folder})
-        return self._await("done", limit_seconds, "track")
+            raise SandboxError("there is no running submission; call start first")
+        return self._session
 
     def close(self) -> None:
         """End the submission and everything it started."""
         if self._session is not None:
             self._session.end(min(self._limits.grace_seconds, CLOSE_GRACE_SECONDS))
             self._session = None
+        self._forget_room()
+
+    def _forget_room(self) -> None:
+        """Close the folders of a track, which are gone with that."""
+        if self._room is not None:
+            os.close(self._room.mixtures)
+            os.close(self._room.predictions)
+            self._room = None
 
     def cancel(self) -> None:
         """From another thread: have `start` or `separate` raise Cancelled; `close` is still to be called."""
@@ -155,44 +241,71 @@ class SessionRunner:
         if self._cancelled.is_set():
             raise Cancelled
 
-    def _await(self, awaited: str, limit_seconds: float | None, what: str) -> Outcome:
-        """Wait for the worker's event `awaited`; on anything else end it and say what happened."""
-        session = self._session
-        assert session is not None
+    def _ask(
+        self, request: Mapping[str, Any], awaited: type[Said], limit_seconds: float | None, what: str
+    ) -> tuple[Outcome, Said | None]:
+        """Send a request and wait for the worker's answer; on any other than `awaited` end it and say what happened.
+
+        The clock stops when the answer comes; then the submission is stopped, and only after that is the answer read.
+        """
+        session = self._running()
         started = time.monotonic()
-        event = session.next_event({awaited, "failed", "exited", "broken"}, limit_seconds)
-        seconds = time.monotonic() - started
+        session.send(request)
+        event = session.next_event({"worker", "exited", "broken"}, limit_seconds)
+        seconds = time.monotonic() - started if event is None else max(event["at"] - started, 0.0)
         in_time = limit_seconds is None or seconds <= limit_seconds
         if event is not None and event["event"] == "broken":
             raise SandboxError(event["error"])
-        if event is not None and event["event"] == awaited and in_time:
-            usage = session.usage()
-            if usage is not None and not usage["out_of_memory"]:
-                peak = max(usage["peak_memory_bytes"], event.get("peak_memory_bytes", 0))
-                log = session.log.take()
-                return self._finished(event, seconds, peak, log)
+        answer: Said | None = None
+        problem: str | None = None
+        if event is not None and event["event"] == "worker" and in_time:
+            stopped = session.next_event({"frozen", "exited"}, STOP_SECONDS)
+            answer, problem = _read(event["line"], request, awaited)
+            if stopped is not None and stopped["event"] == "frozen" and isinstance(answer, awaited):
+                fine = stopped["held"] and not (stopped["out_of_memory"] or stopped["out_of_disk"])
+                if fine or awaited in (Described, Listed):  # it has ended
+                    own_peak = answer.peak_memory_bytes if isinstance(answer, Done) else 0
+                    peak = max(stopped["peak_memory_bytes"], own_peak)
+                    return self._finished(answer, seconds, peak, session.log.take()), answer
         ended = session.end(self._limits.grace_seconds)
         self._session = None
-        status, reason = _verdict(event if in_time else None, ended, what, limit_seconds, self._limits)
-        return Outcome(status, reason, seconds, ended["peak_memory_bytes"], session.log.take())
+        status, reason = _verdict(
+            answer, problem, ended, in_time and event is not None, what, limit_seconds, self._limits
+        )
+        return Outcome(status, reason, seconds, ended["peak_memory_bytes"], session.log.take()), answer
 
-    def _finished(self, event: Mapping[str, Any], seconds: float, peak: int, log: str) -> Outcome:
-        nonfinite = event.get("nonfinite", [])
+    def _finished(self, answer: Said, seconds: float, peak: int, log: str) -> Outcome:
+        nonfinite = answer.nonfinite if isinstance(answer, Done) else []
         if nonfinite:
             self.close()
             reason = f"{', '.join(nonfinite)}: NaN or infinite samples"
             return Outcome("invalid_output", reason, seconds, peak, log)
-        return Outcome("ok", None, seconds, peak, log, event.get("provenance"))
+        return Outcome("ok", None, seconds, peak, log, getattr(answer, "provenance", None))
 
 
-SUPERVISOR = Launcher("process", (sys.executable, "-m", "evaluator.isolation.supervisor"), ANSWER_SECONDS)
+def _read(line: str, request: Mapping[str, Any], awaited: type[Said]) -> tuple[Said | None, str | None]:
+    """The answer to a request in a worker's line, or what is wrong with it."""
+    try:
+        answer = said.parse(line)
+    except UnreadableLineError as error:
+        return None, f"the submission sent {error}"
+    if isinstance(answer, Done) and answer.folder != request.get("folder"):
+        return None, "the submission answered for another track than the one it was asked for"
+    if not isinstance(answer, awaited | Failed):
+        return None, f"the submission sent {answer.event!r}, which nobody asked for"
+    return answer, None
+
+
+SUPERVISOR = Launcher(
+    "process", (sys.executable, "-m", "evaluator.isolation.supervisor"), ANSWER_SECONDS, takes_channel=True
+)
 
 
 class ProcessRunner(SessionRunner):
     """The submission in a process tree of its own, looked after by a supervisor process (see supervisor.py).
 
-    `hidden` are files and folders the submission must not find; `protected` may be read but not written; `stems` are
-    those to be made where they are no challenge's.
+    `hidden` are files and folders the submission must not find; `readable` are those it may read besides its own
+    folder and its packages; `stems` are those to be made where they are no challenge's; gpu: it may use one.
     """
 
     def __init__(
@@ -202,9 +315,11 @@ class ProcessRunner(SessionRunner):
         limits: Limits,
         environment: Mapping[str, str],
         hidden: Sequence[Path],
-        protected: Sequence[Path] = (),
+        readable: Sequence[Path] = (),
         without: Sequence[str] = (),
         stems: Sequence[str] = (),
+        gpu: bool = False,
+        accept: Callable[[Isolation], object] = lambda isolation: None,
     ) -> None:
         cores = _cores(limits.cpus, workplace.number)
         threads = limits.cpus if cores is None else len(cores)
@@ -213,37 +328,49 @@ class ProcessRunner(SessionRunner):
                 sys.executable,
                 "-P",
                 str(WORKER),
-                *map(str, (submission, workplace.mixtures, workplace.predictions, OWN_WRAPPER)),
+                *(str(submission), MIXTURES, PREDICTIONS, str(OWN_WRAPPER)),
                 *stems,
             ],
-            environment=_environment(environment, workplace, threads, hidden),
+            environment=_environment(environment, threads),
             folder=str(submission),
+            view=view.of_submission(submission, [WORKER, OWN_WRAPPER, *readable], hidden, REPOSITORY, gpu),
+            mixtures=str(workplace.mixtures),
+            shared=str(workplace.shared),
+            scratch=str(workplace.scratch),
+            temporary=str(workplace.root),
             cpus=cores,
+            cpu_quota=limits.cpus,
             memory_bytes=effective_memory_bytes(limits),
+            scratch_bytes=limits.scratch_bytes,
             max_processes=MAX_PROCESSES,
-            hidden=[str(path) for path in hidden],
-            read_only=[str(path) for path in (*protected, workplace.mixtures)],
-            writable=[str(workplace.predictions), str(workplace.scratch)],
             without=list(without),
         )
-        super().__init__(SUPERVISOR, spec, limits)
+        super().__init__(SUPERVISOR, spec, limits, workplace, accept)
 
 
 def _verdict(
-    event: Mapping[str, Any] | None,
+    answer: Said | None,
+    problem: str | None,
     ended: Mapping[str, Any],
+    in_time: bool,
     what: str,
     limit_seconds: float | None,
     limits: Limits,
 ) -> tuple[Status, str]:
-    """Status and reason of work that went wrong; no event in time is a timeout."""
+    """Status and reason of work that went wrong."""
     if ended["out_of_memory"]:
         cap = effective_memory_bytes(limits)
         return "out_of_memory", f"{what} used more than {'its cap' if cap is None else gib(cap)} of memory"
-    if event is None:
+    if ended["out_of_disk"]:
+        return "out_of_disk", f"{what} wrote more than its files may hold (see --scratch)"
+    if not in_time:
         return "timeout", f"{what} took longer than {limit_seconds or 0:.1f} s"
-    if event["event"] == "failed":
-        return ("out_of_memory" if event["out_of_memory"] else "crashed"), event["error"]
+    if problem is not None:
+        return "crashed", problem
+    if isinstance(answer, Failed):
+        return ("out_of_memory" if answer.out_of_memory else "crashed"), answer.error
+    if answer is not None:
+        return "crashed", f"the submission could not be stopped after {what}"
     if ended["signal"] is not None:
         return "crashed", f"ended by {ended['signal']} during {what}"
     return "crashed", f"exited with code {ended['code']} during {what}"
@@ -260,23 +387,19 @@ def _cores(count: int | None, number: int) -> list[int] | None:
     return sorted({ours[(number * count + index) % len(ours)] for index in range(count)})
 
 
-def _environment(
-    extra: Mapping[str, str], workplace: Workplace, threads: int | None, hidden: Sequence[Path]
-) -> dict[str, str]:
-    """The submission's environment: ours without what points at hidden paths, plus the organisers' variables."""
-    ours = {name: value for name, value in os.environ.items() if name not in LOCATION_VARIABLES}
-    kept = {name: value for name, value in ours.items() if not _names_any(value, hidden)}
-    scratch = str(workplace.scratch)
+def _environment(extra: Mapping[str, str], threads: int | None) -> dict[str, str]:
+    """The submission's environment: of ours what is PASSED_ON, plus the organisers' variables."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if PASSED_ON.fullmatch(name) and not NOT_PASSED_ON.fullmatch(name)
+    }
     return {
         **kept,
         **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
-        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), scratch),
-        "AICROWD_DATASET_DIR": str(workplace.mixtures),
-        "AICROWD_PUBLIC_SHARED_DIR": str(workplace.root),
+        **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), SCRATCH),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "AICROWD_DATASET_DIR": MIXTURES,
+        "AICROWD_PUBLIC_SHARED_DIR": SHARED,
         **extra,
     }
-
-
-def _names_any(text: str, paths: Sequence[Path]) -> bool:
-    """Whether one of these paths, or something below it, is part of `text`."""
-    return any(re.search(rf"(?<![\w./-]){re.escape(str(path))}(?![\w.-])", text) for path in paths)

@@ -3,21 +3,26 @@
 import json
 import os
 import queue
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from evaluator.isolation import cgroup, folders, namespaces, process_tree
 from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.output_log import OutputLog
+from evaluator.isolation.root import Room
 from evaluator.locations import REPOSITORY
 
-ANSWER_SECONDS = 10.0  # for the supervisor, which has nothing else to do
+ANSWER_SECONDS = 20.0  # for the supervisor, which has nothing else to do
 END_SECONDS = 20.0  # beyond the grace period, for the kernel to end everything
 EVENT_BYTES = 1 << 20
+HAS_CHANNEL = hasattr(socket, "recv_fds") and sys.platform != "win32"
 
 
 class SandboxError(Exception):
@@ -30,11 +35,15 @@ class Cancelled(Exception):  # noqa: N818 (nothing went wrong)
 
 @dataclass(frozen=True)
 class Launcher:
-    """The process that looks after a worker (see `Session`), and how long it may take to start one."""
+    """The process that looks after a worker (see `Session`), and how long it may take to start one.
+
+    takes_channel: it opens the folders of a track itself and hands them over.
+    """
 
     runner: str  # its name in results
     command: tuple[str, ...]
     start_seconds: float
+    takes_channel: bool = False
 
 
 class Session:
@@ -44,16 +53,33 @@ class Session:
     standard output, one line of JSON each (see supervisor.py). What the worker prints comes on its standard error.
     """
 
+    _living: ClassVar[set[int]] = set()  # supervisors of this process
+
     def __init__(self, launcher: Launcher, spec: WorkerSpec) -> None:
+        self._spec = spec
+        if sys.platform.startswith("linux"):
+            # What a supervisor leaves when it is killed comes to us, and to nobody else.
+            namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
+        self._channel: socket.socket | None = None
+        command = list(launcher.command)
+        passed: tuple[int, ...] = ()
+        if launcher.takes_channel and HAS_CHANNEL:
+            self._channel, theirs = socket.socketpair()
+            self._channel.settimeout(ANSWER_SECONDS)
+            command, passed = [*command, str(theirs.fileno())], (theirs.fileno(),)
         self._supervisor = subprocess.Popen(
-            launcher.command,
+            command,
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C at the terminal is the evaluator's to handle
+            pass_fds=passed,
         )
+        if passed:
+            theirs.close()
+        self._living.add(self._supervisor.pid)
         assert self._supervisor.stdout is not None
         assert self._supervisor.stderr is not None
         self._events: queue.SimpleQueue[dict[str, Any] | Cancelled | None] = queue.SimpleQueue()
@@ -65,12 +91,13 @@ class Session:
         self.send(asdict(spec))
 
     def _read_events(self) -> None:
+        """Put events into the queue, with the moment at which they came: whoever waits for them may be busy."""
         assert self._supervisor.stdout is not None
         while line := self._supervisor.stdout.readline(EVENT_BYTES):
-            with suppress(ValueError):  # a line that a submission forged; ours are JSON objects
+            with suppress(ValueError):  # in a container, a library of the image may print something first
                 event = json.loads(line)
                 if isinstance(event, dict) and "event" in event:
-                    self._events.put(event)
+                    self._events.put({**event, "at": time.monotonic()})
         self._events.put(None)
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -104,7 +131,7 @@ class Session:
             if event["event"] in names:
                 return event
             if deadline is not None and time.monotonic() >= deadline:
-                return None  # else a flood of events, which a submission may forge, would be waited for without end
+                return None  # else a flood of events would be waited for without end
 
     def cancel(self) -> None:
         """Have the thread that waits for an event, now or next, raise Cancelled."""
@@ -116,13 +143,19 @@ class Session:
         if event is None or event["event"] == "broken":
             reason = "no answer" if event is None else event["error"]
             raise SandboxError(f"the submission's process could not be started: {reason}")
-        return {key: value for key, value in event.items() if key != "event"}
+        return {key: value for key, value in event.items() if key not in ("event", "at")}
 
-    def usage(self) -> dict[str, Any] | None:
-        """Peak memory since the last request and whether anything was killed for it; None if it has ended."""
-        self.send({"op": "usage"})
-        event = self.next_event({"usage", "exited"}, ANSWER_SECONDS)
-        return event if event is not None and event["event"] == "usage" else None
+    def make_room(self, predictions_bytes: int, entries: int) -> Room | None:
+        """Fresh folders for a track, open; None where they are those of the specification. Nothing runs yet."""
+        self.send({"op": "room", "predictions_bytes": predictions_bytes, "entries": entries})
+        event = self.next_event({"room", "broken", "exited"}, ANSWER_SECONDS)
+        if event is None or event["event"] != "room":
+            said = {} if event is None else event
+            raise SandboxError(f"no room for a track: {said.get('error', 'the submission has ended')}")
+        if not event["open"] or self._channel is None:
+            return None
+        _, opened, _, _ = socket.recv_fds(self._channel, 1, 2)
+        return Room(*opened)
 
     def end(self, grace_seconds: float) -> dict[str, Any]:
         """End the worker, its descendants and the supervisor; returns the "exited" event, or a substitute for it."""
@@ -139,6 +172,21 @@ class Session:
         except subprocess.TimeoutExpired:
             self._supervisor.kill()
             self._supervisor.wait()
+        self._living.discard(self._supervisor.pid)
+        if self._supervisor.returncode < 0:
+            self._clean_up_after_it()
         self.log.close()
-        lost = {"code": None, "signal": "SIGKILL", "peak_memory_bytes": 0, "out_of_memory": False}
+        if self._channel is not None:
+            self._channel.close()
+        lost = {
+            "code": None, "signal": "SIGKILL", "peak_memory_bytes": 0, "out_of_memory": False, "out_of_disk": False
+        }  # fmt: skip
         return self._exited or lost
+
+    def _clean_up_after_it(self) -> None:
+        """The supervisor was killed: do what it would have done for a worker without namespaces."""
+        if sys.platform.startswith("linux"):
+            cgroup.end_left_by(self._supervisor.pid)
+            process_tree.end_strays(self._living)
+        if self._spec.temporary is not None:
+            folders.remove(self._spec.temporary)

@@ -1,12 +1,13 @@
 """The small process between the evaluator and a worker: it enforces the limits, and it outlives both.
 
-It starts one worker, passes the evaluator's requests on to it, caps and measures its memory, and ends it with
-all its descendants: when told to, when the memory is exceeded, when the worker ends, and when the evaluator is
-gone, for whatever reason (its end of our standard input closes).
+It starts one worker, passes the evaluator's requests on to it, caps and measures its memory and its files, stops it
+between two requests, and ends it with all its descendants: when told to, when a limit is exceeded, when the worker
+ends, and when the evaluator is gone, for whatever reason (its end of our standard input closes).
 
-Line protocol, JSON. On standard input: a WorkerSpec, then requests; `{"op": "end", "grace_seconds": s}` and
-`{"op": "usage"}` are for the supervisor, all others go to the worker's standard input unchanged. On standard
-output, which the worker shares for its own events: "isolation", "usage", "exited", "broken".
+Line protocol, JSON. On standard input: a WorkerSpec, then requests; "room" and "end" are for the supervisor, all
+others go to the worker unchanged. On standard output: "isolation", "room", "worker" (a line from the worker, word for
+word: it is not trusted, and nothing else that the worker does reaches this stream), "frozen" after each of these,
+"exited", "broken". Open folders go through the Unix socket that the first argument names, if there is one.
 Standard library only; it must start fast and stay small.
 """
 
@@ -15,41 +16,47 @@ import json
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-from evaluator.isolation import cgroup, launch, namespaces, process_tree
+from evaluator.isolation import cgroup, folders, launch, namespaces, process_tree, seccomp
 
 TICK_SECONDS = 0.02
 # Between looks at the process tree and its memory; if we enforce the cap ourselves, between looks at its memory.
 SAMPLE_SECONDS = 0.1 if process_tree.HAS_PROC else 0.5
 WATCH_SECONDS = 0.02 if process_tree.HAS_PROC else 0.25
+LINE_BYTES = 1 << 16  # of one line from a worker; more is none of ours
 
 
-def main() -> None:
-    """Run one worker to its end."""
-    spec = launch.WorkerSpec(**json.loads(sys.stdin.buffer.readline()))
+def main(channel: str | None = None) -> None:
+    """Run one worker to its end; channel: the descriptor of the socket for open folders."""
+    spec = launch.WorkerSpec.from_json(sys.stdin.buffer.readline())
     group = None
-    if spec.memory_bytes is not None and "cgroup" not in spec.without:
-        group = cgroup.create(spec.memory_bytes, spec.max_processes)
+    if "cgroup" not in spec.without:
+        group = cgroup.create(cgroup.Caps(spec.memory_bytes, spec.max_processes, spec.cpu_quota))
     try:
         facilities = namespaces.Facilities() if "namespaces" in spec.without else namespaces.probe()
-        if facilities.processes and os.path.isdir("/sys/fs/cgroup"):
-            spec = replace(spec, hidden=[*spec.hidden, "/sys/fs/cgroup"])
+        requests_read, requests = os.pipe()
+        events, events_write = os.pipe()
         with _opened(group) as join_files:
-            worker = launch.launch(spec, facilities, join_files)
+            pipes = launch.Pipes(requests_read, events_write)
+            worker = launch.launch(spec, facilities, join_files, pipes)
+        for descriptor in (requests_read, events_write):
+            os.close(descriptor)
         emit({"event": "isolation", **_isolation(spec, facilities, group, worker)})
-        Supervisor(spec, group, worker).run()
+        Supervisor(spec, group, worker, requests, events, None if channel is None else int(channel)).run()
     except (launch.LaunchError, OSError) as error:
         emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
     finally:
         if group is not None:
             group.kill()
             group.remove()
+        if spec.temporary is not None:
+            folders.remove(spec.temporary)
 
 
 @contextlib.contextmanager
@@ -70,40 +77,58 @@ def _isolation(
 ) -> dict[str, Any]:
     """What is in force, for the result."""
     portable = isinstance(worker, launch.PortableWorker)
+    grouped = group if not portable else None
     memory = None
     if spec.memory_bytes is not None:
         watched = None if sys.platform == "win32" else "watched"
-        memory = watched if group is None or portable else f"cgroup v{group.version}"
+        memory = watched if grouped is None else f"cgroup v{grouped.version}"
     return {
-        "network_off": facilities.network and not portable,
-        "references_hidden": facilities.processes,
-        "process_namespace": facilities.processes,
+        "network_off": facilities.own_root,
+        "references_hidden": facilities.own_root,
+        "process_namespace": facilities.own_root,
         "orphans_ended": not portable,
         "memory": memory,
         "cpus": None if spec.cpus is None or portable else len(spec.cpus),
-        "process_limit": spec.max_processes if group is not None and group.pids and not portable else None,
+        "process_limit": spec.max_processes if grouped is not None and grouped.pids else None,
+        "unprivileged": facilities.own_root,
+        "calls_filtered": facilities.own_root and seccomp.is_known_machine(),
+        "frozen": sys.platform != "win32",
+        "cpu_quota": grouped is not None and grouped.cpu is not None,
+        "disk": "capped" if facilities.own_root else "watched",
     }
 
 
 def emit(event: dict[str, Any]) -> None:
-    """Write one line in one call, so that it never mixes with the worker's."""
+    """Write one line for the evaluator; if it has gone, our standard input shows it."""
     with contextlib.suppress(BrokenPipeError):
-        os.write(1, (json.dumps(event) + "\n").encode())
+        content = memoryview((json.dumps(event) + "\n").encode())
+        while content:
+            content = content[os.write(1, content) :]
 
 
 class Supervisor:
     """Owns the worker from its start to its end."""
 
     def __init__(
-        self, spec: launch.WorkerSpec, group: cgroup.ControlGroup | None, worker: launch.Worker
+        self,
+        spec: launch.WorkerSpec,
+        group: cgroup.ControlGroup | None,
+        worker: launch.Worker,
+        requests: int,
+        events: int,
+        channel: int | None = None,
     ) -> None:
         self._group = None if isinstance(worker, launch.PortableWorker) else group
         self._cap = spec.memory_bytes
         self._worker = worker
-        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._to_worker = requests
+        self._from_worker = events
+        self._channel = None if channel is None else socket.socket(fileno=channel)
+        self._inbox: queue.SimpleQueue[tuple[str, bytes | None]] = queue.SimpleQueue()
+        self._read_to_end = threading.Event()
         self._kill_at: float | None = None
         self._peak_bytes = 0
-        self._exceeded = False
+        self._exceeded = self._full = False
         self._tree: set[int] = set()
         self._tree_at = 0.0
         self._sampled_at = 0.0
@@ -112,22 +137,24 @@ class Supervisor:
         """Serve requests until the worker has ended, then end what it left behind and report."""
         # Whoever ends us ends the worker: the loop below does it, since a handler may come at any moment.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: self._requests.put(None))
-        threading.Thread(target=self._read_requests, daemon=True).start()
+            signal.signal(number, lambda number, frame: self._inbox.put(("request", None)))
+        for source, descriptor in (("request", 0), ("worker", self._from_worker)):
+            threading.Thread(target=self._read, args=(source, descriptor), daemon=True).start()
         while (status := self._worker.poll()) is None:
             try:
-                request = self._requests.get(timeout=TICK_SECONDS)  # short: poll() and the memory are next
+                source, line = self._inbox.get(timeout=TICK_SECONDS)  # short: poll() and the memory are next
             except queue.Empty:
                 pass
             else:
-                if request is None:
-                    self._worker.kill()
-                else:
-                    self._serve(request)
-            self._watch_memory()
+                self._take(source, line)
+            self._watch()
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 self._worker.kill()
+        self._look_at_files()  # before they are gone
         self._worker.kill()
+        for source, line in self._left():  # what it said before it ended
+            if source == "worker":
+                self._take(source, line)
         emit(
             {
                 "event": "exited",
@@ -137,30 +164,66 @@ class Supervisor:
             }
         )
 
-    def _read_requests(self) -> None:
-        for line in sys.stdin.buffer:
-            self._requests.put(line)
-        self._requests.put(None)
+    def _read(self, source: str, descriptor: int) -> None:
+        """Put lines into the inbox, then None; of the worker's no more than LINE_BYTES at a time."""
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            while line := stream.readline(LINE_BYTES if source == "worker" else -1):
+                self._inbox.put((source, line))
+        if source == "request":
+            self._inbox.put((source, None))
+        else:
+            self._read_to_end.set()
+
+    def _left(self) -> Iterator[tuple[str, bytes | None]]:
+        """What is still in the inbox once the worker is gone, and with it all that could write to its pipe."""
+        self._read_to_end.wait(1.0)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self._inbox.get_nowait()
+
+    def _take(self, source: str, line: bytes | None) -> None:
+        if line is None:
+            self._worker.kill()
+        elif source == "worker":
+            emit({"event": "worker", "line": line.decode(errors="backslashreplace")})
+            frozen = self._worker.freeze()
+            self._look_at_files()
+            self._sample()
+            emit({"event": "frozen", "held": frozen, **self._usage()})
+        else:
+            self._serve(line)
 
     def _serve(self, line: bytes) -> None:
         request = json.loads(line)
-        if request["op"] == "end":
-            self._worker.terminate()
-            self._kill_at = time.monotonic() + request["grace_seconds"]
-        elif request["op"] == "usage":
-            self._sample()
-            emit({"event": "usage", **self._usage()})
-        else:
-            self._peak_bytes = 0
-            with contextlib.suppress(BrokenPipeError):  # it has just ended; the loop notices
-                os.write(self._worker.stdin, line)
+        match request["op"]:
+            case "end":
+                self._worker.terminate()
+                self._kill_at = time.monotonic() + request["grace_seconds"]
+            case "room":
+                try:
+                    room = self._worker.make_room(request["predictions_bytes"], request["entries"])
+                except launch.LaunchError as error:
+                    emit({"event": "broken", "error": str(error)})
+                    return
+                if room is not None and self._channel is not None:
+                    socket.send_fds(self._channel, [b"!"], [room.mixtures, room.predictions])
+                emit({"event": "room", "open": room is not None})
+            case _:
+                self._peak_bytes = 0
+                self._worker.thaw()
+                with contextlib.suppress(BrokenPipeError):  # it has just ended; the loop notices
+                    os.write(self._to_worker, line)
 
     def _usage(self) -> dict[str, Any]:
         oom_kills = self._group.oom_kills() if self._group is not None else 0
-        return {"peak_memory_bytes": self._peak_bytes, "out_of_memory": self._exceeded or oom_kills > 0}
+        return {
+            "peak_memory_bytes": self._peak_bytes,
+            "out_of_memory": self._exceeded or oom_kills > 0,
+            "out_of_disk": self._full,
+        }
 
-    def _watch_memory(self) -> None:
-        """Sample, and end everything when the cap is exceeded, or the kernel has begun to do so."""
+    def _watch(self) -> None:
+        """Sample, and end everything when a cap is exceeded, or the kernel has begun to do so."""
         watching = self._group is None and self._cap is not None
         now = time.monotonic()
         if now - self._sampled_at < (WATCH_SECONDS if watching else SAMPLE_SECONDS):
@@ -170,13 +233,19 @@ class Supervisor:
         if self._group is not None and self._group.oom_kills() > 0:
             self._worker.kill()
         if watching and not self._exceeded and self._peak_bytes > (self._cap or 0):
-            shared_once = process_tree.proportional_bytes(
-                self._tree
-            )  # the peak counts shared pages once per fork
+            # the peak counts shared pages once per fork
+            shared_once = process_tree.proportional_bytes(self._tree) + self._worker.written().in_memory
             self._exceeded = shared_once > (self._cap or 0)
             if self._exceeded:
                 self._worker.kill()
             self._peak_bytes = shared_once
+        if not isinstance(self._worker, launch.NamespacedWorker):
+            self._look_at_files()
+            if self._full:  # nothing else keeps it from writing more
+                self._worker.kill()
+
+    def _look_at_files(self) -> None:
+        self._full = self._full or self._worker.written().full
 
     def _sample(self) -> None:
         if self._group is not None:
@@ -185,10 +254,10 @@ class Supervisor:
             now = time.monotonic()
             if now - self._tree_at >= SAMPLE_SECONDS:
                 self._tree, self._tree_at = self._worker.tree(), now
-            in_use = process_tree.resident_bytes(self._tree)
+            in_use = process_tree.resident_bytes(self._tree) + self._worker.written().in_memory
         self._peak_bytes = max(self._peak_bytes, in_use)
 
 
 if __name__ == "__main__":
-    main()
-    os._exit(0)  # without waiting for the thread that reads requests
+    main(*sys.argv[1:])
+    os._exit(0)  # without waiting for the threads that read

@@ -6,14 +6,18 @@ and the kit is taken off its path, so that another submission's `my_submission` 
 Arguments: the submission's folder, the folder of mixtures, the folder for predictions, our aicrowd_wrapper.py
 (for submissions without one), and the stems to be made where they are no challenge's. Requests come as JSON lines
 on standard input, events go as JSON lines to what was standard output; both are kept from the submission, whose own
-output all goes to standard error.
+output all goes to standard error. Nothing of the submission runs before the first request: "describe", which only
+imports it, "list_weights", or "construct".
 """
 
+import contextlib
 import faulthandler
 import importlib
 import importlib.util
+import io
 import json
 import os
+import runpy
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,13 +30,20 @@ PEAK_RESET = "5"  # clear_refs: forget the peak resident size
 
 
 def main(submission: str, mixtures: str, predictions: str, own_wrapper: str, *stems: str) -> int:
-    """Serve requests until standard input closes; 1 if the submission cannot be constructed."""
+    """Serve requests until standard input closes; 1 if the submission cannot be imported or constructed."""
     requests, events = _take_streams()
     faulthandler.enable()
-    _put_on_path(submission)
+    asked = json.loads(next(requests, "{}")).get("op")
     nonfinite: list[str] = []
     try:
+        _put_on_path(submission)
+        if asked == "list_weights":
+            _send(events, {"event": "listed", **_listed_weights()})
+            return 0
         model_class = importlib.import_module("my_submission.user_config").MySeparationModel
+        if asked == "describe":
+            _send(events, {"event": "described", **_description(model_class)})
+            return 0
         _watch_results(model_class, nonfinite)
         wrapper_class = _wrapper_class(Path(submission), Path(own_wrapper), stems)
         wrapper = wrapper_class(dataset_dir=mixtures, predictions_dir=predictions)
@@ -63,6 +74,26 @@ def main(submission: str, mixtures: str, predictions: str, own_wrapper: str, *st
             },
         )
     return 0
+
+
+def _description(model_class: type) -> dict[str, Any]:
+    """What a submission makes, by its class: a challenge's name, or stems; None for what it does not say."""
+    track, stems = (getattr(model_class, name, None) for name in ("track", "stems"))
+    listed = [str(stem) for stem in stems] if isinstance(stems, list | tuple) else None
+    return {"track": track if isinstance(track, str) else None, "stems": listed}
+
+
+def _listed_weights() -> dict[str, Any]:
+    """What `python -m my_submission weights list --submitted --json` prints, and its exit code."""
+    sys.argv[:] = ["my_submission", "weights", "list", "--submitted", "--json"]
+    printed = io.StringIO()
+    code: Any = 0
+    with contextlib.redirect_stdout(printed):
+        try:
+            runpy.run_module("my_submission", run_name="__main__", alter_sys=True)
+        except SystemExit as ended:
+            code = ended.code
+    return {"failed": code not in (0, None), "text": printed.getvalue()}
 
 
 def _put_on_path(submission: str) -> None:

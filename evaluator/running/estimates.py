@@ -1,82 +1,173 @@
-"""What a submission left on disk: taken out of its reach, then checked before any samples are read."""
+"""What a submission left on disk: taken out of its reach by bytes, and checked before anybody decodes it."""
 
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-
-import soundfile
+from typing import BinaryIO
 
 from evaluator.challenge import StemSet
+from evaluator.isolation import decoder
+from evaluator.running import audio_header
+from evaluator.running.audio_header import Header, HeaderError
 from evaluator.running.dataset import Track
+
+COPY_BYTES = 1 << 20
+MOST_ENTRIES = 1024  # looked at in the folder of a track
+HAS_DESCRIPTORS = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
+FILE_OVERHEAD_BYTES = 1 << 16
+WIDEST_SAMPLE_BYTES = 8
+
+Folder = int | Path
+"""An open folder, or the path of one."""
 
 
 class InvalidOutputError(Exception):
     """The submission finished, but what it wrote cannot be scored; the message is the reason."""
 
 
-def collect(predictions: Path, track: Track, challenge: StemSet, destination: Path) -> None:
-    """Move the estimates of `track` out of the submission's `predictions` folder to the folder `destination`.
+def most_bytes(track: Track, challenge: StemSet) -> int:
+    """How much the predictions of a track may take: every stem in the widest samples, and some to spare."""
+    samples = track.frames * track.estimate_channels
+    return len(challenge.stems) * (samples * WIDEST_SAMPLE_BYTES + FILE_OVERHEAD_BYTES) + (1 << 20)
 
-    Only regular files of one name that lie in the track's own folder are taken; links, pipes and folders are
-    refused, so that nothing outside is ever read. Raises InvalidOutputError, naming every file at fault.
+
+def collect(predictions: Folder, track: Track, challenge: StemSet, destination: Path) -> None:
+    """Copy the samples of the estimates of `track` out of the submission's `predictions` to `destination`/{stem}.wav.
+
+    Only regular files of one name that lie in the track's own folder are taken; links, pipes and folders are refused,
+    so that nothing outside is ever read. What is kept has a header of ours and the samples as they were; nothing in
+    `predictions` is changed. Raises InvalidOutputError, naming every file at fault.
     """
-    folder = predictions / track.folder
-    problems = _entry_problems(folder, track, challenge)
-    if not problems:
-        shutil.rmtree(destination, ignore_errors=True)
+    shutil.rmtree(destination, ignore_errors=True)
+    expected = {challenge.estimate_path(Path(track.folder), stem).name: stem for stem in challenge.stems}
+    problems: list[str] = []
+    with _opened_folder(predictions, track.folder) as folder:
         destination.mkdir(parents=True)
-        for stem in challenge.stems:
-            source = challenge.estimate_path(folder, stem)
-            shutil.move(source, destination / f"{stem}.wav")
+        for name, stem in expected.items():
+            try:
+                with _opened_file(folder, name) as file:
+                    _keep(file, track, destination / f"{stem}.wav")
+            except (InvalidOutputError, HeaderError) as error:
+                problems.append(f"{stem}: {error}")
+            except FileNotFoundError:
+                problems.append(f"{stem}: stem missing, no file {name}")
+            except OSError as error:
+                problems.append(f"{stem}: {name} cannot be read ({os.strerror(error.errno or 0)})")
+        extra = sorted(name for name in _names(folder) if name not in expected and name.endswith(".wav"))
+        if extra:
+            problems.append(f"extra stem: {', '.join(extra)}")
     if problems:
+        shutil.rmtree(destination, ignore_errors=True)
         raise InvalidOutputError("; ".join(problems))
 
 
-def _entry_problems(folder: Path, track: Track, challenge: StemSet) -> list[str]:
-    if folder.is_symlink():
-        return [f"folder {folder.name} is a link"]
-    if not folder.is_dir():
-        return [f"no folder {folder.name} was written"]
-    expected = {challenge.estimate_path(folder, stem): stem for stem in challenge.stems}
-    problems = []
-    for path, stem in expected.items():
-        reason = _entry_problem(path) or _header_problem(path, track)
-        if reason is not None:
-            problems.append(f"{stem}: {reason}")
-    extra = sorted(
-        entry.name for entry in folder.iterdir() if entry not in expected and entry.suffix == ".wav"
-    )
-    if extra:
-        problems.append(f"extra stem: {', '.join(extra)}")
-    return problems
-
-
-def _entry_problem(path: Path) -> str | None:
-    """Why this directory entry cannot be an estimate, decided without opening it; None if it can."""
+@contextmanager
+def _opened_folder(predictions: Folder, name: str) -> Iterator[Folder]:
+    """The folder of a track, which must be one and no link."""
+    if not HAS_DESCRIPTORS:
+        assert isinstance(predictions, Path)
+        if (predictions / name).is_symlink() or not (predictions / name).is_dir():
+            raise InvalidOutputError(f"no folder {name} was written")
+        yield predictions / name
+        return
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        status = os.lstat(path)
+        if isinstance(predictions, Path):
+            folder = os.open(predictions / name, flags)
+        else:
+            folder = os.open(name, flags, dir_fd=predictions)
     except FileNotFoundError:
-        return f"stem missing, no file {path.name}"
-    if stat.S_ISLNK(status.st_mode):
-        return f"{path.name} is a link"
-    if not stat.S_ISREG(status.st_mode):
-        return f"{path.name} is not a regular file"
-    if status.st_nlink > 1:
-        return f"{path.name} has another name elsewhere (hard link)"
-    return None
-
-
-def _header_problem(path: Path, track: Track) -> str | None:
+        raise InvalidOutputError(f"no folder {name} was written") from None
+    except OSError as error:
+        raise InvalidOutputError(
+            f"{name} is no folder that can be read, or a link ({error.strerror})"
+        ) from None
     try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError) as error:
-        return f"unreadable ({error})"
-    for what, expected, got in (
-        ("sample rate", track.rate_hz, info.samplerate),
-        ("channels", track.estimate_channels, info.channels),
-        ("length in samples", track.frames, info.frames),
+        yield folder
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _opened_file(folder: Folder, name: str) -> Iterator[BinaryIO]:
+    """A file of that folder, opened once without following links or waiting, and looked at through what is open."""
+    status = _status(folder, name)
+    if stat.S_ISLNK(status.st_mode):
+        raise InvalidOutputError(f"{name} is a link")
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidOutputError(f"{name} is not a regular file")
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    if isinstance(folder, Path):
+        descriptor = os.open(folder / name, flags)
+    else:
+        descriptor = os.open(name, flags | os.O_CLOEXEC, dir_fd=folder)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidOutputError(f"{name} is not a regular file")
+        if status.st_nlink > 1:
+            raise InvalidOutputError(f"{name} has another name elsewhere (hard link)")
+        yield file
+
+
+def _status(folder: Folder, name: str) -> os.stat_result:
+    if isinstance(folder, Path):
+        return os.lstat(folder / name)
+    return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+
+def _names(folder: Folder) -> Iterator[str]:
+    """Names of what is in a folder, up to a number beyond which nobody looks; in a form that can be printed."""
+    with os.scandir(folder) as entries:
+        for _, entry in zip(range(MOST_ENTRIES), entries, strict=False):
+            yield entry.name.encode(errors="backslashreplace").decode()
+
+
+def _keep(file: BinaryIO, track: Track, target: Path) -> None:
+    """Check a file's header against the track, and copy its samples."""
+    header = audio_header.read(file)
+    for what, expected, found in (
+        ("sample rate", track.rate_hz, header.rate_hz),
+        ("channels", track.estimate_channels, header.channels),
+        ("length in samples", track.frames, header.frames),
     ):
-        if got != expected:
-            return f"{what} {got}, expected {expected}"
-    return None
+        if found != expected:
+            raise InvalidOutputError(f"{what} {found}, expected {expected}")
+    kept_as, blocks = _samples(file, header)
+    with target.open("wb") as kept:
+        kept.write(audio_header.wav(kept_as))
+        written = 0
+        try:
+            for block in blocks:
+                kept.write(block)
+                written += len(block)
+        except decoder.DecodingError as error:
+            raise InvalidOutputError(f"unreadable ({error})") from None
+        if written != kept_as.data_bytes:
+            raise InvalidOutputError(f"cut short, {written} of {kept_as.data_bytes} bytes of samples")
+        kept.write(b"\0" * (written % 2))
+
+
+def _samples(file: BinaryIO, header: Header) -> tuple[Header, Iterator[bytes]]:
+    """The samples of a file as those of a WAV file, and what that says of them."""
+    if header.container == "FLAC":
+        bits = 16 if int(header.subtype.removeprefix("PCM_")) <= 16 else 32
+        kept_as = replace(
+            header, container="WAV", subtype=f"PCM_{bits}", frame_bytes=header.channels * bits // 8
+        )
+        return kept_as, decoder.samples(file, bits, kept_as.data_bytes)
+    return header, _copied(file, header)
+
+
+def _copied(file: BinaryIO, header: Header) -> Iterator[bytes]:
+    file.seek(header.data_offset)
+    left = header.data_bytes
+    while left and (block := file.read(min(left, COPY_BYTES))):
+        yield block
+        left -= len(block)

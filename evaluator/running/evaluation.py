@@ -1,10 +1,8 @@
 """One evaluation from start to end: stage, separate, collect, score, and keep what is done at every step."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
+from evaluator.isolation import folders
 from evaluator.isolation.sandbox import Workplace
 from evaluator.running import sessions
 from evaluator.running.job import Job, Observer
@@ -14,6 +12,8 @@ from evaluator.runs import records, results, run_folder
 from evaluator.runs.documents import ResultError
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
+
+WORK = "work"  # below a run's folder, for as long as it runs
 
 __all__ = ["RESULT_FILE", "Interrupted", "Job", "Observer", "evaluate"]
 
@@ -49,12 +49,13 @@ def _run(job: Job, observer: Observer, recorder: Recorder) -> None:
     observer.resumed(done)
     if left:
         run_folder.remove_report(job.out)
-        with _workplaces(job.out, min(job.plan.jobs, len(left))) as workplaces:
-            queue = TrackQueue(left)
-            try:
-                sessions.run_all([SessionLoop(job, place, queue, recorder, observer) for place in workplaces])
-            finally:
-                recorder.finish_scoring()
+        places = [Workplace(job.out / WORK / str(n), n) for n in range(min(job.plan.jobs, len(left)))]
+        queue = TrackQueue(left)
+        try:
+            sessions.run_all([SessionLoop(job, place, queue, recorder, observer) for place in places])
+        finally:
+            folders.remove(str(job.out / WORK))
+            recorder.finish_scoring()
     if "bss_eval_sdr" in job.plan.metrics:
         recorder.add_bss_eval()
     if not job.keep_estimates:
@@ -71,17 +72,3 @@ def _previous(job: Job) -> Result | None:
             f"{path}: cannot be resumed, it was made with other settings ({'; '.join(different)})"
         )
     return previous
-
-
-@contextmanager
-def _workplaces(out: Path, number: int) -> Iterator[list[Workplace]]:
-    """Fresh folders below `out` for that many sessions, removed at the end."""
-    root = out / "work"
-    shutil.rmtree(root, ignore_errors=True)
-    places = [Workplace(root / str(index), index) for index in range(number)]
-    for place in places:
-        place.make()
-    try:
-        yield places
-    finally:
-        shutil.rmtree(root, ignore_errors=True)

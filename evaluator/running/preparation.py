@@ -1,20 +1,23 @@
 """Options of the command line -> a Job: which stems, which preset, which data, what to hide, where to put it."""
 
+import logging
 import os
-import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evaluator.challenge import CHALLENGES, Challenge, of_name
-from evaluator.containers.runner import container_runner
-from evaluator.isolation.sandbox import Limits, ProcessRunner, Runner, Workplace
+from evaluator.challenge import CHALLENGES, Challenge, StemSet, of_name
+from evaluator.containers.runner import container_runner, wants_gpu
+from evaluator.isolation import view
+from evaluator.isolation.sandbox import Isolation, Limits, ProcessRunner, SessionRunner, Workplace
 from evaluator.isolation.variables import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
 from evaluator.locations import DEMO, REPOSITORY, RUNS
 from evaluator.running import dataset, submission
 from evaluator.running.dataset import Dataset, OtherStemsError, Track
 from evaluator.running.job import Job
+from evaluator.running.weights_in_sight import weights_folders, weights_variables
 from evaluator.runs import records, results
 from evaluator.runs.documents import ResultError
 from evaluator.runs.records import DataInfo, Plan
@@ -23,7 +26,10 @@ from evaluator.runs.run_folder import RESULT_FILE
 DEMO_PATIENCE = 20.0
 """The demo shows that everything works: on a slow or busy machine its tracks are late, but scored."""
 RUNNERS = ("process", "docker")
+OF_A_PRESET = (".yaml", ".yml", ".th", ".pt", ".pth", ".ckpt", ".chpt", ".onnx", ".safetensors")
 WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use, separated by commas
+
+log = logging.getLogger(__name__)
 
 
 class UsageError(Exception):
@@ -47,17 +53,26 @@ class Options:
     jobs: int = 1  # tracks at a time
     fit: bool = False  # tell the submission the time factor, so that it plans to fit
     keep_estimates: bool = False  # where there is no `out`; with it they are kept anyway
+    readable: tuple[Path, ...] = ()  # what the submission may read besides its own folder
 
 
-def prepare(options: Options, checked: Callable[[Track, int], None] = lambda track, total: None) -> Job:
+Accept = Callable[[Isolation], object]
+"""Is told what is in force before anything of the submission runs, each time that it is started; may raise."""
+
+
+def prepare(
+    options: Options,
+    checked: Callable[[Track, int], None] = lambda track, total: None,
+    accept: Accept = lambda isolation: None,
+) -> Job:
     """Settle what the options leave open and check the data; the submission is not constructed.
 
     `checked` is called with each track whose files were read, and the number of tracks.
     Raises UsageError, SubmissionError or DataError; EngineError if a container is requested and there is no
-    engine.
+    engine; SandboxError if no process can be started.
     """
     path = submission.check_folder(options.submission)
-    data, preset = _data_and_preset(options, path)
+    data, preset = _data_and_preset(options, path, accept)
     time_factor = _told_time_factor(options, path)
     digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
     plan = Plan(
@@ -75,12 +90,19 @@ def prepare(options: Options, checked: Callable[[Track, int], None] = lambda tra
         dataset=data,
         out=out,
         keep_estimates=options.keep_estimates or options.out is not None,
-        make_runner=_runner(options, path, _environment(preset, time_factor), data, out),
+        make_runner=_runner(
+            options,
+            path,
+            _environment(preset, time_factor),
+            [out, *hidden_paths(data)],
+            data.challenge,
+            accept,
+        ),
         patience=DEMO_PATIENCE if options.data is None else 1.0,
     )
 
 
-def _data_and_preset(options: Options, path: Path) -> tuple[Dataset, str | None]:
+def _data_and_preset(options: Options, path: Path, accept: Accept) -> tuple[Dataset, str | None]:
     """The data with the stems to score, and the preset to ask for, if any.
 
     Which stems: those asked for, else those that the submission makes where the data has them, else those of the
@@ -90,7 +112,7 @@ def _data_and_preset(options: Options, path: Path) -> tuple[Dataset, str | None]
     asked = None if options.challenge is None else of_name(options.challenge)
     said = submission.Configured()
     if submission.reads(path, PRESET_VARIABLE) or (asked is None and options.data is None):
-        said = submission.configured(path, _environment(preset))
+        said = _configured(options, path, _environment(preset), accept)
     if asked is None and options.data is not None:
         data = _data_of_submission(options, options.data, said)
     else:
@@ -171,35 +193,67 @@ def _out_folder(options: Options, plan: Plan) -> Path:
     raise UsageError(f"--resume: no interrupted run with these settings in {RUNS}; give its --out")
 
 
-def _runner(
-    options: Options, path: Path, environment: Mapping[str, str], data: Dataset, out: Path
-) -> Callable[[Workplace], Runner]:
-    keep = [path, out, REPOSITORY / "evaluator", Path(sys.prefix), Path(sys.base_prefix)]
-    hidden = hidden_paths(data, keep)
-    others = () if isinstance(data.challenge, Challenge) else data.challenge.stems
-    if options.runner == "docker":
-        return container_runner(path, options.limits, environment, hidden, others)
-    without = [name for name in os.environ.get(WITHOUT_VARIABLE, "").split(",") if name]
+def _configured(
+    options: Options, path: Path, environment: Mapping[str, str], accept: Accept
+) -> submission.Configured:
+    """What the submission says it makes, asked where it will run."""
+    hidden = [] if options.data is None else [options.data]
+    with tempfile.TemporaryDirectory() as folder:
+        runner = _runner(options, path, environment, hidden, None, accept)(Workplace(Path(folder) / "asked"))
+        return submission.configured(runner)
 
-    def make(workplace: Workplace) -> Runner:
-        return ProcessRunner(path, workplace, options.limits, environment, hidden, [out], without, others)
+
+def _runner(
+    options: Options,
+    path: Path,
+    environment: Mapping[str, str],
+    hidden: Sequence[Path],
+    stems: StemSet | None,
+    accept: Accept,
+) -> Callable[[Workplace], SessionRunner]:
+    """Makes a runner of the submission; stems: those to be made, where that is known."""
+    others = () if stems is None or isinstance(stems, Challenge) else stems.stems
+    if options.runner == "docker":
+        return container_runner(path, options.limits, environment, hidden, others, accept)
+    without = [name for name in os.environ.get(WITHOUT_VARIABLE, "").split(",") if name]
+    readable = [*options.readable, *weights_folders(path), *_beside_preset(environment.get(PRESET_VARIABLE))]
+    for link in view.links_out(path):
+        if not any(link.resolve().is_relative_to(each.resolve()) for each in readable):
+            log.warning(
+                "%s: a link to %s, which the submission cannot see; add --readable %s",
+                link,
+                link.resolve(),
+                link.resolve(),
+            )
+
+    def make(workplace: Workplace) -> SessionRunner:
+        return ProcessRunner(
+            path,
+            workplace,
+            options.limits,
+            {**environment, **weights_variables(path)},
+            hidden,
+            readable,
+            without,
+            others,
+            gpu=wants_gpu(path),
+            accept=accept,
+        )
 
     return make
 
 
-def hidden_paths(data: Dataset, keep: Sequence[Path]) -> list[Path]:
-    """Files and folders to hide so that no reference can be reached, none of which holds a path of `keep`.
-
-    The data folder as a whole, or its track folders if it holds something that is needed; and each reference that
-    is a link to elsewhere.
-    """
-    kept = [path.resolve() for path in keep]
-
-    def clear(folder: Path) -> bool:
-        return not any(path.is_relative_to(folder) for path in kept)
-
-    root = data.path.resolve()
+def hidden_paths(data: Dataset) -> list[Path]:
+    """Folders and files that must not be found though they may lie in a folder that a submission sees."""
     references = {path.resolve() for track in data.tracks for path in track.references.values()}
-    folders = [root] if clear(root) else sorted({path.parent for path in references if clear(path.parent)})
-    elsewhere = sorted(path for path in references if not any(path.is_relative_to(f) for f in folders))
-    return [*folders, *elsewhere]
+    return sorted({data.path.resolve(), *(path.parent for path in references), *references})
+
+
+def _beside_preset(preset: str | None) -> list[Path]:
+    """A preset's file with what belongs to it: its folder, or, in a home folder, the files that may be its own."""
+    if preset is None or not Path(preset).is_file():
+        return []
+    file = Path(preset).resolve()
+    if not any(each.is_relative_to(file.parent) for each in (Path.home(), REPOSITORY)):
+        return [file.parent]
+    return [file, *(each for each in sorted(file.parent.iterdir()) if each.suffix in OF_A_PRESET)]

@@ -1,11 +1,9 @@
 """Sessions of a submission side by side: each takes track after track, in order, until none is left."""
 
-import shutil
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
-from pathlib import Path
 
 from evaluator.isolation.output_log import write_log
 from evaluator.isolation.sandbox import Outcome, Runner, Workplace
@@ -81,8 +79,9 @@ class SessionLoop:
     def _separate(self, track: Track) -> Outcome:
         """One track under its clock; the estimates are scored while the next one is separated."""
         challenge = self._job.dataset.challenge
-        predictions = self._workplace.predictions
-        staged = stage_mixture(track, challenge, self._workplace.mixtures)
+        self._runner.make_room(
+            estimates.most_bytes(track, challenge), lambda mixtures: stage_mixture(track, challenge, mixtures)
+        )
         limit = self._job.plan.limits.track_seconds(track.seconds)
         self._observer.separating(track, limit)
         end = None if limit is None else self._job.patience * limit
@@ -90,12 +89,11 @@ class SessionLoop:
         self._observer.separated(track)
         write_log(run_folder.track_log(self._job.out, track.folder), outcome.log)
         if outcome.status == "ok":
+            kept = self._recorder.estimates(track)
             try:
-                estimates.collect(predictions, track, challenge, self._recorder.estimates(track))
+                estimates.collect(self._runner.predictions, track, challenge, kept)
             except estimates.InvalidOutputError as error:
                 outcome = replace(outcome, status="invalid_output", reason=str(error))
-        shutil.rmtree(staged, ignore_errors=True)
-        _empty(predictions)
         self._recorder.separated(track, outcome)
         return outcome
 
@@ -112,12 +110,3 @@ def run_all(loops: Sequence[SessionLoop]) -> None:
         finally:
             for loop in loops:
                 loop.cancel()
-
-
-def _empty(folder: Path) -> None:
-    """Remove everything in a folder that the submission may write to, following no link."""
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ def stage_mixture(track: Track, challenge: StemSet, root: Path) -> Path:
     """
     folder = root / track.folder
     folder.mkdir(parents=True)
+    folder.chmod(0o755)  # whatever our umask is: the submission runs as another user
     targets = challenge.mixture_paths(folder)
     if len(track.mixtures) == len(targets):
         for source, target in zip(track.mixtures, targets, strict=True):
@@ -31,6 +32,8 @@ def stage_mixture(track: Track, challenge: StemSet, root: Path) -> Path:
         channels = soundfile.info(source).channels
         for index, target in enumerate(targets):
             _copy_as_wav(source, target, channel=min(index, channels - 1))
+    for target in targets:
+        target.chmod(0o644)
     return folder
 
 

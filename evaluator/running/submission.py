@@ -2,35 +2,18 @@
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from evaluator.challenge import CHALLENGES, Challenge, StemSet, of_stems
 from evaluator.digests import sha256_of_file
-from evaluator.locations import REPOSITORY
+from evaluator.isolation.said import Described
+from evaluator.isolation.sandbox import Outcome
 from evaluator.runs.records import Identity
 
 USER_CONFIG = Path("my_submission") / "user_config.py"
-PROBE_SECONDS = 120
-# Of a child of ours: only the submission's own modules are found, as in isolation/worker.py.
-OWN_PATH = f"""
-import sys
-from pathlib import Path
-sys.path[:] = [sys.argv[1], *(entry for entry in sys.path if Path(entry).resolve() != Path({str(REPOSITORY)!r}))]
-"""
-PROBE = f"""
-{OWN_PATH}
-import json
-from my_submission.user_config import MySeparationModel
-said = [getattr(MySeparationModel, name, None) for name in ("track", "stems")]
-with open(sys.argv[2], "w") as answer:
-    json.dump(said, answer, default=lambda value: None)
-"""
 
 
 class SubmissionError(Exception):
@@ -60,42 +43,27 @@ class Configured:
     problem: str | None = None
 
 
-def configured(path: Path, environment: Mapping[str, str]) -> Configured:
-    """What the submission says it makes, by its class (not constructed): imports it in a child process.
+class Describer(Protocol):
+    """Imports a submission where it runs, and says what it makes, or how that failed."""
+
+    def describe(self) -> Described | Outcome: ...
+
+
+def configured(runner: Describer) -> Configured:
+    """What the submission says it makes, by its class, which is not constructed.
 
     `track` of the class is a challenge's name, or else `stems` is a list or tuple of any. The organisers' starter kit
     has neither, so it does not say.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        answer, errors = Path(folder) / "answer", Path(folder) / "errors"
-        try:
-            with errors.open(
-                "w"
-            ) as printed:  # no pipe: what the submission leaves running could keep it open
-                subprocess.run(
-                    [sys.executable, "-P", "-c", PROBE, str(path), str(answer)],
-                    cwd=path,
-                    env={**os.environ, **environment},
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=printed,
-                    timeout=PROBE_SECONDS,
-                    check=False,
-                )
-        except subprocess.TimeoutExpired:
-            return Configured(problem=f"importing it takes longer than {PROBE_SECONDS} s")
-        if not answer.exists():
-            lines = errors.read_text(errors="replace").strip().splitlines() or [
-                "it ends while it is imported"
-            ]
-            return Configured(problem=lines[-1])
-        try:
-            track, stems = json.loads(answer.read_text())
-            if track in CHALLENGES:
-                return Configured(CHALLENGES[track])
-            return Configured(of_stems(stems) if isinstance(stems, list) else None)
-        except (ValueError, TypeError):  # something that is neither
-            return Configured()
+    answer = runner.describe()
+    if isinstance(answer, Outcome):
+        return Configured(problem=answer.reason)
+    if answer.track is not None and answer.track in CHALLENGES:
+        return Configured(CHALLENGES[answer.track])
+    try:
+        return Configured(of_stems(answer.stems) if answer.stems is not None else None)
+    except ValueError:  # names that cannot be stems
+        return Configured()
 
 
 def challenge_of_manifest(path: Path) -> Challenge | None:

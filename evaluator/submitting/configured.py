@@ -1,4 +1,4 @@
-"""What a repository of our layout would submit, asked of its own code in a child process.
+"""What a repository of our layout would submit, asked of its own code, in the sandbox.
 
 That is: the preset, the challenge, the weights. The environment is that of a server: none of our variables, and no
 cache of weights.
@@ -6,22 +6,13 @@ cache of weights.
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.running.submission import OWN_PATH
+from evaluator.isolation.sandbox import Limits, ProcessRunner, Workplace
 
-QUESTION = f"""
-{OWN_PATH}
-import runpy
-sys.argv[:] = ["my_submission", "weights", "list", "--submitted", "--json"]
-runpy.run_module("my_submission", run_name="__main__", alter_sys=True)
-"""
-ANSWER_SECONDS = 300.0
 OWN_PREFIX = "SDX_"
 CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "XDG_CACHE_HOME")
 VERIFIED = ("sha256", "recorded", "prefix")  # what a hash was compared with; see `weights list --json`
@@ -87,24 +78,16 @@ def ask(root: Path, empty_cache: Path) -> Configured:
 
     Raises ConfigurationError with what the submission printed where it has no valid answer.
     """
-    try:
-        result = subprocess.run(
-            [sys.executable, "-P", "-c", QUESTION, str(root)],
-            cwd=root,
-            env=server_like(os.environ, empty_cache),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=ANSWER_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise ConfigurationError(f"no answer within {ANSWER_SECONDS:.0f} s") from None
-    if result.returncode != 0:
-        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+    with as_on_a_server(empty_cache):
+        runner = ProcessRunner(root, Workplace(empty_cache / "asked"), Limits(), {}, hidden=[])
+        outcome, answer = runner.list_weights()
+    if answer is None:
+        raise ConfigurationError(outcome.reason or outcome.status)
+    if answer.failed:
+        lines = outcome.log.strip().splitlines() or ["it fails without a word"]
         raise ConfigurationError(lines[-1].removeprefix("error: "))
     try:
-        return _read(json.loads(result.stdout))
+        return _read(json.loads(answer.text))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ConfigurationError(f"its answer cannot be read ({type(error).__name__}: {error})") from error
 

@@ -1,0 +1,139 @@
+"""What a submission may see: a list of paths, from which its root is built (root.py). Everything else is not there.
+
+The interpreter and its packages, the system's libraries, the submission's own folder, the weights that were fetched
+for it. Each stands at the path it has outside, read-only. Standard library only; nothing is mounted here.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
+SETTINGS = (
+    *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives"),
+    *("/etc/localtime", "/etc/timezone", "/etc/fonts", "/etc/mime.types", "/etc/OpenCL", "/etc/vulkan"),
+)
+PROCESSOR = ("/sys/devices/system/cpu", "/sys/devices/system/node")
+GPU_NODES = ("nvidia*", "nvidia-caps/*", "dri/*", "kfd", "dxg")
+GPU_SETTINGS = ("/sys/devices", "/sys/bus/pci", "/sys/class/drm", "/sys/class/kfd", "/sys/module")
+# Of a submission's folder: what the server does not have, and what holds results, references or other code.
+NOT_SUBMITTED = (
+    *(".git", ".hg", ".svn", ".cache", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".venv", "venv"),
+    *("runs", "local_data"),
+)
+MOST_LINKS = 40  # as the kernel has it
+
+
+@dataclass(frozen=True)
+class View:
+    """A root in the making; travels to the supervisor as JSON.
+
+    links: (path, what it points to), for links on the way to a path that is shown.
+    shown: files and folders, read-only. hidden: those below them that must look empty. devices: nodes of /dev.
+    """
+
+    links: Sequence[tuple[str, str]]
+    shown: Sequence[str]
+    hidden: Sequence[str]
+    devices: Sequence[str]
+
+
+def of_submission(folder: Path, more: Iterable[Path], hidden: Iterable[Path], kit: Path, gpu: bool) -> View:
+    """The view of the submission in `folder`.
+
+    more: what else it may read. hidden: what it must not find, wherever that is. kit: the folder of the evaluator,
+    whose code it has no use for. gpu: whether it may use one.
+    """
+    own = list(_own_entries(folder, kit))
+    packages = (entry for entry in _packages() if Path(entry).resolve() not in (kit, folder))
+    interpreter = (sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, *packages)
+    libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    wanted = [*SYSTEM, *SETTINGS, *interpreter, *libraries, *PROCESSOR, *map(str, (*own, *more))]
+    links: dict[str, str] = {}
+    shown: set[str] = set()
+    for path in (*wanted, *(GPU_SETTINGS if gpu else ())):
+        if path and path != "/" and os.path.exists(path):
+            passed, end = chain(os.path.abspath(path))
+            links |= passed
+            shown.add(end)
+    outermost = _outermost(shown)
+    return View(
+        links=sorted((path, target) for path, target in links.items() if not is_below_any(path, outermost)),
+        shown=outermost,
+        hidden=sorted({os.path.realpath(path) for path in hidden}),
+        devices=sorted(str(path) for pattern in GPU_NODES for path in Path("/dev").glob(pattern))
+        if gpu
+        else [],
+    )
+
+
+def _own_entries(folder: Path, kit: Path) -> Iterator[Path]:
+    """What is in the folder, but for what is not submitted, and links to anything else; see `links_out`."""
+    for entry in sorted(folder.iterdir()):
+        if entry != kit / "evaluator" and _is_own(folder, entry):
+            yield entry
+
+
+def _is_own(folder: Path, entry: Path) -> bool:
+    """Whether an entry of the folder is, or is a link to, something of the folder that is submitted."""
+    end = entry.resolve()
+    inside = end.is_relative_to(folder) and end != folder
+    return inside and not {entry.name, end.relative_to(folder).parts[0]} & set(NOT_SUBMITTED)
+
+
+def links_out(folder: Path) -> list[Path]:
+    """Links at the top of a submission's folder, or in its package, to what is outside, and so not in sight."""
+    places = [place for place in (folder, folder / "my_submission") if place.is_dir()]
+    entries = [entry for place in places for entry in sorted(place.iterdir()) if entry.is_symlink()]
+    return [entry for entry in entries if not entry.resolve().is_relative_to(folder)]
+
+
+@lru_cache(maxsize=1)
+def _packages() -> tuple[str, ...]:
+    """Where an interpreter of this environment finds modules by itself: not what a script or a variable adds."""
+    question = [sys.executable, "-I", "-c", "import sys; print('\\0'.join(sys.path), end='')"]
+    answer = subprocess.run(question, capture_output=True, text=True, check=True, cwd=os.sep).stdout
+    return tuple(entry for entry in answer.split("\0") if os.path.isabs(entry))
+
+
+def chain(path: str) -> tuple[dict[str, str], str]:
+    """The links that an absolute path passes through, each with what it points to, and where it ends.
+
+    OSError for a path with more links than the kernel follows.
+    """
+    links: dict[str, str] = {}
+    done, left = "", [part for part in path.split("/") if part]
+    while left:
+        part = left.pop(0)
+        if part == "..":
+            done = os.path.dirname(done)
+            continue
+        here = f"{done}/{part}"
+        if part != "." and os.path.islink(here):
+            target = os.readlink(here)
+            if here not in links and len(links) >= MOST_LINKS:
+                raise OSError(f"{path}: more than {MOST_LINKS} links")
+            links[here] = target
+            done = "" if target.startswith("/") else done
+            left = [*(each for each in target.split("/") if each), *left]
+        elif part != ".":
+            done = here
+    return links, done or "/"
+
+
+def is_below_any(path: str, folders: Iterable[str]) -> bool:
+    """Whether a path is one of these, or below one."""
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Paths of which none lies below another."""
+    kept: list[str] = []
+    for path in sorted(paths, key=lambda each: each.rstrip("/") + "/"):
+        if not kept or not path.startswith(f"{kept[-1]}/"):
+            kept.append(path)
+    return kept
