@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.containers.runner import CODE_FILES
+from evaluator.containers.workplace_files import CODE_FILES
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("my_submission", "evaluator", "training", "sdx")

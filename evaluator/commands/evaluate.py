@@ -1,6 +1,7 @@
 """`python run_eval.py` and `sdx eval`: evaluate a submission on local data, as the organisers would."""
 
 import argparse
+import errno
 import logging
 import signal
 import sys
@@ -8,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from tqdm import tqdm
+
 from evaluator.commands import converters
 from evaluator.commands import report as report_page
-from evaluator.isolation.sandbox import Limits, SandboxError
+from evaluator.isolation.sandbox import Isolation, Limits, SandboxError
 from evaluator.locations import command, submission_folder
 from evaluator.reporting import display, report
 from evaluator.running import evaluation
@@ -27,6 +30,7 @@ from evaluator.runs.run_folder import REPORT_PAGE, RESULT_FILE
 from evaluator.runs.run_scores import RunScores
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,33 @@ def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
         return INTERRUPTED
     except (UsageError, SubmissionError, ResultError, SandboxError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        print(
+            f"{prog}: the disk is full{where}; finished tracks are kept; make room, and continue with --resume",
+            file=sys.stderr,
+        )
     return UNUSABLE
+
+
+class Acceptance:
+    """Says once, before anything of the submission runs, what of SECURITY.md this system does not let us keep."""
+
+    def __init__(self, limits: Limits, required: bool) -> None:
+        self._limits = limits
+        self._required = required
+        self._is_said = False
+
+    def __call__(self, isolation: Isolation) -> None:
+        """SandboxError if something is open although all is required."""
+        promises = "; ".join(isolation.open_promises(self._limits))
+        if promises and self._required:
+            raise SandboxError(f"--require-isolation: on this system {promises}; nothing was run")
+        if promises and not self._is_said:
+            tqdm.write(f"Not held on this system: {promises}. See SECURITY.md.", file=sys.stderr)
+        self._is_said = True
 
 
 def run(options: Options, outputs: Outputs) -> int:
@@ -63,7 +93,7 @@ def run(options: Options, outputs: Outputs) -> int:
     if outputs.check is not None:
         before = run_scores.of_result(baseline.read(outputs.check), str(outputs.check))
     with display.CheckBar() as checked:
-        job = prepare(options, checked)
+        job = prepare(options, checked, Acceptance(options.limits, options.require_isolation))
     for note in job.dataset.notes:
         print(note, file=sys.stderr)
     if before is not None:
@@ -135,7 +165,7 @@ def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs]:
     _add_course(parser)
     _add_outputs(parser)
     given = parser.parse_args(arguments)
-    none = Limits(time_factor=None, setup_seconds=None, cpus=None, memory_bytes=None)
+    none = Limits(time_factor=None, setup_seconds=None, cpus=None, memory_bytes=None, scratch_bytes=None)
     return Options(
         submission=given.submission,
         data=given.data,
@@ -144,7 +174,7 @@ def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs]:
         only=given.only,
         limits=none
         if given.no_limits
-        else Limits(given.time_factor, given.setup_timeout, given.cpus, given.memory),
+        else Limits(given.time_factor, given.setup_timeout, given.cpus, given.memory, given.scratch),
         runner=given.runner,
         out=given.out,
         metrics=given.metrics,
@@ -152,6 +182,8 @@ def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs]:
         jobs=given.jobs,
         fit=given.fit,
         keep_estimates=given.report,
+        readable=tuple(given.readable),
+        require_isolation=given.require_isolation,
     ), Outputs(given.json, given.check, given.tolerance_db, given.report)
 
 
@@ -203,7 +235,27 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="for example 512m or 16g (default: %(default)s)",
     )
-    add("--no-limits", action="store_true", help="no limit on time, cores and memory")
+    add(
+        "--scratch",
+        type=converters.size,
+        default=limits.scratch_bytes,
+        metavar="SIZE",
+        help="temporary files and shared memory, which count as memory, too (default: 4g)",
+    )
+    add("--no-limits", action="store_true", help="no limit on time, cores, memory and temporary files")
+    add(
+        "--readable",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="let the submission read this, too (weights outside of its folder); may be repeated",
+    )
+    add(
+        "--require-isolation",
+        action="store_true",
+        help="run nothing where this system cannot keep every promise of SECURITY.md",
+    )
     add(
         "--fit",
         action="store_true",

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,6 +26,7 @@ from docker.errors import DockerException
 from docker.types import DeviceRequest, LogConfig, Mount
 from requests.exceptions import RequestException
 
+from evaluator.containers import workplace_files
 from evaluator.containers.engine import LABEL, EngineError, connect, is_podman
 from evaluator.containers.first_process import ALIVE_SECONDS
 from evaluator.isolation import folders
@@ -61,6 +63,7 @@ def main(described: str) -> None:
         client = connect()
         spec = ContainerSpec(**json.loads(described))
         try:
+            workplace_files.make(Path(spec.temporary))
             with _container(client, spec) as identifier, _attached(client, identifier) as link:
                 pass_on(0, link, {STDOUT: 1}, default=2)
         finally:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from evaluator.containers import workplace_files
 from evaluator.containers.engine import EngineError, connect
 from evaluator.containers.image import context_of, ensure_image
 from evaluator.containers.relay import ContainerSpec
@@ -31,22 +31,10 @@ from evaluator.isolation.sandbox import (
 )
 from evaluator.isolation.variables import PRESET_VARIABLE, THREAD_VARIABLES
 from evaluator.isolation.view import View
-from evaluator.locations import REPOSITORY
 
 HOME = "/home/aicrowd"  # where the Dockerfile puts the submission
 CODE, MIXTURES, SHARED, PRESET = "/sdx/code", "/sdx/mixtures", "/sdx/shared", "/sdx/preset"
 WRAPPER = f"{CODE}/{OWN_WRAPPER.name}"
-CODE_FILES = (
-    "__init__.py",
-    *("containers/__init__.py", "containers/first_process.py"),
-    *(
-        f"isolation/{name}.py"
-        for name in (
-            *("__init__", "cgroup", "folders", "launch", "namespaces", "process_tree", "root", "seccomp"),
-            *("supervisor", "view", "worker"),
-        )
-    ),
-)
 SCRATCH = "/tmp"
 OWN_PREFIX = "SDX_"
 START_SECONDS = 120.0
@@ -98,11 +86,8 @@ class ContainerRunner(SessionRunner):
         stems: Sequence[str] = (),
         accept: Callable[[Isolation], object] = lambda isolation: None,
     ) -> None:
-        for folder in (workplace.mixtures, workplace.predictions):
-            folder.mkdir(parents=True, exist_ok=True)
-        workplace.predictions.chmod(0o777)  # the user inside is nobody here
         mounts = [
-            (str(_stage_code(workplace.root / "code")), CODE, True),
+            (str(workplace.root / workplace_files.CODE), CODE, True),
             (str(workplace.mixtures), MIXTURES, True),
             (str(workplace.predictions), f"{SHARED}/predictions", False),
         ]
@@ -151,19 +136,6 @@ class ContainerRunner(SessionRunner):
         described = json.dumps(asdict(container))
         relay = (sys.executable, "-m", "evaluator.containers.relay", described)
         super().__init__(Launcher("docker", relay, START_SECONDS), spec, limits, workplace, accept)
-
-
-def _stage_code(folder: Path) -> Path:
-    """Copies of what process 1 and the worker are made of, readable for the user inside."""
-    for name in CODE_FILES:
-        copy = folder / "evaluator" / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(REPOSITORY / "evaluator" / name, copy)
-    shutil.copyfile(OWN_WRAPPER, folder / OWN_WRAPPER.name)
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    folder.chmod(0o755)
-    return folder
 
 
 def _environment(limits: Limits) -> dict[str, str]:

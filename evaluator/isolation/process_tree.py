@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 
+from evaluator.isolation import namespaces
+
 PROC = Path("/proc")
 HAS_PROC = sys.platform.startswith("linux")
 STOP_SECONDS, LOOK_SECONDS = 2.0, 0.0005
@@ -94,6 +96,14 @@ def _session_of(pid: int) -> int | None:
         return os.getsid(pid)
     except ProcessLookupError:
         return None
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process end when its parent does, however that ends; on Linux, where the kernel can do that."""
+    if sys.platform.startswith("linux"):
+        namespaces.die_with_parent()
+        if os.getppid() != parent:  # it has ended already
+            os._exit(1)
 
 
 def start_times() -> dict[int, str]:

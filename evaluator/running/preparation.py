@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Options:
     fit: bool = False  # tell the submission the time factor, so that it plans to fit
     keep_estimates: bool = False  # where there is no `out`; with it they are kept anyway
     readable: tuple[Path, ...] = ()  # what the submission may read besides its own folder
+    require_isolation: bool = False  # run nothing where a promise of SECURITY.md cannot be kept
 
 
 Accept = Callable[[Isolation], object]
@@ -198,9 +200,8 @@ def _configured(
 ) -> submission.Configured:
     """What the submission says it makes, asked where it will run."""
     hidden = [] if options.data is None else [options.data]
-    with tempfile.TemporaryDirectory() as folder:
-        runner = _runner(options, path, environment, hidden, None, accept)(Workplace(Path(folder) / "asked"))
-        return submission.configured(runner)
+    folder = Path(tempfile.gettempdir()) / f"sdx-{secrets.token_hex(8)}"  # made, and removed, by who needs it
+    return submission.configured(_runner(options, path, environment, hidden, None, accept)(Workplace(folder)))
 
 
 def _runner(

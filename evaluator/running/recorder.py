@@ -25,6 +25,7 @@ from typing import Any
 from evaluator.challenge import CHALLENGES
 from evaluator.isolation import machine
 from evaluator.isolation.output_log import last_lines
+from evaluator.isolation.process_tree import end_with_parent
 from evaluator.isolation.sandbox import Isolation, Outcome
 from evaluator.isolation.variables import THREAD_VARIABLES
 from evaluator.running import scoring
@@ -145,7 +146,10 @@ class Recorder:
             return
         self._observer.measuring("bss_eval_sdr", len(todo))
         workers = min(len(todo), os.cpu_count() or 1)
-        with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with (
+            _one_thread_each(),
+            ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent, (os.getpid(),)) as pool,
+        ):
             futures = [pool.submit(scoring.bss_eval_track, track, self.estimates(track)) for track in todo]
             for track, future in zip(todo, futures, strict=True):
                 before = self._tracks[track.name]
