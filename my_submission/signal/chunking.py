@@ -24,6 +24,8 @@ class Geometry:
     short_chunk: how to read a chunk shorter than chunk_samples. "as_is": at its own length, or centred in
         `least_samples` if it is shorter than that; "start": at full size from its own start; "centre": at full size
         with the chunk in the middle, so that real context is read on both sides before the zeros beyond the track.
+    fade_samples: a chunk's weights in the blend rise and fall linearly over that many samples at its ends and are 1
+        between; None: they rise to the middle (`triangular_window`).
     sample_rate, channels: what the model takes. The kit resamples if the rate is not its own, and gives a model of
         one channel the channels of a stereo chunk one by one.
     """
@@ -32,6 +34,7 @@ class Geometry:
     margin_samples: int = 0
     short_chunk: Literal["as_is", "start", "centre"] = "centre"
     least_samples: int = 1
+    fade_samples: int | None = None
     sample_rate: int = 44_100
     channels: Literal[1, 2] = 2
 
@@ -120,9 +123,11 @@ def _segments(track_samples: int, segment_samples: int, overlap: float) -> Itera
 
 def blend_window(geometry: Geometry, segment_samples: int | None = None) -> Tensor:
     """Weights of a chunk's samples in the blend, (chunk_samples,) float32; for segments, all are equal."""
-    if segment_samples is None:
-        return triangular_window(geometry.chunk_samples)
-    return torch.ones(geometry.chunk_samples)
+    if segment_samples is not None:
+        return torch.ones(geometry.chunk_samples)
+    if geometry.fade_samples is not None:
+        return fading_window(geometry.chunk_samples, geometry.fade_samples)
+    return triangular_window(geometry.chunk_samples)
 
 
 def longest_advance(geometry: Geometry, overlap: float, segment_samples: int | None = None) -> int:
@@ -154,6 +159,20 @@ def triangular_window(length: int) -> Tensor:
     half = length // 2
     window = torch.cat([torch.arange(1, half + 1), torch.arange(length - half, 0, -1)])
     return window / window.max()
+
+
+def fading_window(length: int, fade_samples: int) -> Tensor:
+    """Weights of a chunk's samples, (length,) float32: 1, but rising and falling linearly at the ends, never to zero.
+
+    Source: the window of ZFTurbo's Music-Source-Separation-Training, whose ramps begin with 0 (samples that only one
+    chunk covers are lost there), and are left out in some chunks, which ones depending on the batch size.
+    """
+    fade_samples = min(fade_samples, length // 2)
+    window = torch.ones(length)
+    ramp = torch.arange(1, fade_samples + 1) / (fade_samples + 1)
+    window[:fade_samples] = ramp
+    window[length - fade_samples :] = ramp.flip(0)
+    return window
 
 
 def reader(signal: Tensor) -> Reader:

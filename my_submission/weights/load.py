@@ -22,7 +22,16 @@ from .errors import UnsafeFile, WeightsError
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
-PICKLES = (".th", ".pt", ".pth", ".ckpt")
+PICKLES = (".th", ".pt", ".pth", ".ckpt", ".chpt")
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "ema_state_dict",
+    "ema",
+    "model",
+    "state",
+)  # of the weights in a pickle
+PREFIXES = ("module.", "model.", "ema_model.", "_orig_mod.")  # of every name, left by training frameworks
 
 
 class _Unread:
@@ -100,6 +109,23 @@ def open_tensors(path: Path, inside: Iterable[str] = ()) -> dict[str, Tensor]:
             content = content[key]
             break
     return check_state(path, content)
+
+
+def open_network_state(path: Path, dropped: Callable[[str], bool] = lambda name: False) -> dict[str, Tensor]:
+    """The weights of a network published with a training framework: unwrapped, without prefixes, in float32.
+
+    dropped: whether a name belongs to something else than the network (a loss, a metric), or is computed anyway.
+    Raises as `open_tensors`.
+    """
+    state = open_tensors(path, inside=WRAPPERS)
+    while state and (prefix := next((each for each in PREFIXES if _all_begin(state, each, dropped)), None)):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    kept = {name: value for name, value in state.items() if not dropped(name)}
+    return {name: value.float() if value.is_floating_point() else value for name, value in kept.items()}
+
+
+def _all_begin(state: Mapping[str, Tensor], prefix: str, dropped: Callable[[str], bool]) -> bool:
+    return all(name.startswith(prefix) or dropped(name) for name in state)
 
 
 def check_state(path: Path, state: Any) -> dict[str, Tensor]:

@@ -27,6 +27,8 @@ GEOMETRIES = [
     Geometry(80, margin_samples=10, short_chunk="start"),
     Geometry(7, margin_samples=3, short_chunk="centre"),
     Geometry(1),
+    Geometry(100, fade_samples=10),
+    Geometry(7, fade_samples=100),
 ]
 LENGTHS = [1, 2, 39, 40, 41, 99, 100, 101, 160, 257, 1000]
 OVERLAPS = [0.0, 0.25, 0.5, 0.6, 0.75, 0.95]
@@ -37,7 +39,7 @@ def blend(track: Tensor, geometry: Geometry, overlap: float) -> tuple[Tensor, li
     chunks = plan_chunks(track.shape[-1], geometry, overlap)
     read = reader(track)
     outputs = (read(chunk.read_start, chunk.read_length) for chunk in chunks)
-    pieces = list(overlap_add(chunks, outputs, triangular_window(geometry.chunk_samples)))
+    pieces = list(overlap_add(chunks, outputs, blend_window(geometry)))
     return torch.cat([piece for _, piece in pieces], dim=-1), [(s, p.shape[-1]) for s, p in pieces]
 
 
@@ -143,6 +145,11 @@ def test_reads_cover_what_is_kept(geometry: Geometry) -> None:
 def test_an_overlap_without_a_hop_is_an_error(overlap: float) -> None:
     with pytest.raises(ValueError, match="overlap: expected a fraction"):
         plan_chunks(100, Geometry(100), overlap)
+
+
+def test_a_fading_window_is_flat_between_its_ramps_and_never_zero() -> None:
+    window = blend_window(Geometry(10, fade_samples=3))
+    torch.testing.assert_close(window, torch.tensor([0.25, 0.5, 0.75, 1, 1, 1, 1, 0.75, 0.5, 0.25]))
 
 
 def test_window_is_symmetric_positive_and_peaks_at_one() -> None:
