@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
@@ -25,6 +26,7 @@ NOT_SUBMITTED = (
     *(".git", ".hg", ".svn", ".cache", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".venv", "venv"),
     *("runs", "local_data"),
 )
+MOST_FOLDERS = 1000  # that are looked through for what cannot be read
 MOST_LINKS = 40  # as the kernel has it
 
 
@@ -90,6 +92,20 @@ def links_out(folder: Path) -> list[Path]:
     places = [place for place in (folder, folder / "my_submission") if place.is_dir()]
     entries = [entry for place in places for entry in sorted(place.iterdir()) if entry.is_symlink()]
     return [entry for entry in entries if not entry.resolve().is_relative_to(folder)]
+
+
+def unreadable(folder: Path) -> Path | None:
+    """The first file or folder of a submission's package that only its owner may read, though others will have to.
+
+    None if we are not root, and so are the owner ourselves.
+    """
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+    for place, _, names in islice(os.walk(folder / "my_submission"), MOST_FOLDERS):
+        for path, needed in ((place, 0o5), *((f"{place}/{name}", 0o4) for name in names)):
+            if not os.path.islink(path) and os.stat(path).st_mode & needed != needed:
+                return Path(path)
+    return None
 
 
 @lru_cache(maxsize=1)

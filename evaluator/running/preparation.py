@@ -218,6 +218,12 @@ def _runner(
         return container_runner(path, options.limits, environment, hidden, others, accept)
     without = [name for name in os.environ.get(WITHOUT_VARIABLE, "").split(",") if name]
     readable = [*options.readable, *weights_folders(path), *_beside_preset(environment.get(PRESET_VARIABLE))]
+    if (closed := view.unreadable(path)) is not None:
+        log.warning(
+            "%s: only its owner may read it, but a submission runs as another user; chmod -R go+rX %s",
+            closed,
+            path,
+        )
     for link in view.links_out(path):
         if not any(link.resolve().is_relative_to(each.resolve()) for each in readable):
             log.warning(
