@@ -59,7 +59,7 @@ def clear(path: str) -> None:
     top = _open(path)
     try:
         taken = set(os.listdir(top))
-        numbers = (name for number in range(1 << 62) if (name := f".{number}") not in taken)
+        numbers = (f".{number}" for number in range(1 << 62) if f".{number}" not in taken)
         waiting = deque(name for name in os.listdir(top) if not _remove(top, name))
         while waiting:
             name = waiting.popleft()
