@@ -79,11 +79,12 @@ class Acceptance:
 
     def __call__(self, isolation: Isolation) -> None:
         """SandboxError if something is open although all is required."""
-        promises = "; ".join(isolation.open_promises(self._limits))
+        promises = isolation.open_promises()
         if promises and self._required:
-            raise SandboxError(f"--require-isolation: on this system {promises}; nothing was run")
-        if promises and not self._is_said:
-            tqdm.write(f"Not held on this system: {promises}. See SECURITY.md.", file=sys.stderr)
+            raise SandboxError(f"--require-isolation: on this system {'; '.join(promises)}; nothing was run")
+        phrases = "; ".join([*promises, *isolation.open_limits(self._limits)])
+        if phrases and not self._is_said:
+            tqdm.write(f"Not held on this system: {phrases}. See SECURITY.md.", file=sys.stderr)
         self._is_said = True
 
 
@@ -254,7 +255,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     add(
         "--require-isolation",
         action="store_true",
-        help="run nothing where this system cannot keep every promise of SECURITY.md",
+        help="run nothing where this system cannot wall the submission in (SECURITY.md)",
     )
     add(
         "--fit",

@@ -44,34 +44,41 @@ class Isolation:
     disk: str | None = None  # how the size of its files is limited: "capped", "watched"
     not_in_force: tuple[str, ...] = ()  # what `gaps` says of the run's limits, on the machine of the run
 
-    def open_promises(self, limits: Limits) -> tuple[str, ...]:
-        """One phrase for each promise of SECURITY.md that this system does not let us keep."""
-        promises = {
+    def open_promises(self) -> tuple[str, ...]:
+        """One phrase for each wall that this system does not let us build: what `--require-isolation` asks for."""
+        walls = {
             "the network could not be cut off": self.network_off,
             "the references could not be hidden from the file system": self.references_hidden,
             "the submission runs with the rights of the user who evaluates it": self.unprivileged,
             "system calls are not filtered": self.calls_filtered,
             "descendants that leave the worker's session may outlive it": self.orphans_ended,
             "the submission is not stopped between tracks": self.frozen,
-            "memory is not capped": limits.memory_bytes is None or self.memory is not None,
-            "memory is watched rather than capped by the kernel": self.memory != "watched",
-            "cores are limited by thread settings only": limits.cpus is None
-            or self.cpu_quota
-            or self.cpus is not None,
-            "cores are limited in a way that the submission can undo": limits.cpus is None
-            or self.cpu_quota
-            or self.cpus is None,
-            "the size of its files is not limited": self.disk is not None,
-            "the size of its files is watched rather than capped by the kernel": self.disk != "watched",
-            "the number of processes is not capped": self.process_limit is not None,
         }
-        return tuple(phrase for phrase, is_kept in promises.items() if not is_kept)
+        return tuple(phrase for phrase, is_built in walls.items() if not is_built)
+
+    def open_limits(self, limits: Limits) -> tuple[str, ...]:
+        """One phrase for each of `limits` that is not in force, or not by the kernel."""
+        has_memory, has_cpus = limits.memory_bytes is not None, limits.cpus is not None
+        phrases = {
+            "memory is not capped": has_memory and self.memory is None,
+            "memory is watched rather than capped by the kernel": has_memory and self.memory == "watched",
+            "cores are limited by thread settings only": has_cpus
+            and not self.cpu_quota
+            and self.cpus is None,
+            "cores are limited in a way that the submission can undo": has_cpus
+            and not self.cpu_quota
+            and self.cpus is not None,
+            "the size of its files is not limited": self.disk is None,
+            "the size of its files is watched rather than capped by the kernel": self.disk == "watched",
+            "the number of processes is not capped": self.process_limit is None,
+        }
+        return tuple(phrase for phrase, is_open in phrases.items() if is_open)
 
     def gaps(self, limits: Limits) -> tuple[str, ...]:
-        """`open_promises`, and what of the limits this machine is too small for."""
+        """What is open of either, and what of the limits this machine is too small for."""
         cores = os.cpu_count() or 1
         cap = effective_memory_bytes(limits)
-        gaps = list(self.open_promises(limits))
+        gaps = [*self.open_promises(), *self.open_limits(limits)]
         if cap is not None and limits.memory_bytes is not None and cap < limits.memory_bytes:
             gaps.append(f"this machine has memory for {gib(cap)} of the {gib(limits.memory_bytes)}")
         if limits.cpus is not None and cores < limits.cpus:

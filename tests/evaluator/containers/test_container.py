@@ -33,6 +33,7 @@ pytestmark = pytest.mark.container
 REQUIRE_VARIABLE = "SDX_REQUIRE_ENGINE"
 REQUIREMENTS = "numpy\nsoundfile\n"  # of the submissions that misbehave
 SAME_DB = 1e-4
+SAME_NETWORKS_DB = 0.02  # "auto" may find by trial that a small network is quicker in bfloat16, or not
 GONE_SECONDS = 60.0
 
 
@@ -122,7 +123,10 @@ def test_walls_and_result(client: docker.DockerClient, tmp_path: Path) -> None:
     assert isolation.orphans_ended
     assert isolation.memory == "container"
     assert isolation.process_limit is not None
-    assert {gap for gap in isolation.gaps(GENEROUS) if "cores" not in gap} == set()
+    assert isolation.open_promises() == ()
+    assert isolation.open_limits(GENEROUS) == (
+        "the size of its files is watched rather than capped by the kernel",
+    )
     assert all(track.peak_memory_bytes for track in inside.tracks)
 
 
@@ -180,7 +184,7 @@ def test_what_a_submission_sees(client: docker.DockerClient, tmp_path: Path) -> 
         "write a mixture": "OSError",  # a read-only file system
         "write beside it": "OSError",
         "write our code": "OSError",
-        "write to home": "worked",
+        "write to home": "worked",  # which is its temporary folder
         "become root": "PermissionError",
         "reach out": "OSError",
         "references": [],
@@ -288,4 +292,4 @@ def test_the_demo_scores_the_same_by_either_runner(
         )
         assert result.status == "ok", result.tracks
         scores[runner] = result.score()
-    assert scores["docker"] == pytest.approx(scores["process"], abs=SAME_DB)
+    assert scores["docker"] == pytest.approx(scores["process"], abs=SAME_NETWORKS_DB)
