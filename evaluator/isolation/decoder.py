@@ -53,7 +53,7 @@ def samples(file: BinaryIO, bits: int, expected_bytes: int) -> Iterator[bytes]:
 @contextmanager
 def _child(file: BinaryIO, bits: int, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
     """The process that decodes, which is gone afterwards."""
-    file.seek(0)
+    os.lseek(file.fileno(), 0, os.SEEK_SET)  # file.seek may only move within what is buffered here
     child = subprocess.Popen(
         [sys.executable, "-m", "evaluator.isolation.decoder", str(bits), f"{seconds:.0f}"],
         cwd=REPOSITORY,
