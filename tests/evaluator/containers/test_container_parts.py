@@ -7,6 +7,7 @@ import socket
 import struct
 import tarfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,9 @@ SPEC = ContainerSpec(
     memory_bytes=16 << 30,
     cpus=4,
     max_processes=100,
+    scratch_bytes=2 << 30,
     gpus=True,
+    temporary="/work",
 )
 
 
@@ -94,8 +97,19 @@ def test_the_walls_of_a_container() -> None:
     assert "no-new-privileges" in options["security_opt"]
     assert options["auto_remove"]
     assert options["mounts"][0]["ReadOnly"]
+    assert options["read_only"]
+    assert options["tmpfs"]["/tmp"].startswith(f"size={2 << 30},")
+    assert options["shm_size"] == 2 << 30
     assert options["device_requests"][0]["Count"] == -1
     assert host_options(SPEC, podman=True)["devices"] == ["nvidia.com/gpu=all"]
+
+
+def test_a_container_without_limits_keeps_its_other_walls() -> None:
+    unlimited = replace(SPEC, memory_bytes=None, cpus=None, scratch_bytes=None, gpus=False)
+    options = host_options(unlimited, podman=False)
+    assert not {"mem_limit", "cpu_quota", "shm_size", "device_requests", "devices"} & set(options)
+    assert "size=" not in options["tmpfs"]["/tmp"]
+    assert (options["network_mode"], options["read_only"], options["cap_drop"]) == ("none", True, ["ALL"])
 
 
 @pytest.mark.parametrize(
