@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from evaluator.challenge import CINEMATIC, MUSIC, of_stems
+from evaluator.isolation import decoder
 from evaluator.running import audio_header, dataset, estimates
 from evaluator.running.dataset import Track
 from tests.evaluator import audio
@@ -253,7 +254,7 @@ def test_flac_that_lies_of_its_length_is_refused_before_it_is_decoded(
     def decoded(*arguments: object) -> None:
         pytest.fail("it was decoded")
 
-    monkeypatch.setattr(estimates.decoder, "samples", decoded)
+    monkeypatch.setattr(decoder, "samples", decoded)
     path = predictions / "a" / "bass.wav"
     soundfile.write(path, audio.noise(FRAMES), 44100, format="FLAC")
     content = bytearray(path.read_bytes())
