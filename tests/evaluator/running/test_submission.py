@@ -1,5 +1,8 @@
 """What a submission says of itself, asked of it where it runs, and nowhere else."""
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,11 @@ from evaluator.running.submission import (
     challenge_of_manifest,
     check_folder,
     configured,
+    identify,
     reads,
 )
 
-pytestmark = pytest.mark.quick
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pipes and devices as Linux has them")
 
 
 class Answering:
@@ -65,13 +69,47 @@ def test_a_folder_without_the_layout_is_none(tmp_path: Path) -> None:
         check_folder(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "3", '{"challenge_id": 3}', '{"challenge_id": "other"}', "{}"])
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "3", '{"challenge_id": 3}', '{"challenge_id": [1]}', '{"challenge_id": "other"}', "[" * 200_000],
+)
 def test_a_manifest_that_names_no_challenge_names_none(tmp_path: Path, content: str) -> None:
     assert challenge_of_manifest(tmp_path) is None
     (tmp_path / "aicrowd.json").write_text(content)
     assert challenge_of_manifest(tmp_path) is None
     (tmp_path / "aicrowd.json").write_text(f'{{"challenge_id": "{CINEMATIC.challenge_id}"}}')
     assert challenge_of_manifest(tmp_path) == CINEMATIC
+
+
+ENDLESS = {
+    "a pipe": os.mkfifo,
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to a file without end": lambda path: path.symlink_to("/proc/kmsg"),
+    "a link to nothing": lambda path: path.symlink_to("/nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a folder": Path.mkdir,
+}
+
+
+@linux
+@pytest.mark.parametrize("make", ENDLESS.values(), ids=ENDLESS)
+def test_files_without_end_are_none(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """Nobody waits for them, and no memory is filled with them."""
+    package = tmp_path / "my_submission"
+    package.mkdir()
+    before = identify(tmp_path, None)
+    for name in ("aicrowd.json", "my_submission/x.py"):
+        make(tmp_path / name)
+    assert not reads(tmp_path, "SDX_PRESET")
+    assert challenge_of_manifest(tmp_path) is None
+    assert identify(tmp_path, None).files_sha256 == before.files_sha256
+
+
+def test_a_link_within_the_submission_is_code(tmp_path: Path) -> None:
+    (tmp_path / "my_submission").mkdir()
+    (tmp_path / "shared.py").write_text("SDX_PRESET")
+    (tmp_path / "my_submission" / "a.py").symlink_to("../shared.py")
+    assert reads(tmp_path, "SDX_PRESET")
 
 
 def test_what_it_reads_is_looked_for_and_not_run(tmp_path: Path) -> None:
