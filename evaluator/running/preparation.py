@@ -225,13 +225,9 @@ def _runner(
             path,
         )
     for link in view.links_out(path):
-        if not any(link.resolve().is_relative_to(each.resolve()) for each in readable):
-            log.warning(
-                "%s: a link to %s, which the submission cannot see; add --readable %s",
-                link,
-                link.resolve(),
-                link.resolve(),
-            )
+        end = os.path.realpath(link)
+        if not view.is_below_any(end, map(os.path.realpath, readable)):
+            log.warning("%s: a link to %s, which the submission cannot see; add --readable %s", link, end, end)
 
     def make(workplace: Workplace) -> SessionRunner:
         return ProcessRunner(

@@ -152,6 +152,25 @@ def test_of_a_presets_folder_a_submission_sees_what_may_belong_to_it(
         prepare(Options(with_presets, preset=str(preset)))
 
 
+def test_of_links_that_lead_out_of_sight_the_user_is_told(
+    demo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_submission(tmp_path, "perfect")
+    (tmp_path / "weights").mkdir()
+    (path / "weights").symlink_to("../weights")
+    (path / "circle").symlink_to("circle")
+    (path / "inside").symlink_to("my_submission")
+    prepare(Options(path, data=demo / "music"))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path / 'weights'}: a link to {tmp_path / 'weights'}, which the submission cannot see; "
+        f"add --readable {tmp_path / 'weights'}"
+    ]
+    caplog.clear()
+    (tmp_path / "other name").symlink_to("weights")
+    prepare(Options(path, data=demo / "music", readable=(tmp_path / "other name",)))
+    assert caplog.records == []
+
+
 def test_the_data_is_hidden_as_a_whole_and_file_by_file(tmp_path: Path) -> None:
     """The folder, those of its tracks, and each reference: whichever of them lies in what a submission sees."""
     data = dataset.load(audio.write_music(tmp_path / "data", {"a": 100, "b": 100}))
