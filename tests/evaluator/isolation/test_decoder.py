@@ -27,7 +27,10 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /p
 
 def write(path: Path, subtype: str = "PCM_16", frames: int = FRAMES, channels: int = CHANNELS) -> Path:
     """A FLAC file of noise and silence, whose blocks are packed differently."""
-    samples = np.random.default_rng(5).uniform(-1, 1, (frames, channels)) * (np.arange(frames) % 9000 > 4000)[:, None]
+    samples = (
+        np.random.default_rng(5).uniform(-1, 1, (frames, channels))
+        * (np.arange(frames) % 9000 > 4000)[:, None]
+    )
     soundfile.write(path, samples, 44100, subtype=subtype, format="FLAC")
     return path
 

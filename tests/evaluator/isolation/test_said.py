@@ -64,7 +64,13 @@ HONEST = [
     Ready(event="ready", provenance=None),
     Ready(event="ready", provenance=PROVENANCE),
     Ready(event="ready", provenance={}),
-    Done(event="done", folder="a ü 日本 \x1b[0m", nonfinite=["bass"], peak_memory_bytes=0, provenance=PROVENANCE),
+    Done(
+        event="done",
+        folder="a ü 日本 \x1b[0m",
+        nonfinite=["bass"],
+        peak_memory_bytes=0,
+        provenance=PROVENANCE,
+    ),
     Done(event="done", folder="", nonfinite=[], peak_memory_bytes=1 << 50, provenance={"x": 1 << 62}),
     Failed(event="failed", where="setup", error="", out_of_memory=False),
     Failed(event="failed", where="track", error="x" * MOST_TEXT, out_of_memory=True),
@@ -283,7 +289,12 @@ def test_text_of_the_submission_is_not_in_the_sentence() -> None:
 
 def test_the_longest_line_that_the_supervisor_passes_on_takes_no_time() -> None:
     """Of all kinds that are made of many small things."""
-    for unit, opened, closed in (("0,", "[", "0]"), ('"",', "[", '""]'), ("[],", "[", "[]]"), ('"a":0,', "{", '"a":0}')):
+    for unit, opened, closed in (
+        ("0,", "[", "0]"),
+        ('"",', "[", '""]'),
+        ("[],", "[", "[]]"),
+        ('"a":0,', "{", '"a":0}'),
+    ):
         inner = opened + unit * ((LINE_BYTES - 200) // len(unit)) + closed
         forged = line(provenance={"x": "HERE"}).replace('"HERE"', inner)
         reason(forged)

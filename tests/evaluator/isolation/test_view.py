@@ -160,7 +160,15 @@ def test_of_its_own_folder_it_sees_what_is_submitted(submission: Path) -> None:
 
 def test_neither_the_folders_above_nor_those_beside_it_are_shown(submission: Path) -> None:
     made = seen(submission)
-    for path in (submission, submission.parent, submission.parent / "submission2", REPOSITORY, "/", "/etc", "/home"):
+    for path in (
+        submission,
+        submission.parent,
+        submission.parent / "submission2",
+        REPOSITORY,
+        "/",
+        "/etc",
+        "/home",
+    ):
         assert str(path) not in made.shown
     for path in ("/proc", "/run", "/var", "/tmp", "/dev", "/sys", "/etc/passwd", "/etc/shadow", "/root"):
         assert not is_below_any(path, made.shown)
@@ -255,7 +263,8 @@ def test_what_is_hidden_is_named_by_where_it_is(submission: Path) -> None:
     (submission.parent / "link").symlink_to("more")
     hidden = [submission.parent / "link", submission / "models", submission.parent / "nowhere"]
     assert seen(submission, hidden=hidden).hidden == sorted(
-        str(path) for path in (submission.parent / "more", submission / "models", submission.parent / "nowhere")
+        str(path)
+        for path in (submission.parent / "more", submission / "models", submission.parent / "nowhere")
     )
 
 
@@ -278,7 +287,9 @@ def test_links_on_the_way_are_there_unless_what_holds_them_is(submission: Path) 
         assert os.path.realpath(path) == path
 
 
-def test_where_a_script_looks_for_modules_is_not_shown(submission: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_script_looks_for_modules_is_not_shown(
+    submission: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder above the tests, the evaluator's own, or one that a variable names may hold anything."""
     (submission.parent / "pythonpath").mkdir()
     before = seen(submission)
