@@ -90,6 +90,10 @@ def build(view: View, scratch_bytes: int | None) -> int:
     for path in view.shown:
         _show(path)
     _make_read_only(view.shown)
+    around = _made_in_scratch([*view.shown, *(path for path, _ in view.links)])
+    for path in around:
+        mount(path, path, None, MS_BIND | MS_REC)
+    _make_read_only(around)
     for path in view.hidden:
         if os.path.lexists(path) and is_below_any(path, view.shown):
             _hide(path)
@@ -151,6 +155,18 @@ def _make_writable(size_bytes: int | None) -> int:
     detach(f"{SET_UP}/scratch")
     os.rmdir(f"{SET_UP}/scratch")
     return scratch
+
+
+def _made_in_scratch(paths: Iterable[str]) -> set[str]:
+    """The uppermost folders that lie in what can be written to only because something that is shown lies in them."""
+    places = [f"{place}/" for place in (TEMPORARY, SHARED_MEMORY)]
+    tops = {
+        place + path.removeprefix(place).split("/")[0]
+        for path in paths
+        for place in places
+        if path.startswith(place)
+    }
+    return {top for top in tops if os.path.isdir(top) and not os.path.islink(top) and not os.path.ismount(top)}
 
 
 def _make_devices(more: Sequence[str]) -> None:
