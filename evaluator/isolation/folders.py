@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MOST_ENTRIES = 10_000  # looked at for a size; more are too many
+MOST_ENTRIES, MOST_DEPTH = 10_000, 200  # looked at for a size; more are too many
 HAS_DESCRIPTORS = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
 
 
@@ -29,22 +29,24 @@ class Size:
 def size(path: str, limit_bytes: int | None) -> Size:
     """How much lies in a folder; looks no further once the limit is exceeded.
 
-    What cannot be looked at, since it is too deep to be named or its rights were taken away, is too much as well:
-    else anything could be kept there.
+    What is too deep, or cannot be looked at since its rights were taken away, is too much as well: else anything
+    could be kept there.
     """
     total = entries = 0
-    waiting = deque([path])
+    waiting = deque([(path, 0)])
     while waiting:
+        folder, depth = waiting.popleft()
         try:
-            with os.scandir(waiting.popleft()) as found:
+            with os.scandir(folder) as found:
                 for entry in found:
                     entries += 1
                     if (status := _status(entry)) is None:
                         continue
                     total += status.st_blocks * 512 if hasattr(status, "st_blocks") else status.st_size
                     if stat.S_ISDIR(status.st_mode):
-                        waiting.append(entry.path)
-                    if entries > MOST_ENTRIES or (limit_bytes is not None and total > limit_bytes):
+                        waiting.append((entry.path, depth + 1))
+                    is_larger = limit_bytes is not None and total > limit_bytes
+                    if is_larger or entries > MOST_ENTRIES or depth > MOST_DEPTH:
                         return Size(total, exceeded=True)
         except (FileNotFoundError, NotADirectoryError):
             continue  # gone in the meantime

@@ -1,8 +1,10 @@
 """Real submissions that misbehave: each gets its verdict, does no harm, and the next track goes on."""
 
+import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from math import log10
 from pathlib import Path
 
@@ -152,6 +154,45 @@ def test_without_a_control_group_memory_is_watched(
     assert well.status == "ok"
     assert result.isolation is not None
     assert "memory is watched rather than capped by the kernel" in result.isolation.gaps(GENEROUS)
+
+
+@linux
+@pytest.mark.parametrize("without", ["", "namespaces"])
+@pytest.mark.parametrize("name", ["fills_its_scratch", "fills_its_predictions"])
+def test_what_it_may_write_is_limited(
+    tmp_path: Path, name: str, without: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it takes no notice of a full disk."""
+    monkeypatch.setenv(WITHOUT_VARIABLE, without)
+    result = evaluate(tmp_path, name, replace(GENEROUS, scratch_bytes=24 << 20))
+    trap, well = result.tracks
+    assert (trap.status, trap.reason) == (
+        "out_of_disk",
+        "track wrote more than its files may hold (see --scratch)",
+    )
+    assert well.status == "ok"
+    assert sorted(os.listdir(tmp_path / "out")) == ["estimates", "logs", "result.json", "setup.log"]
+
+
+def test_shared_memory_counts_as_temporary_files(tmp_path: Path) -> None:
+    if not namespaces.probe().own_root:
+        pytest.skip("this system gives us no namespaces")
+    result = evaluate(tmp_path, "fills_its_shared_memory", replace(GENEROUS, scratch_bytes=24 << 20))
+    assert [track.status for track in result.tracks] == ["out_of_disk", "ok"]
+
+
+@linux
+def test_what_is_watched_cannot_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In folders that are deeper than any path can name."""
+    monkeypatch.setenv(WITHOUT_VARIABLE, "namespaces")
+    result = evaluate(tmp_path, "hides_what_it_writes", replace(GENEROUS, scratch_bytes=24 << 20))
+    assert [track.status for track in result.tracks] == ["out_of_disk", "ok"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["estimates", "logs", "result.json", "setup.log"]
+
+
+def test_temporary_files_within_the_limit_are_nobodys_business(tmp_path: Path) -> None:
+    limits = replace(GENEROUS, scratch_bytes=100 << 20)
+    assert [track.status for track in evaluate(tmp_path, "fills_its_scratch", limits).tracks] == ["ok", "ok"]
 
 
 def test_without_anything_of_linux_it_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
