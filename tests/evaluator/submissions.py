@@ -62,7 +62,6 @@ def fill(place, deep=0):
     try:
         for _ in range(64):
             os.write(file, bytes(1 << 20))
-            os.fsync(file)
     except OSError:
         pass
     if deep:

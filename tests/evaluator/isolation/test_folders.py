@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -19,15 +20,19 @@ LEVELS = 5000
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A folder to empty, beside one that must stay as it is."""
-    (tmp_path / "place").mkdir()
-    (tmp_path / "outside" / "inner").mkdir(parents=True)
-    (tmp_path / "outside" / "inner" / "file").write_text("x" * 5000)
-    os.chmod(tmp_path / "outside" / "inner", 0o500)
-    before = state(tmp_path / "outside")
-    yield tmp_path / "place"
-    assert state(tmp_path / "outside") == before
+def place() -> Iterator[Path]:
+    """A folder to empty, beside one that must stay as it is; in memory where the system has files there."""
+    with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        root = Path(folder)
+        (root / "place").mkdir()
+        (root / "outside" / "inner").mkdir(parents=True)
+        (root / "outside" / "inner" / "file").write_text("x" * 5000)
+        os.chmod(root / "outside" / "inner", 0o500)
+        before = state(root / "outside")
+        yield root / "place"
+        assert state(root / "outside") == before
+        os.chmod(root / "outside" / "inner", 0o700)
+        folders.clear(folder)
 
 
 def state(folder: Path) -> dict[str, tuple[int, int, int]]:
