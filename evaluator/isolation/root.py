@@ -166,7 +166,9 @@ def _made_in_scratch(paths: Iterable[str]) -> set[str]:
         for place in places
         if path.startswith(place)
     }
-    return {top for top in tops if os.path.isdir(top) and not os.path.islink(top) and not os.path.ismount(top)}
+    return {
+        top for top in tops if os.path.isdir(top) and not os.path.islink(top) and not os.path.ismount(top)
+    }
 
 
 def _make_devices(more: Sequence[str]) -> None:

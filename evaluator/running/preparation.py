@@ -227,7 +227,9 @@ def _runner(
     for link in view.links_out(path):
         end = os.path.realpath(link)
         if not view.is_below_any(end, map(os.path.realpath, readable)):
-            log.warning("%s: a link to %s, which the submission cannot see; add --readable %s", link, end, end)
+            log.warning(
+                "%s: a link to %s, which the submission cannot see; add --readable %s", link, end, end
+            )
 
     def make(workplace: Workplace) -> SessionRunner:
         return ProcessRunner(

@@ -125,7 +125,14 @@ def parse(text: str) -> Configured:
             f"preset {preset.name} does not make the stems of a challenge, so it cannot be submitted"
         )
     weights = tuple(
-        Weights(row.name, row.file, None if row.path is None else Path(row.path), row.bytes, row.state, row.problem)
+        Weights(
+            row.name,
+            row.file,
+            None if row.path is None else Path(row.path),
+            row.bytes,
+            row.state,
+            row.problem,
+        )
         for row in preset.checkpoints
     )
     return Configured(preset.name, preset.track, weights)

@@ -205,7 +205,7 @@ def test_a_preset_beside_the_data_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_is_mounted_is_there_and_can_be_read_by_the_user_inside(tmp_path: Path) -> None:
-    """Whatever our umask is, and each time anew: it is removed at the end of a session, of which there may be many."""
+    """Whatever our umask is, and each time anew: it is removed at the end of a session."""
     submission = write_submission(tmp_path, "perfect")
     workplace = Workplace(tmp_path / "work")
     runner = ContainerRunner(submission, "image", workplace, Limits(), {}, None)
@@ -227,12 +227,9 @@ def test_what_is_mounted_is_there_and_can_be_read_by_the_user_inside(tmp_path: P
 
 def test_process_1_needs_nothing_but_what_is_mounted(tmp_path: Path) -> None:
     workplace_files.make(tmp_path / "work")
+    code = "import sys; sys.path[:0] = sys.argv[1:]; import evaluator.containers.first_process"
     done = subprocess.run(
-        [sys.executable, "-I", "-c", "import sys; sys.path[:0] = sys.argv[1:]; import evaluator.containers.first_process"]
-        + [str(tmp_path / "work" / "code")],
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        [sys.executable, "-I", "-c", code, tmp_path / "work" / "code"],
+        cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr

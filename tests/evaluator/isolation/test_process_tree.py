@@ -69,7 +69,7 @@ def test_a_start_time_tells_two_processes_apart() -> None:
         child.kill()
 
 
-# Processes that do what they can to go on: each wakes the others, and one starts new ones in new sessions all the time.
+# Processes that do what they can to go on: each wakes the others, and starts new ones in new sessions all the time.
 RESTLESS = """
 import os, signal, sys, time
 
@@ -210,8 +210,8 @@ def test_with_ps_in_place_of_proc_the_same_stands_still(monkeypatch: pytest.Monk
         assert process_tree._stands_still(pid)
 
 
-# Two strays, a child of one of them in yet another session, and three processes that are none: a child in our session,
-# one that is known, and its child.
+# Two strays, a child of one of them in yet another session, and three processes that are none: a child in our
+# session, one that is known, and its child.
 STRAYS = """
 import os, signal, subprocess, sys, time
 from evaluator.isolation import namespaces, process_tree

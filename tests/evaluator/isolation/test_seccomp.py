@@ -50,7 +50,7 @@ def run(machine: str, number: int, *arguments: int, architecture: int | None = N
             case 0x45:  # jump if any bit is set
                 place += then if loaded & value else otherwise
             case 0x06:
-                return value
+                return int(value)
             case _:
                 raise AssertionError(f"the kernel does not allow {operation:#x}")
     raise AssertionError("it does not end")

@@ -1,4 +1,4 @@
-"""What surrounds a submission, seen from inside, for root and for an ordinary user, and what is said where it is less."""
+"""What surrounds a submission, seen from inside, for root and for an ordinary user, and what is said of the rest."""
 
 import json
 import os
@@ -24,7 +24,17 @@ SECRETS = {
     "HF_TOKEN": "a", "AWS_SECRET_ACCESS_KEY": "b", "CUDA_API_KEY": "c", "SDX_PASSWORD": "d", "GIT_DIR": "/e",
     "PYTHONPATH": "/f", "PYTHONSTARTUP": "/g", "LD_PRELOAD": "", "SSH_AUTH_SOCK": "/h", "DOCKER_HOST": "/i",
 }  # fmt: skip
-ODD_NAMES = (b"a b", b"a\tb", b"a\nb", b"a\\040b", b"a\x0bb", b"a\x0cb", b"a\xc2\x85b", "a\u2028b".encode(), b"\xff")
+ODD_NAMES = (
+    b"a b",
+    b"a\tb",
+    b"a\nb",
+    b"a\\040b",
+    b"a\x0bb",
+    b"a\x0cb",
+    b"a\xc2\x85b",
+    "a\u2028b".encode(),
+    b"\xff",
+)
 
 # A submission that says of itself what it sees and what it may do. It changes nothing even where it may: files are
 # opened and not written to, and those that it makes have no name, since the walls may be missing, or broken.
@@ -102,8 +112,8 @@ class MySeparationModel:
         own = [os.path.join(here, name) for name in os.listdir(here)]
         files = [__file__, sys.executable, os.__file__, numpy.__file__, "/bin/sh", "/etc/passwd", "/etc/hosts",
                  "/proc/sys/kernel/hostname", "/proc/sys/vm/drop_caches", "/proc/sysrq-trigger", "/proc/kcore"]
-        folders = [here, os.path.dirname(__file__), numpy.__path__[0], sys.prefix, "/", "/usr", "/etc", "/dev", "/proc",
-                   "/sdx", "/sdx/mixtures", "/sdx/shared", "/sys", "/root", "/home", "/run", "/var/tmp"]
+        folders = [here, os.path.dirname(__file__), numpy.__path__[0], sys.prefix, "/", "/usr", "/etc", "/dev",
+                   "/proc", "/sdx", "/sdx/mixtures", "/sdx/shared", "/sys", "/root", "/home", "/run", "/var/tmp"]
         mine = status()
         return {
             "user": [os.getuid(), os.geteuid(), os.getgid(), os.getegid()],
@@ -151,8 +161,8 @@ outcome = runner.start()
 runner.close()
 print(json.dumps({
     "has own root": namespaces.probe().own_root, "us": os.geteuid(), "isolation": asdict(runner.isolation),
-    "status": outcome.status, "reason": outcome.reason, "log": outcome.log, "facts": (outcome.provenance or {}).get("facts"),
-    "left": sorted(os.listdir(folder)),
+    "status": outcome.status, "reason": outcome.reason, "log": outcome.log,
+    "facts": (outcome.provenance or {}).get("facts"), "left": sorted(os.listdir(folder)),
 }))
 """
 
@@ -177,8 +187,8 @@ def ask(user: str, without: str = "") -> Said:
         (submission / "my_submission" / "where.txt").write_text(str(folder / "hidden"))
         for name in ODD_NAMES:
             Path(os.fsdecode(os.fsencode(submission) + b"/" + name)).touch()
-        for name in (".git", "runs"):
-            (submission / name).mkdir()
+        for excluded in (".git", "runs"):
+            (submission / excluded).mkdir()
         for path in (submission, *submission.rglob("*")):
             path.chmod(0o777)  # rights alone would keep nobody from writing
         arguments = ["-c", ASK, str(folder), without]
@@ -218,12 +228,19 @@ def test_every_wall_stands_for_root_and_for_an_ordinary_user(walled: Said) -> No
     assert walled.isolation["calls_filtered"] is seccomp.is_known_machine()
     assert walled.isolation["disk"] == "capped"
     assert walled.isolation["cpus"] == 1
-    assert walled.isolation["memory"] in ("cgroup v1", "cgroup v2", "watched")  # the last without a group of our own
+    assert walled.isolation["memory"] in (
+        "cgroup v1",
+        "cgroup v2",
+        "watched",
+    )  # the last without a group of our own
 
 
 def test_it_is_another_user_without_rights(walled: Said) -> None:
     assert walled.facts["user"] == [USER] * 4
-    assert set(walled.facts["groups"]) <= {USER, 65534}  # what an ordinary user's other groups look like inside
+    assert set(walled.facts["groups"]) <= {
+        USER,
+        65534,
+    }  # what an ordinary user's other groups look like inside
     assert walled.facts["rights"] == [0, 0, 0, 0]
     assert walled.facts["no new privileges"] == 1
     assert walled.facts["filter"] == (2 if seccomp.is_known_machine() else 0)
@@ -309,9 +326,9 @@ def test_an_ordinary_user_evaluates_from_start_to_end(without: str) -> None:
         }  # fmt: skip
         (folder / "tmp").mkdir()
         (folder / "tmp").chmod(0o777)
-        command = [REPOSITORY / "run_eval.py", "--submission", submission, "--data", data]
-        command += ["--out", folder / "out", "--time-factor", "1000"]
-        done = ordinary_user.run(command, environment)
+        command = (REPOSITORY / "run_eval.py", "--submission", submission, "--data", data)
+        options = ("--out", folder / "out", "--time-factor", "1000")
+        done = ordinary_user.run([*command, *options], environment)
         result = json.loads((folder / "out" / "result.json").read_text())
         assert sorted(os.listdir(folder / "out")) == ["estimates", "logs", "result.json", "setup.log"]
         assert os.listdir(folder / "tmp") == []

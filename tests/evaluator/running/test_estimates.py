@@ -53,7 +53,10 @@ def collect(predictions: Path, track: Track) -> Path:
 def reason(predictions: Path, track: Track) -> str:
     """Why these predictions are refused: the same, and nothing kept, from an open folder and from a path."""
     said = []
-    for given in (collect, lambda *_: estimates.collect(predictions, track, MUSIC, predictions.parent / "kept")):
+    for given in (
+        collect,
+        lambda *_: estimates.collect(predictions, track, MUSIC, predictions.parent / "kept"),
+    ):
         with pytest.raises(estimates.InvalidOutputError) as caught:
             given(predictions, track)
         assert not (predictions.parent / "kept").exists()
@@ -189,7 +192,9 @@ def test_a_file_that_shrinks_while_it_is_copied_is_cut_short(
         return header
 
     monkeypatch.setattr(audio_header, "read", read_and_cut)
-    with pytest.raises(estimates.InvalidOutputError, match=r"^bass: cut short, \d+ of 16000 bytes of samples$"):
+    with pytest.raises(
+        estimates.InvalidOutputError, match=r"^bass: cut short, \d+ of 16000 bytes of samples$"
+    ):
         collect(predictions, track)
     assert not (predictions.parent / "kept").exists()
 
@@ -264,7 +269,9 @@ def test_flac_that_lies_of_its_length_is_refused_before_it_is_decoded(
     assert reason(predictions, track) == f"bass: length in samples {(1 << 36) - 1}, expected {FRAMES}"
 
 
-@pytest.mark.parametrize("change", [lambda content: content[:-200], lambda content: content[:60] + content[300:]])
+@pytest.mark.parametrize(
+    "change", [lambda content: content[:-200], lambda content: content[:60] + content[300:]]
+)
 def test_damaged_flac_is_unreadable(
     predictions: Path, track: Track, change: Callable[[bytes], bytes]
 ) -> None:
@@ -288,20 +295,21 @@ def test_a_file_that_cannot_be_read_is_the_submissions_fault(
 def test_a_full_disk_of_ours_is_not_the_submissions_fault(
     predictions: Path, track: Track, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "open", lambda path, mode: open("/dev/full", mode))
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode: opened(Path("/dev/full"), mode))
     with pytest.raises(OSError, match="No space left on device"):
         collect(predictions, track)
 
 
 @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
 @pytest.mark.parametrize("stems", [MUSIC.stems, ("vocals",)])
-def test_what_every_honest_track_needs_has_room(
-    tmp_path: Path, subtype: str, stems: tuple[str, ...]
-) -> None:
+def test_what_every_honest_track_needs_has_room(tmp_path: Path, subtype: str, stems: tuple[str, ...]) -> None:
     """The files of a track, with their folder, in whole pages of memory."""
     frames = 30_001
     (track,) = dataset.load(audio.write_music(tmp_path / "data", {"a": frames})).tracks
     for stem in stems:
         soundfile.write(tmp_path / f"{stem}.wav", audio.noise(frames), 44100, subtype=subtype)
     sizes = [(tmp_path / f"{stem}.wav").stat().st_size for stem in stems]
-    assert sum(-(-size // 4096) * 4096 for size in sizes) + 4096 < estimates.most_bytes(track, of_stems(stems))
+    assert sum(-(-size // 4096) * 4096 for size in sizes) + 4096 < estimates.most_bytes(
+        track, of_stems(stems)
+    )

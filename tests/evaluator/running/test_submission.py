@@ -65,13 +65,23 @@ def test_one_that_cannot_be_asked_is_a_problem_in_its_words() -> None:
 
 
 def test_a_folder_without_the_layout_is_none(tmp_path: Path) -> None:
-    with pytest.raises(SubmissionError, match=r"user_config\.py: not found; --submission takes the folder above"):
+    with pytest.raises(
+        SubmissionError, match=r"user_config\.py: not found; --submission takes the folder above"
+    ):
         check_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", "3", '{"challenge_id": 3}', '{"challenge_id": [1]}', '{"challenge_id": "other"}', "[" * 200_000],
+    [
+        "{",
+        "[]",
+        "3",
+        '{"challenge_id": 3}',
+        '{"challenge_id": [1]}',
+        '{"challenge_id": "other"}',
+        "[" * 200_000,
+    ],
 )
 def test_a_manifest_that_names_no_challenge_names_none(tmp_path: Path, content: str) -> None:
     assert challenge_of_manifest(tmp_path) is None

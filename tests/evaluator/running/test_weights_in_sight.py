@@ -83,7 +83,9 @@ def test_a_folder_of_the_kit_that_is_named_is_named_in_full(
     assert home / "kit" / "weights" in weights_folders(home / "submission")
 
 
-def test_without_caches_nothing_is_in_sight(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_caches_nothing_is_in_sight(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
     monkeypatch.setattr(weights_in_sight, "data_folder", lambda: tmp_path / "nowhere")
     assert weights_folders(tmp_path) == []
