@@ -1,8 +1,10 @@
 """Real submissions that misbehave: each gets its verdict, does no harm, and the next track goes on."""
 
+import contextlib
 import os
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from math import log10
@@ -11,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from evaluator.isolation import namespaces
-from evaluator.isolation.sandbox import Limits
+from evaluator.isolation.sandbox import Limits, ProcessRunner, SandboxError, Workplace
 from evaluator.measures.sdr import DELTA
-from evaluator.running import evaluation
+from evaluator.running import dataset, evaluation
 from evaluator.running.dataset import Track
 from evaluator.running.preparation import WITHOUT_VARIABLE, Options, prepare
+from evaluator.running.staging import stage_mixture
 from evaluator.runs.records import TrackResult
 from evaluator.runs.results import Result
 from tests.evaluator import audio, processes
@@ -203,6 +206,43 @@ def test_without_anything_of_linux_it_still_runs(tmp_path: Path, monkeypatch: py
     gaps = result.isolation.gaps(TIGHT)
     assert "the network could not be cut off" in gaps
     assert "the references could not be hidden from the file system" in gaps
+
+
+@linux
+@pytest.mark.parametrize("without", WITHOUT)
+@pytest.mark.parametrize("moment", ["before", "during"])
+def test_when_its_supervisor_is_killed_nothing_is_left(
+    tmp_path: Path, marker: str, without: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither processes nor files; and the work is no success, whoever is said to have failed."""
+    submission = write_submission(tmp_path, "sleeps_in_a_grandchild")
+    data = dataset.load(audio.write_music(tmp_path / "data"))
+    place = Workplace(tmp_path / "work")
+    left = tuple(name for name in without.split(",") if name)
+    environment = {"SDX_TEST_MARKER": marker}
+    runner = ProcessRunner(submission, place, GENEROUS, environment, [data.path], without=left)
+    assert runner.start().status == "ok"
+    assert runner._session is not None
+    supervisor = runner._session._supervisor
+    runner.make_room(64 << 20, lambda mixtures: stage_mixture(data.tracks[0], data.challenge, mixtures))
+
+    def kill() -> None:
+        assert moment == "before" or processes.wait_until(marker, present=True)
+        supervisor.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    if moment == "before":
+        killer.join()
+    status = "crashed"
+    with contextlib.suppress(SandboxError):
+        status = runner.separate("trap", None).status
+    assert status == "crashed"
+    killer.join()
+    runner.close()
+    assert processes.with_argument(marker) == []
+    assert processes.with_argument(str(submission)) == []
+    assert not place.root.exists()
 
 
 def test_output_without_end_is_drained_and_cut(tmp_path: Path) -> None:
