@@ -188,13 +188,13 @@ def test_a_zombie_stands_still() -> None:
 
 def test_one_that_cannot_be_stopped_is_said_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program with root's rights, to which an ordinary user may send no signal."""
-    monkeypatch.setattr(process_tree, "STOP_SECONDS", 0.1)
 
     def refuse(pid: int, number: int) -> None:
         raise PermissionError
 
     with started("import time; print(flush=True); time.sleep(3600)") as pid:
         with monkeypatch.context() as forbidden:
+            forbidden.setattr(process_tree, "STOP_SECONDS", 0.1)
             forbidden.setattr(os, "kill", refuse)
             assert not process_tree.stop(lambda: {pid})
         assert process_tree.stop(lambda: {pid})
