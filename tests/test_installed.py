@@ -24,8 +24,7 @@ from packaging.requirements import Requirement
 import evaluator.locations
 import my_submission.locations
 import sdx.__main__
-from evaluator.challenge import CINEMATIC
-from evaluator.running.submission import configured
+from evaluator.isolation import said
 from evaluator.submitting.import_closure import read_requirements
 from tests.evaluator import audio
 from tests.evaluator.submissions import write_submission
@@ -197,13 +196,16 @@ def test_a_submission_finds_its_own_modules_with_the_kit_on_the_path(tmp_path: P
         folder.mkdir()
     worker = ROOT / "evaluator" / "isolation" / "worker.py"
     wrapper = ROOT / "my_submission" / "aicrowd_wrapper.py"
-    done = subprocess.run(
-        [sys.executable, "-P", worker, submission, *folders, wrapper],
-        cwd=submission, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        input="", capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert json.loads(done.stdout) == {"event": "ready", "provenance": None}, done.stderr
-    assert configured(submission, {"PYTHONPATH": str(ROOT)}).stems == CINEMATIC
+    for request, answer in {
+        "construct": said.Ready(event="ready", provenance=None),
+        "describe": said.Described(event="described", track="cinematic", stems=None),
+    }.items():
+        done = subprocess.run(
+            [sys.executable, "-P", worker, submission, *folders, wrapper],
+            cwd=submission, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            input=json.dumps({"op": request}), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert said.parse(done.stdout) == answer, done.stderr
 
 
 def without_posix(*command: object) -> "subprocess.CompletedProcess[str]":

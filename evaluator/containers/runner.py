@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from evaluator import aicrowd_manifest
 from evaluator.containers import workplace_files
 from evaluator.containers.engine import EngineError, connect
 from evaluator.containers.image import context_of, ensure_image
@@ -177,8 +178,4 @@ def _preset(submission: Path, environment: Mapping[str, str], hidden: Sequence[P
 
 def wants_gpu(submission: Path) -> bool:
     """Whether aicrowd.json asks for a GPU."""
-    try:
-        document = json.loads((submission / "aicrowd.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("gpu") is True
+    return aicrowd_manifest.read(submission).get("gpu") is True

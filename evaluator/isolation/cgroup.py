@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,29 +128,27 @@ def _create_v2(root: Path, own: str, caps: Caps) -> ControlGroup | None:
             given = (parent / "cgroup.subtree_control").read_text().split()
             if "memory" not in given:
                 continue
-            folder = _make(parent)
-            if caps.memory_bytes is not None:
-                (folder / "memory.max").write_text(str(caps.memory_bytes))
-                _write_if_there(folder / "memory.swap.max", "0")
-            _write_if_there(folder / "memory.oom.group", "1")
-            _write_if_there(folder / "pids.max", str(caps.max_processes))
-            cpu = folder if "cpu" in given and caps.cpus is not None else None
-            if cpu is not None and caps.cpus is not None:
-                (cpu / "cpu.max").write_text(f"{caps.cpus * PERIOD_MICROSECONDS} {PERIOD_MICROSECONDS}")
-            return ControlGroup(folder, folder, 2, cpu)
+            folder = _limited(parent, {} if caps.memory_bytes is None else {"memory.max": caps.memory_bytes})
         except OSError:
             continue
+        if caps.memory_bytes is not None:
+            _wrote(folder / "memory.swap.max", "0")
+        _wrote(folder / "memory.oom.group", "1")
+        pids = "pids" in given and _wrote(folder / "pids.max", str(caps.max_processes))
+        quota = "" if caps.cpus is None else f"{caps.cpus * PERIOD_MICROSECONDS} {PERIOD_MICROSECONDS}"
+        cpu = "cpu" in given and caps.cpus is not None and _wrote(folder / "cpu.max", quota)
+        return ControlGroup(folder, folder if pids else None, 2, folder if cpu else None)
     return None
 
 
 def _create_v1(root: Path, membership: dict[str, str], caps: Caps) -> ControlGroup | None:
     try:
-        memory = _make(root / "memory" / membership["memory"])
-        if caps.memory_bytes is not None:
-            (memory / "memory.limit_in_bytes").write_text(str(caps.memory_bytes))
-            _write_if_there(memory / "memory.memsw.limit_in_bytes", str(caps.memory_bytes))
+        limits = {} if caps.memory_bytes is None else {"memory.limit_in_bytes": caps.memory_bytes}
+        memory = _limited(root / "memory" / membership["memory"], limits)
     except OSError:
         return None
+    if caps.memory_bytes is not None:
+        _wrote(memory / "memory.memsw.limit_in_bytes", str(caps.memory_bytes))
     quota = None if caps.cpus is None else caps.cpus * PERIOD_MICROSECONDS
     pids = _limited_v1(root, membership, "pids", {"pids.max": caps.max_processes})
     cpu = _limited_v1(
@@ -162,14 +161,24 @@ def _limited_v1(
     root: Path, membership: dict[str, str], controller: str, limits: dict[str, int | None]
 ) -> Path | None:
     """A group of one controller with these limits; None without one, or where it cannot be had."""
-    if controller not in membership or None in limits.values():
+    known = {name: value for name, value in limits.items() if value is not None}
+    if controller not in membership or len(known) < len(limits):
         return None
     try:
-        folder = _make(root / controller / membership[controller])
+        return _limited(root / controller / membership[controller], known)
+    except OSError:
+        return None
+
+
+def _limited(parent: Path, limits: Mapping[str, int]) -> Path:
+    """A group with these limits; OSError, and none is left, where it cannot have them."""
+    folder = _make(parent)
+    try:
         for name, value in limits.items():
             (folder / name).write_text(str(value))
     except OSError:
-        return None
+        folder.rmdir()
+        raise
     return folder
 
 
@@ -200,9 +209,14 @@ def end_left_by(supervisor: int, root: Path = Path("/sys/fs/cgroup"), own: str |
             group.remove()
 
 
-def _write_if_there(path: Path, text: str) -> None:
-    if path.exists():
-        path.write_text(text)
+def _wrote(path: Path, text: str) -> bool:
+    """Whether a limit that a group may lack could be set."""
+    try:
+        with path.open("r+") as file:  # which makes no file where the kernel has none
+            file.write(text)
+    except OSError:
+        return False
+    return True
 
 
 def _flat_keyed(path: Path) -> dict[str, int]:

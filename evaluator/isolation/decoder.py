@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from evaluator.isolation import namespaces, seccomp
+from evaluator.isolation.variables import THREAD_VARIABLES
 from evaluator.locations import REPOSITORY
 
 MEMORY_BYTES = 1 << 30
@@ -52,11 +53,12 @@ def samples(file: BinaryIO, bits: int, expected_bytes: int) -> Iterator[bytes]:
 @contextmanager
 def _child(file: BinaryIO, bits: int, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
     """The process that decodes, which is gone afterwards."""
-    file.seek(0)
+    os.lseek(file.fileno(), 0, os.SEEK_SET)  # file.seek may only move within what is buffered here
     child = subprocess.Popen(
         [sys.executable, "-m", "evaluator.isolation.decoder", str(bits), f"{seconds:.0f}"],
         cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        # One thread: each takes 40 MB of address space, which is limited, and nothing here is computed by several.
+        env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONPATH": str(REPOSITORY)},
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # what a decoder says of a file is the file's doing

@@ -144,6 +144,7 @@ def _become_worker(spec: WorkerSpec, mixtures: str, shared: str, scratch: str) -
         signal.signal(number, signal.SIG_DFL)
     os.chdir(spec.folder)
     command, environment = spec.command_for(mixtures, shared, scratch)
+    os.closerange(3, MOST_FILES)  # an open folder or socket of ours would be a way out
     os.execve(command[0], command, environment)
 
 
@@ -464,13 +465,13 @@ class SubreaperWorker:
 
     def terminate(self) -> None:
         for number in (signal.SIGTERM, signal.SIGCONT):
-            _signal_all(self.tree(), number)
+            process_tree.signal_each(self.tree(), number)
 
     def freeze(self) -> bool:
         return process_tree.stop(self.tree)
 
     def thaw(self) -> None:
-        _signal_all(self.tree(), signal.SIGCONT)
+        process_tree.signal_each(self.tree(), signal.SIGCONT)
 
     def make_room(self, predictions_bytes: int, entries: int) -> root.Room | None:
         self._files.make_room(predictions_bytes)
@@ -482,8 +483,8 @@ class SubreaperWorker:
     def kill(self) -> None:
         deadline = time.monotonic() + KILL_SECONDS
         while (pids := self.tree()) and time.monotonic() < deadline:
-            _signal_all(pids, signal.SIGSTOP)  # so that none starts another while the others die
-            _signal_all(self.tree(), signal.SIGKILL)
+            process_tree.signal_each(pids, signal.SIGSTOP)  # so that none starts another while the others die
+            process_tree.signal_each(self.tree(), signal.SIGKILL)
             self._reap()
             time.sleep(0.005)
         self._reap()
@@ -516,14 +517,14 @@ class PortableWorker:
             self._process.terminate()
         else:
             for number in (signal.SIGTERM, signal.SIGCONT):
-                _signal_all(self.tree(), number)
+                process_tree.signal_each(self.tree(), number)
 
     def freeze(self) -> bool:
         return sys.platform != "win32" and process_tree.stop(self.tree)
 
     def thaw(self) -> None:
         if sys.platform != "win32":
-            _signal_all(self.tree(), signal.SIGCONT)
+            process_tree.signal_each(self.tree(), signal.SIGCONT)
 
     def make_room(self, predictions_bytes: int, entries: int) -> root.Room | None:
         self._files.make_room(predictions_bytes)
@@ -543,7 +544,7 @@ class PortableWorker:
             pids = {pid for pid, started in self._seen.items() if alive.get(pid) == started}
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            _signal_all(pids, signal.SIGKILL)
+            process_tree.signal_each(pids, signal.SIGKILL)
         self._process.wait()
 
     def tree(self) -> set[int]:
@@ -577,9 +578,3 @@ class _Files:
         return Written(
             on_disk=scratch.bytes + predictions.bytes, full=scratch.exceeded or predictions.exceeded
         )
-
-
-def _signal_all(pids: set[int], number: int) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)

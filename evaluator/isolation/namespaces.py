@@ -158,6 +158,7 @@ def enter_empty_root() -> None:
     pivot_root("/tmp", "/tmp/old")
     os.chdir("/")
     detach("/old")
+    os.rmdir("/old")
     mount("none", "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
     if user == 0:
         become_user(USER, USER)

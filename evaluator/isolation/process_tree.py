@@ -14,7 +14,7 @@ from evaluator.isolation import namespaces
 
 PROC = Path("/proc")
 HAS_PROC = sys.platform.startswith("linux")
-STOP_SECONDS, LOOK_SECONDS = 2.0, 0.0005
+STOP_SECONDS, LOOK_SECONDS = 8.0, 0.0005  # on a busy machine each process has its turn before it stops
 STATE, PARENT, START_TIME = 0, 1, 19  # fields of /proc/PID/stat, counted after the command's name
 
 
@@ -50,11 +50,16 @@ def stop(tree: Callable[[], set[int]], signal_all: Callable[[int], None] | None 
             if signal_all is not None:
                 signal_all(signal.SIGSTOP)
             else:
-                for pid in running:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGSTOP)
+                signal_each(running, signal.SIGSTOP)
             time.sleep(LOOK_SECONDS)
     return True
+
+
+def signal_each(pids: Iterable[int], number: int) -> None:
+    """Send a signal to those that are still there, and ours: a set-user-id program has become somebody else's."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def _stands_still(pid: int) -> bool:
@@ -78,17 +83,18 @@ def end_strays(known: Set[int]) -> None:
     """
     deadline = time.monotonic() + STOP_SECONDS
     own = os.getsid(0)
-    while time.monotonic() < deadline:
+    killed: set[int] = set()
+    strays = {0}
+    while strays and time.monotonic() < deadline:
         children = [pid for pid, parent, _ in _processes() if parent == os.getpid() and pid not in known]
         strays = {pid for pid in children if _session_of(pid) not in (None, own)}
-        if not strays:
-            return
-        for pid in strays.union(*map(descendants, strays)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for pid in strays:
+        tree = strays.union(*map(descendants, strays))
+        signal_each(tree, signal.SIGKILL)
+        killed |= tree
+        for pid in killed:  # also those below strays, which become our children when these end
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(LOOK_SECONDS)
 
 
 def _session_of(pid: int) -> int | None:

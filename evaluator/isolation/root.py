@@ -6,7 +6,7 @@ process, whatever ends it. Standard library only.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +89,11 @@ def build(view: View, scratch_bytes: int | None) -> int:
         os.symlink(target, path)
     for path in view.shown:
         _show(path)
+    _make_read_only(view.shown)
+    around = _made_in_scratch([*view.shown, *(path for path, _ in view.links)])
+    for path in around:
+        mount(path, path, None, MS_BIND | MS_REC)
+    _make_read_only(around)
     for path in view.hidden:
         if os.path.lexists(path) and is_below_any(path, view.shown):
             _hide(path)
@@ -96,10 +101,10 @@ def build(view: View, scratch_bytes: int | None) -> int:
         if not os.path.lexists(path):
             _make_folder(os.path.dirname(path))
             Path(path).write_text(content)
-    for name in PROC_READ_ONLY:
-        if os.path.exists(f"/proc/{name}"):
-            mount(f"/proc/{name}", f"/proc/{name}", None, MS_BIND | MS_REC)
-            _make_read_only(f"/proc/{name}")
+    read_only = [path for name in PROC_READ_ONLY if os.path.exists(path := f"/proc/{name}")]
+    for path in read_only:
+        mount(path, path, None, MS_BIND | MS_REC)
+    _make_read_only(read_only)
     for name in PROC_EMPTY:
         if os.path.exists(f"/proc/{name}"):
             _hide(f"/proc/{name}")
@@ -152,6 +157,20 @@ def _make_writable(size_bytes: int | None) -> int:
     return scratch
 
 
+def _made_in_scratch(paths: Iterable[str]) -> set[str]:
+    """The uppermost folders that lie in what can be written to only because something that is shown lies in them."""
+    places = [f"{place}/" for place in (TEMPORARY, SHARED_MEMORY)]
+    tops = {
+        place + path.removeprefix(place).split("/")[0]
+        for path in paths
+        for place in places
+        if path.startswith(place)
+    }
+    return {
+        top for top in tops if os.path.isdir(top) and not os.path.islink(top) and not os.path.ismount(top)
+    }
+
+
 def _make_devices(more: Sequence[str]) -> None:
     """A /dev of the harmless nodes, and those of the GPU where the submission may use it."""
     os.mkdir("/dev")
@@ -167,7 +186,7 @@ def _make_devices(more: Sequence[str]) -> None:
 
 
 def _show(path: str) -> None:
-    """Mount what the machine has at `path` at the same path here, read-only, with all that is mounted below it."""
+    """Mount what the machine has at `path` at the same path here, with all that is mounted below it."""
     source = f"{SET_UP}/old{path}"
     if os.path.isdir(source):
         _make_folder(path)
@@ -175,7 +194,6 @@ def _show(path: str) -> None:
         _make_folder(os.path.dirname(path))
         Path(path).touch()
     mount(source, path, None, MS_BIND | MS_REC)
-    _make_read_only(path)
 
 
 def _hide(path: str) -> None:
@@ -186,21 +204,25 @@ def _hide(path: str) -> None:
         mount("/dev/null", path, None, MS_BIND)
 
 
-def _make_read_only(path: str) -> None:
-    """Have every mount at and below `path` be read-only, without set-user-id programs and devices."""
-    for place in _mounts_below(path):
+def _make_read_only(paths: Iterable[str]) -> None:
+    """Have every mount at and below these paths be read-only, without set-user-id programs and devices."""
+    for place in _mounts_below(set(paths)):
         flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | _locked(place)
         mount("none", place, None, flags)
 
 
-def _mounts_below(path: str) -> list[str]:
-    """Where something is mounted at or below `path`, as this process sees it."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        place = _unescaped(line.split(" ")[4])
-        if place == path or place.startswith(f"{path}/"):
-            found.append(place)
-    return found
+def _mounts_below(paths: Set[str]) -> list[str]:
+    """Where something is mounted at or below any of `paths`, as this process sees it; there may be thousands."""
+    lines = os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).split("\n")
+    places = [_unescaped(line.split(" ")[4]) for line in lines if line]
+    return [place for place in places if not paths.isdisjoint(_upwards(place))]
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """The path, and the folders above it."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def _unescaped(text: str) -> str:

@@ -89,6 +89,10 @@ class Failed(_Line):
 
 Said = Described | Listed | Ready | Done | Failed
 _ADAPTER: TypeAdapter[Said] = TypeAdapter(Annotated[Said, Field(discriminator="event")])
+# A key that is none of ours is the submission's text, which is not for a sentence of ours.
+_OWN_NAMES = frozenset(
+    name for model in (Described, Listed, Ready, Done, Failed, _Provenance) for name in model.model_fields
+)
 
 
 def parse(line: str) -> Said:
@@ -96,14 +100,16 @@ def parse(line: str) -> Said:
     if not line.endswith("\n"):
         raise UnreadableLineError("a line too long for an answer, or cut short")
     try:
-        document = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
-        said = _ADAPTER.validate_python(document)
-        _check_values(document, said)
+        document = json.loads(
+            line, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_without_doubles
+        )
         line.encode("utf-8")
         json.dumps(document, ensure_ascii=False).encode("utf-8")
+        said = _ADAPTER.validate_python(document)
+        _check_values(document, said)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        keys = ".".join(str(part) for part in first["loc"] if str(part).isidentifier())
+        keys = ".".join(str(part) for part in first["loc"] if part in _OWN_NAMES)
         raise UnreadableLineError(
             f"a line that is no answer of a worker ({keys or 'event'}: {first['type']})"
         ) from None
@@ -115,6 +121,13 @@ def parse(line: str) -> Said:
         reason = str(error) if isinstance(error, UnreadableLineError) else "it is not JSON"
         raise UnreadableLineError(f"a line that is no answer of a worker ({reason})") from None
     return said
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise UnreadableLineError("a key that stands twice")
+    return found
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -289,10 +289,10 @@ def _read(line: str, request: Mapping[str, Any], awaited: type[Said]) -> tuple[S
         answer = said.parse(line)
     except UnreadableLineError as error:
         return None, f"the submission sent {error}"
-    if isinstance(answer, Done) and answer.folder != request.get("folder"):
-        return None, "the submission answered for another track than the one it was asked for"
     if not isinstance(answer, awaited | Failed):
         return None, f"the submission sent {answer.event!r}, which nobody asked for"
+    if isinstance(answer, Done) and answer.folder != request.get("folder"):
+        return None, "the submission answered for another track than the one it was asked for"
     return answer, None
 
 

@@ -54,6 +54,7 @@ class Session:
     """
 
     _living: ClassVar[set[int]] = set()  # supervisors of this process
+    _changing: ClassVar = threading.Lock()  # held while one starts, and would be taken for a stray
 
     def __init__(self, launcher: Launcher, spec: WorkerSpec) -> None:
         self._spec = spec
@@ -67,19 +68,20 @@ class Session:
             self._channel, theirs = socket.socketpair()
             self._channel.settimeout(ANSWER_SECONDS)
             command, passed = [*command, str(theirs.fileno())], (theirs.fileno(),)
-        self._supervisor = subprocess.Popen(
-            command,
-            cwd=REPOSITORY,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C at the terminal is the evaluator's to handle
-            pass_fds=passed,
-        )
+        with self._changing:
+            self._supervisor = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # a Ctrl-C at the terminal is the evaluator's to handle
+                pass_fds=passed,
+            )
+            self._living.add(self._supervisor.pid)
         if passed:
             theirs.close()
-        self._living.add(self._supervisor.pid)
         assert self._supervisor.stdout is not None
         assert self._supervisor.stderr is not None
         self._events: queue.SimpleQueue[dict[str, Any] | Cancelled | None] = queue.SimpleQueue()
@@ -172,7 +174,8 @@ class Session:
         except subprocess.TimeoutExpired:
             self._supervisor.kill()
             self._supervisor.wait()
-        self._living.discard(self._supervisor.pid)
+        with self._changing:
+            self._living.discard(self._supervisor.pid)
         if self._supervisor.returncode < 0:
             self._clean_up_after_it()
         self.log.close()
@@ -187,6 +190,7 @@ class Session:
         """The supervisor was killed: do what it would have done for a worker without namespaces."""
         if sys.platform.startswith("linux"):
             cgroup.end_left_by(self._supervisor.pid)
-            process_tree.end_strays(self._living)
+            with self._changing:
+                process_tree.end_strays(self._living)
         if self._spec.temporary is not None:
             folders.remove(self._spec.temporary)

@@ -58,10 +58,11 @@ def of_submission(folder: Path, more: Iterable[Path], hidden: Iterable[Path], ki
     links: dict[str, str] = {}
     shown: set[str] = set()
     for path in (*wanted, *(GPU_SETTINGS if gpu else ())):
-        if path and path != "/" and os.path.exists(path):
-            passed, end = chain(os.path.abspath(path))
+        if path and os.path.exists(path):
+            passed, end = chain(os.path.join(os.getcwd(), path))
             links |= passed
             shown.add(end)
+    shown.discard("/")  # to which a link may lead
     outermost = _outermost(shown)
     return View(
         links=sorted((path, target) for path, target in links.items() if not is_below_any(path, outermost)),
@@ -82,7 +83,7 @@ def _own_entries(folder: Path, kit: Path) -> Iterator[Path]:
 
 def _is_own(folder: Path, entry: Path) -> bool:
     """Whether an entry of the folder is, or is a link to, something of the folder that is submitted."""
-    end = entry.resolve()
+    end = _end(entry)
     inside = end.is_relative_to(folder) and end != folder
     return inside and not {entry.name, end.relative_to(folder).parts[0]} & set(NOT_SUBMITTED)
 
@@ -91,7 +92,12 @@ def links_out(folder: Path) -> list[Path]:
     """Links at the top of a submission's folder, or in its package, to what is outside, and so not in sight."""
     places = [place for place in (folder, folder / "my_submission") if place.is_dir()]
     entries = [entry for place in places for entry in sorted(place.iterdir()) if entry.is_symlink()]
-    return [entry for entry in entries if not entry.resolve().is_relative_to(folder)]
+    return [entry for entry in entries if not _end(entry).is_relative_to(folder)]
+
+
+def _end(path: Path) -> Path:
+    """Where a path leads. Path.resolve raises where links lead in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def unreadable(folder: Path) -> Path | None:
@@ -122,16 +128,18 @@ def chain(path: str) -> tuple[dict[str, str], str]:
     OSError for a path with more links than the kernel follows.
     """
     links: dict[str, str] = {}
+    followed = 0
     done, left = "", [part for part in path.split("/") if part]
     while left:
         part = left.pop(0)
         if part == "..":
-            done = os.path.dirname(done)
+            done = done.rpartition("/")[0]
             continue
         here = f"{done}/{part}"
         if part != "." and os.path.islink(here):
             target = os.readlink(here)
-            if here not in links and len(links) >= MOST_LINKS:
+            followed += 1
+            if followed > MOST_LINKS:
                 raise OSError(f"{path}: more than {MOST_LINKS} links")
             links[here] = target
             done = "" if target.startswith("/") else done
@@ -150,6 +158,6 @@ def _outermost(paths: Iterable[str]) -> list[str]:
     """Paths of which none lies below another."""
     kept: list[str] = []
     for path in sorted(paths, key=lambda each: each.rstrip("/") + "/"):
-        if not kept or not path.startswith(f"{kept[-1]}/"):
+        if not is_below_any(path, kept[-1:]):
             kept.append(path)
     return kept

@@ -40,7 +40,7 @@ def collect(predictions: Folder, track: Track, challenge: StemSet, destination: 
 
     Only regular files of one name that lie in the track's own folder are taken; links, pipes and folders are refused,
     so that nothing outside is ever read. What is kept has a header of ours and the samples as they were; nothing in
-    `predictions` is changed. Raises InvalidOutputError, naming every file at fault.
+    `predictions` is changed. Raises InvalidOutputError, naming every file at fault; OSError where we cannot write.
     """
     shutil.rmtree(destination, ignore_errors=True)
     expected = {challenge.estimate_path(Path(track.folder), stem).name: stem for stem in challenge.stems}
@@ -53,10 +53,6 @@ def collect(predictions: Folder, track: Track, challenge: StemSet, destination: 
                     _keep(file, track, destination / f"{stem}.wav")
             except (InvalidOutputError, HeaderError) as error:
                 problems.append(f"{stem}: {error}")
-            except FileNotFoundError:
-                problems.append(f"{stem}: stem missing, no file {name}")
-            except OSError as error:
-                problems.append(f"{stem}: {name} cannot be read ({os.strerror(error.errno or 0)})")
         extra = sorted(name for name in _names(folder) if name not in expected and name.endswith(".wav"))
         if extra:
             problems.append(f"extra stem: {', '.join(extra)}")
@@ -95,18 +91,13 @@ def _opened_folder(predictions: Folder, name: str) -> Iterator[Folder]:
 @contextmanager
 def _opened_file(folder: Folder, name: str) -> Iterator[BinaryIO]:
     """A file of that folder, opened once without following links or waiting, and looked at through what is open."""
-    status = _status(folder, name)
-    if stat.S_ISLNK(status.st_mode):
-        raise InvalidOutputError(f"{name} is a link")
-    if not stat.S_ISREG(status.st_mode):
-        raise InvalidOutputError(f"{name} is not a regular file")
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    )
-    if isinstance(folder, Path):
-        descriptor = os.open(folder / name, flags)
-    else:
-        descriptor = os.open(name, flags | os.O_CLOEXEC, dir_fd=folder)
+    with _theirs(name):
+        status = _status(folder, name)
+        if stat.S_ISLNK(status.st_mode):
+            raise InvalidOutputError(f"{name} is a link")
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidOutputError(f"{name} is not a regular file")
+        descriptor = _descriptor(folder, name)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -114,6 +105,26 @@ def _opened_file(folder: Folder, name: str) -> Iterator[BinaryIO]:
         if status.st_nlink > 1:
             raise InvalidOutputError(f"{name} has another name elsewhere (hard link)")
         yield file
+
+
+@contextmanager
+def _theirs(name: str = "it") -> Iterator[None]:
+    """What cannot be opened or read inside is the submission's fault; what we cannot write is none of it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InvalidOutputError(f"stem missing, no file {name}") from None
+    except OSError as error:
+        raise InvalidOutputError(f"{name} cannot be read ({os.strerror(error.errno or 0)})") from None
+
+
+def _descriptor(folder: Folder, name: str) -> int:
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    if isinstance(folder, Path):
+        return os.open(folder / name, flags)
+    return os.open(name, flags | os.O_CLOEXEC, dir_fd=folder)
 
 
 def _status(folder: Folder, name: str) -> os.stat_result:
@@ -131,7 +142,8 @@ def _names(folder: Folder) -> Iterator[str]:
 
 def _keep(file: BinaryIO, track: Track, target: Path) -> None:
     """Check a file's header against the track, and copy its samples."""
-    header = audio_header.read(file)
+    with _theirs():
+        header = audio_header.read(file)
     for what, expected, found in (
         ("sample rate", track.rate_hz, header.rate_hz),
         ("channels", track.estimate_channels, header.channels),
@@ -168,6 +180,10 @@ def _samples(file: BinaryIO, header: Header) -> tuple[Header, Iterator[bytes]]:
 def _copied(file: BinaryIO, header: Header) -> Iterator[bytes]:
     file.seek(header.data_offset)
     left = header.data_bytes
-    while left and (block := file.read(min(left, COPY_BYTES))):
+    while left:
+        with _theirs():
+            block = file.read(min(left, COPY_BYTES))
+        if not block:
+            return  # cut short since its header was read
         yield block
         left -= len(block)

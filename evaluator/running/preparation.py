@@ -14,7 +14,7 @@ from evaluator.containers.runner import container_runner, wants_gpu
 from evaluator.isolation import view
 from evaluator.isolation.sandbox import Isolation, Limits, ProcessRunner, SessionRunner, Workplace
 from evaluator.isolation.variables import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
-from evaluator.locations import DEMO, REPOSITORY, RUNS
+from evaluator.locations import DEMO, RUNS
 from evaluator.running import dataset, submission
 from evaluator.running.dataset import Dataset, OtherStemsError, Track
 from evaluator.running.job import Job
@@ -225,12 +225,10 @@ def _runner(
             path,
         )
     for link in view.links_out(path):
-        if not any(link.resolve().is_relative_to(each.resolve()) for each in readable):
+        end = os.path.realpath(link)
+        if not view.is_below_any(end, map(os.path.realpath, readable)):
             log.warning(
-                "%s: a link to %s, which the submission cannot see; add --readable %s",
-                link,
-                link.resolve(),
-                link.resolve(),
+                "%s: a link to %s, which the submission cannot see; add --readable %s", link, end, end
             )
 
     def make(workplace: Workplace) -> SessionRunner:
@@ -257,10 +255,11 @@ def hidden_paths(data: Dataset) -> list[Path]:
 
 
 def _beside_preset(preset: str | None) -> list[Path]:
-    """A preset's file with what belongs to it: its folder, or, in a home folder, the files that may be its own."""
+    """A preset's file, and the files beside it that may be its manifests and its weights.
+
+    Not its folder: that may well hold the submission, its `.git`, other runs, or be closed to other users.
+    """
     if preset is None or not Path(preset).is_file():
         return []
     file = Path(preset).resolve()
-    if not any(each.is_relative_to(file.parent) for each in (Path.home(), REPOSITORY)):
-        return [file.parent]
     return [file, *(each for each in sorted(file.parent.iterdir()) if each.suffix in OF_A_PRESET)]

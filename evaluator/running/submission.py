@@ -1,12 +1,13 @@
 """The folder that is evaluated: is it a submission, of which stems, and in exactly which version?"""
 
 import hashlib
-import json
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from evaluator import aicrowd_manifest
 from evaluator.challenge import CHALLENGES, Challenge, StemSet, of_stems
 from evaluator.digests import sha256_of_file
 from evaluator.isolation.said import Described
@@ -14,6 +15,7 @@ from evaluator.isolation.sandbox import Outcome
 from evaluator.runs.records import Identity
 
 USER_CONFIG = Path("my_submission") / "user_config.py"
+MOST_CODE_BYTES = 5_000_000  # of one file; what is larger is weights
 
 
 class SubmissionError(Exception):
@@ -31,7 +33,7 @@ def check_folder(path: Path) -> Path:
 
 def reads(path: Path, variable: str) -> bool:
     """Whether any module of the submission mentions this environment variable."""
-    modules = (path / "my_submission").rglob("*.py")
+    modules = (module for module in _code(path) if module.suffix == ".py")
     return any(variable in module.read_text(errors="replace") for module in modules)
 
 
@@ -68,10 +70,7 @@ def configured(runner: Describer) -> Configured:
 
 def challenge_of_manifest(path: Path) -> Challenge | None:
     """The challenge that the submission's aicrowd.json names, or None."""
-    try:
-        identifier = json.loads((path / "aicrowd.json").read_text())["challenge_id"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    identifier = aicrowd_manifest.read(path).get("challenge_id")
     return next((each for each in CHALLENGES.values() if each.challenge_id == identifier), None)
 
 
@@ -83,7 +82,7 @@ def identify(path: Path, preset: str | None, time_factor: float | None = None) -
     commit = _git(path, "rev-parse", "HEAD")
     status = None if commit is None else _git(path, "status", "--porcelain", "--", ".")
     digest = hashlib.sha256()
-    files = [file for file in (path / "my_submission").rglob("*") if _is_code(file)]
+    files = list(_code(path))
     if preset is not None and Path(preset).is_file():
         files.append(Path(preset))
     for file in sorted(files):
@@ -93,8 +92,14 @@ def identify(path: Path, preset: str | None, time_factor: float | None = None) -
     return Identity(str(path), commit, dirty, digest.hexdigest(), preset, time_factor)
 
 
-def _is_code(path: Path) -> bool:
-    return path.is_file() and "__pycache__" not in path.parts and path.stat().st_size < 5_000_000
+def _code(path: Path) -> Iterator[Path]:
+    """Files of a submission's package: none that is a pipe, has no end, or lies elsewhere."""
+    root = path.resolve()
+    for file in (path / "my_submission").rglob("*"):
+        if "__pycache__" in file.parts or not file.is_file() or file.stat().st_size >= MOST_CODE_BYTES:
+            continue
+        if file.resolve().is_relative_to(root):
+            yield file
 
 
 def _git(path: Path, *arguments: str) -> str | None:

@@ -13,15 +13,16 @@ from evaluator.locations import DATA_VARIABLE, IS_INSTALLED, data_folder
 def weights_folders(submission: Path) -> list[Path]:
     """What a submission may read of the caches of weights, as far as it is there."""
     hub = _hub_cache()
-    models = sorted(hub.glob("models--*")) if hub.is_dir() else []
-    return [path for path in (data_folder() / "weights", _torch_checkpoints(), *models) if path.is_dir()]
+    models = sorted(hub.glob("models--*")) if os.path.isdir(hub) else []
+    found = (data_folder() / "weights", _torch_checkpoints(), *models)
+    return [path for path in found if os.path.isdir(path)]  # Path.is_dir raises where we may not look
 
 
 def weights_variables(submission: Path) -> dict[str, str]:
     """Variables with which libraries find these, although the submission's home is another."""
-    kit = os.environ.get(DATA_VARIABLE) or (str(data_folder()) if IS_INSTALLED else str(submission))
+    kit = data_folder() if IS_INSTALLED or os.environ.get(DATA_VARIABLE) else submission
     return {
-        DATA_VARIABLE: kit,
+        DATA_VARIABLE: str(kit),
         "HF_HUB_CACHE": str(_hub_cache()),
         "HF_HUB_OFFLINE": "1",
         "TORCH_HOME": str(_torch_checkpoints().parents[1]),

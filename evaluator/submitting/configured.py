@@ -4,12 +4,14 @@ That is: the preset, the challenge, the weights. The environment is that of a se
 cache of weights.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from evaluator.isolation.sandbox import Limits, ProcessRunner, Workplace
 
@@ -86,29 +88,51 @@ def ask(root: Path, empty_cache: Path) -> Configured:
     if answer.failed:
         lines = outcome.log.strip().splitlines() or ["it fails without a word"]
         raise ConfigurationError(lines[-1].removeprefix("error: "))
+    return parse(answer.text)
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    file: str
+    path: str | None
+    bytes: Annotated[int, Field(ge=0)] | None
+    state: str
+    problem: str | None
+
+
+class _Preset(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    track: str | None
+    checkpoints: list[_Row]
+
+
+_ANSWER = TypeAdapter(Annotated[list[_Preset], Field(min_length=1, max_length=1)])
+
+
+def parse(text: str) -> Configured:
+    """The answer of `weights list --submitted --json`; ConfigurationError for anything else."""
     try:
-        return _read(json.loads(answer.text))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ConfigurationError(f"its answer cannot be read ({type(error).__name__}: {error})") from error
-
-
-def _read(answer: list[dict[str, object]]) -> Configured:
-    (preset,) = answer
-    rows = preset["checkpoints"]
-    assert isinstance(rows, list)
+        (preset,) = _ANSWER.validate_json(text)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise ConfigurationError(f"its answer cannot be read ({problem['type']})") from None
+    if preset.track is None:
+        raise ConfigurationError(
+            f"preset {preset.name} does not make the stems of a challenge, so it cannot be submitted"
+        )
     weights = tuple(
         Weights(
-            name=row["name"],
-            file=row["file"],
-            path=None if row["path"] is None else Path(row["path"]),
-            bytes=row["bytes"],
-            state=row["state"],
-            problem=row["problem"],
+            row.name,
+            row.file,
+            None if row.path is None else Path(row.path),
+            row.bytes,
+            row.state,
+            row.problem,
         )
-        for row in rows
+        for row in preset.checkpoints
     )
-    if preset["track"] is None:
-        raise ConfigurationError(
-            f"preset {preset['name']} does not make the stems of a challenge, so it cannot be submitted"
-        )
-    return Configured(str(preset["name"]), str(preset["track"]), weights)
+    return Configured(preset.name, preset.track, weights)

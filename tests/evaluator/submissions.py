@@ -50,6 +50,25 @@ DAEMON = """
     time.sleep(3600)
 """
 
+# Writes more than fits, and carries on as if nothing had happened.
+FILL = """
+def fill(place, deep=0):
+    here = os.open(place, os.O_RDONLY)
+    for _ in range(deep):
+        os.mkdir("a", dir_fd=here)
+        here, above = os.open("a", os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    file = os.open("large", os.O_WRONLY | os.O_CREAT, dir_fd=here)
+    try:
+        for _ in range(64):
+            os.write(file, bytes(1 << 20))
+    except OSError:
+        pass
+    if deep:
+        time.sleep(1)  # it is looked at from time to time
+
+"""
+
 SEPARATE = {
     "perfect": "",
     "scaled_mixture": "arrays = {stem: array / 2 for stem, array in arrays.items()}",
@@ -87,6 +106,10 @@ SEPARATE = {
     """,
     "missing_stem": "del arrays['vocals']",
     "extra_stem": "arrays['guitar'] = arrays['bass']",
+    "fills_its_scratch": f"{FILL}fill(os.environ['TMPDIR'])",
+    "fills_its_shared_memory": f"{FILL}fill('/dev/shm')",
+    "fills_its_predictions": f"{FILL}fill(os.environ['AICROWD_PUBLIC_SHARED_DIR'] + '/predictions')",
+    "hides_what_it_writes": f"{FILL}fill(os.environ['TMPDIR'], deep=3000)",
     "opens_a_socket": """
         try:
             socket.create_connection(("127.0.0.1", int(os.environ["SDX_TEST_PORT"])), 2).close()

@@ -148,10 +148,10 @@ def test_a_stem_that_a_preset_makes_is_not_derived() -> None:
 
 def test_other_stems_cannot_be_submitted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "list", "--json", str(folder / "two.yaml")]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer[0]["track"] is None
+    answer = capsys.readouterr().out
+    assert json.loads(answer)[0]["track"] is None
     with pytest.raises(ConfigurationError, match=r"two.yaml does not make the stems of a challenge"):
-        configured._read(answer)
+        configured.parse(answer)
 
 
 def test_sources_may_have_any_name(tmp_path: Path) -> None:

@@ -4,21 +4,26 @@ import io
 import json
 import os
 import socket
+import stat
 import struct
+import subprocess
+import sys
 import tarfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from docker.errors import DockerException
 
 from evaluator.commands import evaluate
-from evaluator.containers import image
+from evaluator.containers import image, workplace_files
 from evaluator.containers.engine import EngineError, connect
 from evaluator.containers.first_process import Requests
 from evaluator.containers.relay import ContainerSpec, host_options, pass_on
-from evaluator.containers.runner import container_runner, wants_gpu
-from evaluator.isolation.sandbox import Limits
+from evaluator.containers.runner import CODE, MIXTURES, SHARED, ContainerRunner, container_runner, wants_gpu
+from evaluator.isolation import folders
+from evaluator.isolation.sandbox import Limits, Workplace
 from evaluator.locations import REPOSITORY
 from tests.evaluator import audio
 from tests.evaluator.submissions import write_submission
@@ -31,7 +36,9 @@ SPEC = ContainerSpec(
     memory_bytes=16 << 30,
     cpus=4,
     max_processes=100,
+    scratch_bytes=2 << 30,
     gpus=True,
+    temporary="/work",
 )
 
 
@@ -94,8 +101,19 @@ def test_the_walls_of_a_container() -> None:
     assert "no-new-privileges" in options["security_opt"]
     assert options["auto_remove"]
     assert options["mounts"][0]["ReadOnly"]
+    assert options["read_only"]
+    assert options["tmpfs"]["/tmp"].startswith(f"size={2 << 30},")
+    assert options["shm_size"] == 2 << 30
     assert options["device_requests"][0]["Count"] == -1
     assert host_options(SPEC, podman=True)["devices"] == ["nvidia.com/gpu=all"]
+
+
+def test_a_container_without_limits_keeps_its_other_walls() -> None:
+    unlimited = replace(SPEC, memory_bytes=None, cpus=None, scratch_bytes=None, gpus=False)
+    options = host_options(unlimited, podman=False)
+    assert not {"mem_limit", "cpu_quota", "shm_size", "device_requests", "devices"} & set(options)
+    assert "size=" not in options["tmpfs"]["/tmp"]
+    assert (options["network_mode"], options["read_only"], options["cap_drop"]) == ("none", True, ["ALL"])
 
 
 @pytest.mark.parametrize(
@@ -184,3 +202,34 @@ def test_a_preset_beside_the_data_is_refused(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(EngineError, match="the data is there, too"):
         container_runner(submission, Limits(), {"SDX_PRESET": str(preset)}, [tmp_path / "data"])
     container_runner(submission, Limits(), {"SDX_PRESET": str(preset)}, [Path("/elsewhere")])
+
+
+def test_what_is_mounted_is_there_and_can_be_read_by_the_user_inside(tmp_path: Path) -> None:
+    """Whatever our umask is, and each time anew: it is removed at the end of a session."""
+    submission = write_submission(tmp_path, "perfect")
+    workplace = Workplace(tmp_path / "work")
+    runner = ContainerRunner(submission, "image", workplace, Limits(), {}, None)
+    described = ContainerSpec(**json.loads(runner._launcher.command[-1]))
+    before = os.umask(0o077)
+    try:
+        for _ in range(2):
+            workplace_files.make(Path(described.temporary))
+            for here, there, read_only in described.mounts:
+                mode = stat.S_IMODE(os.stat(here).st_mode)
+                assert mode == (0o755 if read_only else 0o777), there
+            code = tmp_path / "work" / "code"
+            assert {stat.S_IMODE(path.stat().st_mode) for path in code.rglob("*.py")} == {0o644}
+            folders.remove(described.temporary)
+    finally:
+        os.umask(before)
+    assert [there for _, there, _ in described.mounts] == [CODE, MIXTURES, f"{SHARED}/predictions"]
+
+
+def test_process_1_needs_nothing_but_what_is_mounted(tmp_path: Path) -> None:
+    workplace_files.make(tmp_path / "work")
+    code = "import sys; sys.path[:0] = sys.argv[1:]; import evaluator.containers.first_process"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, tmp_path / "work" / "code"],
+        cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

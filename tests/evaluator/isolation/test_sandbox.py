@@ -1,19 +1,24 @@
 """Real submissions that misbehave: each gets its verdict, does no harm, and the next track goes on."""
 
+import contextlib
+import os
 import socket
 import sys
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from math import log10
 from pathlib import Path
 
 import pytest
 
 from evaluator.isolation import namespaces
-from evaluator.isolation.sandbox import Limits
+from evaluator.isolation.sandbox import Limits, ProcessRunner, SandboxError, Workplace
 from evaluator.measures.sdr import DELTA
-from evaluator.running import evaluation
+from evaluator.running import dataset, evaluation
 from evaluator.running.dataset import Track
 from evaluator.running.preparation import WITHOUT_VARIABLE, Options, prepare
+from evaluator.running.staging import stage_mixture
 from evaluator.runs.records import TrackResult
 from evaluator.runs.results import Result
 from tests.evaluator import audio, processes
@@ -154,6 +159,45 @@ def test_without_a_control_group_memory_is_watched(
     assert "memory is watched rather than capped by the kernel" in result.isolation.gaps(GENEROUS)
 
 
+@linux
+@pytest.mark.parametrize("without", ["", "namespaces"])
+@pytest.mark.parametrize("name", ["fills_its_scratch", "fills_its_predictions"])
+def test_what_it_may_write_is_limited(
+    tmp_path: Path, name: str, without: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it takes no notice of a full disk."""
+    monkeypatch.setenv(WITHOUT_VARIABLE, without)
+    result = evaluate(tmp_path, name, replace(GENEROUS, scratch_bytes=24 << 20))
+    trap, well = result.tracks
+    assert (trap.status, trap.reason) == (
+        "out_of_disk",
+        "track wrote more than its files may hold (see --scratch)",
+    )
+    assert well.status == "ok"
+    assert sorted(os.listdir(tmp_path / "out")) == ["estimates", "logs", "result.json", "setup.log"]
+
+
+def test_shared_memory_counts_as_temporary_files(tmp_path: Path) -> None:
+    if not namespaces.probe().own_root:
+        pytest.skip("this system gives us no namespaces")
+    result = evaluate(tmp_path, "fills_its_shared_memory", replace(GENEROUS, scratch_bytes=24 << 20))
+    assert [track.status for track in result.tracks] == ["out_of_disk", "ok"]
+
+
+@linux
+def test_what_is_watched_cannot_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In folders that are deeper than any path can name."""
+    monkeypatch.setenv(WITHOUT_VARIABLE, "namespaces")
+    result = evaluate(tmp_path, "hides_what_it_writes", replace(GENEROUS, scratch_bytes=24 << 20))
+    assert [track.status for track in result.tracks] == ["out_of_disk", "ok"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["estimates", "logs", "result.json", "setup.log"]
+
+
+def test_temporary_files_within_the_limit_are_nobodys_business(tmp_path: Path) -> None:
+    limits = replace(GENEROUS, scratch_bytes=100 << 20)
+    assert [track.status for track in evaluate(tmp_path, "fills_its_scratch", limits).tracks] == ["ok", "ok"]
+
+
 def test_without_anything_of_linux_it_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WITHOUT_VARIABLE, "namespaces,cgroup,subreaper")
     result = evaluate(tmp_path, "sleeps", TIGHT)
@@ -162,6 +206,43 @@ def test_without_anything_of_linux_it_still_runs(tmp_path: Path, monkeypatch: py
     gaps = result.isolation.gaps(TIGHT)
     assert "the network could not be cut off" in gaps
     assert "the references could not be hidden from the file system" in gaps
+
+
+@linux
+@pytest.mark.parametrize("without", WITHOUT)
+@pytest.mark.parametrize("moment", ["before", "during"])
+def test_when_its_supervisor_is_killed_nothing_is_left(
+    tmp_path: Path, marker: str, without: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither processes nor files; and the work is no success, whoever is said to have failed."""
+    submission = write_submission(tmp_path, "sleeps_in_a_grandchild")
+    data = dataset.load(audio.write_music(tmp_path / "data"))
+    place = Workplace(tmp_path / "work")
+    left = tuple(name for name in without.split(",") if name)
+    environment = {"SDX_TEST_MARKER": marker}
+    runner = ProcessRunner(submission, place, GENEROUS, environment, [data.path], without=left)
+    assert runner.start().status == "ok"
+    assert runner._session is not None
+    supervisor = runner._session._supervisor
+    runner.make_room(64 << 20, lambda mixtures: stage_mixture(data.tracks[0], data.challenge, mixtures))
+
+    def kill() -> None:
+        assert moment == "before" or processes.wait_until(marker, present=True)
+        supervisor.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    if moment == "before":
+        killer.join()
+    status = "crashed"
+    with contextlib.suppress(SandboxError):
+        status = runner.separate("trap", None).status
+    assert status == "crashed"
+    killer.join()
+    runner.close()
+    assert processes.with_argument(marker) == []
+    assert processes.with_argument(str(submission)) == []
+    assert not place.root.exists()
 
 
 def test_output_without_end_is_drained_and_cut(tmp_path: Path) -> None:
@@ -181,8 +262,8 @@ def test_the_end_of_the_output_of_a_failed_track_is_reported(tmp_path: Path) -> 
 
 
 def test_network_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not namespaces.probe().network:
-        pytest.skip("this system gives us no network namespace")
+    if not namespaces.probe().own_root:
+        pytest.skip("this system gives us no namespaces")
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("SDX_TEST_PORT", str(server.getsockname()[1]))
         result = evaluate(tmp_path, "opens_a_socket")
@@ -192,8 +273,8 @@ def test_network_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_references_are_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not namespaces.probe().processes:
-        pytest.skip("this system gives us no mount namespace")
+    if not namespaces.probe().own_root:
+        pytest.skip("this system gives us no namespaces")
     monkeypatch.setenv("SOME_VARIABLE", f"{tmp_path}/data/trap")
     result = evaluate(tmp_path, "looks_for_references")
     assert result.status == "ok", result.tracks

@@ -1,97 +1,33 @@
 """Time limits without any time: what is allowed, an answer that comes late, and none that comes in time."""
 
 import queue
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from evaluator.isolation import sandbox, session
-from evaluator.isolation.launch import WorkerSpec
+from evaluator.isolation import session
 from evaluator.isolation.limits import Limits
-from evaluator.isolation.sandbox import Launcher, SessionRunner
+from evaluator.isolation.sandbox import SessionRunner, Workplace
 from evaluator.isolation.session import Session
+from tests.evaluator.isolation import fake_session
+from tests.evaluator.isolation.fake_session import FAILED, Clock, FakeSession, done
 
 pytestmark = pytest.mark.quick
 
 LIMIT_SECONDS = 10.0
-GAPLESS = {
-    "network_off": True,
-    "references_hidden": True,
-    "process_namespace": True,
-    "orphans_ended": True,
-    "memory": None,
-    "cpus": None,
-    "process_limit": 1,
-}
-UNLIMITED = Limits(time_factor=None, setup_seconds=None, cpus=None, memory_bytes=None)
-
-
-class Clock:
-    """A clock that only moves when it is told to, or by `step` whenever it is read."""
-
-    def __init__(self, step: float = 0.0) -> None:
-        self.now = 1000.0
-        self.step = step
-
-    def monotonic(self) -> float:
-        self.now += self.step
-        return self.now
-
-
-class FakeOutput:
-    @staticmethod
-    def take() -> str:
-        return "log"
-
-
-class FakeSession:
-    """A session whose worker answers `answer` after `seconds` by the clock; None for no answer at all."""
-
-    log = FakeOutput()
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.answer: Mapping[str, Any] | None = None
-        self.seconds = 0.0
-        self.ended = False
-        self.waits: list[float | None] = []
-
-    def send(self, message: Mapping[str, Any]) -> None: ...
-
-    def expect(self, name: str, timeout_seconds: float) -> dict[str, Any]:
-        return dict(GAPLESS)
-
-    def next_event(self, names: set[str], timeout_seconds: float | None) -> Mapping[str, Any] | None:
-        self.waits.append(timeout_seconds)
-        self.clock.now += self.seconds
-        return self.answer
-
-    def usage(self) -> dict[str, Any]:
-        return {"peak_memory_bytes": 5, "out_of_memory": False}
-
-    def end(self, grace_seconds: float) -> dict[str, Any]:
-        self.ended = True
-        return {"code": None, "signal": "SIGTERM", "peak_memory_bytes": 7, "out_of_memory": False}
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
     """The session that runners start."""
-    clock = Clock()
-    made = FakeSession(clock)
-    monkeypatch.setattr(sandbox, "time", clock)
-    monkeypatch.setattr(sandbox, "Session", lambda launcher, spec: made)
-    return made
+    return fake_session.install(monkeypatch)
 
 
-def started(fake: FakeSession) -> SessionRunner:
+@pytest.fixture
+def running(fake: FakeSession, tmp_path: Path) -> SessionRunner:
     """A runner whose submission has been constructed."""
-    spec = WorkerSpec([], {}, "/", None, None, 1, [], [], [], [])
-    runner = SessionRunner(Launcher("fake", (), 1.0), spec, UNLIMITED)
-    fake.answer = {"event": "ready"}
-    assert runner.start().status == "ok"
-    return runner
+    return fake_session.started(fake, Workplace(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -104,36 +40,44 @@ def test_a_track_may_take_its_duration_times_the_factor(
 
 
 @pytest.mark.parametrize("seconds", [0.0, LIMIT_SECONDS])
-def test_an_answer_in_time_is_ok_up_to_the_limit_itself(fake: FakeSession, seconds: float) -> None:
-    runner = started(fake)
-    fake.answer, fake.seconds = {"event": "done"}, seconds
-    outcome = runner.separate("a", LIMIT_SECONDS)
+def test_an_answer_in_time_is_ok_up_to_the_limit_itself(
+    fake: FakeSession, running: SessionRunner, seconds: float
+) -> None:
+    fake.answer, fake.seconds = done(), seconds
+    outcome = running.separate("a", LIMIT_SECONDS)
     assert (outcome.status, outcome.seconds, fake.ended) == ("ok", seconds, False)
-    assert fake.waits[-1] == LIMIT_SECONDS  # and no longer is waited for one that does not come
+    # No longer is waited for an answer that does not come.
+    assert fake.waits[-2] == LIMIT_SECONDS
 
 
-@pytest.mark.parametrize(
-    "answer", [{"event": "done"}, {"event": "failed", "error": "no", "out_of_memory": False}]
-)
-def test_an_answer_that_comes_late_is_a_timeout(fake: FakeSession, answer: dict[str, Any]) -> None:
-    runner = started(fake)
+@pytest.mark.parametrize("answer", [done(), FAILED])
+def test_an_answer_that_comes_late_is_a_timeout(
+    fake: FakeSession, running: SessionRunner, answer: dict[str, Any]
+) -> None:
     fake.answer, fake.seconds = answer, LIMIT_SECONDS + 0.001
-    outcome = runner.separate("a", LIMIT_SECONDS)
+    outcome = running.separate("a", LIMIT_SECONDS)
     assert (outcome.status, outcome.reason) == ("timeout", "track took longer than 10.0 s")
     assert fake.ended
 
 
-def test_no_answer_is_a_timeout_although_the_clock_says_just_in_time(fake: FakeSession) -> None:
-    runner = started(fake)
+def test_no_answer_is_a_timeout_although_the_clock_says_just_in_time(
+    fake: FakeSession, running: SessionRunner
+) -> None:
     fake.answer, fake.seconds = None, LIMIT_SECONDS
-    assert runner.separate("a", LIMIT_SECONDS).status == "timeout"
+    assert running.separate("a", LIMIT_SECONDS).status == "timeout"
     assert fake.ended
 
 
-def test_without_a_limit_nothing_is_late(fake: FakeSession) -> None:
-    runner = started(fake)
-    fake.answer, fake.seconds = {"event": "done"}, 1e9
-    assert runner.separate("a", None).status == "ok"
+def test_without_a_limit_nothing_is_late(fake: FakeSession, running: SessionRunner) -> None:
+    fake.answer, fake.seconds = done(), 1e9
+    assert running.separate("a", None).status == "ok"
+
+
+def test_the_clock_stands_once_the_answer_is_there(fake: FakeSession, running: SessionRunner) -> None:
+    """Stopping it, and reading what it says, is our time."""
+    fake.answer, fake.seconds, fake.stop_seconds = done(), LIMIT_SECONDS, 15.0
+    outcome = running.separate("a", LIMIT_SECONDS)
+    assert (outcome.status, outcome.seconds) == ("ok", LIMIT_SECONDS)
 
 
 class Events:

@@ -1,15 +1,17 @@
 """The course of an evaluation, with a runner that runs nothing: what is done when, and what is kept."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import soundfile
 
+from evaluator.isolation import folders
 from evaluator.isolation.sandbox import (
     Cancelled,
     Isolation,
@@ -20,7 +22,7 @@ from evaluator.isolation.sandbox import (
     Status,
     Workplace,
 )
-from evaluator.running import dataset
+from evaluator.running import dataset, estimates
 from evaluator.running.dataset import Track
 from evaluator.running.evaluation import Interrupted, Job, Observer, evaluate
 from evaluator.runs import results
@@ -42,6 +44,7 @@ class FakeRunner:
         self._workplace = workplace
         self._work = work
         self.asked: list[str] = []
+        self.rooms: list[int] = []
         self.limits: list[float | None] = []
         self.cancelled = threading.Event()
 
@@ -49,9 +52,20 @@ class FakeRunner:
     def isolation(self) -> Isolation | None:
         return Isolation("fake", True, True, True, True, None, None, None)
 
+    @property
+    def predictions(self) -> int | Path:
+        return self._workplace.predictions
+
     def start(self) -> Outcome:
         self.asked.append("start")
         return self._outcome("ok", PROVENANCE)
+
+    def make_room(self, predictions_bytes: int, stage: Callable[[Path], object]) -> None:
+        self.rooms.append(predictions_bytes)
+        for folder in (self._workplace.mixtures, self._workplace.predictions):
+            folders.remove(str(folder))
+            folder.mkdir(parents=True)
+        stage(self._workplace.mixtures)
 
     def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
         self.asked.append(folder)
@@ -125,7 +139,7 @@ def test_a_track_has_the_time_that_its_duration_allows(make_job: JobMaker, facto
     assert [track.limit_seconds for track in result.tracks] == allowed
 
 
-@pytest.mark.parametrize("status", ["timeout", "out_of_memory", "crashed", "invalid_output"])
+@pytest.mark.parametrize("status", ["timeout", "out_of_memory", "out_of_disk", "crashed", "invalid_output"])
 def test_it_is_constructed_again_after_any_failure(make_job: JobMaker, status: Status) -> None:
     job, runners = make_job(lambda workplace, name: status if name == "a" else write_perfect(workplace, name))
     result = evaluate(job, Observer(), resume=False)
@@ -143,6 +157,34 @@ def test_it_sees_one_mixture_at_a_time_and_nothing_else(make_job: JobMaker) -> N
 
     evaluate(make_job(look)[0], Observer(), resume=False)
     assert seen == [["mixtures/a/mixture.wav"], ["mixtures/b/mixture.wav"]]
+
+
+def test_each_track_has_room_for_what_it_needs(make_job: JobMaker) -> None:
+    job, runners = make_job(write_perfect)
+    assert evaluate(job, Observer(), resume=False).status == "ok"
+    tracks, challenge = job.dataset.tracks, job.dataset.challenge
+    assert runners[0].rooms == [estimates.most_bytes(track, challenge) for track in tracks]
+
+
+def test_the_kept_estimates_are_those_of_the_moment_of_the_answer(make_job: JobMaker, tmp_path: Path) -> None:
+    """What is written later, to what was collected, changes no score."""
+    opened: list[BinaryIO] = []
+
+    def keep_open(workplace: Workplace, name: str) -> Status:
+        for file in opened:  # the track before is being scored, or has been
+            file.seek(44)
+            file.write(b"\x55" * 4000)
+            file.close()
+        opened.clear()
+        write_perfect(workplace, name)
+        opened.extend(path.open("r+b") for path in (workplace.predictions / name).iterdir())
+        return "ok"
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: [file.close() for file in opened])
+        result = evaluate(make_job(keep_open)[0], Observer(), resume=False)
+    untouched = evaluate(make_job(write_perfect)[0], Observer(), resume=False)
+    assert [track.scores for track in result.tracks] == [track.scores for track in untouched.tracks]
 
 
 def test_what_is_written_for_another_track_is_not_taken(make_job: JobMaker) -> None:

@@ -134,17 +134,50 @@ def test_a_preset_file_is_named_in_full(
     assert chosen(Options(with_presets, preset="cdx-mine.yaml"))[1] == str(tmp_path / "cdx-mine.yaml")
 
 
-def test_the_data_folder_is_hidden_as_a_whole(tmp_path: Path) -> None:
-    data = dataset.load(audio.write_music(tmp_path / "data", {"a": 100, "b": 100}))
-    assert hidden_paths(data, [tmp_path / "out"]) == [tmp_path / "data"]
+def test_of_a_presets_folder_a_submission_sees_what_may_belong_to_it(
+    demo: Path, with_presets: Path, tmp_path: Path
+) -> None:
+    """The folder may hold the submission itself, its history, other runs and the data."""
+    preset = tmp_path / "mine" / "preset.yaml"
+    preset.parent.mkdir()
+    for name in ("preset.yaml", "manifest.yml", "a.onnx", "notes.txt", ".git/config", "runs/a/bass.wav"):
+        (preset.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (preset.parent / name).write_text("")
+    (with_presets / "my_submission" / "user_config.py").write_text(
+        f"{PRESET_CONFIG}\nfrom pathlib import Path\n"
+        "files = [path for path in Path(PRESET).parent.rglob('*') if path.is_file()]\n"
+        "raise RuntimeError(' '.join(sorted(path.name for path in files)))\n"
+    )
+    with pytest.raises(UsageError, match=r"RuntimeError: a.onnx manifest.yml preset.yaml\)$"):
+        prepare(Options(with_presets, preset=str(preset)))
 
 
-def test_track_folders_are_hidden_where_something_needed_lies_beside_them(tmp_path: Path) -> None:
-    data = dataset.load(audio.write_music(tmp_path / "data", {"a": 100, "b": 100}))
-    assert hidden_paths(data, [tmp_path / "data" / "out"]) == [
-        tmp_path / "data" / "a",
-        tmp_path / "data" / "b",
+def test_of_links_that_lead_out_of_sight_the_user_is_told(
+    demo: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_submission(tmp_path, "perfect")
+    (tmp_path / "weights").mkdir()
+    (path / "weights").symlink_to("../weights")
+    (path / "circle").symlink_to("circle")
+    (path / "inside").symlink_to("my_submission")
+    prepare(Options(path, data=demo / "music"))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path / 'weights'}: a link to {tmp_path / 'weights'}, which the submission cannot see; "
+        f"add --readable {tmp_path / 'weights'}"
     ]
+    caplog.clear()
+    (tmp_path / "other name").symlink_to("weights")
+    prepare(Options(path, data=demo / "music", readable=(tmp_path / "other name",)))
+    assert caplog.records == []
+
+
+def test_the_data_is_hidden_as_a_whole_and_file_by_file(tmp_path: Path) -> None:
+    """The folder, those of its tracks, and each reference: whichever of them lies in what a submission sees."""
+    data = dataset.load(audio.write_music(tmp_path / "data", {"a": 100, "b": 100}))
+    hidden = hidden_paths(data)
+    assert {tmp_path / "data", tmp_path / "data" / "a", tmp_path / "data" / "b"} <= set(hidden)
+    assert {path for track in data.tracks for path in track.references.values()} <= set(hidden)
+    assert all(path.is_relative_to(tmp_path / "data") for path in hidden)
 
 
 def test_references_that_are_links_are_hidden_where_they_are(tmp_path: Path) -> None:
@@ -153,7 +186,7 @@ def test_references_that_are_links_are_hidden_where_they_are(tmp_path: Path) -> 
     bass.rename(tmp_path / "real.wav")
     bass.symlink_to(tmp_path / "real.wav")
     data = dataset.load(tmp_path / "data")
-    assert hidden_paths(data, []) == [tmp_path / "data", tmp_path / "real.wav"]
+    assert {tmp_path / "data", tmp_path / "real.wav"} <= set(hidden_paths(data))
 
 
 def test_fit_tells_a_submission_that_listens_the_time_factor(demo: Path, with_presets: Path) -> None:

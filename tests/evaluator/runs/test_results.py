@@ -105,7 +105,13 @@ RESULTS = {
     ),
     "in force in part": replace(
         RESULT,
-        isolation=Isolation("process", True, True, True, True, None, None, None, ("one gap", "another")),
+        isolation=Isolation(
+            *("process", True, True, True, True, None, None, None),
+            unprivileged=True,
+            frozen=True,
+            disk="watched",
+            not_in_force=("one gap", "another"),
+        ),
         tracks=(replace(GOOD, economies=("vocals: one polarity", {"any": "thing"})),),
     ),
 }
@@ -123,6 +129,9 @@ def test_json_is_read_back_as_what_was_written(name: str, tmp_path: Path) -> Non
 def test_a_file_from_before_some_fields_and_one_with_more_are_read() -> None:
     item = RESULT.to_json()
     del item["jobs"], item["data"]["only"], item["submission"]["requested_time_factor"]
+    del item["limits"]["scratch_bytes"]
+    for later in ("unprivileged", "calls_filtered", "frozen", "cpu_quota", "disk", "not_in_force"):
+        del item["isolation"][later]
     item |= {"later": 1, "limits": {**item["limits"], "later": 2}}
     item["tracks"][0]["later"] = 3
     assert Result.from_json(item) == RESULT
