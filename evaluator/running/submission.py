@@ -1,21 +1,18 @@
 """The folder that is evaluated: is it a submission, of which stems, and in exactly which version?"""
 
-import hashlib
-import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from evaluator import aicrowd_manifest
+from evaluator import aicrowd_manifest, printable
 from evaluator.challenge import CHALLENGES, Challenge, StemSet, of_stems
-from evaluator.digests import sha256_of_file
 from evaluator.isolation.said import Described
 from evaluator.isolation.sandbox import Outcome
+from evaluator.running import code_files, git_state
+from evaluator.running.code_files import CodeError
 from evaluator.runs.records import Identity
 
 USER_CONFIG = Path("my_submission") / "user_config.py"
-MOST_CODE_BYTES = 5_000_000  # of one file; what is larger is weights
 
 
 class SubmissionError(Exception):
@@ -33,8 +30,10 @@ def check_folder(path: Path) -> Path:
 
 def reads(path: Path, variable: str) -> bool:
     """Whether any module of the submission mentions this environment variable."""
-    modules = (module for module in _code(path) if module.suffix == ".py")
-    return any(variable in module.read_text(errors="replace") for module in modules)
+    try:
+        return code_files.mentions(path, variable)
+    except CodeError as error:
+        raise SubmissionError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -77,37 +76,16 @@ def challenge_of_manifest(path: Path) -> Challenge | None:
 def identify(path: Path, preset: str | None, time_factor: float | None = None) -> Identity:
     """Commit and content of the submission at `path`; the commit is None outside a git repository.
 
-    preset, time_factor: what is asked of it.
+    Nothing of the submission is run. preset, time_factor: what is asked of it. Raises SubmissionError for a path or
+    preset that no result can name, and for code without end.
     """
-    commit = _git(path, "rev-parse", "HEAD")
-    status = None if commit is None else _git(path, "status", "--porcelain", "--", ".")
-    digest = hashlib.sha256()
-    files = list(_code(path))
-    if preset is not None and Path(preset).is_file():
-        files.append(Path(preset))
-    for file in sorted(files):
-        name = file.relative_to(path).as_posix() if file.is_relative_to(path) else file.name
-        digest.update(f"{name}\n{sha256_of_file(file)}\n".encode())
-    dirty = None if status is None else bool(status)
-    return Identity(str(path), commit, dirty, digest.hexdigest(), preset, time_factor)
-
-
-def _code(path: Path) -> Iterator[Path]:
-    """Files of a submission's package: none that is a pipe, has no end, or lies elsewhere."""
-    root = path.resolve()
-    for file in (path / "my_submission").rglob("*"):
-        if "__pycache__" in file.parts or not file.is_file() or file.stat().st_size >= MOST_CODE_BYTES:
-            continue
-        if file.resolve().is_relative_to(root):
-            yield file
-
-
-def _git(path: Path, *arguments: str) -> str | None:
-    """Output of a git command in `path`, or None if git or the repository is not there."""
+    for text in (str(path), preset or ""):
+        if (wrong := printable.fault(text)) is not None:
+            shown = printable.plain(text)
+            raise SubmissionError(f"{shown}: has the character {wrong}, which no name may have; give it another name")
     try:
-        result = subprocess.run(
-            ["git", "-C", str(path), *arguments], capture_output=True, text=True, check=False, timeout=60
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None
+        digest = code_files.hash_of(path, None if preset is None or not Path(preset).is_file() else Path(preset))
+    except CodeError as error:
+        raise SubmissionError(str(error)) from None
+    state = git_state.read(path)
+    return Identity(str(path), state.commit, state.dirty, digest, preset, time_factor)

@@ -112,7 +112,8 @@ def test_files_without_end_are_none(tmp_path: Path, make: Callable[[Path], objec
         make(tmp_path / name)
     assert not reads(tmp_path, "SDX_PRESET")
     assert challenge_of_manifest(tmp_path) is None
-    assert identify(tmp_path, None).files_sha256 == before.files_sha256
+    is_link = (package / "x.py").is_symlink()  # which counts as the path that it holds
+    assert (identify(tmp_path, None).files_sha256 == before.files_sha256) is not is_link
 
 
 def test_a_link_within_the_submission_is_code(tmp_path: Path) -> None:
