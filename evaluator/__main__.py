@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from evaluator import printable
+
 UNUSABLE, INTERRUPTED = 2, 130
 
 # name -> (module with add_parser(subparsers), which sets the default `run`: arguments -> exit code; help)
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m evaluato
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except _expected_errors() as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {printable.lines(str(error))}", file=sys.stderr)
         return UNUSABLE
 
 

@@ -8,6 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from evaluator import printable
+
+KEY_CHARACTERS = 120
+
 
 class Document(BaseModel):
     """What a file must hold."""
@@ -18,7 +22,7 @@ class Document(BaseModel):
 def sentence(where: str, error: ValidationError) -> str:
     """The first problem as "file: key: found …, expected …", and how many more there are."""
     first, *others = error.errors(include_url=False)
-    key = ".".join(map(str, first["loc"]))
+    key = printable.plain(".".join(map(str, first["loc"])), KEY_CHARACTERS)
     more = f" (and {len(others)} more problem{'s'[: len(others) != 1]})" if others else ""
     return f"{where}: {f'{key}: ' if key else ''}{_problem(first)}{more}"
 
@@ -29,6 +33,11 @@ def _problem(error: Any) -> str:
     said = error["msg"].removeprefix("Value error, ")
     expected = said.removeprefix("Input should be ")
     if expected == said:  # a sentence of its own
-        return str(said)
-    found = repr(error["input"])
-    return f"found {found if len(found) <= 60 else found[:60] + '…'}, expected {expected}"
+        return printable.plain(str(said))
+    return f"found {found(error['input'])}, expected {expected}"
+
+
+def found(value: object) -> str:
+    """A value from outside as a message quotes it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,10 +1,15 @@
-"""Tables as text: columns as wide as their widest cell."""
+"""Tables as text: columns as wide as their widest cell, in which everything is seen."""
 
 from collections.abc import Collection, Sequence
+
+from evaluator import printable
+
+CELL_CHARACTERS = 200
 
 
 def align(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
     """One line per row, all rows of equal length; columns `left` to the left, the others to the right."""
+    rows = [[printable.plain(cell, CELL_CHARACTERS) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

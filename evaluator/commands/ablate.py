@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluator import text_table
+from evaluator import printable, text_table
 from evaluator.commands import Subparsers, estimator_options
 from evaluator.reporting.display import BAR, CheckBar
 from evaluator.running import dataset
@@ -41,7 +41,7 @@ def _run(given: Namespace) -> int:
         info = runner.describe(file)
         chosen = _choose(variants(ablate.read_document(file), info), given.variants)
         if given.list:
-            print("\n".join(variant.name for variant in chosen))
+            print("\n".join(printable.plain(variant.name) for variant in chosen))
             return 0
         runner.require(file)
         data = estimator_options.load_data(given, info)

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from evaluator import text_table
-from evaluator.commands import Subparsers
+from evaluator.commands import Subparsers, converters
 from evaluator.locations import REPOSITORY, command, data_folder
 from evaluator.measures.means import MEAN
 from evaluator.runs import baseline, leaderboard, results, run_scores
@@ -32,6 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
         type=Path,
         help="default: PRESET.json among the baselines",
     )
+    converters.add_withdrawn(save)
     save.set_defaults(run=_save)
     show = actions.add_parser("show", help="print a baseline")
     show.add_argument("file", nargs="?", type=Path, help="default: list all")
@@ -39,8 +40,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _save(given: Namespace) -> int:
-    entry = leaderboard.locate(given.wanted, Store())
-    item = baseline.to_json(entry.result)
+    entry = leaderboard.locate(given.wanted, Store(), given.withdrawn)
+    item = baseline.to_json(entry.result, entry.id)
     file = given.file or OWN_FOLDER / f"{entry.result.name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     new = run_scores.of_result(entry.result, "the new one")
@@ -52,7 +53,8 @@ def _save(given: Namespace) -> int:
         else:
             print(f"{file} is replaced; the old one was made on other data.")
     results.write(file, item)
-    print(f"{file}: baseline of run {entry.short_id}, {entry.result.status}")
+    withdrawn = "" if entry.withdrawal is None else f", which was {entry.withdrawal.words}"
+    print(f"{file}: baseline of run {entry.short_id}, {entry.result.status}{withdrawn}")
     return 0
 
 

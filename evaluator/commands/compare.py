@@ -1,14 +1,14 @@
 """`python -m evaluator compare`."""
 
-import json
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluator.commands import Subparsers
+from evaluator import printable
+from evaluator.commands import Subparsers, converters
 from evaluator.reporting import leaderboard_view
-from evaluator.runs import baseline, compare, leaderboard, run_scores
+from evaluator.runs import compare, leaderboard, run_scores
 from evaluator.runs.compare import Comparison
 from evaluator.runs.leaderboard import Store
 from evaluator.runs.run_scores import RunScores
@@ -24,25 +24,28 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("a", metavar="RUN_A", help="the run before")
     parser.add_argument("b", metavar="RUN_B", help="the run after")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    converters.add_withdrawn(parser)
     parser.set_defaults(run=_compare)
 
 
 def _compare(given: Namespace) -> int:
     store = Store()
-    a, b = (_scores(wanted, store) for wanted in (given.a, given.b))
+    a, b = (_scores(wanted, store, given.withdrawn) for wanted in (given.a, given.b))
     found = compare.compare(a, b)
-    print(json.dumps(_to_json(found), indent=2) if given.json else compare.describe(found))
+    print(printable.json_text(_to_json(found)) if given.json else compare.describe(found))
     return 0
 
 
-def _scores(wanted: str, store: Store) -> RunScores:
+def _scores(wanted: str, store: Store, withdrawn: bool) -> RunScores:
     """The scores of a run, or of a baseline file, labelled with what it is."""
-    if Path(wanted).is_file():
-        result = baseline.read(Path(wanted))
-        which = Path(wanted).name
+    path = Path(wanted)
+    if path.exists() and not path.is_dir():
+        result = leaderboard.read_baseline(path, store, withdrawn)
+        which = printable.plain(path.name)
     else:
-        entry = leaderboard.locate(wanted, store)
+        entry = leaderboard.locate(wanted, store, withdrawn)
         result, which = entry.result, entry.short_id
+        which += "" if entry.withdrawal is None else f", {entry.withdrawal.words}"
     rtf = "" if result.rtf is None else f", RTF {result.rtf:.2f}"
     commit = leaderboard_view.commit(result)
     return run_scores.of_result(result, f"{result.name}, {which} of {result.start}, commit {commit}{rtf}")

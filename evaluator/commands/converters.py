@@ -90,6 +90,11 @@ def add_challenge(parser: ArgumentParser, default: str) -> None:
     )
 
 
+def add_withdrawn(parser: ArgumentParser) -> None:
+    """Add --withdrawn, without which a run that was withdrawn is refused."""
+    parser.add_argument("--withdrawn", action="store_true", help="also where a run was withdrawn")
+
+
 def add_challenge_or_stems(parser: ArgumentParser, default: str) -> None:
     """Add --challenge, and --stems in its place for any stems; both give a name for `challenge.of_name`."""
     add_challenge(parser, default)

@@ -7,7 +7,7 @@ from typing import Never
 
 from tqdm import tqdm
 
-from evaluator import text_table
+from evaluator import printable, text_table
 from evaluator.challenge import CINEMATIC, Challenge, StemSet, of_stems
 from evaluator.commands import Subparsers, converters
 from evaluator.datasets import builder, library
@@ -77,7 +77,7 @@ def _library(root: Path, stem: str, parts: tuple[str, ...] = ()) -> Library:
     print(f"reading {root}", file=sys.stderr)
     found = library.find(root, stem, parts)
     for reason in found.left_out:
-        print(f"left out: {reason}", file=sys.stderr)
+        print(f"left out: {printable.lines(reason)}", file=sys.stderr)
     return found
 
 

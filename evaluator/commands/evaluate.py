@@ -11,6 +11,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
+from evaluator import printable
 from evaluator.commands import converters
 from evaluator.commands import report as report_page
 from evaluator.isolation.sandbox import Isolation, Limits, SandboxError
@@ -21,7 +22,7 @@ from evaluator.running.dataset import DataError
 from evaluator.running.job import Job
 from evaluator.running.preparation import RUNNERS, Options, UsageError, prepare
 from evaluator.running.submission import SubmissionError
-from evaluator.runs import baseline, results, run_scores
+from evaluator.runs import baseline, leaderboard, results, run_scores
 from evaluator.runs.documents import ResultError
 from evaluator.runs.entries import SHORT, make_entry
 from evaluator.runs.leaderboard import LeaderboardError, Store
@@ -31,6 +32,7 @@ from evaluator.runs.run_scores import RunScores
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+OTHER_BASELINE = f"check against another: `{command('baseline save RUN')}` makes one"
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,13 @@ def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
     try:
         return run(options, outputs)
     except DataError as error:
-        print(f"{prog}: the data cannot be used:", *error.problems, sep="\n  ", file=sys.stderr)
+        problems = map(printable.lines, error.problems)
+        print(f"{prog}: the data cannot be used:", *problems, sep="\n  ", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (UsageError, SubmissionError, ResultError, SandboxError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+    except (UsageError, SubmissionError, ResultError, SandboxError, LeaderboardError) as error:
+        print(f"{prog}: {printable.lines(str(error))}", file=sys.stderr)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
@@ -92,11 +95,12 @@ def run(options: Options, outputs: Outputs) -> int:
     """Evaluate, record and print; the exit code."""
     before = None
     if outputs.check is not None:
-        before = run_scores.of_result(baseline.read(outputs.check), str(outputs.check))
+        old = leaderboard.read_baseline(outputs.check, Store(), advice=OTHER_BASELINE)
+        before = run_scores.of_result(old, printable.plain(str(outputs.check)))
     with display.CheckBar() as checked:
         job = prepare(options, checked, Acceptance(options.limits, options.require_isolation))
     for note in job.dataset.notes:
-        print(note, file=sys.stderr)
+        print(printable.plain(note), file=sys.stderr)
     if before is not None:
         run_scores.require_same_data(before, run_scores.of_plan(job.plan))
     bar = display.ProgressBar(job.dataset, job.plan.jobs)

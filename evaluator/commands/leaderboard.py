@@ -1,18 +1,17 @@
 """`python -m evaluator leaderboard`."""
 
-import json
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from evaluator import printable
 from evaluator.challenge import CHALLENGES
 from evaluator.commands import Subparsers, converters
 from evaluator.measures.means import MEAN
 from evaluator.reporting import leaderboard_view
 from evaluator.runs import entries as recorded_runs
 from evaluator.runs import leaderboard, published, results
-from evaluator.runs.entries import Entry
+from evaluator.runs.entries import SHORT, Entry
 from evaluator.runs.leaderboard import LeaderboardError, Store
 from evaluator.runs.published import PublishedSet
 
@@ -22,7 +21,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "leaderboard",
         description="Rank the runs of this working copy, those on the same data together.",
-        epilog="See also `leaderboard show RUN`, `leaderboard export [FILE]`, `leaderboard import FILE…`.",
+        epilog="See also `leaderboard show RUN`, `leaderboard withdraw RUN`, `leaderboard export [FILE]`, "
+        "`leaderboard import FILE…`.",
     )
     converters.add_challenge_or_stems(parser, default="all")
     parser.add_argument(
@@ -37,6 +37,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help=f"{MEAN} or a stem (default: mean)",
     )
     parser.add_argument("--all", action="store_true", help="list interrupted runs, too")
+    parser.add_argument("--withdrawn", action="store_true", help="list withdrawn runs, too, without a rank")
     form = parser.add_mutually_exclusive_group()
     for name, what in (("csv", "comma-separated values"), ("json", "JSON"), ("html", "an HTML page")):
         form.add_argument(f"--{name}", action="store_const", const=name, dest="form", help=f"print {what}")
@@ -46,29 +47,47 @@ def add_parser(subparsers: Subparsers) -> None:
     show = actions.add_parser("show", help="everything about one run, and how to repeat it")
     show.add_argument("wanted", metavar="RUN", help="beginning of its id, its folder, or latest")
     show.set_defaults(run=_show)
+    withdraw = actions.add_parser(
+        "withdraw",
+        help="take a run back",
+        description="Take a run back: it is not deleted, but is neither listed nor exported, and compared only with "
+        "--withdrawn; importing it again does not bring it back. There is no way back but a new run.",
+    )
+    withdraw.add_argument(
+        "wanted",
+        metavar="RUN",
+        help="beginning of its id, latest, or the name of a row that cannot be read, as row-3",
+    )
+    withdraw.add_argument("--reason", metavar="TEXT", help="kept, and shown wherever the run is asked for")
+    withdraw.set_defaults(run=_withdraw)
     export = actions.add_parser("export", help="write the runs as JSON, for another machine")
     export.add_argument("file", nargs="?", type=Path, help="default: standard output")
     export.set_defaults(run=_export)
-    read = actions.add_parser("import", help="append runs of exported files, result files or run folders")
+    read = actions.add_parser(
+        "import",
+        help="append runs of exported files, result files or run folders",
+        description="Append runs of exported files, result files or run folders, whoever made them. All are checked "
+        "first; if anything in any of them is wrong, nothing is appended.",
+    )
     read.add_argument("files", nargs="+", type=Path, metavar="FILE")
     read.set_defaults(run=_import)
 
 
 def _list(given: Namespace) -> int:
     store = Store()
+    every = store.entries(given.withdrawn)
     entries = [
         entry
-        for entry in recorded_runs.on_data(store.entries(given.challenge), given.data)
-        if given.all or entry.result.status != "incomplete"
+        for entry in recorded_runs.on_data(every, given.data)
+        if given.challenge in (None, entry.result.plan.challenge)
+        and (given.all or entry.result.status != "incomplete")
     ]
     sets = published.of_challenge(given.challenge)
     _check_sort(given.sort, entries, sets)
     if given.data is not None:
         sets = [found for found in sets if found.name == given.data or entries]
         if not entries and not sets:
-            known = {entry.data_name for entry in store.entries()} | {
-                found.name for found in published.load()
-            }
+            known = {entry.data_name for entry in every} | {found.name for found in published.load()}
             raise LeaderboardError(
                 f"--data {given.data}: no run on such data; there is {', '.join(sorted(known))}"
             )
@@ -88,7 +107,15 @@ def _check_sort(stem: str, entries: Sequence[Entry], sets: Sequence[PublishedSet
 
 
 def _show(given: Namespace) -> int:
-    print(leaderboard_view.detail(leaderboard.locate(given.wanted, Store())))
+    print(leaderboard_view.detail(leaderboard.locate(given.wanted, Store(), withdrawn=True)))
+    return 0
+
+
+def _withdraw(given: Namespace) -> int:
+    store = Store()
+    run = store.find("latest").id if given.wanted == "latest" else given.wanted
+    done = store.withdraw(run, given.reason)
+    print(f"{done.what}: {'' if done.is_new else 'already '}{done.withdrawal.words}")
     return 0
 
 
@@ -96,8 +123,7 @@ def _export(given: Namespace) -> int:
     entries = Store().entries()
     item = recorded_runs.to_export(entries)
     if given.file is None:
-        json.dump(item, sys.stdout, indent=2, ensure_ascii=False)
-        print()
+        print(printable.json_text(item))
         return 0
     results.write(given.file, item)
     print(f"{given.file}: {len(entries)} runs")
@@ -108,5 +134,7 @@ def _import(given: Namespace) -> int:
     entries = [entry for file in given.files for entry in recorded_runs.read_runs(file)]
     store = Store()
     added = store.add(entries)
-    print(f"{store.path}: {added} runs appended, {len(entries) - added} were there already")
+    print(f"{store.path}: {added.appended} runs appended, {added.known} were there already")
+    for run, withdrawal in added.withdrawn.items():
+        print(f"run {run[:SHORT]} was {withdrawal.words}, and stays so")
     return 0

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluator.commands import Subparsers
+from evaluator import printable
+from evaluator.commands import Subparsers, converters
 from evaluator.reporting import report
 from evaluator.reporting.display import BAR
 from evaluator.reporting.report import Sources
@@ -32,14 +33,17 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--no-audio", action="store_true", help="leave out the sound, which is most of the page"
     )
+    converters.add_withdrawn(parser)
     parser.set_defaults(run=_report)
 
 
 def _report(given: Namespace) -> int:
-    entry = leaderboard.locate(given.wanted, Store())
+    store = Store()
+    entry = leaderboard.locate(given.wanted, store, given.withdrawn)
     before = None
     if given.baseline is not None:
-        before = run_scores.of_result(baseline.read(given.baseline), str(given.baseline))
+        old = leaderboard.read_baseline(given.baseline, store, given.withdrawn)
+        before = run_scores.of_result(old, printable.plain(str(given.baseline)))
     page = given.page or Path(entry.folder or ".") / REPORT_PAGE
     sources = report.gather(entry, before, baseline.DEFAULT_TOLERANCE_DB)
     write(page, sources, not given.no_audio)

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+from evaluator import printable
 from evaluator.commands import Subparsers, converters
 from evaluator.locations import submission_folder
 from evaluator.running.preparation import RUNNERS
@@ -55,7 +56,7 @@ def _run(options: Namespace) -> int:
     try:
         root = Path(Repository(options.submission.resolve()).text("rev-parse", "--show-toplevel"))
         intent = Intent(Repository(root), name, options.challenge, options.remote, trial)
-        found = check(intent, lambda item: print(_describe(item), flush=True))
+        found = check(intent, lambda item: print(printable.lines(_describe(item)), flush=True))
         if options.check or not found.passed:
             print("ready to submit" if found.passed else "not ready: see [FAIL] above; nothing was changed")
             return DONE if found.passed else FAILED
@@ -69,7 +70,7 @@ def _run(options: Namespace) -> int:
 
 
 def _unusable(message: str) -> int:
-    print(f"submit: {message}", file=sys.stderr)
+    print(f"submit: {printable.lines(message)}", file=sys.stderr)
     return UNUSABLE
 
 
@@ -101,7 +102,9 @@ def _submit(repository: Repository, name: str, found: Preflight, confirmed: Call
     try:
         submit.publish(repository, target, found.commit, branch, tag, sys.stderr)
     except GitError as error:
-        print(f"submit: {error}\nnot submitted; the tag is removed again", file=sys.stderr)
+        print(
+            f"submit: {printable.lines(str(error))}\nnot submitted; the tag is removed again", file=sys.stderr
+        )
         return FAILED
     page = target.remote.web_page
     print(f"submitted as {tag}; watch {page}/-/issues" if page else f"submitted as {tag} to a folder")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluator import text_table
+from evaluator import printable, text_table
 from evaluator.commands import Subparsers, converters, estimator_options
 from evaluator.reporting.display import BAR, CheckBar
 from evaluator.running import dataset
@@ -66,7 +66,7 @@ def _run(given: Namespace) -> int:
             for name in names:
                 draft.write_text(preset_file.with_manifest_for(text, file.parent, folder), encoding="utf-8")
                 tuned = _tune(runner, draft, name, data, given)
-                print(tune.table(tuned), end="\n\n", flush=True)
+                print(printable.lines(tune.table(tuned)), end="\n\n", flush=True)
                 note = _note(tuned, data, digest, given)
                 text = preset_file.with_weights(text, name, tuned.preset_weights(), note)
             draft.write_text(preset_file.with_manifest_for(text, file.parent, folder), encoding="utf-8")
@@ -100,7 +100,7 @@ def _steps(info: PresetInfo, asked: str | None, objective: str) -> list[str]:
         except TuneError as problem:
             if asked is not None:
                 raise
-            print(f"left as it is: {problem}", file=sys.stderr)
+            print(f"left as it is: {printable.lines(str(problem))}", file=sys.stderr)
             continue
         names.append(step.name)
     if not names:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluator import text_table
+from evaluator import printable, text_table
 from evaluator.challenge import CHALLENGES
 from evaluator.isolation.sandbox import Outcome
 from evaluator.measures.means import MEAN
@@ -23,6 +23,7 @@ REFRESH_SECONDS = 0.5
 REFRESH_SECONDS_IN_A_FILE = 15.0
 CURRENT_SHARE = 0.95  # of a track counts as done at most, until it is
 SHOWN = 5  # failed tracks that are named
+REASON_CHARACTERS = 2000
 RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
 NOTHING_TO_PASS = "these stems are no challenge's, so there is nothing to pass"
@@ -136,9 +137,9 @@ class ProgressBar(Observer):
 
     @staticmethod
     def _report(headline: str, log: Sequence[str]) -> None:
-        tqdm.write(headline, file=sys.stderr)
+        tqdm.write(printable.plain(headline, REASON_CHARACTERS), file=sys.stderr)
         for line in log:
-            tqdm.write(f"    {line}", file=sys.stderr)
+            tqdm.write(f"    {printable.plain(line)}", file=sys.stderr)
 
     def close(self) -> None:
         """Leave the bar as it stands."""
@@ -197,13 +198,13 @@ def table(result: Result) -> str:
     rule = "-" * max(map(len, lines))
     parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], "SDR in dB (the challenge's global SDR)."]
     parts += [
-        f"{track.name}: to be in time, {'; '.join(map(str, track.economies))}."
+        f"{track.name}: to be in time, {printable.plain('; '.join(map(str, track.economies)), REASON_CHARACTERS)}."
         for track in result.tracks
         if track.economies
     ]
     if result.isolation is not None and result.isolation.not_in_force:
         parts.append(f"{DIFFERS} {'; '.join(result.isolation.not_in_force)}.")
-    return "\n".join([*parts, "", verdict(result)])
+    return printable.lines("\n".join([*parts, "", verdict(result)]))
 
 
 def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evaluator import text_table
+from evaluator import printable, text_table
 from evaluator.isolation.sandbox import Limits
 from evaluator.measures.means import MEAN
 from evaluator.reporting import pages
@@ -62,7 +62,6 @@ def tracks_words(data: DataInfo) -> str:
 def _row(place: str, entry: Entry, stems: Sequence[str]) -> list[str]:
     result = entry.result
     scores = [text_table.db(entry.score(stem)) for stem in (MEAN, *stems)]
-    passing, failed = would_pass(result), failures(result)
     return [
         place,
         entry.short_id,
@@ -71,8 +70,16 @@ def _row(place: str, entry: Entry, stems: Sequence[str]) -> list[str]:
         result.start[:16].replace("T", " "),
         *scores,
         "-" if result.rtf is None else f"{result.rtf:.2f}",
-        f"{passing}: {failed}" if failed else passing,
+        passing_words(entry),
     ]
+
+
+def passing_words(entry: Entry) -> str:
+    """Whether a run would have passed, with what went wrong; or that it was withdrawn."""
+    if entry.withdrawal is not None:
+        return entry.withdrawal.words
+    passing, failed = would_pass(entry.result), failures(entry.result)
+    return f"{passing}: {failed}" if failed else passing
 
 
 def failures(result: Result) -> str:
@@ -155,6 +162,7 @@ def _record(entry: Entry, place: int | None) -> dict[str, Any]:
         "start": result.start,
         "duration_seconds": result.duration_seconds,
         "recorded": entry.recorded,
+        "withdrawn": None if entry.withdrawal is None else asdict(entry.withdrawal),
         "preset": result.preset,
         "commit": submission.commit,
         "dirty": submission.dirty,
@@ -171,7 +179,7 @@ def _record(entry: Entry, place: int | None) -> dict[str, Any]:
 
 def as_json(board: Board) -> str:
     """The records as a JSON array."""
-    return json.dumps(records(board), indent=2, ensure_ascii=False)
+    return printable.json_text(records(board))
 
 
 def as_csv(board: Board) -> str:
@@ -189,7 +197,8 @@ def as_csv(board: Board) -> str:
 
 
 def _cell(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list | bool) else value
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list | bool) else value
+    return printable.csv_cell(text)
 
 
 def as_html(board: Board) -> str:
@@ -202,7 +211,7 @@ def as_html(board: Board) -> str:
             (found, published_columns(found), sorted_rows(found, board.sort)) for found in board.published
         ],
         commit=commit,
-        failures=failures,
+        passing_words=passing_words,
         would_pass=would_pass,
     )
 
@@ -214,17 +223,19 @@ def detail(entry: Entry) -> str:
     """One run: its scores, all that it was made with, and how to repeat it."""
     facts = _facts(entry)
     width = max(len(name) for name, _ in facts)
-    lines = [f"{name.ljust(width)}  {value}" for name, value in facts]
+    lines = [f"{name.ljust(width)}  {printable.plain(value)}" for name, value in facts]
     commands = reproduction.commands(entry.result)
-    return "\n".join([*lines, "", "To repeat it:", *(f"  {line}" for line in commands)])
+    return "\n".join([*lines, "", "To repeat it:", *(f"  {printable.lines(line)}" for line in commands)])
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:
     result, plan, submission = entry.result, entry.result.plan, entry.result.plan.submission
     failed = failures(result)
     gaps = () if result.isolation is None else result.isolation.not_in_force
+    withdrawn = () if entry.withdrawal is None else (("withdrawn", entry.withdrawal.words),)
     return [
         ("run", entry.id),
+        *withdrawn,
         ("made", f"{result.start}, {result.duration_seconds:.0f} s"),
         ("data", f"{plan.challenge}, {plan.data.path}, {tracks_words(plan.data)}"),
         ("data hash", entry.data_hash),

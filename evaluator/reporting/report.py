@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from evaluator import printable, regular_files
 from evaluator.challenge import CHALLENGES, of_name
 from evaluator.measures.means import MEAN
 from evaluator.reporting import charts, leaderboard_view, pages, track_details
@@ -25,6 +26,7 @@ from evaluator.runs.results import Result
 from evaluator.runs.run_scores import RunScores
 
 INLINE_BYTES = 32 << 20  # audio up to this size (base64) is put into the page, more goes beside it
+LOG_BYTES = 16 << 20  # of a log that is read at all
 LOG_CHARACTERS = 20_000  # of a log, the last ones
 SETUP = ""  # stands for the log of loading, which no track is named like
 
@@ -291,8 +293,11 @@ def _log(entry: Entry, name: str) -> str | None:
         return None
     folder = Path(entry.folder)
     file = run_folder.setup_log(folder) if name == SETUP else run_folder.track_log(folder, name)
-    if not file.is_file():
+    try:  # an imported run brings its own folder, where a log may be a link to anything
+        text = printable.lines(
+            regular_files.read(file, LOG_BYTES, links=False).decode(errors="backslashreplace")
+        )
+    except OSError:
         return None
-    text = file.read_text(encoding="utf-8", errors="backslashreplace")
     cut = len(text) - LOG_CHARACTERS
     return text if cut <= 0 else f"[… {cut} characters before this are in {file}]\n{text[cut:]}"

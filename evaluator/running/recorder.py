@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,12 +22,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from evaluator import printable
 from evaluator.challenge import CHALLENGES
 from evaluator.isolation import machine
 from evaluator.isolation.output_log import last_lines
 from evaluator.isolation.process_tree import end_with_parent
 from evaluator.isolation.sandbox import Isolation, Outcome
 from evaluator.isolation.variables import THREAD_VARIABLES
+from evaluator.measures import ranges
+from evaluator.measures.means import Scores
 from evaluator.running import scoring
 from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
@@ -38,6 +41,7 @@ from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 
 LOG_LINES = 8
+REASON_CHARACTERS = 2000
 SCORING_NICENESS = 10
 
 
@@ -96,7 +100,7 @@ class Recorder:
         own = Path(self._job.plan.submission.path) / "my_submission" / "aicrowd_wrapper.py"
         setup = SetupResult(
             status=outcome.status,
-            reason=outcome.reason,
+            reason=_shown(outcome.reason),
             seconds=round(outcome.seconds, 3),
             limit_seconds=self._job.plan.limits.setup_seconds,
             wrapper="submission" if own.exists() and self._job.plan.challenge in CHALLENGES else "evaluator",
@@ -105,7 +109,7 @@ class Recorder:
             if not self._gave_up:
                 self._setup = setup
             self._isolation = isolation
-            self._provenance = outcome.provenance or self._provenance
+            self._provenance = printable.tree(outcome.provenance) or self._provenance
 
     def give_up(self, tracks: Sequence[Track], setup: Outcome) -> None:
         """Record that no remaining track can be separated, since the submission cannot be constructed."""
@@ -153,7 +157,11 @@ class Recorder:
             futures = [pool.submit(scoring.bss_eval_track, track, self.estimates(track)) for track in todo]
             for track, future in zip(todo, futures, strict=True):
                 before = self._tracks[track.name]
-                scores = {**before.scores, "bss_eval_sdr": future.result()}
+                found = {
+                    stem: value if ranges.is_possible("bss_eval_sdr", value) else None
+                    for stem, value in future.result().items()
+                }
+                scores = {**before.scores, "bss_eval_sdr": found}
                 self._tracks[track.name] = replace(before, scores=scores)
                 self.save()
 
@@ -165,7 +173,9 @@ class Recorder:
         metrics = [name for name in self._job.plan.metrics if name in scoring.ENERGY_METRICS]
         result = self._track_result(track, outcome)
         try:
-            result = replace(result, scores=scoring.score_track(track, self.estimates(track), metrics))
+            scores = scoring.score_track(track, self.estimates(track), metrics)
+            _require_possible(scores)
+            result = replace(result, scores=scores)
         except InvalidOutputError as error:
             result = replace(result, status="invalid_output", reason=str(error))
         self._record(track, result, outcome.log)
@@ -176,12 +186,12 @@ class Recorder:
         return TrackResult(
             name=track.name,
             status=outcome.status,
-            reason=outcome.reason,
+            reason=_shown(outcome.reason),
             seconds=round(outcome.seconds, 3),
             limit_seconds=self._job.plan.limits.track_seconds(track.seconds),
             audio_seconds=track.seconds,
             peak_memory_bytes=outcome.peak_memory_bytes or None,
-            economies=tuple((outcome.provenance or {}).get("economies", ())),
+            economies=_economies(outcome.provenance),
             scores={},
         )
 
@@ -190,6 +200,25 @@ class Recorder:
         self.save()
         failed = result.status != "ok"
         self._observer.finished(track, result, last_lines(log, LOG_LINES) if failed else [])
+
+
+def _shown(reason: str | None) -> str | None:
+    """A reason, which may be a submission's own words, as one line."""
+    return None if reason is None else printable.plain(reason, REASON_CHARACTERS)
+
+
+def _economies(provenance: Mapping[str, Any] | None) -> tuple[Any, ...]:
+    """What the submission says that it left out, if it says so in a list."""
+    found = (provenance or {}).get("economies")
+    return tuple(printable.tree(found)) if isinstance(found, list | tuple) else ()
+
+
+def _require_possible(scores: Mapping[str, Scores]) -> None:
+    """InvalidOutputError for samples so far from full scale that no reader of results takes their scores."""
+    for measure, found in scores.items():
+        for stem, value in found.items():
+            if not ranges.is_possible(measure, value):
+                raise InvalidOutputError(f"{stem}: samples far beyond full scale ({measure} {value:.0f} dB)")
 
 
 def _yield_to_others() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from evaluator import text_table
 from evaluator.challenge import of_name
 from evaluator.measures.means import MEAN
-from evaluator.runs import documents, results, run_scores
+from evaluator.runs import documents, entries, results, run_scores
 from evaluator.runs.documents import SDR, ResultError
 from evaluator.runs.records import Identity, Plan, TrackResult
 from evaluator.runs.results import Result
@@ -21,9 +21,10 @@ SUBMISSION_KEYS = ("commit", "dirty", "files_sha256", "preset", "weights")
 ALL_TRACKS = "all tracks"
 
 
-def to_json(result: Result) -> dict[str, Any]:
+def to_json(result: Result, run: str | None = None) -> dict[str, Any]:
     """The part of a result's JSON that a later run is checked against, without anything of this machine's paths.
 
+    run: its id, by which a withdrawal of the run is known of the baseline, too.
     Raises ResultError for a run that was not finished.
     """
     if result.status == "incomplete":
@@ -32,6 +33,7 @@ def to_json(result: Result) -> dict[str, Any]:
     return {
         "schema_version": item["schema_version"],
         "kind": "baseline",
+        "run": run,
         "status": item["status"],
         "track": item["track"],
         "score": item["score"],
@@ -82,14 +84,21 @@ def from_json(item: Mapping[str, Any], where: str = "baseline") -> Result:
             for index, track in enumerate(found.tracks)
         ),
     )
-    results.require_agreement(result, found, where)
+    results.require_agreement(result, item, where)
     return result
 
 
 def read(path: Path) -> Result:
     """The baseline, or the result, in a file; ResultError if it is neither."""
+    return read_with_run(path)[0]
+
+
+def read_with_run(path: Path) -> tuple[Result, str | None]:
+    """The same, and the id of the run that it is, or was made of; None where the file does not say."""
     item = documents.read_json(path)
-    return (from_json if item.get("kind") == "baseline" else Result.from_json)(item, str(path))
+    if item.get("kind") == "baseline":
+        return from_json(item, str(path)), item.get("run")
+    return Result.from_json(item, str(path)), entries.run_id(entries.canonical(item))
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluator import schema
+from evaluator import printable, schema, strict_json
 from evaluator.measures.means import MEAN
 from evaluator.runs import documents, run_scores
 from evaluator.runs.documents import ResultError
@@ -18,6 +18,20 @@ from evaluator.runs.run_folder import RESULT_FILE
 SHORT = 8  # characters of an id that are shown
 EXPORT_KIND = "leaderboard export"
 EXPORT_VERSION = 1
+CLOCKS_DIFFER = timedelta(days=1)  # a run of another machine may seem to come from so far ahead
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """Somebody took a run back: it counts no more, but stays on record."""
+
+    when: str  # ISO 8601, UTC
+    reason: str | None
+
+    @property
+    def words(self) -> str:
+        """When and why, as the end of a sentence."""
+        return f"withdrawn on {self.when[:10]}" + (f" ({self.reason})" if self.reason else "")
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,7 @@ class Entry:
     folder: str | None
     result: Result
     document: str  # the result's JSON as it came, which may know less or more than this code writes
+    withdrawal: Withdrawal | None = None  # which the store knows of
 
     @property
     def short_id(self) -> str:
@@ -90,8 +105,8 @@ def to_export(entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 class _ExportedRun(schema.Document):
-    id: str
-    recorded: str
+    id: documents.Sha256
+    recorded: documents.When
     result: dict[str, Any]
 
 
@@ -106,9 +121,38 @@ def read_runs(path: Path) -> list[Entry]:
     path = path / RESULT_FILE if path.is_dir() else path
     item = documents.read_json(path)
     if item.get("kind") != EXPORT_KIND:
-        return [_of_file(path, item)]
-    export = documents.parse(_Export, item, str(path))
-    return [_imported(f"{path}: run {index}", run) for index, run in enumerate(export.runs)]
+        runs = {str(path): _of_file(path, item)}
+    else:
+        export = documents.parse(_Export, item, str(path))
+        places = [f"{path}: run {index}" for index in range(len(export.runs))]
+        runs = {place: _imported(place, run) for place, run in zip(places, export.runs, strict=True)}
+    for place, entry in runs.items():
+        _require_past(entry, place)
+    return list(runs.values())
+
+
+def _require_past(entry: Entry, where: str) -> None:
+    """ResultError for a run that was not made yet."""
+    now = datetime.now(UTC)
+    for name, when in (("start", entry.result.start), ("recorded", entry.recorded)):
+        if documents.moment(when) > now + CLOCKS_DIFFER:
+            raise ResultError(
+                f"{where}: {name}: found {when}, which is to come; it is {now:%Y-%m-%dT%H:%M} UTC here"
+            )
+
+
+def of_row(run: str, recorded: str, folder: str | None, document: str) -> Entry:
+    """A run as it was recorded; ResultError if it is not that any more."""
+    where = f"run {printable.plain(run[:SHORT])}"
+    try:
+        item = strict_json.loads_object(document)
+        documents.moment(recorded)
+    except ValueError as error:
+        raise ResultError(f"{where}: {error}") from None
+    result = Result.from_json(item, where)
+    if run_id(document) != run and (found := run_id(canonical(item))) != run:
+        raise ResultError(f"{where}: changed since it was recorded (its SHA-256 is now {found[:12]})")
+    return Entry(run, recorded, folder, result, document)
 
 
 def _imported(where: str, run: _ExportedRun) -> Entry:
@@ -125,7 +169,7 @@ def _imported(where: str, run: _ExportedRun) -> Entry:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs on the same data: best first, then those without a score."""
+    """Runs on the same data: best first, then those without a score, and those that were withdrawn."""
 
     challenge: str
     data_hash: str
@@ -147,10 +191,13 @@ def rank(entries: Sequence[Entry], stem: str = MEAN) -> list[Group]:
 
 
 def _group(challenge: str, digest: str, entries: Sequence[Entry], stem: str) -> Group:
-    scored = [(score, entry) for entry in entries if (score := entry.score(stem)) is not None]
-    ranked = sorted(scored, key=lambda pair: -pair[0])
-    others = [entry for entry in entries if entry.score(stem) is None]
-    return Group(challenge, digest, tuple(entry for _, entry in ranked), tuple(others))
+    scores = {entry.id: entry.score(stem) for entry in entries if entry.withdrawal is None}
+    ranked = sorted(
+        (entry for entry in entries if scores.get(entry.id) is not None),
+        key=lambda entry: -(scores[entry.id] or 0.0),
+    )
+    others = [entry for entry in entries if scores.get(entry.id) is None]
+    return Group(challenge, digest, tuple(ranked), tuple(others))
 
 
 def on_data(entries: Sequence[Entry], wanted: str | None) -> list[Entry]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from evaluator import printable, schema
 from evaluator.challenge import of_name
 from evaluator.isolation.sandbox import Isolation
 from evaluator.measures import means
@@ -88,16 +89,22 @@ class Result:
         """The headline score {mean, stem…}: None unless every track is ok."""
         return self.totals(SDR) if self.status == "ok" else None
 
+    def derived(self) -> dict[str, Any]:
+        """What the JSON object says of the tracks as a whole."""
+        return {
+            "status": self.status,
+            "score": self.score(),
+            "worked": {"tracks": len(self.worked), **self.totals(SDR)},
+            "extra_metrics": {name: self.totals(name) for name in self.plan.metrics if name != SDR},
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The documented JSON object, in which some things stand twice to be found easily."""
         plan = self.plan
         return {
             "schema_version": SCHEMA_VERSION,
-            "status": self.status,
             "track": plan.challenge,
-            "score": self.score(),
-            "worked": {"tracks": len(self.worked), **self.totals(SDR)},
-            "extra_metrics": {name: self.totals(name) for name in plan.metrics if name != SDR},
+            **self.derived(),
             "tracks": [_track_to_json(track) for track in self.tracks],
             "setup": None if self.setup is None else asdict(self.setup),
             "submission": {
@@ -122,7 +129,8 @@ class Result:
     def from_json(cls, item: Mapping[str, Any], where: str = "result") -> Self:
         """The inverse of `to_json`; ResultError says what in `where` is missing, wrong or contradicts itself."""
         if item.get("kind") is not None:
-            raise ResultError(f"{where}: a {item['kind']}, expected a result")
+            kind = printable.plain(str(item["kind"]), schema.KEY_CHARACTERS)
+            raise ResultError(f"{where}: a {kind}, expected a result")
         run = documents.parse(documents.Run, item, where)
         stems = of_name(run.track).stems
         result = cls(
@@ -140,14 +148,14 @@ class Result:
             setup=run.setup,
             provenance=run.submission.provenance,
             isolation=run.isolation,
-            machine=run.machine,
+            machine=run.machine.as_given(),
             versions=run.versions,
             tracks=tuple(
                 _track_from_json(track, run.metrics, stems, f"{where}: tracks.{index}")
                 for index, track in enumerate(run.tracks)
             ),
         )
-        require_agreement(result, run, where)
+        require_agreement(result, item, where)
         return result
 
 
@@ -178,17 +186,27 @@ def _track_from_json(
     )
 
 
-def require_agreement(result: Result, run: documents.ScoredRun, where: str) -> None:
-    """ResultError if a file's status or score contradicts its tracks."""
-    if run.status != result.status:
-        raise ResultError(f"{where}: status: found {run.status!r}, expected {result.status!r} by its tracks")
-    expected = result.score()
-    if (run.score is None) != (expected is None):
-        raise ResultError(f"{where}: score: found {run.score}, expected {expected} by its tracks")
-    for name, value in (expected or {}).items():
-        found = (run.score or {}).get(name)
-        if found is None or value is None or abs(found - value) > SAME_DB:
-            raise ResultError(f"{where}: score.{name}: found {found}, expected {value} by its tracks")
+def require_agreement(result: Result, item: Mapping[str, Any], where: str) -> None:
+    """ResultError if what a file says of its tracks, or a track of its stems, contradicts them."""
+    for key, expected in result.derived().items():
+        if key in item:
+            _require_equal(item[key], expected, f"{where}: {key}")
+    for index, (found, track) in enumerate(zip(item["tracks"], result.tracks, strict=True)):
+        if "mean" in found:
+            _require_equal(found["mean"], track.mean(SDR), f"{where}: tracks.{index}.mean")
+
+
+def _require_equal(found: Any, expected: Any, where: str) -> None:
+    """ResultError unless a value of a file is what its tracks give, but for rounding."""
+    if isinstance(found, Mapping) and isinstance(expected, Mapping) and found.keys() == expected.keys():
+        for name, value in expected.items():
+            _require_equal(found[name], value, f"{where}.{name}")
+        return
+    numbers = type(found) in (int, float) and type(expected) in (int, float)
+    if not (abs(found - expected) <= SAME_DB if numbers else found == expected):
+        raise ResultError(
+            f"{where}: found {schema.found(found)}, expected {schema.found(expected)} by its tracks"
+        )
 
 
 def read(path: Path) -> Result:

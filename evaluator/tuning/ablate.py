@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from evaluator import text_table
+from evaluator import printable, text_table
 from evaluator.measures import means
 from evaluator.measures.means import Scores
 from evaluator.running import scoring
@@ -109,9 +110,14 @@ def as_text(rows: Sequence[Row], stems: Sequence[str]) -> str:
 
 def as_markdown(rows: Sequence[Row], stems: Sequence[str]) -> str:
     """The table in Markdown, numbers to the right."""
-    header, *lines = [[cell.replace("|", "\\|") for cell in cells] for cells in _cells(rows, stems)]
+    header, *lines = [list(map(_markdown, cells)) for cells in _cells(rows, stems)]
     rule = ["---", *(["---:"] * (len(header) - 1))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines)) + "\n"
+
+
+def _markdown(cell: str) -> str:
+    """The cell as text that no reader of Markdown takes for markup."""
+    return re.sub(r"([\\`*\[\]|<>&])", r"\\\1", printable.plain(cell))
 
 
 def as_csv(rows: Sequence[Row], stems: Sequence[str]) -> str:
@@ -122,5 +128,5 @@ def as_csv(rows: Sequence[Row], stems: Sequence[str]) -> str:
     for row in rows:
         total = means.total(row.scores, stems)
         numbers = [*(total[stem] for stem in stems), total["mean"], row.model_seconds, row.audio_seconds]
-        writer.writerow([row.variant.kind, row.variant.name, *numbers])
+        writer.writerow(map(printable.csv_cell, [row.variant.kind, row.variant.name, *numbers]))
     return stream.getvalue()

@@ -17,7 +17,7 @@ def result(
     preset: str = "mdx-demo",
     number: int | None = None,
     limits: Limits | None = None,
-    start: str = "2026-01-02T03:04:05+00:00",
+    start: str = "2024-01-02T03:04:05+00:00",
     only: str | None = None,
     jobs: int = 1,
 ) -> Result:

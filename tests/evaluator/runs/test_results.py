@@ -20,10 +20,11 @@ from tests.evaluator import audio
 pytestmark = pytest.mark.quick
 
 STEMS = ("bass", "drums", "other", "vocals")
+HASH = "4567" * 16
 PLAN = Plan(
     challenge="music",
-    submission=Identity("/here", "abc", False, "0123", None),
-    data=DataInfo("/data", 2, "4567"),
+    submission=Identity("/here", "c" * 40, False, "0" * 64, None),
+    data=DataInfo("/data", 2, HASH),
     limits=Limits(),
     metrics=("sdr", "bss_eval_sdr"),
     runner="process",
@@ -42,7 +43,7 @@ GOOD = TrackResult(
 BAD = replace(GOOD, name="b", status="timeout", reason="too slow", scores={})
 RESULT = Result(
     plan=PLAN,
-    start="2026-01-01T00:00:00+00:00",
+    start="2024-01-01T00:00:00+00:00",
     duration_seconds=3.0,
     setup=SetupResult("ok", None, 2.0, 900.0, "submission"),
     provenance={"preset": "mdx-c", "weights": [{"name": "x", "sha256": "ff"}]},
@@ -68,7 +69,7 @@ def test_json_has_all_that_is_needed_to_repeat_the_run() -> None:
     assert item["submission"]["preset"] == "mdx-c"
     assert item["submission"]["requested_preset"] is None
     assert item["submission"]["weights"] == [{"name": "x", "sha256": "ff"}]
-    assert item["data"] == {"path": "/data", "number": 2, "hash": "4567", "only": None}
+    assert item["data"] == {"path": "/data", "number": 2, "hash": HASH, "only": None}
     assert item["limits"]["time_factor"] == 1.57
     assert item["isolation"]["memory"] == "cgroup v2"
     assert item["tracks"][0]["bss_eval_sdr"]["bass"] is None
@@ -86,18 +87,19 @@ RESULTS = {
         tracks=(GOOD, replace(GOOD, name="b", scores={**GOOD.scores, "bss_eval_sdr": dict.fromkeys(STEMS)})),
     ),
     "without limits": replace(
-        RESULT, plan=replace(PLAN, limits=Limits(None, None, None, None), data=DataInfo("/d", 2, "", "[ab]"))
+        RESULT,
+        plan=replace(PLAN, limits=Limits(None, None, None, None), data=DataInfo("/d", 2, HASH, "[ab]")),
     ),
     "other stems": replace(
         RESULT,
         plan=replace(
-            PLAN, challenge="instrumental,vocals", metrics=("sdr",), data=DataInfo("/data", 1, "4567")
+            PLAN, challenge="instrumental,vocals", metrics=("sdr",), data=DataInfo("/data", 1, HASH)
         ),
         tracks=(replace(GOOD, scores={"sdr": {"instrumental": 6.0, "vocals": 7.0}}),),
     ),
     "a stem alone": replace(
         RESULT,
-        plan=replace(PLAN, challenge="music only", metrics=("sdr",), data=DataInfo("/data", 1, "4567")),
+        plan=replace(PLAN, challenge="music only", metrics=("sdr",), data=DataInfo("/data", 1, HASH)),
         tracks=(replace(GOOD, scores={"sdr": {"music": 6.0}}),),
     ),
     "odd numbers": replace(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,16 @@ def test_a_variant_finds_the_manifest_from_any_folder(tmp_path: Path) -> None:
     )
     document = ablate.read_document(tmp_path / "preset.yaml")
     assert document["manifest"] == str((tmp_path / "more" / "manifest.yaml").resolve())
+
+
+def test_names_of_variants_do_not_act_in_any_form() -> None:
+    name = "=1+1|<img src=x>[a](b)`c`\x1b[2J\nrow"
+    rows = [replace(ROWS[0], variant=Variant(name, name, {})), *ROWS[1:]]
+    (first, _) = csv.DictReader(io.StringIO(ablate.as_csv(rows, STEMS)))
+    assert first["variant"] == first["kind"] == f"'{name}".replace("\x1b", "\\x1b")
+    text = ablate.as_text(rows, STEMS)
+    assert "=1+1|<img src=x>[a](b)`c`\\x1b[2J\\nrow" in text
+    assert len(text.splitlines()) == 4
+    markdown = ablate.as_markdown(rows, STEMS)
+    assert "=1+1\\|\\<img src=x\\>\\[a\\](b)\\`c\\`\\\\x1b\\[2J\\\\nrow" in markdown
+    assert len(markdown.splitlines()) == 4

@@ -1,0 +1,107 @@
+"""What a submission says becomes a record: nothing in it acts, and nothing in it ends the run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluator.isolation.sandbox import Outcome, Runner, Workplace
+from evaluator.reporting import display
+from evaluator.reporting.display import ProgressBar
+from evaluator.running import dataset, scoring
+from evaluator.running.dataset import Dataset
+from evaluator.running.job import Job, Observer
+from evaluator.running.recorder import Recorder
+from evaluator.runs import results
+from evaluator.runs.records import DataInfo, Identity, Plan
+from evaluator.runs.results import Result
+from evaluator.runs.run_folder import RESULT_FILE
+from tests.evaluator import audio, made_results
+
+EVIL = "\x1b]0;owned\x07\nAll tracks were scored: 99 dB.\u202e\x9b31m"
+SHOWN = "\\x1b]0;owned\\x07\\nAll tracks were scored: 99 dB.\\u202e\\x9b31m"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Dataset:
+    return dataset.load(audio.write_music(tmp_path / "data", {"a": 1000, "b": 1000}))
+
+
+def recorder(data: Dataset, tmp_path: Path, observer: Observer | None = None) -> Recorder:
+    plan = Plan(
+        challenge="music",
+        submission=Identity("/somewhere", None, None, "f" * 64, None),
+        data=DataInfo("/data", len(data.tracks), dataset.content_hash(data.tracks)),
+        limits=made_results.result({"a": 1.0}).plan.limits,
+        metrics=("sdr",),
+        runner="process",
+    )
+    return Recorder(Job(plan, data, tmp_path / "out", True, never), observer or Observer(), None)
+
+
+def never(workplace: Workplace) -> Runner:
+    raise AssertionError("nothing is run")
+
+
+def outcome(
+    status: str = "ok", reason: str | None = None, provenance: Mapping[str, Any] | None = None
+) -> Outcome:
+    return Outcome(status, reason, 1.0, 1000, EVIL, provenance)  # type: ignore[arg-type]
+
+
+def no_text_acts(text: str) -> bool:
+    return not {c for c in text if not c.isprintable()} - {"\n", "\r"}
+
+
+def test_words_of_a_submission_do_not_act(
+    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bar = ProgressBar(data)
+    kept = recorder(data, tmp_path, bar)
+    kept.set_up(outcome("crashed", EVIL, {EVIL: [EVIL, {"x": EVIL}]}), None)
+    bar.setup_failed(outcome("crashed", EVIL), [EVIL])
+    kept.separated(data.tracks[0], outcome("crashed", EVIL))
+    kept.separated(data.tracks[1], outcome("crashed", EVIL * 1000))
+    kept.finish_scoring()
+    bar.close()
+    result = kept.result()
+    first, second = result.tracks
+    assert first.reason == SHOWN
+    assert len(second.reason or "") == 2000
+    assert result.setup is not None
+    assert result.setup.reason == SHOWN
+    assert result.provenance == {SHOWN: [SHOWN, {"x": SHOWN}]}
+    assert no_text_acts(display.table(result))
+    said = capsys.readouterr().err
+    assert no_text_acts(said)
+    assert f"a: crashed, {SHOWN}" in said
+    saved = kept.save()
+    assert results.read(tmp_path / "out" / RESULT_FILE) == saved
+
+
+@pytest.mark.parametrize("economies", [None, 5, "text", {"a": 1}, [EVIL, {"x": EVIL}]])
+def test_odd_economies_are_none(economies: object, data: Dataset, tmp_path: Path) -> None:
+    kept = recorder(data, tmp_path)
+    kept.separated(data.tracks[0], outcome("crashed", "no luck", {"economies": economies}))
+    kept.finish_scoring()
+    (track,) = kept.result().tracks
+    assert track.economies == ((SHOWN, {"x": SHOWN}) if isinstance(economies, list) else ())
+
+
+def test_a_score_that_no_reader_takes_is_invalid_output(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Floats so large that arithmetic ends: the file of the run can be read all the same, and the run resumed."""
+    monkeypatch.setattr(
+        scoring,
+        "score_track",
+        lambda *given: {"sdr": dict.fromkeys(("bass", "drums", "other", "vocals"), -500.0)},
+    )
+    kept = recorder(data, tmp_path)
+    kept.separated(data.tracks[0], outcome())
+    kept.finish_scoring()
+    (track,) = kept.result().tracks
+    assert (track.status, track.scores) == ("invalid_output", {})
+    assert track.reason == "bass: samples far beyond full scale (sdr -500 dB)"
+    assert isinstance(results.read(tmp_path / "out" / RESULT_FILE), Result)
