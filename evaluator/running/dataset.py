@@ -2,20 +2,24 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
+from evaluator import printable
 from evaluator.challenge import CHALLENGES, CINEMATIC, MUSIC, Challenge, StemSet
 from evaluator.digests import sha256_of_file
 from evaluator.locations import DEMO
+from evaluator.running import reference_files
+from evaluator.running.reference_files import DamagedFileError
+from evaluator.runs import documents
 
 SUFFIXES = (".wav", ".flac")
 SPLITS = ("train", "test", "valid", "tr", "cv", "tt")
-BLOCK_FRAMES = 1 << 16
+BLOCK_FRAMES = reference_files.BLOCK_FRAMES
 
 
 class DataError(Exception):
@@ -107,7 +111,7 @@ def load(path: Path, only: str | None = None, wanted: StemSet | None = None) -> 
     challenges = {layout.challenge.name: folder for _, folder, layout in found}
     if len(challenges) > 1:
         raise DataError([f"{folder}: a {name} track beside others" for name, folder in challenges.items()])
-    problems: list[str] = []
+    problems = _name_problems(path, found)
     tracks = [
         _load_track(name, folder, layout, problems, in_split="/" in name) for name, folder, layout in found
     ]
@@ -138,6 +142,21 @@ def _layouts_of(wanted: StemSet | None) -> tuple[Layout, ...]:
         if set(wanted.stems) <= set(layout.stems)
     )
     return (own, *among)
+
+
+def _name_problems(path: Path, found: Sequence[FoundTrack]) -> list[str]:
+    """One sentence for each name that no result may hold, since it would not be shown as what it is."""
+    problems = []
+    if (wrong := printable.fault(str(path.resolve()))) is not None:
+        problems.append(
+            f"{path}: its path has the character {wrong}, which no name may have; give it another name"
+        )
+    for name, folder, _ in found:
+        try:
+            documents.track_name(name)
+        except ValueError as error:
+            problems.append(f"{folder}: {error}; give the folder another name")
+    return problems
 
 
 def _require_stems(path: Path, found: Sequence[FoundTrack], wanted: StemSet | None) -> None:
@@ -254,14 +273,10 @@ def _find(folder: Path, stem: str, problems: list[str]) -> Path | None:
 
 def _info(path: Path, problems: list[str]) -> "soundfile._SoundFileInfo | None":
     try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError) as error:
-        problems.append(f"{path}: cannot be read as audio ({error})")
+        return reference_files.read_header(path)
+    except DamagedFileError as error:
+        problems.append(f"{path}: {error}")
         return None
-    if info.frames == 0:
-        problems.append(f"{path}: holds no samples")
-        return None
-    return info
 
 
 def _describe_shape(
@@ -303,32 +318,24 @@ def _describe_shape(
 def content_hash(tracks: Sequence[Track], progress: Callable[[Track], None] = lambda track: None) -> str:
     """Hash names and contents of `tracks` (hexadecimal SHA-256), and check what no header shows.
 
-    `progress` is called after each track. Raises DataError for files that end early or hold NaN or infinity.
+    `progress` is called after each track. Raises DataError for files that end early, hold NaN or infinity, or decode
+    to other samples than were written.
     """
     total = hashlib.sha256()
     problems: list[str] = []
-    for track in tracks:
-        files = {f"mixture{i}": path for i, path in enumerate(track.mixtures)} | dict(track.references)
-        for part, path in sorted(files.items()):
-            total.update(f"{track.name}\n{part}\n{sha256_of_file(path)}\n".encode())
-            problems += _content_problems(path, track.frames)
-        progress(track)
+    with ThreadPoolExecutor(1, "hashing") as hashing:  # beside decoding, which takes about as long
+        for track in tracks:
+            mixtures = {f"mixture{i}": path for i, path in enumerate(track.mixtures)}
+            files = sorted((mixtures | dict(track.references)).items())
+            digests = hashing.map(sha256_of_file, [path for _, path in files])
+            for _, path in files:
+                try:
+                    reference_files.check_content(path, track.frames)
+                except DamagedFileError as error:
+                    problems.append(f"{path}: {error}")
+            for (part, _), digest in zip(files, digests, strict=True):
+                total.update(f"{track.name}\n{part}\n{digest}\n".encode())
+            progress(track)
     if problems:
         raise DataError(problems)
     return total.hexdigest()
-
-
-def _content_problems(path: Path, frames: int) -> list[str]:
-    """Problems that only decoding shows. Uncompressed integers cannot have any, so they are not decoded."""
-    info = soundfile.info(path)
-    if info.format != "FLAC" and info.subtype not in ("FLOAT", "DOUBLE"):
-        return []
-    read = 0
-    try:
-        for block in soundfile.blocks(path, blocksize=BLOCK_FRAMES, dtype="float32", always_2d=True):
-            read += len(block)
-            if not np.isfinite(block).all():
-                return [f"{path}: holds NaN or infinite samples"]
-    except soundfile.LibsndfileError as error:
-        return [f"{path}: cannot be decoded beyond sample {read} ({error})"]
-    return [] if read == frames else [f"{path}: ends after {read} of {frames} samples"]
