@@ -101,8 +101,8 @@ def make_job(tmp_path: Path) -> "JobMaker":
         data = dataset.load(audio.write_music(tmp_path / "data", frames))
         plan = Plan(
             "music",
-            Identity(str(tmp_path), None, None, "", None),
-            DataInfo(str(data.path), tracks, ""),
+            Identity(str(tmp_path), None, None, "f" * 64, None),
+            DataInfo(str(data.path), tracks, "d" * 64),
             Limits(),
             ("sdr",),
             "fake",
