@@ -37,6 +37,8 @@ def read(path: Path, most_bytes: int, links: bool = True) -> bytes:
     """The content of a regular file of `most_bytes` at most; OSError for anything else."""
     with opened(path, links) as file:
         content = file.read(most_bytes + 1)
+    if content is None:  # a file of /proc that waits for its next line
+        raise IrregularFileError("has no end")
     if len(content) > most_bytes:
         raise IrregularFileError(f"larger than {size_words(most_bytes)}")
     return content

@@ -82,9 +82,13 @@ def identify(path: Path, preset: str | None, time_factor: float | None = None) -
     for text in (str(path), preset or ""):
         if (wrong := printable.fault(text)) is not None:
             shown = printable.plain(text)
-            raise SubmissionError(f"{shown}: has the character {wrong}, which no name may have; give it another name")
+            raise SubmissionError(
+                f"{shown}: has the character {wrong}, which no name may have; give it another name"
+            )
     try:
-        digest = code_files.hash_of(path, None if preset is None or not Path(preset).is_file() else Path(preset))
+        digest = code_files.hash_of(
+            path, None if preset is None or not Path(preset).is_file() else Path(preset)
+        )
     except CodeError as error:
         raise SubmissionError(str(error)) from None
     state = git_state.read(path)

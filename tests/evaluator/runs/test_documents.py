@@ -26,7 +26,7 @@ from tests.evaluator import audio, made_results
 ANY_RESULT = replace(
     made_results.result({"a": 1.0, "test/b": 2.0, "c": "timeout"}),
     setup=SetupResult("ok", None, 2.0, 900.0, "submission"),
-    isolation=Isolation("process", True, True, True, True, "cgroup v2", 4, 100, ("a gap",)),
+    isolation=Isolation("process", True, True, True, True, "cgroup v2", 4, 100, not_in_force=("a gap",)),
 )
 
 
