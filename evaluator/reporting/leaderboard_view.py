@@ -117,7 +117,7 @@ def _published_text(found: PublishedSet, stem: str) -> str:
         [row.name, *(text_table.db(row.scores.get(name), found.digits) for name in columns)]
         for row in sorted_rows(found, stem)
     ]
-    heading = f"{found.name} ({found.challenge}): {found.data}; {found.source}"
+    heading = f"{found.name} ({found.challenge}): {found.data}; {found.measure}; {found.source}"
     return "\n".join([heading, *text_table.align([["published", *columns], *rows])])
 
 
@@ -137,6 +137,7 @@ def records(board: Board) -> list[dict[str, Any]]:
                     "data": data.name,
                     "name": row.name,
                     "scores": scores,
+                    "measure": data.measure,
                     "source": f"{data.source}; {data.data}",
                 }
             )

@@ -20,11 +20,12 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """Entries that were scored on the same data, best first."""
+    """Entries that were scored by the same measure on the same data, best first."""
 
     name: str
     challenge: str
     data: str
+    measure: str
     source: str
     stems: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
@@ -44,6 +45,7 @@ def load() -> tuple[PublishedSet, ...]:
             name=item["name"],
             challenge=item["track"],
             data=item["data"],
+            measure=item["measure"],
             source=item["source"],
             stems=tuple(item["stems"]),
             rows=tuple(
