@@ -144,6 +144,7 @@ def _become_worker(spec: WorkerSpec, mixtures: str, shared: str, scratch: str) -
         signal.signal(number, signal.SIG_DFL)
     os.chdir(spec.folder)
     command, environment = spec.command_for(mixtures, shared, scratch)
+    os.closerange(3, MOST_FILES)  # an open folder or socket of ours would be a way out
     os.execve(command[0], command, environment)
 
 

@@ -34,6 +34,8 @@ LINE_BYTES = 1 << 16  # of one line from a worker; more is none of ours
 
 def main(channel: str | None = None) -> None:
     """Run one worker to its end; channel: the descriptor of the socket for open folders."""
+    if channel is not None:
+        os.set_inheritable(int(channel), False)  # what came to us through exec would go on to the worker
     spec = launch.WorkerSpec.from_json(sys.stdin.buffer.readline())
     group = None
     if "cgroup" not in spec.without:
