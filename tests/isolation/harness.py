@@ -44,7 +44,7 @@ ATTACKS = HERE / "attacks"
 PRODUCT_SECONDS = 90.0  # no attack keeps an evaluation longer
 GONE_SECONDS = 10.0
 SLOW_STEPS, SLOW_SECONDS, STEP_SECONDS = 6, 0.08, 0.0005
-MOST_COMPUTED_SECONDS = 0.06  # while it should stand still; threads that it has keep its own clock from being read
+MOST_COMPUTED_SECONDS = 0.02  # while it should stand still
 TIME_FACTOR = "60"  # half a minute for the half second of a trap; attacks on time set their own
 UNWANTED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # kinds of characters with which a terminal is made to lie
 PROGRESS = "\r\n"
@@ -225,7 +225,6 @@ def computed_between_tracks(ran: Ran) -> list[str]:
             continue
         overlaps = [min(int(end), int(moment)) - max(int(start), finished) for name, start, end in spans if name == way]
         seconds = sum(max(overlap, 0) for overlap in overlaps) / 1e9
-        print('DEBUG', way, seconds, (int(moment) - finished) / 1e9)
         if seconds > MOST_COMPUTED_SECONDS:
             gap = (int(moment) - finished) / 1e9
             problems.append(f"{way}: computed {seconds:.3f} s in the {gap:.3f} s between two tracks")
