@@ -246,8 +246,8 @@ class NamespacedWorker:
         try:
             message, opened, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 2)
             answer = json.loads(message or b'{"error": "its first process ended"}')
-        except TimeoutError:
-            raise LaunchError(f"{what}: no answer") from None
+        except OSError as error:  # no answer in time, or init ended with a request unread
+            raise LaunchError(f"{what}: {error}") from None
         if "error" in answer:
             raise LaunchError(f"{what}: {answer['error']}")
         return answer, opened

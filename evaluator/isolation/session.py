@@ -29,6 +29,10 @@ class SandboxError(Exception):
     """The sandbox itself failed, whatever the submission did."""
 
 
+class WorkerGoneError(SandboxError):
+    """The submission has ended between two tracks, or has seen to it that it can be given none; it can be started again."""
+
+
 class Cancelled(Exception):  # noqa: N818 (nothing went wrong)
     """Another thread has asked us to stop waiting."""
 
@@ -151,7 +155,7 @@ class Session:
         event = self.next_event({"room", "broken", "exited"}, ANSWER_SECONDS)
         if event is None or event["event"] != "room":
             said = {} if event is None else event
-            raise SandboxError(f"no room for a track: {said.get('error', 'the submission has ended')}")
+            raise WorkerGoneError(f"no room for a track: {said.get('error', 'the submission has ended')}")
         if not event["open"] or self._channel is None:
             return None
         _, opened, _, _ = socket.recv_fds(self._channel, 1, 2)
