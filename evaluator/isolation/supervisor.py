@@ -6,9 +6,9 @@ ends, and when the evaluator is gone, for whatever reason (its end of our standa
 
 Line protocol, JSON. On standard input: a WorkerSpec, then requests; "room" and "end" are for the supervisor, all
 others go to the worker unchanged. On standard output: "isolation", "room", "worker" (a line from the worker, word for
-word: it is not trusted, and nothing else that the worker does reaches this stream), "frozen" after each of these,
-"exited", "broken". Open folders go through the Unix socket that the first argument names, if there is one.
-Standard library only; it must start fast and stay small.
+word: it is not trusted, and nothing else that the worker does reaches this stream), "frozen" after that, "exited",
+"broken". A request has one answer: what the worker says beyond the first line is dropped. Open folders go through the
+Unix socket that the first argument names, if there is one. Standard library only; it must start fast and stay small.
 """
 
 import contextlib
@@ -131,6 +131,7 @@ class Supervisor:
         self._read_to_end = threading.Event()
         self._kill_at: float | None = None
         self._peak_bytes = 0
+        self._is_asked = False  # and has not answered yet
         self._exceeded = self._full = self._moved = False
         self._computed_when_still: float | None = None
         self._tree: set[int] = set()
@@ -189,6 +190,9 @@ class Supervisor:
         if line is None:
             self._worker.kill()
         elif source == "worker":
+            if not self._is_asked:
+                return
+            self._is_asked = False
             emit({"event": "worker", "line": line.decode(errors="backslashreplace")})
             frozen = self._worker.freeze()
             self._look_at_files()
@@ -214,6 +218,7 @@ class Supervisor:
                     socket.send_fds(self._channel, [b"!"], [room.mixtures, room.predictions])
                 emit({"event": "room", "open": room is not None})
             case _:
+                self._is_asked = True
                 self._peak_bytes = 0
                 self._note_movement()
                 self._worker.thaw()
