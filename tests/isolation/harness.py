@@ -21,6 +21,7 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,7 @@ HERE = Path(__file__).parent
 ATTACKS = HERE / "attacks"
 PRODUCT_SECONDS = 90.0  # no attack keeps an evaluation longer
 GONE_SECONDS = 10.0
+MOST_ADDRESSES = 8 << 30
 SLOW_STEPS, SLOW_SECONDS, STEP_SECONDS = 6, 0.08, 0.0005
 MOST_COMPUTED_SECONDS = 0.02  # while it should stand still
 TIME_FACTOR = "60"  # half a minute for the half second of a trap; attacks on time set their own
@@ -174,6 +176,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=_limit,
     )
     finished: dict[str, int] = {}
     if slowly:
@@ -195,6 +198,11 @@ def run(
         for path in (*victim.out.glob("setup*.log"), *(victim.out / "logs").glob("*.log"))
     }
     return Ran(process.returncode, printed, seconds, result, logs, finished)
+
+
+def _limit() -> None:
+    """An attack that makes the evaluator read without end is to end the evaluator, and not this machine."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def _slow_down(process: "subprocess.Popen[bytes]", victim: World, finished: dict[str, int]) -> None:
@@ -281,7 +289,8 @@ def outcome_problems(attack: Attack, victim: World, ran: Ran) -> list[str]:
     if "DID NOT END" in text:
         problems.append("the evaluation did not end by itself")
     problems += [f"not said: {sentence!r}" for sentence in attack.says if not re.search(sentence, text)]
-    problems += [] if any(not line.endswith(" 0") for line in ran.said("TRIED ")) else ["nothing was tried"]
+    if attack.exit_code != 2:  # then nothing was run of which there would be a log
+        problems += [] if any(not line.endswith(" 0") for line in ran.said("TRIED ")) else ["nothing was tried"]
     if attack.exit_code is not None:
         return [*problems, *([] if ran.code == attack.exit_code else [f"exit code {ran.code}"])]
     wanted = {name: attack.expected[way] for name, way in zip(victim.tracks, victim.ways, strict=False)}

@@ -43,9 +43,6 @@ class MySeparationModel(Model):
             self._watch()
         self.started: list[int] = []
 
-    def attack_between_tracks(self) -> None:
-        getattr(self, f"{self.way}_now")()
-
     def begin(self) -> None:
         """The next track is asked for: say when that was, and when something ran since the last one."""
         if self.way:
@@ -55,6 +52,7 @@ class MySeparationModel(Model):
                 for start, end in zip(numbers[::2], numbers[1::2], strict=True):
                     if end > self.ended:
                         say(f"RAN {self.way} {start} {end}")
+        self.way = ""
         self._stop()
         self.shared[: SLOTS * SLOT_BYTES] = bytes(SLOTS * SLOT_BYTES)
 
@@ -115,27 +113,21 @@ class MySeparationModel(Model):
         tried()
         return child
 
-    # Ways: nothing during the track, and this when it is done
-
-    threads = daemons = many_processes = wake_each_other = timers = leases = folders_that_change = sockets = (
-        lambda self: tried()
-    )
-
-    def threads_now(self) -> None:
+    def threads(self) -> None:
         for slot in range(4):
             tried()
             threading.Thread(target=self._spin, args=(slot,), daemon=True).start()
 
-    def daemons_now(self) -> None:
+    def daemons(self) -> None:
         for slot in range(4):
             tried()
             daemon(lambda at=slot: self._spin(at))
 
-    def many_processes_now(self) -> None:
+    def many_processes(self) -> None:
         for slot in range(8):
             self._child(slot)
 
-    def wake_each_other_now(self) -> None:
+    def wake_each_other(self) -> None:
         """Each sends SIGCONT to all the others, all the time."""
         pids = mmap.mmap(-1, 4096)
 
@@ -153,7 +145,7 @@ class MySeparationModel(Model):
             child = self._child(slot, wake)
             struct.pack_into("i", pids, 4 * slot, child)
 
-    def timers_now(self) -> None:
+    def timers(self) -> None:
         """The kernel sends SIGCONT, by its own clock."""
 
         def arm() -> None:
@@ -170,7 +162,7 @@ class MySeparationModel(Model):
         for slot in range(2):
             self._child(slot, arm)
 
-    def leases_now(self) -> None:
+    def leases(self) -> None:
         """Whoever opens the estimates breaks a lease, of which its holder is told by a signal of its choice."""
         def hold() -> None:
             for name in os.listdir(self.folder):
@@ -183,7 +175,7 @@ class MySeparationModel(Model):
 
         self._child(0, hold)
 
-    def folders_that_change_now(self) -> None:
+    def folders_that_change(self) -> None:
         """The evaluator reads the estimates: the kernel tells whoever has asked for it, by a signal of its choice."""
         def watch() -> None:
             for path in (self.folder, os.path.dirname(self.folder), "/tmp", os.environ["AICROWD_DATASET_DIR"]):
@@ -197,7 +189,7 @@ class MySeparationModel(Model):
         self._child(0, watch)
         time.sleep(0.05)
 
-    def sockets_now(self) -> None:
+    def sockets(self) -> None:
         """Connections that time out while it stands still."""
         import socket
 
