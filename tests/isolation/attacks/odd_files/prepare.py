@@ -37,7 +37,7 @@ def prepare(world: World) -> None:
         Path(os.fsdecode(os.path.join(os.fsencode(package), name))).write_text("# SDX_PRESET")
     os.makedirs(package / "folder.py")
     deep = package
-    for _ in range(500):
+    for _ in range(90):
         deep = deep / "d"
     os.makedirs(deep)
     (world.submission / "aicrowd.json").write_text("[" * 100_000)
