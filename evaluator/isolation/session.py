@@ -30,7 +30,7 @@ class SandboxError(Exception):
 
 
 class WorkerGoneError(SandboxError):
-    """The submission has ended between two tracks, or has seen to it that it can be given none; it can be started again."""
+    """The submission has ended between two tracks, or can be given none any more; it may be started again."""
 
 
 class Cancelled(Exception):  # noqa: N818 (nothing went wrong)

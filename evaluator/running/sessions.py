@@ -85,7 +85,7 @@ class SessionLoop:
         return outcome
 
     def _make_room(self, track: Track) -> bool:
-        """Put the mixture where the submission finds it; False if it has ended since the last track, of its own doing."""
+        """Put the mixture where the submission finds it; False if that has ended by itself since the last track."""
         challenge = self._job.dataset.challenge
         try:
             self._runner.make_room(

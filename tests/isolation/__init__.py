@@ -1,1 +1,1 @@
-"""Attacks on the sandbox, each of which must fail: see SECURITY.md for the promises, harness.py for what is checked."""
+"""Attacks on the sandbox: SECURITY.md has the promises, harness.py what is checked after each."""

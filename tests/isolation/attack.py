@@ -8,6 +8,7 @@ of `EXPECTED` in its user_config.py, in the method of that name; on every other 
 """
 
 import ctypes
+import importlib
 import json
 import os
 import platform
@@ -65,12 +66,12 @@ def say(line: str) -> None:
 class Model:
     """Honest, but for the tracks of its attacks."""
 
-    instruments = list(STEMS)
+    instruments = STEMS
 
     def separate_music_file(self, mixture: Any, rate: int) -> tuple[dict[str, Any], dict[str, int]]:
         """A quarter of the mixture for every stem."""
         self.attack_on(mixture, rate)
-        return {stem: mixture / 4 for stem in STEMS}, dict.fromkeys(STEMS, rate)
+        return dict.fromkeys(STEMS, mixture / 4), dict.fromkeys(STEMS, rate)
 
     def attack_on(self, mixture: Any, rate: int) -> None:
         """Attack, if this is a track for that."""
@@ -105,7 +106,13 @@ class Model:
 
     def done(self, **other: Any) -> bytes:
         """The line by which a worker says that the present track is done; other: what is to be different."""
-        event = {"event": "done", "folder": self.track, "nonfinite": [], "peak_memory_bytes": 0, "provenance": None}
+        event = {
+            "event": "done",
+            "folder": self.track,
+            "nonfinite": [],
+            "peak_memory_bytes": 0,
+            "provenance": None,
+        }
         return json.dumps({**event, **other}).encode() + b"\n"
 
 
@@ -113,9 +120,8 @@ class Wrapper:
     """In the place of the organisers': writes the estimates of a track honestly, and attacks only then."""
 
     def __init__(self, dataset_dir: str, predictions_dir: str) -> None:
-        from my_submission.user_config import MySeparationModel
-
-        self.model = MySeparationModel()
+        module = importlib.import_module("my_submission.user_config")  # which imports this one
+        self.model: Model = module.MySeparationModel()
 
     def separate_music_file(self, name: str) -> None:
         """One track."""
@@ -180,7 +186,10 @@ def syscall(name: str, *arguments: Any) -> int:
     """A system call by its name; OSError if it is refused."""
     if COLUMN is None:
         raise OSError(f"unknown numbers on {platform.machine()}")
-    given = [each if isinstance(each, bytes | ctypes.Array | ctypes.Structure) else _word(each) for each in arguments]
+    given = [
+        each if isinstance(each, bytes | ctypes.Array | ctypes.Structure) else _word(each)
+        for each in arguments
+    ]
     result: int = LIBC.syscall(NUMBERS[name][COLUMN], *given)
     if result < 0:
         number = ctypes.get_errno()
@@ -258,6 +267,6 @@ def write(path: str | Path, content: str) -> object:
 
 
 def known_paths() -> Iterator[str]:
-    """Everything that is not to be written; what would be in temporary folders of its own is for the harness to see."""
+    """What is not to be written; what would be in its own temporary folders is for the harness to see."""
     for name in ("references", "secrets", "estimates", "ours"):
         yield from (path for path in WORLD[name] if not path.startswith(("/tmp/", "/dev/shm/")))

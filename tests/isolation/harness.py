@@ -21,7 +21,6 @@ import importlib.util
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -51,7 +50,9 @@ TIME_FACTOR = "60"  # half a minute for the half second of a trap; attacks on ti
 UNWANTED = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # kinds of characters with which a terminal is made to lie
 PROGRESS = "\r\n"
 FORGED = "99.000"  # stands in every sentence that imitates one of ours
-OWN_LINES = re.compile(r" {4}|\S+: (crashed|timeout|invalid_output|out_of_memory|out_of_disk), |\S+: to be in time, |the submission could not")
+OWN_LINES = re.compile(
+    r" {4}|\S+: (crashed|timeout|invalid_output|out_of_memory|out_of_disk), |\S+: to be in time, |the submission"
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,11 @@ def read(folder: Path) -> Attack:
     text = ast.get_docstring(tree) or ""
     stated: dict[str, Any] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id.isupper()
+        ):
             try:
                 stated[node.targets[0].id] = ast.literal_eval(node.value)
             except ValueError:
@@ -202,6 +207,8 @@ def run(
 
 def _limit() -> None:
     """An attack that makes the evaluator read without end is to end the evaluator, and not this machine."""
+    import resource  # not there on Windows, where nothing of this runs
+
     resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
@@ -224,14 +231,18 @@ def _slow_down(process: "subprocess.Popen[bytes]", victim: World, finished: dict
 
 
 def computed_between_tracks(ran: Ran) -> list[str]:
-    """By what an attack notes of itself: "RAN way from to", and "NEXT way moment" when the next track was asked for."""
+    """By what an attack notes: "RAN way from to", and "NEXT way moment" when the next track was asked for."""
     problems = []
     spans = [line.split()[1:] for line in ran.said("RAN ")]
     for way, moment in (line.split()[1:] for line in ran.said("NEXT ")):
         finished = next((at for name, at in ran.finished.items() if name.partition("-")[2] == way), None)
         if finished is None:
             continue
-        overlaps = [min(int(end), int(moment)) - max(int(start), finished) for name, start, end in spans if name == way]
+        overlaps = [
+            min(int(end), int(moment)) - max(int(start), finished)
+            for name, start, end in spans
+            if name == way
+        ]
         seconds = sum(max(overlap, 0) for overlap in overlaps) / 1e9
         if seconds > MOST_COMPUTED_SECONDS:
             gap = (int(moment) - finished) / 1e9
@@ -239,7 +250,9 @@ def computed_between_tracks(ran: Ran) -> list[str]:
     return problems
 
 
-def trial(attack: Attack, victim: World, system: str, more: Mapping[str, str] | None = None) -> tuple[Ran, list[str]]:
+def trial(
+    attack: Attack, victim: World, system: str, more: Mapping[str, str] | None = None
+) -> tuple[Ran, list[str]]:
     """Run an attack, and what is wrong afterwards."""
     groups, places, below = systems.control_groups(), systems.mounts(), systems.descendants()
     before, runs_before = world.snapshot(victim), world.rows(victim)
@@ -256,28 +269,18 @@ def trial(attack: Attack, victim: World, system: str, more: Mapping[str, str] | 
         *(f"byte code was written: {path}" for path in world.poisoned(victim)),
         *(f"reached the daemon that listens on {name}" for name in victim.contacts),
         *(f"left mounted: {place}" for place in systems.mounts() - places if str(victim.root) in place),
-        *_not_gone("process", lambda: _described(systems.descendants() - below)),
-        *_not_gone("control group", lambda: systems.control_groups() - groups),
+        *not_gone("process", lambda: systems.described(systems.descendants() - below)),
+        *not_gone("control group", lambda: systems.control_groups() - groups),
     ]
     return ran, problems
 
 
-def _not_gone(what: str, look: Any) -> list[str]:
+def not_gone(what: str, look: Any) -> list[str]:
     """What is still there after a while."""
     deadline = time.monotonic() + GONE_SECONDS
     while (found := look()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return [f"left: {what} {each}" for each in found]
-
-
-def _described(pids: set[int]) -> list[str]:
-    found = []
-    for pid in pids:
-        try:
-            found.append(f"{pid} {Path(f'/proc/{pid}/cmdline').read_bytes()[:200]!r}")
-        except OSError:
-            continue
-    return found
 
 
 def outcome_problems(attack: Attack, victim: World, ran: Ran) -> list[str]:
@@ -290,7 +293,9 @@ def outcome_problems(attack: Attack, victim: World, ran: Ran) -> list[str]:
         problems.append("the evaluation did not end by itself")
     problems += [f"not said: {sentence!r}" for sentence in attack.says if not re.search(sentence, text)]
     if attack.exit_code != 2:  # then nothing was run of which there would be a log
-        problems += [] if any(not line.endswith(" 0") for line in ran.said("TRIED ")) else ["nothing was tried"]
+        problems += (
+            [] if any(not line.endswith(" 0") for line in ran.said("TRIED ")) else ["nothing was tried"]
+        )
     if attack.exit_code is not None:
         return [*problems, *([] if ran.code == attack.exit_code else [f"exit code {ran.code}"])]
     wanted = {name: attack.expected[way] for name, way in zip(victim.tracks, victim.ways, strict=False)}
@@ -311,7 +316,9 @@ def printed_problems(ran: Ran) -> list[str]:
     unwanted = {each for each in text if each not in PROGRESS and unicodedata.category(each) in UNWANTED}
     problems = [f"printed control characters: {sorted(map(hex, map(ord, unwanted)))}"] if unwanted else []
     lines = re.split(r"[\r\n]", text)
-    problems += [f"printed as ours: {line[:100]!r}" for line in lines if FORGED in line and not OWN_LINES.match(line)]
+    problems += [
+        f"printed as ours: {line[:100]!r}" for line in lines if FORGED in line and not OWN_LINES.match(line)
+    ]
     return problems
 
 
@@ -322,7 +329,11 @@ def breaches(attack: Attack, ran: Ran) -> list[str]:
     lacking = [name for name, value in attack.unless.items() if isolation.get(name) != value]
     if not lacking:
         return found
-    return [] if "Not held on this system" in ran.printed.decode(errors="replace") else ["what is not held was not said"]
+    return (
+        []
+        if "Not held on this system" in ran.printed.decode(errors="replace")
+        else ["what is not held was not said"]
+    )
 
 
 def is_held(attack: Attack, ran: Ran) -> bool:

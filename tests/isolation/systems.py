@@ -41,7 +41,14 @@ def as_user(command: Sequence[str], stage: Path) -> list[str]:
     if not hidden:
         return become
     shown = [str(place) for place in needed if any(place.is_relative_to(each) for each in hidden.values())]
-    script = ["sh", "-euc", AS_USER, "sh", str(stage), " ".join(sorted({str(each) for each in hidden.values()}))]
+    script = [
+        "sh",
+        "-euc",
+        AS_USER,
+        "sh",
+        str(stage),
+        " ".join(sorted({str(each) for each in hidden.values()})),
+    ]
     return ["unshare", "--mount", "--propagation=private", *script, str(len(shown)), *shown, *become]
 
 
@@ -58,7 +65,9 @@ def has_user_namespaces() -> bool:
     if os.geteuid() != 0:
         return namespaces.probe().own_root
 
-    question = "import sys; from evaluator.isolation import namespaces; sys.exit(not namespaces.probe().own_root)"
+    question = (
+        "import sys; from evaluator.isolation import namespaces; sys.exit(not namespaces.probe().own_root)"
+    )
     with tempfile.TemporaryDirectory() as folder:
         asked = as_user([sys.executable, "-c", question], Path(folder, "stage"))
         return subprocess.run(asked, cwd=REPOSITORY, check=False).returncode == 0
@@ -85,6 +94,17 @@ def hand_over(*tops: Path) -> None:
 def descendants() -> set[int]:
     """Processes below this one, to which orphans come, too: see `adopt_orphans`."""
     return process_tree.descendants(os.getpid())
+
+
+def described(pids: set[int]) -> list[str]:
+    """Number and command line of those that are still there."""
+    found = []
+    for pid in pids:
+        try:
+            found.append(f"{pid} {Path(f'/proc/{pid}/cmdline').read_bytes()[:200]!r}")
+        except OSError:
+            continue
+    return found
 
 
 def adopt_orphans() -> None:

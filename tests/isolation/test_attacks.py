@@ -1,4 +1,4 @@
-"""Every attack on every system: none of them gets anything, changes anything, leaves anything, or ends the evaluation."""
+"""Every attack on every system: none gets, changes or leaves anything, and none ends the evaluation."""
 
 from collections.abc import Callable, Iterator
 

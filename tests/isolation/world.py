@@ -1,4 +1,4 @@
-"""A victim's world: data with references, another run, a leaderboard, a home, secrets, sockets; and what became of it."""
+"""A victim's world: data, another run, a leaderboard, a home, secrets, daemons; and what became of it."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,14 @@ WELL = "well"  # the track on which every attack is honest; the last one
 HONEST_DB = 1.6  # above what a quarter of the mixture scores, for stems of one loudness
 HASHED_BYTES = 1 << 20  # larger files are not read
 PUBLIC_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp", "/dev/mqueue", "/run/lock")
-VARIABLES = ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "SDX_SECRET_TOKEN", "DATABASE_URL", "SSH_AUTH_SOCK", "WANDB_API_KEY")
+VARIABLES = (
+    "HF_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "SDX_SECRET_TOKEN",
+    "DATABASE_URL",
+    "SSH_AUTH_SOCK",
+    "WANDB_API_KEY",
+)
 SECRETS = (
     *("home/.ssh/id_ed25519", "home/.netrc", "home/.aws/credentials", "home/.cache/huggingface/token"),
     *("home/.config/service/token", "home/.bash_history", "home/.cache/torch/hub/secret", "tmp/secret"),
@@ -184,23 +191,18 @@ def _daemons(world: World) -> Iterator[None]:
     world.socket.chmod(0o777)
     listeners["udp"] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     listeners["udp"].bind(("127.0.0.1", 0))
-    world.ports |= {name: each.getsockname()[1] for name, each in listeners.items() if each.family != socket.AF_UNIX}
+    world.ports |= {
+        name: each.getsockname()[1] for name, each in listeners.items() if each.family != socket.AF_UNIX
+    }
     for name, listener in listeners.items():
         threading.Thread(target=_listen, args=(world, name, listener), daemon=True).start()
     try:
         yield
     finally:
         for listener in listeners.values():
-            with_shutdown(listener)
-
-
-def with_shutdown(listener: socket.socket) -> None:
-    """Close a socket that a thread waits for."""
-    try:
-        listener.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # a datagram socket
-    listener.close()
+            with suppress(OSError):  # which datagram sockets do not have
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
 
 
 def _listen(world: World, name: str, listener: socket.socket) -> None:
@@ -284,8 +286,7 @@ def left_behind(world: World) -> list[str]:
         lines = Path("/proc/sysvipc", kind).read_text().splitlines()[1:]
         found += [f"System V {kind} {key}" for line in lines if line.split()[0] == key]
     found += [f"temporary: {path}" for path in world.temporary.iterdir() if path.name != "secret"]
-    work = world.out / "work"
-    return [*found, *([str(work)] if work.exists() else [])]
+    return [*found, *map(str, world.out.glob("work*")), *map(str, world.out.glob(".*"))]
 
 
 def ipc_key(token: str) -> int:
@@ -297,19 +298,24 @@ def poisoned(world: World) -> list[str]:
     """Byte code of ours that an attack has written."""
     token = world.token.encode()
     return [
-        str(path) for name in CODE for path in (REPOSITORY / name).rglob("*.pyc") if token in path.read_bytes()
+        str(path)
+        for name in CODE
+        for path in (REPOSITORY / name).rglob("*.pyc")
+        if token in path.read_bytes()
     ]
 
 
 def rows(world: World) -> list[tuple[str, str]]:
     """The leaderboard: id and result of each run, as they stand in the file."""
     with sqlite3.connect(f"file:{world.leaderboard}?mode=ro", uri=True) as connection:
-        found: list[tuple[str, str]] = connection.execute("SELECT id, result FROM runs ORDER BY number").fetchall()
+        found: list[tuple[str, str]] = connection.execute(
+            "SELECT id, result FROM runs ORDER BY number"
+        ).fetchall()
     return found
 
 
 def new_root() -> Path:
-    """A folder that another user can reach, too (pytest's own are closed), and not below /tmp, which a submission has."""
+    """A folder that other users can reach (pytest's are closed), and not below /tmp, which a submission has, too."""
     root = Path(tempfile.mkdtemp(prefix="sdx-world-", dir="/var/tmp"))
     root.chmod(0o755)
     return root

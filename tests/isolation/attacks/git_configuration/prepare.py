@@ -15,7 +15,17 @@ def prepare(world: World) -> None:
     evil = folder / "evil.sh"
     evil.write_text(f'#!/bin/sh\nid >> "{world.root}/pwned-by-git-$(basename "$0")-$1"\nexit 0\n')
     evil.chmod(0o755)
-    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    git = [
+        "git",
+        "-C",
+        str(folder),
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b",
+        "-c",
+        "init.defaultBranch=main",
+    ]
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
     for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=one"]):
         subprocess.run([*git, *arguments], check=True, env=environment, capture_output=True)

@@ -21,4 +21,6 @@ def prepare(world: World) -> None:
     os.mkfifo(folder / "pipe")
     os.truncate(repository / "index", 1 << 40)
     (repository / "objects" / "info").mkdir(exist_ok=True)
-    (repository / "objects" / "info" / "alternates").write_text(f"{world.home}\n/proc/self/fd/0\n../objects\n")
+    (repository / "objects" / "info" / "alternates").write_text(
+        f"{world.home}\n/proc/self/fd/0\n../objects\n"
+    )

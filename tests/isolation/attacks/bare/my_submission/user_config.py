@@ -12,7 +12,10 @@ OPTIONS = ["--bare"]
 EXIT = 2
 SAYS = ["does not say which challenge it is for", "RuntimeError: got nothing of [1-9][0-9]+"]
 
-got = [attempt(f"read {path}", lambda name=path: read(name)) for path in (*WORLD["references"], *WORLD["secrets"])]
+got = [
+    attempt(f"read {path}", lambda name=path: read(name))
+    for path in (*WORLD["references"], *WORLD["secrets"])
+]
 for folder in (WORLD["root"], WORLD["home"], WORLD["repository"], WORLD["site_packages"], "/etc", "/usr"):
     got.append(attempt(f"write to {folder}", lambda at=folder: Path(at, TOKEN).write_text("evil")))
 got += [attempt(f"variable {name}", lambda of=name: os.environ.get(of)) for name in WORLD["variables"]]

@@ -1,7 +1,7 @@
-"""Promises 6: nothing of it runs from the end of a track to the next request.
+"""Promise 6: nothing of it runs from the end of a track to the next request.
 
-Threads, processes of other sessions, processes that wake each other, and what makes the kernel send SIGCONT: timers,
-message queues, leases, changes of a folder that the evaluator itself makes when it collects the estimates.
+Threads, processes of other sessions, processes that wake each other, and what makes the kernel send SIGCONT:
+timers, message queues, leases, changes of a folder that the evaluator itself makes when it collects the estimates.
 """
 
 import ctypes
@@ -149,13 +149,21 @@ class MySeparationModel(Model):
         """The kernel sends SIGCONT, by its own clock."""
 
         def arm() -> None:
-            signal.signal(signal.SIGCONT, lambda number, frame: None)  # else it is nothing to a process that runs
+            signal.signal(
+                signal.SIGCONT, lambda number, frame: None
+            )  # else it is nothing to a process that runs
             for milliseconds in range(10, 400, 10):
                 event = (ctypes.c_uint32 * 16)(0, 0, signal.SIGCONT, 0)
                 timer = (ctypes.c_int * 1)(0)
                 try:
                     syscall("timer_create", 1, event, timer)
-                    syscall("timer_settime", timer[0], 0, (ctypes.c_long * 4)(0, 0, 0, milliseconds * 1_000_000), 0)
+                    syscall(
+                        "timer_settime",
+                        timer[0],
+                        0,
+                        (ctypes.c_long * 4)(0, 0, 0, milliseconds * 1_000_000),
+                        0,
+                    )
                 except OSError:
                     continue
 
@@ -164,6 +172,7 @@ class MySeparationModel(Model):
 
     def leases(self) -> None:
         """Whoever opens the estimates breaks a lease, of which its holder is told by a signal of its choice."""
+
         def hold() -> None:
             for name in os.listdir(self.folder):
                 descriptor = os.open(f"{self.folder}/{name}", os.O_RDONLY)
@@ -177,10 +186,19 @@ class MySeparationModel(Model):
 
     def folders_that_change(self) -> None:
         """The evaluator reads the estimates: the kernel tells whoever has asked for it, by a signal of its choice."""
+
         def watch() -> None:
-            for path in (self.folder, os.path.dirname(self.folder), "/tmp", os.environ["AICROWD_DATASET_DIR"]):
+            for path in (
+                self.folder,
+                os.path.dirname(self.folder),
+                "/tmp",
+                os.environ["AICROWD_DATASET_DIR"],
+            ):
                 descriptor = os.open(path, os.O_RDONLY)
-                for call, value in ((fcntl.F_SETSIG, signal.SIGCONT), (fcntl.F_NOTIFY, DN_ACCESS | DN_MODIFY | DN_CREATE | DN_MULTISHOT)):
+                for call, value in (
+                    (fcntl.F_SETSIG, signal.SIGCONT),
+                    (fcntl.F_NOTIFY, DN_ACCESS | DN_MODIFY | DN_CREATE | DN_MULTISHOT),
+                ):
                     try:
                         fcntl.fcntl(descriptor, call, value - (1 << 32) if value >= 1 << 31 else value)
                     except OSError:
@@ -199,7 +217,11 @@ class MySeparationModel(Model):
                 link = socket.socket()
                 link.setblocking(False)
                 link.connect_ex(listener.getsockname())
-                for call, value in ((fcntl.F_SETOWN, os.getpid()), (fcntl.F_SETSIG, signal.SIGCONT), (fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)):
+                for call, value in (
+                    (fcntl.F_SETOWN, os.getpid()),
+                    (fcntl.F_SETSIG, signal.SIGCONT),
+                    (fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK),
+                ):
                     try:
                         fcntl.fcntl(link, call, value)
                     except OSError:

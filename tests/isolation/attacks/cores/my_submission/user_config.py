@@ -1,4 +1,4 @@
-"""Promises 8: it has the time of --cpus cores, whatever it does to its affinity, its priority, or its number of processes.
+"""Promise 8: it has the time of --cpus cores, whatever it does to its affinity, its priority, or its number of processes.
 
 Where no control group can be had, the run says so.
 """

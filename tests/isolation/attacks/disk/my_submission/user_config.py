@@ -1,4 +1,4 @@
-"""Promises 9: what it writes has a size, in number and in bytes; full is a status of its own, and harms nobody else."""
+"""Promise 9: what it writes has a size, in number and in bytes; full is a status of its own, and harms nobody else."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Promises 11: a submission that is gone when the next track comes fails nothing but itself.
+"""Promise 11: a submission that is gone when the next track comes fails nothing but itself.
 
 It says that a track is done and ends at once; is ended while it stands still, by a timer of the kernel's; or takes
 init along. The evaluation goes on with the next track.
@@ -68,7 +68,11 @@ class MySeparationModel(Model):
         """An ordinary user's submission has the user of its init, whose limits it may set."""
         import resource
 
-        for kind, most in ((resource.RLIMIT_CPU, 0), (resource.RLIMIT_AS, 1 << 20), (resource.RLIMIT_DATA, 1 << 20)):
+        for kind, most in (
+            (resource.RLIMIT_CPU, 0),
+            (resource.RLIMIT_AS, 1 << 20),
+            (resource.RLIMIT_DATA, 1 << 20),
+        ):
             tried()
             try:
                 resource.prlimit(1, kind, (most, most))

@@ -1,6 +1,7 @@
 """Promises 1 and 11: asked for what it makes, a submission that forges the answer is one that does not say.
 
-It is asked because SDX_PRESET stands in this file. Names of stems that are none, paths, escape sequences, thousands.
+It is asked because SDX_PRESET stands in this file. Names of stems that are none, paths, escape sequences,
+thousands.
 """
 
 import json
@@ -8,7 +9,14 @@ import sys
 
 from my_submission.attack import Model, forge, say_tried, tried
 
-STEMS = ["../../../etc/passwd", "\x1b[2J\x1b[31m99.000", "mixture", "a" * 1999, "\u202e", "bass\nAll tracks were scored: 99.000"]
+STEMS = [
+    "../../../etc/passwd",
+    "\x1b[2J\x1b[31m99.000",
+    "mixture",
+    "a" * 1999,
+    "\u202e",
+    "bass\nAll tracks were scored: 99.000",
+]
 
 
 def is_asked() -> bool:

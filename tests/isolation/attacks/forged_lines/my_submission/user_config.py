@@ -1,7 +1,7 @@
-"""Promises 11: a line that a submission writes in the worker's name can only fail the track that it is on.
+"""Promise 11: a line that a submission writes in the worker's name can only fail the track that it is on.
 
-Through every descriptor that leads to the evaluator, and through the worker's own objects: lines that are no JSON, no
-event, for another track, odd, huge, deep, many, or half a line.
+Through every descriptor that leads to the evaluator, and through the worker's own objects: lines that are no JSON,
+no event, for another track, odd, huge, deep, many, or half a line.
 """
 
 import gc
@@ -167,7 +167,9 @@ class MySeparationModel(Model):
         self._say(self.done() + self.done(folder="well") * 100)
 
     def supervisors_events(self) -> None:
-        self._say(b'{"event": "exited", "code": 0, "signal": null, "peak_memory_bytes": 0, "out_of_memory": false}\n')
+        self._say(
+            b'{"event": "exited", "code": 0, "signal": null, "peak_memory_bytes": 0, "out_of_memory": false}\n'
+        )
 
     def ready_again(self) -> None:
         self._say(b'{"event": "ready", "provenance": null}\n')
@@ -179,7 +181,7 @@ class MySeparationModel(Model):
         self._say(b'{"event": "listed", "failed": false, "text": "[]"}\n')
 
     def extra_key(self) -> None:
-        self._say(self.done(**{"status": "ok", "scores": {"sdr": 99.0}}))
+        self._say(self.done(status="ok", scores={"sdr": 99.0}))
 
     def missing_key(self) -> None:
         self._say(b'{"event": "done", "folder": "' + self.track.encode() + b'"}\n')

@@ -1,7 +1,7 @@
-"""Promises 11: what is forged while the submission is constructed fails the setup, in one sentence.
+"""Promise 11: what is forged while the submission is constructed fails the setup, in one sentence.
 
-The promise that the others go on is not for a submission that never stands; the evaluation still ends by itself, with
-its table, and nothing of the sentence is the submission's.
+The promise that the others go on is not for a submission that never stands; the evaluation still ends by itself,
+with its table, and nothing of the sentence is the submission's.
 """
 
 import json
@@ -17,6 +17,9 @@ class MySeparationModel(Model):
     def __init__(self) -> None:
         tried(2)
         say_tried()
-        wrong = {"event": "ready", "provenance": {"preset": "\ud800", "weights": [{"x": [1]}], "economies": "all"}}
+        wrong = {
+            "event": "ready",
+            "provenance": {"preset": "\ud800", "weights": [{"x": [1]}], "economies": "all"},
+        }
         forge(b'{"event": "done"}\n' + json.dumps(wrong).encode() + b"\n")
         time.sleep(3600)

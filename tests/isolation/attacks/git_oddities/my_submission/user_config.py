@@ -12,7 +12,12 @@ from my_submission.attack import WORLD, Model, attempt, read
 class MySeparationModel(Model):
     def attack(self) -> None:
         own = Path(__file__).resolve().parents[1]
-        for path in (own / ".git", own / "my_submission" / ".git", Path(WORLD["submission"], ".git"), Path(WORLD["root"], ".git")):
+        for path in (
+            own / ".git",
+            own / "my_submission" / ".git",
+            Path(WORLD["submission"], ".git"),
+            Path(WORLD["root"], ".git"),
+        ):
             attempt(f"list {path}", lambda at=path: os.listdir(at))
             attempt(f"read {path}", lambda at=path: read(at / "HEAD"))
         for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY", "GIT_INDEX_FILE"):

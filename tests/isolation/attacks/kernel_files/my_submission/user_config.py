@@ -38,8 +38,13 @@ class MySeparationModel(Model):
                     attempt(f"writable: {folder}/{name}", lambda path=f"{folder}/{name}": _is_writable(path))
         for node in ("mem", "kmem", "port", "kmsg", "fuse", "kvm", "ptmx", "tty", "console", "net/tun", "loop0", "vda", "sda",
                      "vsock", "vhost-vsock", "uinput", "mapper/control", "loop-control", "rtc", "hwrng", "snapshot"):  # fmt: skip
-            attempt(f"open /dev/{node}", lambda path=f"/dev/{node}": os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-            attempt(f"make /dev/{node}", lambda path=f"/tmp/{node}": os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(254, 0)) or 1)
+            attempt(
+                f"open /dev/{node}", lambda path=f"/dev/{node}": os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            )
+            attempt(
+                f"make /dev/{node}",
+                lambda path=f"/tmp/{node}": os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(254, 0)) or 1,
+            )
         attempt("a core that is dumped", lambda: _dumped())
 
 

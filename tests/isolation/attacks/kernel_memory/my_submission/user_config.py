@@ -1,4 +1,4 @@
-"""Promises 7: memory that the kernel keeps for it is part of the cap: buffers of pipes and sockets, file systems.
+"""Promise 7: memory that the kernel keeps for it is part of the cap: buffers of pipes and sockets, file systems.
 
 Only where a control group holds the cap, as the run says; elsewhere small limits of the kernel's are all there is.
 """

@@ -1,7 +1,7 @@
 """Promises 2, 3 and 9: what is collected is what lies in the track's folder: no link, no pipe, no device, nothing twice.
 
-Links of both kinds to references, to the evaluator's files, to each other, to folders; the folder of the track, or all
-of the predictions, being a link itself; pipes, sockets, folders in place of files.
+Links of both kinds to references, to the evaluator's files, to each other, to folders; the folder of the track, or
+all of the predictions, being a link itself; pipes, sockets, folders in place of files.
 """
 
 import os
@@ -95,8 +95,15 @@ class MySeparationModel(Model):
             os.link(f"{self.folder}/bass.wav", f"{self.folder}/{stem}.wav")
 
     def hard_links_from_elsewhere(self) -> None:
-        for path in (*WORLD["references"], f"{MIXTURES}/{self.track}/mixture.wav", "/dev/zero", "/usr/bin/env"):
-            attempt(f"link {path}", lambda source=path: os.link(source, f"{self.folder}/linked.wav") or "linked")
+        for path in (
+            *WORLD["references"],
+            f"{MIXTURES}/{self.track}/mixture.wav",
+            "/dev/zero",
+            "/usr/bin/env",
+        ):
+            attempt(
+                f"link {path}", lambda source=path: os.link(source, f"{self.folder}/linked.wav") or "linked"
+            )
 
     def folder_to_references(self) -> None:
         self._folder_is(lambda: os.symlink(f"{WORLD['data']}/{self.track}", self.folder))
@@ -151,7 +158,9 @@ class MySeparationModel(Model):
             for number in ((1, 5), (1, 1), (254, 0), (8, 0)):
                 attempt(
                     f"device {kind} {number}",
-                    lambda of=kind, at=number: os.mknod(f"{self.folder}/d", of | 0o666, os.makedev(*at)) or "made",
+                    lambda of=kind, at=number: (
+                        os.mknod(f"{self.folder}/d", of | 0o666, os.makedev(*at)) or "made"
+                    ),
                 )
         self._replace(lambda path, stem: None)
 

@@ -1,6 +1,7 @@
-"""Promises 7: memory has a cap, whatever it is made of.
+"""Promise 7: memory has a cap, whatever it is made of.
 
-Its own, that of children, shared mappings, files in /dev/shm and /tmp and without a name, System V segments, stacks, locked pages.
+Its own, that of children, shared mappings, files in /dev/shm and /tmp and without a name, System V segments,
+stacks, locked pages.
 """
 
 import ctypes
@@ -83,7 +84,9 @@ class MySeparationModel(Model):
     def files_without_names(self) -> None:
         def take(size: int) -> int:
             descriptor = syscall("memfd_create", b"evil\0", 0)
-            mapping = mmap.mmap(descriptor, 0) if os.ftruncate(descriptor, size) else mmap.mmap(descriptor, size)
+            mapping = (
+                mmap.mmap(descriptor, 0) if os.ftruncate(descriptor, size) else mmap.mmap(descriptor, size)
+            )
             mapping.write(b"x" * size)
             self.kept = [*getattr(self, "kept", []), mapping]
             return descriptor

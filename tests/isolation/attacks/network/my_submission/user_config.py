@@ -1,7 +1,7 @@
-"""Promises 4: there is no network but a loopback of its own.
+"""Promise 4: there is no network but a loopback of its own.
 
-TCP and UDP, IPv4 and IPv6, names, raw and packet sockets, routes over netlink, and families that a network namespace
-does not hold.
+TCP and UDP, IPv4 and IPv6, names, raw and packet sockets, routes over netlink, and families that a network
+namespace does not hold.
 """
 
 import os
@@ -10,7 +10,15 @@ import struct
 
 from my_submission.attack import WORLD, Model, attempt
 
-OUTSIDE = ("1.1.1.1", "8.8.8.8", "169.254.169.254", "10.0.0.1", "192.168.0.1", "172.17.0.1", "2606:4700::1111")
+OUTSIDE = (
+    "1.1.1.1",
+    "8.8.8.8",
+    "169.254.169.254",
+    "10.0.0.1",
+    "192.168.0.1",
+    "172.17.0.1",
+    "2606:4700::1111",
+)
 FAMILIES = {"VSOCK": 40, "ALG": 38, "BLUETOOTH": 31, "TIPC": 30, "CAN": 29, "RDS": 21, "KEY": 15, "PACKET": 17,
             "IB": 27, "LLC": 26, "X25": 9, "AX25": 3, "QIPCRTR": 42, "XDP": 44, "PHONET": 35, "KCM": 41, "NFC": 39,
             "CAIF": 37, "APPLETALK": 5, "IPX": 4, "SMC": 43, "MCTP": 45}  # fmt: skip
@@ -26,7 +34,12 @@ class MySeparationModel(Model):
             for port in (53, 80, 443):
                 attempt(f"connect to {host}:{port}", lambda to=(host, port): _connect(to))
                 attempt(f"send to {host}:{port}", lambda to=(host, port): _send(to))
-        for name in ("example.org", "localhost.localdomain", "host.docker.internal", "metadata.google.internal"):
+        for name in (
+            "example.org",
+            "localhost.localdomain",
+            "host.docker.internal",
+            "metadata.google.internal",
+        ):
             attempt(f"look up {name}", lambda of=name: socket.gethostbyname(of))
         _send(("127.0.0.1", ports["udp"]))  # to itself, if to anybody: the harness would see it
         for name, number in FAMILIES.items():

@@ -1,7 +1,7 @@
-"""Promises 10: nothing of it is left, however it ends, and nobody waits for it.
+"""Promise 10: nothing of it is left, however it ends, and nobody waits for it.
 
-Processes in sessions of their own, deaf to signals, holding every stream open, forking on and on, waiting for a child
-that cannot be waited for, stopping itself, stuck in vfork, ignoring SIGTERM until it is late.
+Processes in sessions of their own, deaf to signals, holding every stream open, forking on and on, waiting for a
+child that cannot be waited for, stopping itself, stuck in vfork, ignoring SIGTERM until it is late.
 """
 
 import os
@@ -142,7 +142,14 @@ class MySeparationModel(Model):
         raise SystemExit(0)
 
     def kills_its_parent(self) -> None:
-        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSTOP, signal.SIGSEGV):
+        for number in (
+            signal.SIGKILL,
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGSTOP,
+            signal.SIGSEGV,
+        ):
             for pid in (os.getppid(), 1):
                 tried()
                 try:

@@ -1,7 +1,7 @@
-"""Promises 5: it is another user without capabilities, and no system call or program gives it any.
+"""Promise 5: it is another user without capabilities, and no system call or program gives it any.
 
-Identities, capabilities, namespaces of every kind by every call, mounts, other roots, keyrings, set-user-id programs,
-32-bit and x32 numbers of the same calls.
+Identities, capabilities, namespaces of every kind by every call, mounts, other roots, keyrings, set-user-id
+programs, 32-bit and x32 numbers of the same calls.
 """
 
 import ctypes
@@ -44,7 +44,9 @@ class MySeparationModel(Model):
         attempt("secure bits", lambda: LIBC.prctl(PR_SET_SECUREBITS, 0, 0, 0, 0) == 0 and _status("CapEff"))
         attempt("no new privileges, undone", lambda: LIBC.prctl(PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0) == 0)
         for capability in range(41):
-            attempt(f"ambient {capability}", lambda of=capability: LIBC.prctl(PR_CAP_AMBIENT, 2, of, 0, 0) == 0)
+            attempt(
+                f"ambient {capability}", lambda of=capability: LIBC.prctl(PR_CAP_AMBIENT, 2, of, 0, 0) == 0
+            )
         attempt("another program's name", lambda: LIBC.prctl(PR_SET_MM, 13, -1, 0, 0) == 0)
         for name in ("uid_map", "gid_map", "setgroups"):
             attempt(f"own {name}", lambda of=name: write(f"/proc/self/{of}", "0 0 4294967295"))
@@ -52,20 +54,34 @@ class MySeparationModel(Model):
     def namespaces(self) -> None:
         for name, flag in NAMESPACES.items():
             attempt(f"unshare {name}", lambda of=flag: in_child(lambda: syscall("unshare", of) == 0))
-            attempt(f"unshare user and {name}", lambda of=flag: in_child(lambda: syscall("unshare", of | 0x10000000) == 0))
+            attempt(
+                f"unshare user and {name}",
+                lambda of=flag: in_child(lambda: syscall("unshare", of | 0x10000000) == 0),
+            )
             if flag > 0xFF:  # else it is the number of a signal there
                 attempt(f"clone {name}", lambda of=flag: _clone(of | SIGCHLD))
             attempt(f"clone3 {name}", lambda of=flag: _clone3(of))
             for pid in ("self", "1", str(os.getppid())):
                 attempt(f"enter {name} of {pid}", lambda of=name, at=pid: _enter(at, of))
-        attempt("x32 unshare", lambda: in_child(lambda: LIBC.syscall(ctypes.c_long(X32 | 272), 0x10000000) == 0))
+        attempt(
+            "x32 unshare", lambda: in_child(lambda: LIBC.syscall(ctypes.c_long(X32 | 272), 0x10000000) == 0)
+        )
         attempt("32-bit unshare", lambda: in_child(_compat_unshare))
 
     def roots(self) -> None:
         for name in ("chroot", "umount2"):
             attempt(name, lambda of=name: in_child(lambda: syscall(of, b"/tmp\0", 0) == 0))
         attempt("pivot_root", lambda: in_child(lambda: syscall("pivot_root", b"/tmp\0", b"/tmp\0") == 0))
-        for kind in (b"tmpfs\0", b"proc\0", b"sysfs\0", b"overlay\0", b"devtmpfs\0", b"cgroup\0", b"cgroup2\0", b"ext4\0"):
+        for kind in (
+            b"tmpfs\0",
+            b"proc\0",
+            b"sysfs\0",
+            b"overlay\0",
+            b"devtmpfs\0",
+            b"cgroup\0",
+            b"cgroup2\0",
+            b"ext4\0",
+        ):
             attempt(f"mount {kind!r}", lambda of=kind: syscall("mount", b"none\0", b"/tmp\0", of, 0, 0) == 0)
             attempt(f"fsopen {kind!r}", lambda of=kind: syscall("fsopen", of, 0))
         attempt("bind", lambda: syscall("mount", b"/\0", b"/tmp\0", 0, 4096, 0) == 0)
@@ -76,11 +92,18 @@ class MySeparationModel(Model):
         attempt("mount_setattr", lambda: syscall("mount_setattr", -100, b"/usr\0", 0, attributes, 32) == 0)
         handle = ctypes.create_string_buffer(b"\x80\0\0\0" + bytes(140))
         mount = ctypes.create_string_buffer(8)
-        attempt("name_to_handle_at", lambda: syscall("name_to_handle_at", -100, b"/usr\0", handle, mount, 0) == 0)
+        attempt(
+            "name_to_handle_at", lambda: syscall("name_to_handle_at", -100, b"/usr\0", handle, mount, 0) == 0
+        )
         for inode in (2, 11, 12):
-            made = (8).to_bytes(4, "little") + (1).to_bytes(4, "little") + inode.to_bytes(4, "little") + bytes(4)
+            made = (
+                (8).to_bytes(4, "little") + (1).to_bytes(4, "little") + inode.to_bytes(4, "little") + bytes(4)
+            )
             at = os.open("/usr", os.O_RDONLY)
-            attempt(f"inode {inode} by handle", lambda of=made, to=at: syscall("open_by_handle_at", to, of, os.O_RDONLY))
+            attempt(
+                f"inode {inode} by handle",
+                lambda of=made, to=at: syscall("open_by_handle_at", to, of, os.O_RDONLY),
+            )
 
     def kernel(self) -> None:
         for name in ("add_key", "request_key"):
@@ -113,7 +136,9 @@ def _root_by(path: str) -> object:
                "chroot": ["/", "id", "-u"], "nsenter": ["-t", "1", "-m", "id", "-u"], "sudo": ["-n", "id", "-u"],
                "setpriv": ["--reuid=0", "id", "-u"]}  # fmt: skip
     arguments = options.get(path.rpartition("/")[2], ["--version"])
-    ran = subprocess.run([path, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=5)
+    ran = subprocess.run(
+        [path, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=5
+    )
     return ran.stdout.strip() == "0"
 
 

@@ -1,7 +1,7 @@
 """Promises 2 and 5: no other process can be read, traced or borrowed from.
 
-Root, working folder, descriptors, memory, environment and mapped files of every process that is there, by /proc and by
-system call.
+Root, working folder, descriptors, memory, environment and mapped files of every process that is there, by /proc and
+by system call.
 """
 
 import ctypes
@@ -10,7 +10,19 @@ import os
 from my_submission.attack import Model, attempt, in_child, read, syscall, write
 
 LINKS = ("root", "cwd", "exe")
-FILES = ("mem", "environ", "maps", "smaps", "stack", "syscall", "auxv", "pagemap", "io", "mountstats", "personality")
+FILES = (
+    "mem",
+    "environ",
+    "maps",
+    "smaps",
+    "stack",
+    "syscall",
+    "auxv",
+    "pagemap",
+    "io",
+    "mountstats",
+    "personality",
+)
 ATTACH, SEIZE, TRACE_ME = 16, 0x4206, 0
 
 
@@ -33,8 +45,15 @@ class MySeparationModel(Model):
         for folder in ("fd", "fdinfo", "map_files", "ns"):
             attempt(f"list {pid}/{folder}", lambda path=f"/proc/{pid}/{folder}": _readable(path))
         for number in range(64):
-            attempt(f"open {pid}/fd/{number}", lambda path=f"/proc/{pid}/fd/{number}": os.open(path, os.O_RDONLY))
-        for name, content in (("oom_score_adj", "1000"), ("coredump_filter", "0"), ("clear_refs", "1"), ("comm", "x")):
+            attempt(
+                f"open {pid}/fd/{number}", lambda path=f"/proc/{pid}/fd/{number}": os.open(path, os.O_RDONLY)
+            )
+        for name, content in (
+            ("oom_score_adj", "1000"),
+            ("coredump_filter", "0"),
+            ("clear_refs", "1"),
+            ("comm", "x"),
+        ):
             attempt(f"write {pid}/{name}", lambda path=f"/proc/{pid}/{name}", text=content: write(path, text))
 
     def by_call(self, pid: int) -> None:
@@ -45,7 +64,9 @@ class MySeparationModel(Model):
         for address in (0x400000, 0x555555554000, id(buffer)):
             remote = (ctypes.c_void_p * 2)(address, 64)
             for call in ("process_vm_readv", "process_vm_writev"):
-                attempt(f"{call} {pid}", lambda name=call, there=remote: syscall(name, pid, local, 1, there, 1, 0))
+                attempt(
+                    f"{call} {pid}", lambda name=call, there=remote: syscall(name, pid, local, 1, there, 1, 0)
+                )
         attempt(f"kcmp {pid}", lambda: syscall("kcmp", os.getpid(), pid, 0, 0, 0) >= 0)
 
         def borrow() -> object:

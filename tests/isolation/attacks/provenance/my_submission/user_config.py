@@ -1,4 +1,4 @@
-"""Promises 11: what a submission says of itself is small and plain, or nothing of it is kept.
+"""Promise 11: what a submission says of itself is small and plain, or nothing of it is kept.
 
 By the method that ours has, which the worker calls.
 """

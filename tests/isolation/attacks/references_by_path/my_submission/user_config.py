@@ -1,7 +1,7 @@
-"""Promises 2: no reference, estimate of another run, secret or leaderboard is found under any path.
+"""Promise 2: no reference, estimate of another run, secret or leaderboard is found under any path.
 
-By the paths that the attacker knows, through "..", through /proc/self/root, relative to folders that it may open, at
-the places that mounts come from, and by looking through everything that there is.
+By the paths that the attacker knows, through "..", through /proc/self/root, relative to folders that it may open,
+at the places that mounts come from, and by looking through everything that there is.
 """
 
 import os
@@ -23,7 +23,16 @@ class MySeparationModel(Model):
             for prefix in PREFIXES:
                 attempt(f"read {prefix}{path}", lambda name=prefix + path: read(name))
             attempt(f"stat {path}", lambda name=path: os.stat(name).st_size)
-        for path in (WORLD["data"], WORLD["home"], WORLD["out"], "/run", "/home", "/root/.ssh", "/var/lib", "/mnt"):
+        for path in (
+            WORLD["data"],
+            WORLD["home"],
+            WORLD["out"],
+            "/run",
+            "/home",
+            "/root/.ssh",
+            "/var/lib",
+            "/mnt",
+        ):
             attempt(f"list {path}", lambda name=path: os.listdir(name))
         self.relative()
         self.by_mounts()

@@ -1,6 +1,7 @@
 """Promises 5 and 10: signals reach nobody but its own processes.
 
-To everybody, to every group, to every number: the evaluator, its supervisor and the harness, whose children would show it.
+To everybody, to every group, to every number: the evaluator, its supervisor and the harness, whose children would
+show it.
 """
 
 import os
@@ -8,7 +9,11 @@ import signal
 
 from my_submission.attack import Model, in_child, syscall, tried
 
-EXPECTED = {"to_everybody": ("ok", "crashed"), "to_numbers": ("ok", "crashed"), "to_groups": ("ok", "crashed")}
+EXPECTED = {
+    "to_everybody": ("ok", "crashed"),
+    "to_numbers": ("ok", "crashed"),
+    "to_groups": ("ok", "crashed"),
+}
 
 
 class MySeparationModel(Model):
@@ -31,7 +36,7 @@ class MySeparationModel(Model):
 
     def to_groups(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        for group in range(0, 5000):
+        for group in range(5000):
             tried()
             try:
                 os.killpg(group, signal.SIGTERM)

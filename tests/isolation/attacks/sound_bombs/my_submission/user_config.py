@@ -1,7 +1,8 @@
-"""Promises 12: sound that a submission wrote costs no more than sound of that length, whatever its header states.
+"""Promise 12: sound that a submission wrote costs no more than sound of that length, whatever its header states.
 
-FLAC that states 68 billion frames, a rate of 0, other numbers of channels or bits, or stops; WAV whose chunks have no
-end, lie about sizes, contradict themselves, or are of kinds that nobody needs; RF64; numbers that are none; no sound.
+FLAC that states 68 billion frames, a rate of 0, other numbers of channels or bits, or stops; WAV whose chunks have
+no end, lie about sizes, contradict themselves, or are of kinds that nobody needs; RF64; numbers that are none; no
+sound.
 """
 
 import os
@@ -9,7 +10,6 @@ import struct
 
 import numpy as np
 import soundfile
-
 from my_submission.attack import STEMS, Model, tried
 
 EXPECTED = {
@@ -75,24 +75,35 @@ class MySeparationModel(Model):
 
     def _audio(self, subtype: str = "PCM_16", kind: str = "WAV", array: object = None) -> bytes:
         path = f"/tmp/sound.{kind.lower()}"
-        soundfile.write(path, self.mixture / 4 if array is None else array, self.rate, subtype=subtype, format=kind)
+        soundfile.write(
+            path, self.mixture / 4 if array is None else array, self.rate, subtype=subtype, format=kind
+        )
         with open(path, "rb") as file:
             return file.read()
 
-    def _flac(self, frames: int, rate: int = 44100, channels: int = 2, bits: int = 16, blocks: bytes = b"") -> bytes:
+    def _flac(
+        self, frames: int, rate: int = 44100, channels: int = 2, bits: int = 16, blocks: bytes = b""
+    ) -> bytes:
         packed = rate << 44 | channels - 1 << 41 | bits - 1 << 36 | frames
         info = struct.pack(">HH", 4096, 4096) + bytes(6) + packed.to_bytes(8, "big") + bytes(16)
         last = 0 if blocks else 0x80
         return b"fLaC" + bytes([last]) + len(info).to_bytes(3, "big") + info + blocks
 
-    def _wav(self, *chunks: tuple[bytes, bytes], riff: bytes = b"RIFF", sizes: dict[bytes, int] | None = None) -> bytes:
+    def _wav(
+        self, *chunks: tuple[bytes, bytes], riff: bytes = b"RIFF", sizes: dict[bytes, int] | None = None
+    ) -> bytes:
         body = b"".join(
-            name + struct.pack("<I", (sizes or {}).get(name, len(content))) + content + b"\0" * (len(content) % 2)
+            name
+            + struct.pack("<I", (sizes or {}).get(name, len(content)))
+            + content
+            + b"\0" * (len(content) % 2)
             for name, content in chunks
         )
         return riff + struct.pack("<I", (sizes or {}).get(riff, len(body) + 4)) + b"WAVE" + body
 
-    def _format(self, code: int = 1, channels: int = 2, rate: int = 44100, bits: int = 16, align: int | None = None) -> bytes:
+    def _format(
+        self, code: int = 1, channels: int = 2, rate: int = 44100, bits: int = 16, align: int | None = None
+    ) -> bytes:
         width = channels * bits // 8 if align is None else align
         return struct.pack("<HHIIHH", code, channels, rate, rate * width & 0xFFFFFFFF, width & 0xFFFF, bits)
 

@@ -1,4 +1,4 @@
-"""Promises 11: nothing that a submission says is obeyed by the terminal, or looks like a sentence of ours.
+"""Promise 11: nothing that a submission says is obeyed by the terminal, or looks like a sentence of ours.
 
 Texts and class names of exceptions, lines of its log, names of files and stems, presets, economies, weights: with
 escape sequences, characters that turn the line around, line ends of every kind, and sentences that imitate ours.
@@ -59,7 +59,12 @@ class MySeparationModel(Model):
 
     def names_of_files(self) -> None:
         self.write_honestly()
-        for name in (EVIL.encode()[:100].replace(b"\0", b""), b"\xff\xfe\x1b[31m 99.000", b"\n99.000 dB", b"\r99.000"):
+        for name in (
+            EVIL.encode()[:100].replace(b"\0", b""),
+            b"\xff\xfe\x1b[31m 99.000",
+            b"\n99.000 dB",
+            b"\r99.000",
+        ):
             tried()
             with open(os.path.join(os.fsencode(self.folder), name + b".wav"), "wb"):
                 pass

@@ -1,7 +1,7 @@
-"""Promises 3: nothing is changed outside of predictions and temporary files.
+"""Promise 3: nothing is changed outside of predictions and temporary files.
 
-Evaluator, interpreter, packages, its own folder, leaderboard, baselines, other runs, home: written, replaced, linked,
-renamed over, given other rights, times or attributes, by every way to name them.
+Evaluator, interpreter, packages, its own folder, leaderboard, baselines, other runs, home: written, replaced,
+linked, renamed over, given other rights, times or attributes, by every way to name them.
 """
 
 import ctypes
@@ -22,7 +22,12 @@ class MySeparationModel(Model):
         own = Path(__file__).parent
         for path in {*known_paths(), str(own / "user_config.py"), str(own / "attack.py"), sys.executable}:
             self.change(path)
-        places = [Path(path).parent for path in known_paths()] + [own, own.parent, Path(MIXTURES), Path(sys.prefix)]
+        places = [Path(path).parent for path in known_paths()] + [
+            own,
+            own.parent,
+            Path(MIXTURES),
+            Path(sys.prefix),
+        ]
         places += [Path(WORLD["site_packages"]), Path(WORLD["repository"], "evaluator", "__pycache__")]
         for place in {*map(str, places), f"{MIXTURES}/{self.track}", *FOLDERS}:
             self.add(place)
@@ -65,12 +70,20 @@ class MySeparationModel(Model):
 
         def without_name() -> object:
             descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
-            if LIBC.linkat(-100, f"/proc/self/fd/{descriptor}".encode(), -100, f"{folder}/{TOKEN}".encode(), 0x400) == 0:
+            if (
+                LIBC.linkat(
+                    -100, f"/proc/self/fd/{descriptor}".encode(), -100, f"{folder}/{TOKEN}".encode(), 0x400
+                )
+                == 0
+            ):
                 return "linked"
             return "opened"
 
         attempt(f"a file without a name in {folder}", without_name)
-        attempt(f"mount over {folder}", lambda: syscall("mount", b"none\0", folder.encode(), b"tmpfs\0", 0, 0) == 0)
+        attempt(
+            f"mount over {folder}",
+            lambda: syscall("mount", b"none\0", folder.encode(), b"tmpfs\0", 0, 0) == 0,
+        )
 
 
 def _opened(path: str, mode: str) -> object:
@@ -86,10 +99,15 @@ def _over(path: str) -> object:
 
 
 def _map(path: str) -> object:
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_WRITE | mmap.PROT_READ):
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_WRITE | mmap.PROT_READ),
+    ):
         return "mapped"
 
 
 def _remount(path: str) -> object:
     source = ctypes.create_string_buffer(b"none")
-    return syscall("mount", source, path.encode(), ctypes.create_string_buffer(1), MS_REMOUNT | MS_BIND, 0) == 0
+    return (
+        syscall("mount", source, path.encode(), ctypes.create_string_buffer(1), MS_REMOUNT | MS_BIND, 0) == 0
+    )
