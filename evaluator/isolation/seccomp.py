@@ -43,6 +43,7 @@ REFUSED: dict[str, tuple[int, int | None]] = {
     "iopl": (172, None), "ioperm": (173, None), "vhangup": (153, 58),
 }  # fmt: skip
 CLONE, CLONE3, SOCKET, SOCKETPAIR, FCNTL = (56, 220), (435, 435), (41, 198), (53, 199), (72, 25)
+PRLIMIT = (302, 261)
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the table, AUDIT_ARCH_*
 
 
@@ -94,6 +95,9 @@ def program(column: int, architecture: int) -> list[bytes]:
     code += _if_equal(CLONE[column], bits)
     refused = [*_if_equal(F_SETSIG, [_return(refuse)]), _return(ALLOW)]
     code += _if_equal(FCNTL[column], [_load(SECOND_ARGUMENT), *refused])
+    # Limits of this process only: in a container, and for an ordinary user, ours has the same user.
+    own = [*_if_equal(0, [_return(ALLOW)]), _return(refuse)]
+    code += _if_equal(PRLIMIT[column], [_load(FIRST_ARGUMENT), *own])
     allowed = [step for family in FAMILIES for step in _if_equal(family, [_return(ALLOW)])]
     family = [_load(FIRST_ARGUMENT), *allowed, _return(FAIL | errno.EAFNOSUPPORT)]
     for number in (SOCKET[column], SOCKETPAIR[column]):

@@ -131,7 +131,7 @@ class Session:
                 self._events.put(None)  # so that this shows whenever an event is waited for
                 raise SandboxError(f"the supervisor process ended unexpectedly: {self.log.take()[-2000:]}")
             if event["event"] == "exited":
-                self._exited = event
+                self._exited = self._exited or event
             if event["event"] in names:
                 return event
             if deadline is not None and time.monotonic() >= deadline:
