@@ -5,20 +5,20 @@ RUN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 # Each process builds its own tiny weights, so more of them soon cost more than they save.
 SIDE_BY_SIDE := -n auto --maxprocesses=6 --dist=worksteal
 
-.PHONY: eval quick test test-coverage test-processors test-slow test-container lint setup clean
+.PHONY: eval quick test test-coverage test-processors test-slow test-isolation test-container lint setup clean
 
 eval: $(VENV)/.installed
 	$(RUN) run_eval.py
 
 test: lint
-	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not container"
+	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not container and not isolation"
 
 # Only the modules that are marked so: to import the others takes longer than to run these.
 quick: $(VENV)/.installed-tests
 	$(RUN) -m pytest -m quick $(shell grep -rlw --include='test_*.py' 'pytest.mark.quick' tests)
 
 test-coverage: lint
-	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not container" --cov --cov-report=
+	$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not container and not isolation" --cov --cov-report=
 	@echo "Least covered (why, is in tests/README.md):"
 	@$(RUN) -m coverage report --sort=cover | sed -n '1,22p;/^TOTAL/p'
 
@@ -33,7 +33,12 @@ test-processors: $(VENV)/.installed-tests
 	done
 
 test-slow: $(VENV)/.installed-tests
-	$(RUN) -m pytest -n 2 --dist=loadfile -m "slow and not container"
+	$(RUN) -m pytest -n 2 --dist=loadfile -m "slow and not container and not isolation"
+
+# Attacks on the sandbox, as root and as an ordinary user. SDX_ISOLATION_RECORD=FILE notes what was seen, from which
+# docs/isolation_table.py makes the table in SECURITY.md.
+test-isolation: $(VENV)/.installed-tests
+	$(RUN) -m pytest -n 2 --dist=worksteal -m "isolation and not container" tests/isolation
 
 test-container: $(VENV)/.installed-tests
 	$(RUN) -m pytest -m container

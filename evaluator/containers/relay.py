@@ -37,6 +37,10 @@ BLOCK_BYTES = 1 << 16
 HEADER = struct.Struct(">BxxxI")  # stream, length: Docker's framing of a container's output
 STDOUT = 1
 USER = "1001:1001"
+GONE = {
+    "event": "exited", "code": None, "signal": "SIGKILL",
+    "peak_memory_bytes": 0, "out_of_memory": False, "out_of_disk": False,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def main(described: str) -> None:
             workplace_files.make(Path(spec.temporary))
             with _container(client, spec) as identifier, _attached(client, identifier) as link:
                 pass_on(0, link, {STDOUT: 1}, default=2)
+                emit(GONE)  # the first such event counts, and process 1 has sent one, unless it was killed
         finally:
             folders.remove(spec.temporary)
     except EngineError as error:

@@ -166,6 +166,13 @@ def _limit(spec: WorkerSpec, join_files: Sequence[int], pipes: Pipes) -> None:
         resource.setrlimit(kind, (hard if soft == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
+def _give_up_rights() -> None:
+    """In the forked child: no capabilities, and no system calls that a submission has no use for."""
+    namespaces.drop_privileges()
+    if seccomp.is_known_machine():
+        seccomp.install()
+
+
 def _exit_after(error: BaseException | None = None) -> None:
     """End a forked child without running the parent's exit handlers or flushing its buffers twice."""
     if error is not None:
@@ -239,8 +246,8 @@ class NamespacedWorker:
         try:
             message, opened, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 2)
             answer = json.loads(message or b'{"error": "its first process ended"}')
-        except TimeoutError:
-            raise LaunchError(f"{what}: no answer") from None
+        except OSError as error:  # no answer in time, or init ended with a request unread
+            raise LaunchError(f"{what}: {error}") from None
         if "error" in answer:
             raise LaunchError(f"{what}: {answer['error']}")
         return answer, opened
@@ -370,9 +377,7 @@ class _Init:
                     os.setresgid(namespaces.USER, namespaces.USER, namespaces.USER)
                     os.setresuid(namespaces.USER, namespaces.USER, namespaces.USER)
                 os.close(enter)
-                namespaces.drop_privileges()
-                if seccomp.is_known_machine():
-                    seccomp.install()
+                _give_up_rights()
                 _become_worker(self._spec, root.MIXTURES, root.SHARED, root.TEMPORARY)
             except BaseException as error:
                 _exit_after(error)
@@ -448,7 +453,7 @@ class SubreaperWorker:
         if self._pid == 0:
             try:
                 _limit(spec, join_files, pipes)
-                namespaces.drop_privileges()
+                _give_up_rights()
                 _become_worker(spec, spec.mixtures, spec.shared, spec.scratch)
             except BaseException as error:
                 _exit_after(error)

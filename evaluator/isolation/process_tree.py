@@ -15,7 +15,8 @@ from evaluator.isolation import namespaces
 PROC = Path("/proc")
 HAS_PROC = sys.platform.startswith("linux")
 STOP_SECONDS, LOOK_SECONDS = 8.0, 0.0005  # on a busy machine each process has its turn before it stops
-STATE, PARENT, START_TIME = 0, 1, 19  # fields of /proc/PID/stat, counted after the command's name
+# Fields of /proc/PID/stat, counted after the command's name.
+STATE, PARENT, USER_TIME, SYSTEM_TIME, START_TIME = 0, 1, 11, 12, 19
 
 
 def descendants(root: int) -> set[int]:
@@ -130,6 +131,15 @@ def _processes() -> Iterable[tuple[int, int, str]]:
         for line in subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines():
             pid, parent, started = line.split(None, 2)
             yield int(pid), int(parent), started
+
+
+def computed_seconds(pids: Iterable[int]) -> float:
+    """Processor time that these processes have used, all threads of each; 0 where there is no /proc."""
+    if not HAS_PROC:
+        return 0.0
+    stats = (_read(PROC / str(pid) / "stat").rpartition(")")[2].split() for pid in pids)
+    ticks = sum(int(fields[USER_TIME]) + int(fields[SYSTEM_TIME]) for fields in stats if fields)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(pids: Iterable[int]) -> int:

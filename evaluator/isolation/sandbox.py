@@ -19,7 +19,14 @@ from evaluator.isolation.launch import MIXTURES, PREDICTIONS, SCRATCH, SHARED, W
 from evaluator.isolation.limits import Isolation, Limits, effective_memory_bytes, gib
 from evaluator.isolation.root import Room
 from evaluator.isolation.said import Described, Done, Failed, Listed, Ready, Said, UnreadableLineError
-from evaluator.isolation.session import ANSWER_SECONDS, Cancelled, Launcher, SandboxError, Session
+from evaluator.isolation.session import (
+    ANSWER_SECONDS,
+    Cancelled,
+    Launcher,
+    SandboxError,
+    Session,
+    WorkerGoneError,
+)
 from evaluator.isolation.variables import THREAD_VARIABLES
 from evaluator.locations import REPOSITORY
 
@@ -37,6 +44,7 @@ __all__ = [
     "Session",
     "SessionRunner",
     "Status",
+    "WorkerGoneError",
     "Workplace",
     "effective_memory_bytes",
 ]
@@ -75,7 +83,8 @@ class Outcome:
 class Runner(Protocol):
     """Runs one submission: `start` constructs it, `separate` has it do a track, `close` ends it.
 
-    Before each track, `make_room` gives it fresh folders: the first for the mixture, which `stage` writes there.
+    Before each track, `make_room` gives it fresh folders: the first for the mixture, which `stage` writes there. It
+    raises WorkerGoneError if the submission has ended by itself since the last track.
     After `separate` the submission stands still, or has been ended, until the next call, so that its estimates lie in
     `predictions` as they are. After an outcome other than ok it has been ended and `start` must be called again.
     `cancel` is for another thread: `start` and `separate` stop waiting and raise Cancelled, now and from then on.

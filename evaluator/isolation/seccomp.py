@@ -2,22 +2,27 @@
 
 New namespaces (in one of its own a process has every capability), mounts, the kernel's keyrings (they belong to a
 user, not to a namespace), tracing of the kernel, sockets of families that network namespaces do not hold (VSOCK
-reaches the host of a virtual machine). The list is shorter than Docker's default, which also protects other users
-of the machine from a container's root; ours is no root. Standard library only.
+reaches the host of a virtual machine). And what has the kernel send SIGCONT later, by which a stopped submission
+would go on: timers with a signal of one's choice, and that choice for descriptors (F_SETSIG), where the evaluator's
+own reading of the estimates could be the event. The list is shorter than Docker's default, which also protects other
+users of the machine from a container's root; ours is no root. Standard library only.
 """
 
 import ctypes
 import errno
 import platform
 import struct
+import sys
 
-PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
+PR_GET_SECCOMP, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 21, 22, 2
 ALLOW, FAIL = 0x7FFF0000, 0x00050000  # or-ed with an error number
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; low half of an argument
+# Offsets in struct seccomp_data; of an argument, its low half.
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 NEW_NAMESPACES = 0x7E020000  # CLONE_NEW* of clone(2)
 FAMILIES = (1, 2, 10, 16)  # UNIX, INET, INET6, NETLINK: these belong to the network namespace
+F_SETSIG = 10
 X32_BIT = 0x40000000
 
 # name: (x86_64, aarch64); None where the call does not exist
@@ -34,9 +39,11 @@ REFUSED: dict[str, tuple[int, int | None]] = {
     "finit_module": (313, 273), "delete_module": (176, 106), "reboot": (169, 142), "acct": (163, 89),
     "swapon": (167, 224), "swapoff": (168, 225), "quotactl": (179, 60), "quotactl_fd": (443, 443),
     "syslog": (103, 116), "settimeofday": (164, 170), "clock_settime": (227, 112),
+    "timer_create": (222, 107), "mq_notify": (244, 184),
     "iopl": (172, None), "ioperm": (173, None), "vhangup": (153, 58),
 }  # fmt: skip
-CLONE, CLONE3, SOCKET, SOCKETPAIR = (56, 220), (435, 435), (41, 198), (53, 199)
+CLONE, CLONE3, SOCKET, SOCKETPAIR, FCNTL = (56, 220), (435, 435), (41, 198), (53, 199), (72, 25)
+PRLIMIT = (302, 261)
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the table, AUDIT_ARCH_*
 
 
@@ -47,8 +54,11 @@ class _Program(ctypes.Structure):
 
 
 def is_known_machine() -> bool:
-    """Whether there is a filter for this processor, run by a Python of its own word size."""
-    return platform.machine() in MACHINES and struct.calcsize("P") == 8
+    """Whether there is a filter for this processor, a Python of its word size, and a kernel that takes filters."""
+    known = sys.platform.startswith("linux") and platform.machine() in MACHINES and struct.calcsize("P") == 8
+    if not known:
+        return False
+    return bool(ctypes.CDLL(None).prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0)
 
 
 def install() -> None:
@@ -83,6 +93,11 @@ def program(column: int, architecture: int) -> list[bytes]:
         _return(ALLOW),
     ]
     code += _if_equal(CLONE[column], bits)
+    refused = [*_if_equal(F_SETSIG, [_return(refuse)]), _return(ALLOW)]
+    code += _if_equal(FCNTL[column], [_load(SECOND_ARGUMENT), *refused])
+    # Limits of this process only: in a container, and for an ordinary user, ours has the same user.
+    own = [*_if_equal(0, [_return(ALLOW)]), _return(refuse)]
+    code += _if_equal(PRLIMIT[column], [_load(FIRST_ARGUMENT), *own])
     allowed = [step for family in FAMILIES for step in _if_equal(family, [_return(ALLOW)])]
     family = [_load(FIRST_ARGUMENT), *allowed, _return(FAIL | errno.EAFNOSUPPORT)]
     for number in (SOCKET[column], SOCKETPAIR[column]):

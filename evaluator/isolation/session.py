@@ -29,6 +29,10 @@ class SandboxError(Exception):
     """The sandbox itself failed, whatever the submission did."""
 
 
+class WorkerGoneError(SandboxError):
+    """The submission has ended between two tracks, or can be given none any more; it may be started again."""
+
+
 class Cancelled(Exception):  # noqa: N818 (nothing went wrong)
     """Another thread has asked us to stop waiting."""
 
@@ -129,7 +133,7 @@ class Session:
                 self._events.put(None)  # so that this shows whenever an event is waited for
                 raise SandboxError(f"the supervisor process ended unexpectedly: {self.log.take()[-2000:]}")
             if event["event"] == "exited":
-                self._exited = event
+                self._exited = self._exited or event
             if event["event"] in names:
                 return event
             if deadline is not None and time.monotonic() >= deadline:
@@ -153,7 +157,7 @@ class Session:
         event = self.next_event({"room", "broken", "exited"}, ANSWER_SECONDS)
         if event is None or event["event"] != "room":
             said = {} if event is None else event
-            raise SandboxError(f"no room for a track: {said.get('error', 'the submission has ended')}")
+            raise WorkerGoneError(f"no room for a track: {said.get('error', 'the submission has ended')}")
         if not event["open"] or self._channel is None:
             return None
         _, opened, _, _ = socket.recv_fds(self._channel, 1, 2)

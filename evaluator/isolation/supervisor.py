@@ -6,9 +6,9 @@ ends, and when the evaluator is gone, for whatever reason (its end of our standa
 
 Line protocol, JSON. On standard input: a WorkerSpec, then requests; "room" and "end" are for the supervisor, all
 others go to the worker unchanged. On standard output: "isolation", "room", "worker" (a line from the worker, word for
-word: it is not trusted, and nothing else that the worker does reaches this stream), "frozen" after each of these,
-"exited", "broken". Open folders go through the Unix socket that the first argument names, if there is one.
-Standard library only; it must start fast and stay small.
+word: it is not trusted, and nothing else that the worker does reaches this stream), "frozen" after that, "exited",
+"broken". A request has one answer: what the worker says beyond the first line is dropped. Open folders go through the
+Unix socket that the first argument names, if there is one. Standard library only; it must start fast and stay small.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ TICK_SECONDS = 0.02
 # Between looks at the process tree and its memory; if we enforce the cap ourselves, between looks at its memory.
 SAMPLE_SECONDS = 0.1 if process_tree.HAS_PROC else 0.5
 WATCH_SECONDS = 0.02 if process_tree.HAS_PROC else 0.25
+STILL_SECONDS = 0.05  # of computing while it should stand still; the kernel counts in hundredths
 LINE_BYTES = 1 << 16  # of one line from a worker; more is none of ours
 
 
@@ -93,7 +94,7 @@ def _isolation(
         "cpus": None if spec.cpus is None or portable else len(spec.cpus),
         "process_limit": spec.max_processes if grouped is not None and grouped.pids else None,
         "unprivileged": facilities.own_root,
-        "calls_filtered": facilities.own_root and seccomp.is_known_machine(),
+        "calls_filtered": not portable and seccomp.is_known_machine(),
         "frozen": sys.platform != "win32",
         "cpu_quota": grouped is not None and grouped.cpu is not None,
         "disk": "capped" if facilities.own_root else "watched",
@@ -130,7 +131,9 @@ class Supervisor:
         self._read_to_end = threading.Event()
         self._kill_at: float | None = None
         self._peak_bytes = 0
-        self._exceeded = self._full = False
+        self._is_asked = False  # and has not answered yet
+        self._exceeded = self._full = self._moved = False
+        self._computed_when_still: float | None = None
         self._tree: set[int] = set()
         self._tree_at = 0.0
         self._sampled_at = 0.0
@@ -187,11 +190,15 @@ class Supervisor:
         if line is None:
             self._worker.kill()
         elif source == "worker":
+            if not self._is_asked:
+                return
+            self._is_asked = False
             emit({"event": "worker", "line": line.decode(errors="backslashreplace")})
             frozen = self._worker.freeze()
             self._look_at_files()
             self._sample()
-            emit({"event": "frozen", "held": frozen, **self._usage()})
+            self._computed_when_still = process_tree.computed_seconds(self._worker.tree())
+            emit({"event": "frozen", "held": frozen and not self._moved, **self._usage()})
         else:
             self._serve(line)
 
@@ -211,10 +218,19 @@ class Supervisor:
                     socket.send_fds(self._channel, [b"!"], [room.mixtures, room.predictions])
                 emit({"event": "room", "open": room is not None})
             case _:
+                self._is_asked = True
                 self._peak_bytes = 0
+                self._note_movement()
                 self._worker.thaw()
                 with contextlib.suppress(BrokenPipeError):  # it has just ended; the loop notices
                     os.write(self._to_worker, line)
+
+    def _note_movement(self) -> None:
+        """Whether it has computed although it was stopped, by whatever means it had itself woken."""
+        if self._computed_when_still is not None:
+            computed = process_tree.computed_seconds(self._worker.tree()) - self._computed_when_still
+            self._moved = self._moved or computed > STILL_SECONDS
+            self._computed_when_still = None
 
     def _usage(self) -> dict[str, Any]:
         oom_kills = self._group.oom_kills() if self._group is not None else 0

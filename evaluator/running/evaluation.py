@@ -13,7 +13,7 @@ from evaluator.runs.documents import ResultError
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 
-WORK = "work"  # below a run's folder, for as long as it runs
+WORK = "work-{}"  # below a run's folder: of each session, whose supervisor removes it whatever becomes of us
 
 __all__ = ["RESULT_FILE", "Interrupted", "Job", "Observer", "evaluate"]
 
@@ -49,12 +49,13 @@ def _run(job: Job, observer: Observer, recorder: Recorder) -> None:
     observer.resumed(done)
     if left:
         run_folder.remove_report(job.out)
-        places = [Workplace(job.out / WORK / str(n), n) for n in range(min(job.plan.jobs, len(left)))]
+        places = [Workplace(job.out / WORK.format(n), n) for n in range(min(job.plan.jobs, len(left)))]
         queue = TrackQueue(left)
         try:
             sessions.run_all([SessionLoop(job, place, queue, recorder, observer) for place in places])
         finally:
-            folders.remove(str(job.out / WORK))
+            for place in places:
+                folders.remove(str(place.root))
             recorder.finish_scoring()
     if "bss_eval_sdr" in job.plan.metrics:
         recorder.add_bss_eval()

@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from evaluator.isolation.output_log import write_log
-from evaluator.isolation.sandbox import Outcome, Runner, Workplace
+from evaluator.isolation.sandbox import Outcome, Runner, WorkerGoneError, Workplace
 from evaluator.running import estimates
 from evaluator.running.dataset import Track
 from evaluator.running.job import Job, Observer
@@ -14,6 +14,7 @@ from evaluator.running.recorder import Recorder
 from evaluator.running.staging import stage_mixture
 from evaluator.runs import run_folder
 
+GONE = Outcome("crashed", "the submission ended before it was given the track", 0.0, 0, "")
 LOOK_SECONDS = 1.0  # some systems deliver a Ctrl-C only between two waits
 
 
@@ -49,16 +50,23 @@ class SessionLoop:
         self._runner: Runner = job.make_runner(workplace)
 
     def run(self) -> None:
-        """Separate tracks until none is left, or the submission cannot be constructed."""
+        """Separate tracks until none is left, or the submission cannot be constructed.
+
+        The estimates of one are scored while the next one is separated.
+        """
         running = False
         try:
             while (track := self._queue.take()) is not None:
+                running = running and self._make_room(track)
                 if not running:
                     setup = self._set_up()
                     if setup.status != "ok":
                         self._recorder.give_up([track, *self._queue.take_all()], setup)
                         return
-                running = self._separate(track).status == "ok"
+                    running = self._make_room(track)
+                outcome = self._separate(track) if running else GONE
+                self._recorder.separated(track, outcome)
+                running = outcome.status == "ok"
                 if not running:
                     self._runner.close()
         finally:
@@ -76,12 +84,21 @@ class SessionLoop:
         self._recorder.set_up(outcome, self._runner.isolation)
         return outcome
 
-    def _separate(self, track: Track) -> Outcome:
-        """One track under its clock; the estimates are scored while the next one is separated."""
+    def _make_room(self, track: Track) -> bool:
+        """Put the mixture where the submission finds it; False if that has ended by itself since the last track."""
         challenge = self._job.dataset.challenge
-        self._runner.make_room(
-            estimates.most_bytes(track, challenge), lambda mixtures: stage_mixture(track, challenge, mixtures)
-        )
+        try:
+            self._runner.make_room(
+                estimates.most_bytes(track, challenge),
+                lambda mixtures: stage_mixture(track, challenge, mixtures),
+            )
+        except WorkerGoneError:
+            return False
+        return True
+
+    def _separate(self, track: Track) -> Outcome:
+        """One track under its clock, and its estimates in the run's folder."""
+        challenge = self._job.dataset.challenge
         limit = self._job.plan.limits.track_seconds(track.seconds)
         self._observer.separating(track, limit)
         end = None if limit is None else self._job.patience * limit
@@ -94,7 +111,6 @@ class SessionLoop:
                 estimates.collect(self._runner.predictions, track, challenge, kept)
             except estimates.InvalidOutputError as error:
                 outcome = replace(outcome, status="invalid_output", reason=str(error))
-        self._recorder.separated(track, outcome)
         return outcome
 
 

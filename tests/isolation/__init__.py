@@ -1,0 +1,1 @@
+"""Attacks on the sandbox: SECURITY.md has the promises, harness.py what is checked after each."""

@@ -1,0 +1,1 @@
+from my_submission.attack import Wrapper as AIcrowdWrapper  # noqa: F401
