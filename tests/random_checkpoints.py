@@ -9,8 +9,9 @@
 (same layers, attention, LSTM, sources, bins of MDX-Net) with few channels and one level or layer less where they
 repeat: milliseconds a chunk on one core, and chunks of SMALL_SEGMENT or SMALL_FRAMES, so that a second of audio is
 several of them. Both kinds have the file names and sources of their manifest rows, so a folder of them can be a
-`weights_dir` of any preset. `write_small_kit` makes one of the published presets', and the manifest that says of its
-MDX-Nets how few frames they have.
+`weights_dir` of any preset. A row of an architecture in `reference_networks.REFERENCES` says everything about its
+network, so its checkpoint has the row's size: give it a small row for a small one. `write_small_kit` makes one of the
+published presets', and the manifest that says of its MDX-Nets how few frames they have.
 """
 
 import json
@@ -34,6 +35,7 @@ from my_submission.models.mdx_net import MdxNetParameters
 from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
 from my_submission.weights import Checkpoint
 from my_submission.weights.manifest import MANIFEST, read_manifests
+from tests.reference_networks import REFERENCES, reference
 
 SMALL_SEGMENT = Fraction(3, 10)
 """Seconds that a small HTDemucs reads at a time."""
@@ -151,7 +153,19 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, small: bool, seed: 
         parameters = checkpoint.parameters
         assert isinstance(parameters, MdxNetParameters)
         return save_mdx_net(path, small=small, seed=seed, dim_f=parameters.dim_f, dim_t=parameters.dim_t)
+    if checkpoint.architecture in REFERENCES:
+        return save_reference(checkpoint, path, seed=seed)
     return save_demucs(checkpoint.name, path, small=small, seed=seed)
+
+
+def save_reference(checkpoint: Checkpoint, path: Path, *, seed: int) -> Path:
+    """Write a reference network's random weights, in fp16 if the published file's size says that it has that."""
+    state = reference(checkpoint, seed).module.state_dict()
+    values = sum(value.numel() for value in state.values())
+    half = checkpoint.about_bytes is not None and checkpoint.about_bytes < 3 * values
+    state = {key: value.half() if half else value.clone() for key, value in state.items()}
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    return path
 
 
 def write_small_kit(folder: Path, presets: Iterable[str]) -> Path:

@@ -118,11 +118,13 @@ class GatedConvolution:
 class Linear:
     """A linear layer, with a GELU if asked for."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, gelu: bool = False) -> None:
-        """weight (width out, width in), bias (width out)."""
-        self._weight, self._bias = weight.to(dtype).contiguous(), bias.to(dtype)
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, gelu: bool = False) -> None:
+        """weight (width out, width in), bias (width out). On a GPU, too: nothing is packed there."""
+        self._weight = weight.to(dtype).contiguous()
+        self._bias = None if bias is None else bias.to(dtype)
         self._activation = "gelu" if gelu else "none"
-        self._packed = dtype != torch.float32 and available(dtype)  # float32 is as fast without
+        on_cpu = weight.device.type == "cpu"
+        self._packed = on_cpu and dtype != torch.float32 and available(dtype)  # float32 is as fast without
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight)
 
