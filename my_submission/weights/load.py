@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -135,12 +136,19 @@ def check_state(path: Path, state: Any) -> dict[str, Tensor]:
     return state
 
 
-def build(path: Path, make: Callable[[], Network], state: Mapping[str, Tensor]) -> Network:
+def build(
+    path: Path,
+    make: Callable[[], Network],
+    state: Mapping[str, Tensor],
+    said: Mapping[str, Any] = MappingProxyType({}),
+    seen: Callable[[Mapping[str, Tensor]], Mapping[str, Any]] = lambda state: {},
+) -> Network:
     """The network that `make` constructs, with the tensors of `path`: on the CPU, its own dtypes, evaluation mode.
 
     It is first constructed on torch's meta device, which allocates nothing, draws no random numbers, and is fast. If
     it has tensors that no state dict holds, such as windows, it is constructed again on the CPU.
-    Raises UnsafeFile if the tensors are not those of the network.
+    said: the network in terms of its manifest row; seen: what the tensors of `path` tell of it, in the same terms.
+    Raises UnsafeFile if the tensors are not those of the network: the error names the terms in which they differ.
     """
     try:
         with torch.device("meta"):
@@ -152,8 +160,8 @@ def build(path: Path, make: Callable[[], Network], state: Mapping[str, Tensor]) 
     if expected != found:
         key = min(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         raise UnsafeFile(
-            f"{path}: tensor {key!r}: its arguments describe shape {expected.get(key, 'none')},"
-            f" found {found.get(key, 'none')}"
+            f"{path}: {_differences(said, seen(state))}tensor {key!r}: its arguments describe shape"
+            f" {expected.get(key, 'none')}, found {found.get(key, 'none')}"
         )
     if _holds_more_than(module, expected):
         with torch.random.fork_rng(devices=()):
@@ -162,6 +170,16 @@ def build(path: Path, make: Callable[[], Network], state: Mapping[str, Tensor]) 
         module = module.to_empty(device="cpu")
     module.load_state_dict(dict(state))
     return module.requires_grad_(False).eval()
+
+
+def _differences(said: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
+    """`the manifest row says depth 12, dim 256; the file has 6, 384; `, or nothing."""
+    differing = [key for key in said if key in seen and said[key] != seen[key]]
+    if not differing:
+        return ""
+    expected = ", ".join(f"{key} {said[key]!s:.60}" for key in differing)
+    found = ", ".join(f"{seen[key]!s:.60}" for key in differing)
+    return f"its manifest row says {expected}; the file has {found}; "
 
 
 def _holds_more_than(module: torch.nn.Module, names: Iterable[str]) -> bool:

@@ -46,6 +46,7 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *(f"htdemucs_ft_{stem}" for stem in EXPERTS),
         *("htdemucs", "htdemucs_6s", "hdemucs_mmi"),
         *("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468"),
+        *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
     }
     assert shipped.bags["htdemucs_ft"].members == tuple(
         (f"htdemucs_ft_{stem}", {stem: 1}) for stem in EXPERTS
@@ -59,8 +60,10 @@ def test_demucs_file_names_end_in_the_beginning_of_their_hash(shipped: Manifest)
             assert row.file.removesuffix(".th").split("-")[1] == row.sha256[:8], row.name
 
 
-def test_every_published_hash_is_whole(shipped: Manifest) -> None:
-    assert [row.name for row in shipped.checkpoints.values() if len(row.sha256 or "") != 64] == []
+def test_every_hash_is_whole_but_of_what_nobody_hashed(shipped: Manifest) -> None:
+    odd = [row.name for row in shipped.checkpoints.values() if len(row.sha256 or "") != 64]
+    assert odd == ["scnet-xl"]
+    assert all(shipped.checkpoints[name].sha256 is None for name in odd)
 
 
 def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> None:
@@ -115,7 +118,7 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
     [
         (
             {"architecture": "roformer"},
-            r"mine\.architecture: found 'roformer'; allowed: hdemucs, htdemucs, mdx_net",
+            r"mine\.architecture: found 'roformer'; allowed: .*hdemucs, htdemucs, .*mdx_net",
         ),
         ({"architecture": "mdxnet"}, r"allowed: .*\(did you mean 'mdx_net'\?\), or package\.module:object"),
         ({"colour": "red"}, r"mine: unknown key 'colour'; allowed: about_bytes, architecture, bytes"),
