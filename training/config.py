@@ -103,7 +103,7 @@ class OptimisationSettings(Record):
     steps: Count
     batch: Count
     learning_rate: Above
-    loss: Literal["l1", "mse", "relative_l1"] = "l1"
+    loss: Literal["l1", "mse", "rmse", "relative_l1"] = "l1"
     source_weights: Mapping[str, Above] = {}
     betas: tuple[float, float] = (0.9, 0.99)
     warmup_steps: Annotated[int, Field(ge=0)] = 50

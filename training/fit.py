@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from my_submission.models import ChunkModel
+from my_submission.models.precision import computing
 from my_submission.weights import load_manifest, require
 from training import curves
 from training.config import ConfigError, OptimisationSettings, TrainingConfig, as_document
@@ -29,6 +30,7 @@ from training.validation import Scores, load_held_out, trivial_scores, validate
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 20
+QUIETEST_SQUARE = 1e-12  # keeps the gradient of rmse from being infinite where the error is 0
 QUIETEST_MEAN = 1e-3  # mean absolute sample below which relative_l1 stops amplifying an example
 
 
@@ -81,20 +83,23 @@ def seed_step(seed: int, process: int, step: int) -> None:
 def waveform_loss(
     kind: str, mixtures: Tensor, references: Tensor, estimates: Tensor, weights: Tensor | None = None
 ) -> Tensor:
-    """Mean absolute or squared error over all samples of all sources.
+    """Mean over examples and sources of the mean absolute or squared error, or of the root of the latter (rmse).
 
     weights: (sources,) how much each source's error counts; by default all equally.
     "relative_l1" divides each example's absolute error by the mixture's level, so that quiet scenes count as much as
     loud songs.
     """
     difference = estimates - references
-    error = difference.square() if kind == "mse" else difference.abs()
+    squared = kind in ("mse", "rmse")
+    error = (difference.square() if squared else difference.abs()).mean(dim=(2, 3))  # (batch, sources)
+    if kind == "rmse":
+        error = (error + QUIETEST_SQUARE).sqrt()
     if weights is not None:
-        error = error * (weights / weights.mean())[:, None, None]
+        error = error * (weights / weights.mean())
     if kind != "relative_l1":
         return error.mean()
     level = mixtures.abs().mean(dim=(1, 2)) + QUIETEST_MEAN
-    return (error.mean(dim=(1, 2, 3)) / level).mean()
+    return (error.mean(dim=1) / level).mean()
 
 
 def initial_network(config: TrainingConfig) -> torch.nn.Module:
@@ -236,7 +241,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = group["scale"] * learning_rate(settings, self.step)
         self.parallel.train()
-        with torch.autocast(self.process.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        with self._lower_precision() if settings.precision == "bf16" else nullcontext():
             estimates = self.parallel(mixtures)
         loss = waveform_loss(settings.loss, mixtures, references, estimates.float(), self._source_weights())
         self.optimiser.zero_grad(set_to_none=True)
@@ -251,6 +256,17 @@ class Trainer:
         self.average.update(self.network, self.step)
         self.step += 1
         return loss.item(), norm.item()
+
+    @contextmanager
+    def _lower_precision(self) -> Iterator[None]:
+        """Autocast to bfloat16; on a processor that lacks it, too, where torch has no LSTM for it."""
+        device = self.process.device
+        on_cpu = device.type == "cpu"
+        with (
+            computing(device, torch.bfloat16) if on_cpu else nullcontext(),
+            torch.autocast(device.type, torch.bfloat16),
+        ):
+            yield
 
     def _source_weights(self) -> Tensor | None:
         given = self.settings.source_weights

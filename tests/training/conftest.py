@@ -31,6 +31,24 @@ MODELS: dict[str, dict[str, Any]] = {
         "growth": 4,
         "bottleneck": 4,
     },
+    "scnet": {
+        "architecture": "scnet",
+        "sources": ["drums", "bass", "other", "vocals"],
+        "segment_seconds": 0.1,
+        "n_fft": 512,
+        "hop": 256,
+        "dims": [4, 4, 8],
+        "band_shares": [0.225, 0.372, 0.403],
+        "band_strides": [1, 4, 16],
+        "band_kernels": [3, 4, 16],
+        "conv_depths": [1, 1, 1],
+        "compress": 4,
+        "conv_kernel": 3,
+        "num_dplayer": 2,
+        "expand": 1,
+        "masked": False,
+        "normalise": True,
+    },
 }
 
 
@@ -63,7 +81,7 @@ def documents(data_root: Path) -> dict[str, dict[str, Any]]:
         "valid": "cv",
         "stems": {"vocals": "speech", "music": "music", "effect": "sfx"},
     }
-    data = {"htdemucs": [music], "mdx_net": [music, cinematic]}
+    data = {"htdemucs": [music], "mdx_net": [music, cinematic], "scnet": [music]}
     return {
         name: {
             "name": f"tiny-{name}",

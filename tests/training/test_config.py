@@ -17,7 +17,7 @@ def test_shipped_configurations_are_valid_and_named_after_their_file(path: Path)
     assert load_config(path).name == path.stem
 
 
-@pytest.mark.parametrize("architecture", ["htdemucs", "mdx_net"])
+@pytest.mark.parametrize("architecture", ["htdemucs", "mdx_net", "scnet"])
 def test_a_configuration_survives_being_written_down(
     architecture: str, documents: dict[str, dict[str, Any]]
 ) -> None:
@@ -31,7 +31,12 @@ def test_a_configuration_survives_being_written_down(
         ("optimisation", "lr", 1, "optimisation: unknown key 'lr'; allowed: .*learning_rate"),
         ("optimisation", "steps", "many", "optimisation.steps: expected a whole number, found 'many'"),
         ("optimisation", "steps", 0, "optimisation.steps: expected 1 or more, found 0"),
-        ("optimisation", "loss", "sdr", "optimisation.loss: found 'sdr'; allowed: l1, mse, relative_l1"),
+        (
+            "optimisation",
+            "loss",
+            "sdr",
+            "optimisation.loss: found 'sdr'; allowed: l1, mse, relative_l1, rmse",
+        ),
         (
             "optimisation",
             "source_weights",

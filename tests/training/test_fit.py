@@ -27,7 +27,7 @@ from training.fit import fit, initial_network, learning_rate, waveform_loss
 from training.state import Average, load_state
 from training.validation import HeldOutTrack, separate, trivial_scores
 
-KINDS = ["htdemucs", "mdx_net"]
+KINDS = ["htdemucs", "mdx_net", "scnet"]
 
 
 def with_steps(document: dict[str, Any], steps: int, **further: Any) -> dict[str, Any]:
@@ -199,7 +199,18 @@ def test_relative_loss_does_not_depend_on_loudness() -> None:
         )
 
 
-@pytest.mark.parametrize("kind", ["l1", "mse", "relative_l1"])
+def test_the_root_is_of_each_examples_and_sources_error() -> None:
+    """As in SCNet's training, whose error of spectra is that of waveforms but for a factor (Parseval)."""
+    references = torch.zeros(2, 2, 2, 100)
+    estimates = torch.tensor([[0.1, 0.2], [0.3, 0.0]])[:, :, None, None] * torch.ones(2, 2, 2, 100)
+    estimates.requires_grad_()
+    loss = waveform_loss("rmse", torch.zeros(2, 2, 100), references, estimates)
+    assert loss.item() == pytest.approx((0.1 + 0.2 + 0.3) / 4, rel=1e-4)
+    (gradient,) = torch.autograd.grad(loss, estimates)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["l1", "mse", "rmse", "relative_l1"])
 def test_the_loss_is_the_weighted_mean_of_the_sources_losses(kind: str) -> None:
     random = torch.Generator().manual_seed(0)
     references = torch.randn(3, 2, 2, 1000, generator=random)

@@ -38,9 +38,9 @@ steps:
 def exported(
     documents: dict[str, dict[str, Any]], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> dict[str, Any]:
-    """Train a step of each kind, export it to `folder`; the manifest that was printed."""
+    """Train a step of the two kinds in PRESET, export it to `folder`; the manifest that was printed."""
     checkpoints: dict[str, Any] = {}
-    for document in documents.values():
+    for document in (documents["mdx_net"], documents["htdemucs"]):
         run = folder.with_name(f"run-{document['name']}")
         fit(parse_config({**document, "optimisation": {**document["optimisation"], "steps": 1}}), run)
         capsys.readouterr()

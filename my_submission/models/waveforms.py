@@ -1,0 +1,62 @@
+"""Networks that take waveforms and give waveforms, as the kit calls them."""
+
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor, nn
+
+from my_submission.models.heap import keep_heap
+from my_submission.models.precision import computing
+from my_submission.signal.chunking import Geometry
+
+
+class WaveformModel:
+    """A network on a device. It is called with mixtures (batch, channels, samples) and the places of the sources to
+    give, and gives (batch, sources, channels, samples). In lower precision it runs under autocast, and says itself
+    what stays in float32.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        sources: tuple[str, ...],
+        geometry: Geometry,
+        bytes_per_sample: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        needed: Collection[str] | None = None,
+    ) -> None:
+        """sources: all that the network has. needed: those to give, by default all."""
+        self._kept = [place for place, source in enumerate(sources) if needed is None or source in needed]
+        self.sources = tuple(sources[place] for place in self._kept)
+        self.geometry = geometry
+        self.bytes_per_sample = bytes_per_sample
+        self._network = network.to(device).eval()
+        self._device, self._dtype = device, dtype
+        if device.type == "cpu":
+            keep_heap()
+
+    def __call__(self, chunks: Tensor) -> Tensor:
+        """(batch, channels, samples) float32 -> (batch, sources, channels, samples) float32 on the device."""
+        lower = self._dtype != torch.float32
+        with (
+            torch.inference_mode(),
+            computing(self._device, self._dtype),
+            torch.autocast(self._device.type, self._dtype, enabled=lower),
+        ):
+            estimates: Tensor = self._network(chunks.to(self._device), self._kept)
+        return estimates.float()
+
+
+def noise_work(model: WaveformModel, least_samples: int) -> Callable[[float], Tensor]:
+    """A call that runs a model on noise, over a share of its chunk (`registry.PieceOfWork`).
+
+    least_samples: the fewest that the network takes.
+    """
+
+    def run(share: float) -> Tensor:
+        samples = max(least_samples, int(share * model.geometry.read_samples))
+        random = torch.Generator().manual_seed(0)
+        return model(0.1 * torch.randn(1, model.geometry.channels, samples, generator=random))
+
+    return run

@@ -1,0 +1,180 @@
+"""Laws of every network from waveforms to waveforms, from its file to a track's estimates."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from my_submission.models import ChunkModel
+from my_submission.registry import find_architecture
+from my_submission.runtime.inference import estimate_track
+from my_submission.runtime.pool import load_model
+from my_submission.runtime.schedule import SEQUENTIAL, Schedule
+from my_submission.signal.augment import Augmentation
+from my_submission.signal.chunking import reader
+from my_submission.weights import UnsafeFile
+from tests.lower_precision import CPU, agreement
+from tests.small_networks import NETWORKS, random_network, saved, small_row
+
+pytestmark = pytest.mark.processor
+
+EVERY = pytest.mark.parametrize("name", NETWORKS)
+ONE_EACH = pytest.mark.parametrize(
+    "name", {architecture: name for name, (architecture, _, _) in reversed(NETWORKS.items())}.values()
+)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ChunkModel]:
+    """The networks by name, each opened once."""
+    folder = tmp_path_factory.mktemp("networks")
+
+    @functools.cache
+    def open_network(name: str) -> ChunkModel:
+        row = small_row(name, folder / f"{name}.ckpt")
+        return load_model(row, saved(row), CPU, torch.float32)
+
+    return open_network
+
+
+Opened = Callable[[str], ChunkModel]
+
+
+def chunks(model: ChunkModel, count: int) -> Tensor:
+    random = torch.Generator().manual_seed(0)
+    shape = count, model.geometry.channels, model.geometry.chunk_samples
+    return 0.1 * torch.randn(shape, generator=random)
+
+
+def estimates(model: ChunkModel, signal: Tensor, schedule: Schedule = SEQUENTIAL) -> Tensor:
+    """A whole track's estimates at an overlap of 1/2, (sources, channels, samples)."""
+    pieces = estimate_track(model, reader(signal), signal.shape[-1], Augmentation(), 0.5, schedule)
+    return torch.cat([piece for _, piece in pieces], dim=-1)
+
+
+@EVERY
+def test_a_chunk_has_an_estimate_for_each_source(name: str, opened: Opened) -> None:
+    model = opened(name)
+    batch = chunks(model, 2)
+    result = model(batch)
+    assert result.shape == (2, len(model.sources), *batch.shape[1:])
+    assert result.dtype == torch.float32
+    assert result.std() > 1e-4
+
+
+@EVERY
+def test_the_batch_changes_nothing(name: str, opened: Opened) -> None:
+    model = opened(name)
+    batch = chunks(model, 3)
+    batch[1] *= 0.01
+    together = model(batch)
+    for one, result in zip(batch, together, strict=True):
+        assert agreement(model(one[None])[0], result) > 110
+
+
+@EVERY
+@pytest.mark.parametrize("level", [0.0, 1e-9, 1e-4, 0.5])
+def test_constant_and_quiet_chunks(name: str, level: float, opened: Opened) -> None:
+    model = opened(name)
+    constant = torch.full_like(chunks(model, 1), level)
+    for chunk in (constant, level * chunks(model, 1)):
+        result = model(chunk)
+        assert result.isfinite().all()
+        assert result.abs().max() < 1e3
+
+
+@EVERY
+def test_what_is_not_needed_is_not_given(name: str, opened: Opened, tmp_path: Path) -> None:
+    whole, last, row = opened(name), NETWORKS[name][1][-1], small_row(name, tmp_path / "x.ckpt")
+    part = load_model(row, saved(row), CPU, torch.float32, {last})
+    assert part.sources == (last,)
+    batch = chunks(whole, 1)
+    assert agreement(whole(batch)[:, -1:], part(batch)) > 110
+
+
+@EVERY
+@pytest.mark.parametrize("samples", [1, 2_345, 7_890])
+def test_tracks_of_any_length_in_any_batches(name: str, samples: int, opened: Opened, noise: Tensor) -> None:
+    model = opened(name)
+    signal = noise[:, :samples]
+    one = estimates(model, signal)
+    assert one.shape == (len(model.sources), *signal.shape)
+    assert one.isfinite().all()
+    assert agreement(one, estimates(model, signal, Schedule(batch_size=4))) > 110
+
+
+def wrapped(state: dict[str, Tensor], wrap: str) -> Any:
+    prefixed = {f"model.{name}": value for name, value in state.items()}
+    return {
+        "bare": state,
+        "lightning": {"epoch": 3, "state_dict": prefixed},
+        "ema": {"ema_state_dict": {f"module.{name}": value for name, value in state.items()}},
+        "fp16": {name: value.half() if value.is_floating_point() else value for name, value in state.items()},
+    }[wrap]
+
+
+@ONE_EACH
+@pytest.mark.parametrize(
+    ("suffix", "wrap"),
+    [
+        (".ckpt", "lightning"),
+        (".pt", "ema"),
+        (".th", "bare"),
+        (".pth", "fp16"),
+        (".chpt", "bare"),
+        (".safetensors", "fp16"),
+    ],
+)
+def test_every_form_of_file_is_the_network(name: str, suffix: str, wrap: str, tmp_path: Path) -> None:
+    row = small_row(name, tmp_path / f"x{suffix}")
+    assert row.path is not None
+    network = random_network(row)
+    content = wrapped(network.state_dict(), wrap)
+    if suffix == ".safetensors":
+        save_file({key: value.clone() for key, value in content.items()}, row.path)
+    else:
+        torch.save(content, row.path)
+    model = load_model(row, row.path, CPU, torch.float32)
+    if wrap == "fp16":
+        network.load_state_dict({key: value.float() for key, value in content.items()}, strict=False)
+    batch = chunks(model, 1)
+    assert agreement(network(batch), model(batch)) > 120
+
+
+@ONE_EACH
+@pytest.mark.parametrize("change", ["missing", "more", "shape"])
+def test_another_networks_tensors_are_refused(name: str, change: str, tmp_path: Path) -> None:
+    row = small_row(name, tmp_path / "x.ckpt")
+    assert row.path is not None
+    state = dict(random_network(row).state_dict())
+    key = next(name for name in state if name.endswith(".weight"))
+    if change == "missing":
+        del state[key]
+    elif change == "more":
+        key = "surplus"
+        state[key] = torch.zeros(1)
+    else:
+        state[key] = state[key][..., None]
+    torch.save(state, row.path)
+    with pytest.raises(UnsafeFile, match=rf"x\.ckpt: .*tensor '{key}'"):
+        load_model(row, row.path, CPU, torch.float32)
+
+
+@ONE_EACH
+def test_auto_has_a_piece_of_work(name: str, tmp_path: Path) -> None:
+    row = small_row(name, tmp_path / "x.ckpt")
+    path = saved(row)
+    make = find_architecture(row.architecture).piece_of_work
+    assert make is not None
+    for dtype in (torch.float32, torch.bfloat16):
+        work = make(row, path, CPU, dtype)
+        assert work is not None
+        for share in (0.0, 0.5, 1.0):
+            result = work(share)
+            assert isinstance(result, Tensor)
+            assert result.isfinite().all()
