@@ -35,10 +35,19 @@ _STAND_INS: Mapping[str, type] = {name: type(name.rsplit(".", 1)[1], (), {}) for
 RENAMED_SOURCES = {"sfx": "effect", "speech": "dialog"}
 
 
+LEAST_SEGMENT_SECONDS, LARGEST_SEGMENT_SECONDS = 0.1, 600
+
+SegmentSeconds = Annotated[
+    float,
+    Field(ge=LEAST_SEGMENT_SECONDS, le=LARGEST_SEGMENT_SECONDS),
+    expecting(f"a number from {LEAST_SEGMENT_SECONDS} to {LARGEST_SEGMENT_SECONDS}"),
+]
+
+
 class DemucsParameters(Record):
     """segment_seconds: replaces the file's own."""
 
-    segment_seconds: Annotated[float, Field(gt=0), expecting("a number above 0")] | None = None
+    segment_seconds: SegmentSeconds | None = None
 
 
 @dataclass(frozen=True)
