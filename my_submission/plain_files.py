@@ -47,11 +47,10 @@ def open_regular(path: Path) -> BinaryIO:
 def read_regular(path: Path, most_bytes: int) -> bytes:
     """The content of a regular file of at most that many bytes; NotAFile, OSError."""
     with open_regular(path) as file:
-        content = file.read(most_bytes + 1)
-        if len(content) > most_bytes:
-            size = max(os.fstat(file.fileno()).st_size, len(content))
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
             raise NotAFile(f"{path} has {size:,} bytes, expected at most {most_bytes:,}")
-        return content
+        return file.read(size)  # no more, should it grow meanwhile
 
 
 def check_regular(path: Path) -> int:

@@ -159,6 +159,16 @@ def known_copy(checkpoint: Checkpoint, path: Path) -> Copy:
     return checkpoint.copies().get(path.name, Copy(path.name, None, None))
 
 
+def is_vouched(checkpoint: Checkpoint, path: Path) -> bool:
+    """Whether a published hash says what a file must be; `verify` compares it, unless a caller vouches for the file.
+
+    Neither the beginning of a hash does, which others can be made to have, nor a recorded one, which says that the
+    file has not changed since it came.
+    """
+    sha256 = known_copy(checkpoint, path).sha256
+    return sha256 is not None and len(sha256) == 64
+
+
 def sha256_of(path: Path, progress: Callable[[int], object] | None = None) -> str:
     """The file's sha256 as 64 hex digits."""
     digest = hashlib.sha256()
