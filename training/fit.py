@@ -21,6 +21,7 @@ from tqdm import tqdm
 from my_submission.models import ChunkModel
 from my_submission.models.precision import computing
 from my_submission.weights import load_manifest, require
+from my_submission.weights.trial import admit
 from training import curves
 from training.config import ConfigError, OptimisationSettings, TrainingConfig, as_document
 from training.data import Examples, find_tracks
@@ -137,6 +138,7 @@ def _start_weights(config: TrainingConfig) -> Weights | None:
         raise ConfigError(f"start_checkpoint: found {config.start_checkpoint!r}, allowed: {allowed}")
     checkpoint = checkpoints[config.start_checkpoint]
     path = require([checkpoint])[checkpoint.name]
+    admit(checkpoint, path)
     return dict(config.model.read_weights(path, checkpoint))
 
 

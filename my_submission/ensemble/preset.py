@@ -13,7 +13,9 @@ from typing import Annotated
 from pydantic import Field
 
 from my_submission.schema import Record, expecting, validate
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Polarity
+from my_submission.signal.chunking import hop_samples
 from my_submission.weights import Bag, Checkpoint, Manifest
 
 MIXTURE = "mixture"
@@ -26,8 +28,22 @@ CHALLENGES = {
 }
 """The stems of each challenge, in the organisers' order."""
 
-Overlap = Annotated[float, Field(ge=0, le=0.99), expecting("a fraction from 0 to 0.99")]
-Shifts = Annotated[int, Field(ge=0, le=100), expecting("a whole number from 0 to 100")]
+# What a preset may ask for. Each is far above what any published ensemble does; docs/presets.md lists them.
+LARGEST_OVERLAP = 0.99
+MOST_SHIFTS = 100
+MOST_STEPS, MOST_MEMBERS, MOST_STEMS, MOST_ECONOMIES = 32, 64, 64, 100
+LEAST_SEGMENT_SAMPLES, LARGEST_SEGMENT_SAMPLES = 1_000, 3600 * MODEL_SAMPLE_RATE
+LEAST_HOP_SAMPLES = 441
+"""Between the starts of two segments: 10 ms."""
+LEAST_WEIGHT, LARGEST_WEIGHT = 1e-6, 1_000_000
+"""Of a member, unless it is 0. The products of weights stay finite, and above zero, in float32."""
+MOST_PASSES = 10_000
+"""Of all members over their signals, each shift and polarity counted."""
+
+Overlap = Annotated[
+    float, Field(ge=0, le=LARGEST_OVERLAP), expecting(f"a fraction from 0 to {LARGEST_OVERLAP}")
+]
+Shifts = Annotated[int, Field(ge=0, le=MOST_SHIFTS), expecting(f"a whole number from 0 to {MOST_SHIFTS}")]
 
 
 class PresetError(ValueError):
@@ -177,14 +193,14 @@ class Preset:
         return len(self.instruments) if self.mixture_consistent else 0
 
     def override(self, overlap: float | None, shifts: int | None) -> "Preset":
-        """The preset with another overlap or number of shifts in every member."""
+        """The preset with another overlap or number of shifts in every member; PresetError if that is too much."""
         given = validate(_Override, {"overlap": overlap, "shifts": shifts}, "", PresetError)
         changes = given.model_dump(exclude_none=True)
         steps = tuple(
             replace(step, members=tuple(replace(member, **changes) for member in step.members))
             for step in self.steps
         )
-        return replace(self, steps=steps)
+        return check_work(replace(self, steps=steps))
 
     def for_stems(self, stems: Collection[str]) -> "Preset":
         """The preset without the steps that these stems do not need."""
@@ -210,6 +226,36 @@ class Preset:
 class _Override(Record):
     overlap: Overlap | None
     shifts: Shifts | None
+
+
+def check_work(preset: Preset) -> Preset:
+    """The preset, if it asks for no more passes and segments than it may; else PresetError.
+
+    Only the whole preset tells: what is allowed by itself may be too much together.
+    """
+    passes = 0
+    for step in preset.steps:
+        for member in step.members:
+            check_hop(member, f"{preset.path}: step {step.name!r}, {member.model}")
+            runs = max(1, member.shifts) * len(member.polarity.gains)
+            passes += runs * len(needed_experts(member, preset.manifest))
+    if passes > MOST_PASSES:
+        raise PresetError(
+            f"{preset.path}: runs models {passes:,} times over a track, expected at most {MOST_PASSES:,};"
+            " give it fewer shifts, members or steps"
+        )
+    return preset
+
+
+def check_hop(member: Member, where: str) -> None:
+    """PresetError if a member's segments begin too close to each other. where: what to call the member."""
+    if member.segment_samples is not None:
+        hop = hop_samples(member.segment_samples, member.overlap)
+        if hop < LEAST_HOP_SAMPLES:
+            raise PresetError(
+                f"{where}: an overlap of {member.overlap} leaves {hop} samples between segments of"
+                f" {member.segment_samples:,}, expected {LEAST_HOP_SAMPLES} or more"
+            )
 
 
 def needed_experts(member: Member, manifest: Manifest) -> list[tuple[str, Mapping[str, float]]]:

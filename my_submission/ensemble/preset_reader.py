@@ -12,11 +12,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BeforeValidator, Field, Strict, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConstraints, model_validator
 
 from my_submission.ensemble.preset import (
     CHALLENGES,
+    LARGEST_SEGMENT_SAMPLES,
+    LARGEST_WEIGHT,
+    LEAST_SEGMENT_SAMPLES,
+    LEAST_WEIGHT,
     MIXTURE,
+    MOST_ECONOMIES,
+    MOST_MEMBERS,
+    MOST_STEMS,
+    MOST_STEPS,
     STEP_INPUT,
     Economy,
     Member,
@@ -26,13 +34,19 @@ from my_submission.ensemble.preset import (
     Shifts,
     Step,
     as_bag,
+    check_work,
 )
 from my_submission.ensemble.signed_sum import parse_sum
+from my_submission.plain_files import check_regular, read_regular
 from my_submission.schema import (
+    LARGEST_DOCUMENT_BYTES,
+    LONGEST_TEXT,
     Name,
     Record,
     Text,
     allowed_text,
+    at_most,
+    brief,
     choice_text,
     expecting,
     one_of,
@@ -53,7 +67,10 @@ def preset_names() -> list[str]:
 
 def is_manifest(path: Path) -> bool:
     """Whether a YAML file has checkpoints or bags and no steps, by the lines that begin with these keys."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    try:
+        text = read_regular(path, LARGEST_DOCUMENT_BYTES).decode(errors="replace")
+    except OSError:
+        return False
     return bool(re.search(r"(?m)^(checkpoints|bags)\s*:", text)) and not re.search(r"(?m)^steps\s*:", text)
 
 
@@ -75,14 +92,20 @@ def load_preset(name_or_path: str | Path) -> Preset:
     instruments = row.stems or CHALLENGES[str(row.challenge or row.track)]
     _check_outputs(root, instruments, steps)
     economies = _read_economies(root, row.economies, steps)
-    return Preset(path.stem, row.description, tuple(steps), manifest, instruments, path, economies)
+    return check_work(
+        Preset(path.stem, row.description, tuple(steps), manifest, instruments, path, economies)
+    )
 
 
 def _preset_path(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise PresetError(f"{path}: no such preset file")
+        try:
+            check_regular(path)
+        except FileNotFoundError as error:
+            raise PresetError(f"{path}: no such preset file") from error
+        except OSError as error:
+            raise PresetError(str(error)) from error
         return path
     named = PRESETS_FOLDER / f"{name_or_path}.yaml"
     if str(name_or_path) not in preset_names():
@@ -92,23 +115,48 @@ def _preset_path(name_or_path: str | Path) -> Path:
     return named
 
 
+# Fraction itself would read 1e999999999, and write out its digits.
+_NUMBER = re.compile(r"\s*[+-]?[\d.]{1,20}(e[+-]?\d{1,2})?(\s*/\s*\d{1,20})?\s*", re.ASCII | re.IGNORECASE)
+
+
 def _as_number(value: Any) -> Any:
     """A fraction as text, 1/3, as a number."""
+    if not isinstance(value, str):
+        return value
     try:
-        return float(Fraction(value)) if isinstance(value, str) else value
+        return float(Fraction("".join(value.split()))) if _NUMBER.fullmatch(value) else math.nan
     except (ValueError, ArithmeticError):
         return math.nan
 
 
-Names = Annotated[tuple[Name, ...], Field(min_length=1), expecting("a list of names")]
-Weight = Annotated[float, Field(ge=0), expecting("a number, 0 or more")]
+def _check_weight(weight: float) -> float:
+    if 0 < weight < LEAST_WEIGHT:
+        raise problem(f"expected 0, or {LEAST_WEIGHT} or more, found {weight}")
+    return weight
+
+
+Names = Annotated[
+    tuple[Name, ...], Field(min_length=1), expecting("a list of names"), Field(max_length=MOST_STEMS)
+]
+Weight = Annotated[
+    float,
+    Field(ge=0),
+    expecting("a number, 0 or more"),
+    at_most(LARGEST_WEIGHT),
+    AfterValidator(_check_weight),
+]
 Share = Annotated[
     float,
     Field(ge=0, le=1),
     BeforeValidator(_as_number),
     expecting("a share from 0 to 1, such as 0.5 or 1/3"),
 ]
-Segment = Annotated[int, Field(ge=1_000), expecting("a whole number of samples, 1000 or more")]
+Segment = Annotated[
+    int,
+    Field(ge=LEAST_SEGMENT_SAMPLES),
+    expecting(f"a whole number of samples, {LEAST_SEGMENT_SAMPLES} or more"),
+    at_most(LARGEST_SEGMENT_SAMPLES),
+]
 Loudness = Annotated[float, Field(ge=-70, le=0), expecting("a loudness from -70 to 0 LUFS")]
 PolarityName = Annotated[Polarity, Strict(False), one_of(Polarity)]
 Challenge = Annotated[str, one_of(CHALLENGES)]
@@ -140,7 +188,7 @@ class _StepRow(_RunKeys):
     name: Text
     input: str
     stems: Names
-    members: Annotated[tuple[_MemberRow, ...], Field(min_length=1)]
+    members: Annotated[tuple[_MemberRow, ...], Field(min_length=1, max_length=MOST_MEMBERS)]
     consistency: bool = False
     residual_shares: Mapping[str, Share] | None = None
     residual: Name | None = None
@@ -195,10 +243,10 @@ class _PresetRow(Record):
     challenge: Challenge | None = None
     track: Challenge | None = None
     stems: Names | None = None
-    description: str = ""
+    description: Annotated[str, StringConstraints(max_length=LONGEST_TEXT)] = ""
     manifest: Text | None = None
-    steps: Annotated[tuple[_StepRow, ...], Field(min_length=1)]
-    economies: Annotated[tuple[_EconomyRow, ...], Field(min_length=1)] = ()
+    steps: Annotated[tuple[_StepRow, ...], Field(min_length=1, max_length=MOST_STEPS)]
+    economies: Annotated[tuple[_EconomyRow, ...], Field(min_length=1, max_length=MOST_ECONOMIES)] = ()
 
     @model_validator(mode="after")
     def _check_stems(self) -> "_PresetRow":
@@ -231,7 +279,7 @@ class _Place:
     def check_choice(self, found: str, allowed: Iterable[str], *keys: str | int, note: str = "") -> None:
         allowed = list(allowed)
         if found not in allowed:
-            self.fail(f"found {found!r}{note}; {allowed_text(found, allowed)}", *keys)
+            self.fail(f"found {brief(found)}{note}; {allowed_text(found, allowed)}", *keys)
 
 
 @dataclass(frozen=True)
@@ -306,13 +354,13 @@ class _Reader:
 
 def _read_sum(place: _Place, text: Any, allowed: set[str]) -> dict[str, int]:
     """`other + guitar - piano` as {"other": 1, "guitar": 1, "piano": -1}."""
-    terms = parse_sum(text) if isinstance(text, str) else None
+    terms = parse_sum(text) if isinstance(text, str) and len(text) <= LONGEST_TEXT else None
     if terms is None:
-        place.fail(f"expected a sum such as 'other + guitar' or 'input - instrumental', found {text!r}")
+        place.fail(f"expected a sum such as 'other + guitar' or 'input - instrumental', found {brief(text)}")
     names = [name for name, _ in terms]
     for name in names:
         if name not in allowed or names.count(name) > 1:
-            place.fail(f"found {name!r} in {text!r}; {allowed_text(name, allowed)}, each once")
+            place.fail(f"found {brief(name)} in {brief(text)}; {allowed_text(name, allowed)}, each once")
     if names == [STEP_INPUT]:
         place.fail(f"{text!r} does not use the model")
     return dict(terms)

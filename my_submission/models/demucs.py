@@ -10,23 +10,28 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import torch
+from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from my_submission.models.dconv import fold_dconv
-from my_submission.models.demucs_file import DemucsParameters, load_torch
+from my_submission.models.demucs_file import CHANNELS, DemucsParameters, SegmentSeconds, load_torch
 from my_submission.models.heap import keep_heap
 from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.precision import computing
 from my_submission.registry import Architecture, register
-from my_submission.schema import Name, Positive, Record, allowed_text, expecting, problem
+from my_submission.schema import Name, Record, allowed_text, expecting, problem
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry
-from my_submission.weights import Checkpoint
+from my_submission.weights import Checkpoint, UnsafeFile
+from my_submission.weights.errors import first_sentence
+from my_submission.weights.store import is_vouched
 
 _BYTES_PER_SAMPLE_AND_CHANNEL = 45
 """Measured on full-size networks with glibc's allocator: 28 (hdemucs_mmi in bfloat16) to 45 (htdemucs_6s)."""
+
+_TRIED_SAMPLES = 4_410
 
 LEAST_SAMPLES = 5
 """Fewer samples leave one value per channel after the first strided layers, which HDemucs cannot normalise."""
@@ -100,7 +105,29 @@ def load(
     needed: Collection[str] | None = None,
 ) -> DemucsModel:
     """Open a `.th` or `.safetensors` checkpoint (`registry.Loader`)."""
-    return DemucsModel(load_torch(path, checkpoint), checkpoint.sources, device, dtype, needed)
+    network = load_torch(path, checkpoint)
+    if not is_vouched(checkpoint, path):
+        _check_runs(path, network, checkpoint.sources)
+    return DemucsModel(network, checkpoint.sources, device, dtype, needed)
+
+
+def _check_runs(path: Path, network: HTDemucs | HDemucs, sources: tuple[str, ...]) -> None:
+    """Refuse a network whose layers do not fit together: neither its constructor nor its tensors' shapes tell."""
+    noise = 0.1 * torch.randn(1, CHANNELS, _TRIED_SAMPLES, generator=torch.Generator().manual_seed(0))
+    expected = (1, len(sources), *noise.shape[1:])
+    fixed, network.use_train_segment = getattr(network, "use_train_segment", False), False
+    try:
+        with torch.inference_mode():
+            estimates = network(noise)
+    except Exception as error:  # whatever layers raise for arguments that nobody has tried
+        raise UnsafeFile(f"{path}: its network cannot run: {first_sentence(error)}") from error
+    finally:
+        network.use_train_segment = fixed
+    if tuple(estimates.shape) != expected or not estimates.isfinite().all():
+        raise UnsafeFile(
+            f"{path}: its network makes estimates of shape {tuple(estimates.shape)},"
+            f" expected finite ones of {expected}"
+        )
 
 
 def piece_of_work(
@@ -166,7 +193,7 @@ class HTDemucsSettings(Record):
 
     architecture: Literal["htdemucs"] = "htdemucs"
     sources: Annotated[tuple[Name, ...], Field(min_length=1), expecting("a list of at least one name")]
-    segment_seconds: Positive
+    segment_seconds: SegmentSeconds
     arguments: Mapping[str, Any] = {}
 
     @field_validator("arguments")

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import onnxruntime
 import torch
@@ -12,13 +12,17 @@ from pydantic import model_validator
 from torch import Tensor
 
 from my_submission.models.heap import keep_heap
+from my_submission.models.onnx_file import check_model
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.models.precision import computing
 from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
 from my_submission.registry import Architecture, register
-from my_submission.schema import Name, Record, Whole, problem
+from my_submission.schema import Name, Record, Whole, at_most, brief, problem
+from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, WeightsError
+from my_submission.weights.errors import first_sentence
+from my_submission.weights.store import is_vouched
 
 log = logging.getLogger(__name__)
 
@@ -115,13 +119,32 @@ class MdxNetModel:
             return self._spectrogram.inverse(self._network(spectrograms))[:, None]
 
 
+LARGEST_FFT = 1 << 16
+LARGEST_CHUNK_SAMPLES = 600 * MODEL_SAMPLE_RATE
+
+
 class MdxNetParameters(Record):
     """Parameters of the STFT; see `Spectrogram`."""
 
-    n_fft: Whole
+    n_fft: Annotated[Whole, at_most(LARGEST_FFT)]
     dim_f: Whole
     dim_t: Whole
     hop: Whole
+
+    @model_validator(mode="after")
+    def _check_chunk(self) -> "MdxNetParameters":
+        if self.dim_f > self.n_fft // 2 + 1:
+            raise problem(f"expected at most n_fft/2 + 1, found {brief(self.dim_f)}", "dim_f")
+        if self.hop > self.n_fft:
+            raise problem(f"expected at most n_fft, found {brief(self.hop)}", "hop")
+        samples = self.hop * (self.dim_t - 1)
+        if not self.n_fft < samples <= LARGEST_CHUNK_SAMPLES:
+            raise problem(
+                f"expected a chunk, hop · (dim_t − 1), longer than n_fft and of at most {LARGEST_CHUNK_SAMPLES:,}"
+                f" samples, found {brief(samples)}",
+                "dim_t",
+            )
+        return self
 
     @property
     def spectrogram(self) -> Spectrogram:
@@ -144,6 +167,8 @@ def load(
     """
     parameters = checkpoint.parameters
     assert isinstance(parameters, MdxNetParameters)
+    if not is_vouched(checkpoint, path):
+        check_model(path)
     spectrogram = parameters.spectrogram
     network: Network
     shape: tuple[int, ...]
@@ -171,6 +196,8 @@ def piece_of_work(
     (ONNX Runtime takes only whole chunks). None for a graph that torch cannot run: it has no lower precision.
     """
     assert isinstance(checkpoint.parameters, MdxNetParameters)
+    if not is_vouched(checkpoint, path):
+        check_model(path)
     frames = checkpoint.parameters.dim_t
     try:
         network = OnnxNetwork(path, device, dtype)
@@ -191,7 +218,7 @@ def _open_session(path: Path, device: torch.device) -> tuple[Network, tuple[int,
     """The network in ONNX Runtime, and its input's shape. One thread: chunks run side by side instead."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, and said once
     options.enable_cpu_mem_arena = False  # each session's arena would keep 5 GB (benchmarks/README.md)
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda":
@@ -200,17 +227,29 @@ def _open_session(path: Path, device: torch.device) -> tuple[Network, tuple[int,
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises a dozen unrelated classes for an unreadable file
-        raise WeightsError(f"{path}: ONNX Runtime cannot open it: {error}") from error
+        raise WeightsError(f"{path}: ONNX Runtime cannot open it: {first_sentence(error)}") from error
     if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise RuntimeError(
             f"{path}: torch runs on {device} but ONNX Runtime {onnxruntime.__version__} got only "
             f"{session.get_providers()}; uninstall `onnxruntime` if it is installed beside `onnxruntime-gpu`, "
             f"and install `onnxruntime-gpu` with the CUDA and cuDNN versions it needs"
         )
-    node, output = session.get_inputs()[0], session.get_outputs()[0].name
+    if len(session.get_inputs()) != 1 or len(session.get_outputs()) != 1:
+        raise WeightsError(f"{path}: expected one input and one output")
+    node, output = session.get_inputs()[0], session.get_outputs()[0]
+    if any(
+        isinstance(made, int) and made != read
+        for made, read in zip(output.shape[1:], node.shape[1:], strict=False)
+    ):
+        raise WeightsError(
+            f"{path}: expected an output of the input's shape {node.shape}, found {output.shape}"
+        )
 
     def run(spectrograms: Tensor) -> Tensor:
-        estimates = session.run([output], {node.name: spectrograms.cpu().numpy()})[0]
+        try:
+            estimates = session.run([output.name], {node.name: spectrograms.cpu().numpy()})[0]
+        except Exception as error:  # as above
+            raise WeightsError(f"{path}: ONNX Runtime cannot run it: {first_sentence(error)}") from error
         return torch.from_numpy(estimates).to(device)
 
     return run, tuple(node.shape)

@@ -22,7 +22,9 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from my_submission.models.fused import Convolution, Taps
+from my_submission.models.onnx_file import read_model
 from my_submission.weights import WeightsError
+from my_submission.weights.errors import first_sentence
 
 Function = Callable[..., Tensor]
 
@@ -48,11 +50,18 @@ class OnnxNetwork(nn.Module):
     def __init__(self, path: Path, device: torch.device, dtype: torch.dtype) -> None:
         """Raises UnsupportedGraph, naming file and operator, WeightsError if the file is no ONNX graph."""
         super().__init__()
+        graph = read_model(path).graph
+        self._path, self._dtype, self._device = path, dtype, device
         try:
-            graph = onnx.load(str(path)).graph
-        except Exception as error:  # protobuf's DecodeError derives from Exception alone
-            raise WeightsError(f"{path}: cannot be read as ONNX: {error}") from error
-        self._dtype, self._device = dtype, device
+            self._build(graph)
+        except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            # A node that does not have what its kind demands.
+            raise UnsupportedGraph(
+                f"{path}: a node is not as its operator demands: {error!r:.200}"
+            ) from error
+
+    def _build(self, graph: onnx.GraphProto) -> None:
+        path, device, dtype = self._path, self._device, self._dtype
         self._input, self._output = graph.input[0].name, graph.output[0].name
         self.input_shape = tuple(axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim)
         constants = _constants(graph)
@@ -75,7 +84,16 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(batch, …) float32 -> float32 on the network's device."""
-        values = values.to(self._device, memory_format=torch.channels_last)
+        try:
+            return self._run(values.to(self._device, memory_format=torch.channels_last))
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, LookupError) as error:
+            raise WeightsError(
+                f"{self._path}: the graph cannot run on {tuple(values.shape)}: {first_sentence(error)}"
+            ) from error
+
+    def _run(self, values: Tensor) -> Tensor:
         known = {self._input: values}
         for operation in self._operations:
             known[operation.output] = operation.function(*(known[name] for name in operation.inputs))
@@ -87,10 +105,13 @@ class OnnxNetwork(nn.Module):
 def _ending(nodes: Sequence[onnx.NodeProto], output: str) -> set[str]:
     """The values from the output back through the last layer with weights, up to rectifiers and other such layers."""
     makers = {node.output[0]: node for node in nodes}
-    ending, beyond_last = set(), False
+    ending: set[str] = set()
+    beyond_last = False
     waiting = [output]
     while waiting:
         name = waiting.pop()
+        if name in ending:
+            continue  # reached before, on another way
         node = makers.get(name)
         has_weights = node is not None and node.op_type in ("Conv", "ConvTranspose", "MatMul")
         if node is None or node.op_type == "Relu" or (has_weights and beyond_last):

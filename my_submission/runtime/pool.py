@@ -11,6 +11,7 @@ from my_submission.registry import find_architecture
 from my_submission.runtime.devices import Precision
 from my_submission.runtime.guarded import Guarded
 from my_submission.weights import Checkpoint
+from my_submission.weights.trial import admit
 
 
 class ModelPool:
@@ -56,6 +57,7 @@ def dtype_of(checkpoint: Checkpoint, path: Path, precision: Precision) -> torch.
     architecture = find_architecture(checkpoint.architecture)
     if not architecture.lower_precision:
         return torch.float32
+    admit(checkpoint, path)
     kind = f"{checkpoint.architecture} of {path.stat().st_size >> 20} MiB {checkpoint.parameters!r}"
     work = architecture.piece_of_work
     trial = None if work is None else partial(work, checkpoint, path, precision.device)
@@ -72,7 +74,9 @@ def load_model(
     """Open a checkpoint's file as a callable on chunks. WeightsError if it is not what the row says.
 
     needed: the sources to compute, by default all; a network may compute others, too.
+    A file that no hash vouches for is opened in a process of its own first (`trial.admit`), once.
     """
+    admit(checkpoint, path)
     architecture = find_architecture(checkpoint.architecture)
     if dtype == torch.float32 or not architecture.lower_precision:
         return architecture.load(checkpoint, path, device, torch.float32, needed)

@@ -1,22 +1,27 @@
-"""Downloads one file from a plain URL: with resumption, retries with back-off, and time-outs.
+"""Downloads one file from a plain URL: with resumption, retries with back-off, and limits of size and time.
 
 Downloads go to `NAME.part`, which is renamed only once the caller's check has accepted it. Files on the hub do not
-come this way: `huggingface_hub` fetches those.
+come this way: `huggingface_hub` fetches those (`hub.py`).
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 
+from ..plain_files import open_own, own_bytes
+from .allowance import Allowance, Patience
 from .errors import DownloadError
+from .store import LARGEST_UNKNOWN_BYTES
+
+__all__ = ["OnBytes", "Patience", "allowance_for", "download", "retry_after"]
 
 log = logging.getLogger(__name__)
 
@@ -24,17 +29,7 @@ OnBytes = Callable[[int], object]
 """Receives the number of bytes since the last call; negative if a download starts over."""
 
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait and how often to try."""
-
-    connect_seconds: float = 10
-    read_seconds: float = 30
-    attempts: int = 5  # without a new byte in between
-    first_pause_seconds: float = 1  # doubled after each failure
-    longest_pause_seconds: float = 60
+_MOST_DOUBLINGS = 30
 
 
 class _Retry(Exception):  # noqa: N818, a signal rather than an error
@@ -43,6 +38,13 @@ class _Retry(Exception):  # noqa: N818, a signal rather than an error
     def __init__(self, reason: str, pause_seconds: float | None = None) -> None:
         super().__init__(reason)
         self.pause_seconds = pause_seconds
+
+
+def allowance_for(expected_bytes: int | None, patience: Patience) -> Allowance:
+    """What the download of a file of this size may take; None: of unknown size."""
+    if expected_bytes is not None:
+        return Allowance(expected_bytes, "its row's bytes", patience)
+    return Allowance(LARGEST_UNKNOWN_BYTES, "the most for a row without bytes", patience)
 
 
 def download(
@@ -56,14 +58,30 @@ def download(
 ) -> None:
     """Fetch `url` into `part`, the caller's file for unfinished downloads, in a folder that exists.
 
+    expected_bytes: the size, at which it stops; where it is not known, at LARGEST_UNKNOWN_BYTES.
     hash_known: the caller will compare the whole hash. Only then is a `part` from an earlier run continued:
     otherwise nobody would notice if it was of another file.
-    Raises DownloadError with the reason; what has come so far stays in `part`, unless the disk is full.
+    `progress` is called in another thread.
+    Raises DownloadError with the reason; what has come so far stays in `part`, unless the disk is full or the file is
+    too large.
     """
     _check_room(part, expected_bytes)
+    allowance = allowance_for(expected_bytes, patience)
+    allowance.wait(lambda: _download(url, part, allowance, expected_bytes, hash_known, progress, patience))
+
+
+def _download(
+    url: str,
+    part: Path,
+    allowance: Allowance,
+    expected_bytes: int | None,
+    hash_known: bool,
+    progress: OnBytes,
+    patience: Patience,
+) -> None:
     timeout = httpx2.Timeout(patience.read_seconds, connect=patience.connect_seconds)
     with httpx2.Client(timeout=timeout, follow_redirects=True) as client:
-        transfer = _Transfer(client, url, part, expected_bytes, hash_known, progress)
+        transfer = _Transfer(client, url, part, allowance, expected_bytes, hash_known, progress)
         progress(transfer.received)
         failures, before = 0, transfer.received
         while True:
@@ -74,37 +92,43 @@ def download(
                 failures = 1 if transfer.received > before else failures + 1
                 before = transfer.received
                 reason = str(error) or type(error).__name__
-                if failures >= patience.attempts:
+                if failures >= patience.attempts or transfer.restarts >= patience.attempts:
                     raise DownloadError(f"{reason} (tried {failures} times)") from error
                 pause = _pause(patience, failures, error)
                 log.warning("%s: %s; trying again in %.0f s", url, reason, pause)
                 time.sleep(pause)
-            except httpx2.HTTPError as error:
+            except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
                 raise DownloadError(str(error)) from error
             except OSError as error:
-                raise _disk_error(error, part) from error
+                with allowance.acting():
+                    raise _disk_error(error, part) from error
 
 
 class _Transfer:
-    """A file that grows by one or more requests."""
+    """A file that grows by one or more requests.
+
+    restarts: how often what had come was of no use.
+    """
 
     def __init__(
         self,
         client: httpx2.Client,
         url: str,
         part: Path,
+        allowance: Allowance,
         expected_bytes: int | None,
         hash_known: bool,
         progress: OnBytes,
     ) -> None:
-        self._client, self._url, self._part = client, url, part
+        self._client, self._url, self._part, self._allowance = client, url, part, allowance
         self._expected_bytes, self._hash_known, self._progress = expected_bytes, hash_known, progress
         self._etag: str | None = None
+        self.restarts = 0
 
     @property
     def received(self) -> int:
         """Bytes that have come so far, earlier runs included."""
-        return self._part.stat().st_size if self._part.exists() else 0
+        return own_bytes(self._part)
 
     def attempt(self) -> None:
         """Make one request: ask for what is missing and append it, or start over if the server wants to.
@@ -113,6 +137,8 @@ class _Transfer:
         """
         if self.received and not (self._hash_known or self._etag):
             self._start_over()  # another version of the file could not be told from this one
+        if self.received > self._allowance.most_bytes:
+            self._start_over()  # it cannot be the beginning of the file
         have = self.received
         if self._expected_bytes is not None and have == self._expected_bytes:
             return
@@ -125,11 +151,12 @@ class _Transfer:
             _check_status(response)
             have = self._agree_on_start(response, have)
             self._etag = response.headers.get("etag")
-            length = response.headers.get("content-length", "")
-            total = have + int(length) if length.isdigit() else None
+            length = _whole(response.headers.get("content-length", ""))
+            total = None if length is None else have + length
             if total is not None and self._expected_bytes not in (None, total):
                 raise DownloadError(f"the server offers {total:,} bytes, expected {self._expected_bytes:,}")
-            self._append(response)
+            self._allowance.check_size(total or 0)
+            self._append(response, have)
         if total is not None and self.received < total:
             raise _Retry(f"the connection ended after {self.received:,} of {total:,} bytes")
 
@@ -152,23 +179,35 @@ class _Transfer:
             raise _Retry("the server sent another range than asked for; starting over", pause_seconds=0)
         return 0
 
-    def _append(self, response: httpx2.Response) -> None:
+    def _append(self, response: httpx2.Response, have: int) -> None:
         """Write blocks as they come: a fixed block size would lose what came before a connection breaks."""
-        with self._part.open("ab") as file:
+        with self._allowance.acting():
+            file = open_own(self._part)
+        with file:
             for block in response.iter_raw():
-                file.write(block)
+                have += len(block)
+                try:
+                    self._allowance.check_size(have)
+                except DownloadError:
+                    self._start_over()  # it cannot be the file
+                    raise
+                with self._allowance.acting():
+                    file.write(block)
+                    file.flush()
+                self._allowance.arrived(len(block))
                 self._progress(len(block))
 
     def _start_over(self) -> None:
+        self.restarts += 1
         self._progress(-self.received)
-        self._part.unlink(missing_ok=True)
+        with self._allowance.acting():
+            self._part.unlink(missing_ok=True)
 
 
 def _check_status(response: httpx2.Response) -> None:
     status = f"HTTP {response.status_code} {response.reason_phrase}".strip()
     if response.status_code in _RETRIED_STATUS:
-        wish = response.headers.get("retry-after", "")
-        raise _Retry(status, pause_seconds=float(wish) if wish.isdigit() else None)
+        raise _Retry(status, pause_seconds=retry_after(response.headers.get("retry-after", "")))
     if response.status_code not in (200, 206):
         raise DownloadError(status)
     kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
@@ -176,14 +215,27 @@ def _check_status(response: httpx2.Response) -> None:
         raise DownloadError("the server sent an HTML page instead of the file (a login or error page?)")
 
 
+def retry_after(text: str) -> float | None:
+    """The seconds of a `Retry-After`; None for a date or anything else. The caller does not wait that long if it is
+    too long."""
+    seconds = _whole(text.strip())
+    return None if seconds is None else float(seconds)
+
+
+def _whole(text: str) -> int | None:
+    """A header's number, if it is one: `isdigit` takes ² for one, and int() refuses it, as it does 5,000 digits."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
 def _pause(patience: Patience, failures: int, error: Exception) -> float:
     wish = error.pause_seconds if isinstance(error, _Retry) else None
-    pause = patience.first_pause_seconds * 2 ** (failures - 1) if wish is None else wish
-    return min(pause, patience.longest_pause_seconds)
+    if wish is None:
+        wish = patience.first_pause_seconds * 2 ** min(failures - 1, _MOST_DOUBLINGS)
+    return min(wish, patience.longest_pause_seconds)
 
 
 def _check_room(part: Path, expected_bytes: int | None) -> None:
-    have = part.stat().st_size if part.exists() else 0
+    have = own_bytes(part)
     free = shutil.disk_usage(part.parent).free
     if expected_bytes is not None and free < expected_bytes - have:
         raise DownloadError(

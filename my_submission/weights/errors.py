@@ -1,5 +1,7 @@
 """Everything that can be wrong with weights; each message says what, where, and what to do."""
 
+import pickle
+
 
 class WeightsError(RuntimeError):
     """Base of all errors of this package."""
@@ -23,3 +25,15 @@ class UnsafeFile(WeightsError):  # noqa: N818, the name says it
 
 class DownloadError(WeightsError):
     """No origin of a checkpoint could be fetched; says which were tried and why each failed."""
+
+
+def first_sentence(error: BaseException) -> str:
+    """The reason, without torch's screenful of advice (on how to switch the protection off)."""
+    inner = error.__context__
+    text = " ".join(str(inner if isinstance(inner, pickle.UnpicklingError) else error).split())
+    return printable(text.split(" Please use", 1)[0][:300]) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Text that a file brought, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

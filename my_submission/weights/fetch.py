@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import constants as hub_constants
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import XetDownloadError
-from tqdm import tqdm
 
-from .download import OnBytes, Patience, download
+from ..plain_files import open_regular
+from .allowance import Patience
+from .download import OnBytes, download
 from .errors import DownloadError, MissingWeights, WeightsError, WrongContent
+from .hub import cached_file, download_from_hub
 from .manifest import Checkpoint, Copy, Origin
 from .store import Verification, find, kept_folder, known_copy, lock_for, record_sha256, verify_copy
 
 log = logging.getLogger(__name__)
 
 _HTML_STARTS = (b"<!doctype html", b"<html")
-# What huggingface_hub raises: HTTP and file errors are OSErrors, a refused connection is not.
-_HUB_ERRORS = (OSError, ValueError, RuntimeError, httpx2.HTTPError, XetDownloadError)
 
 
 def fetch(
@@ -85,7 +83,7 @@ def _accept(checkpoint: Checkpoint, path: Path, copy: Copy) -> Verification:
 
 
 def _refuse_html(path: Path) -> None:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(256).lstrip().lower()
     if start.startswith(_HTML_STARTS):
         raise WrongContent(f"{path} is an HTML page (a login or error page?), not weights")
@@ -113,7 +111,7 @@ def _from_origins(
         counter = _Counter(progress)
         try:
             if origin.hub:
-                return _from_hub(checkpoint, origin, counter.add)
+                return _from_hub(checkpoint, origin, counter.add, patience)
             return _from_url(checkpoint, origin, counter.add, patience)
         except WeightsError as error:
             if _no_connection(error):
@@ -146,47 +144,10 @@ class _Counter:
         self.add(-self._total)
 
 
-def _from_hub(checkpoint: Checkpoint, origin: Origin, progress: OnBytes) -> Path:
-    """From the hub, into the hub's cache; its settings for endpoint, token, cache and offline use apply."""
-    assert origin.hub
-    try:
-        path = Path(
-            hf_hub_download(
-                origin.hub, origin.path, revision=origin.revision, tqdm_class=_reporting_bar(progress)
-            )
-        )
-    except _HUB_ERRORS as error:
-        raise DownloadError(f"{_reason(error)}{_hub_advice(error)}") from error
+def _from_hub(checkpoint: Checkpoint, origin: Origin, progress: OnBytes, patience: Patience) -> Path:
+    """From the hub, into the hub's cache."""
+    path = download_from_hub(origin, progress, patience)
     return _accepted_or_set_aside(checkpoint, path, origin.copy)
-
-
-def _hub_advice(error: Exception) -> str:
-    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == 30):
-        return f"; the hub's cache {hub_constants.HF_HUB_CACHE} cannot be written: set HF_HOME to a folder that can"
-    if isinstance(error, OSError) and error.errno == 28:
-        return f"; the disk of the hub's cache {hub_constants.HF_HUB_CACHE} is full: make room or set HF_HOME"
-    return ""
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of an error and of its cause: the client hides a 500 behind "cannot locate the file"."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = lines[0] if lines else type(error).__name__
-    return f"{reason} ({_reason(error.__cause__)})" if error.__cause__ else reason
-
-
-def _reporting_bar(progress: OnBytes) -> type[tqdm[NoReturn]]:
-    """A tqdm class that shows nothing and passes on what it is told."""
-
-    class ReportingBar(tqdm):  # type: ignore[type-arg]
-        def __init__(self, *_: object, **__: object) -> None:
-            super().__init__(disable=True)
-
-        def update(self, n: float | None = 1) -> bool | None:
-            progress(int(n or 0))
-            return None
-
-    return ReportingBar
 
 
 def _from_url(checkpoint: Checkpoint, origin: Origin, progress: OnBytes, patience: Patience) -> Path:
@@ -206,7 +167,7 @@ def _from_url(checkpoint: Checkpoint, origin: Origin, progress: OnBytes, patienc
                     patience=patience,
                 )
                 _accepted_or_set_aside(checkpoint, part, copy)
-                part.rename(target)
+                os.replace(part, target)  # a link of that name is replaced, not followed
                 return target
     except OSError as error:
         raise DownloadError(f"cannot write to {target.parent}: {error}; make it writable") from error
@@ -224,19 +185,20 @@ def _accepted_or_set_aside(checkpoint: Checkpoint, path: Path, copy: Copy) -> Pa
 def set_aside(path: Path) -> Path:
     """Rename a file that must not be trusted, so that nothing finds it any more; return its new path.
 
-    In the hub's cache the name is a link to the file: the file is renamed and the links to it removed.
+    In the hub's cache the name is a link to the file: the file is renamed and the link to it removed. What any other
+    link leads to is somebody else's, and stays: the link alone is renamed.
     """
-    links = []
-    while path.is_symlink():
-        links.append(path)
-        path = path.parent / path.readlink()
+    file = cached_file(path) if path.is_symlink() else None
+    wrong = file or path
     number = 1
-    while (aside := path.with_name(f"{path.name}.rejected{number}")).exists():
+    while os.path.lexists(aside := wrong.with_name(f"{wrong.name}.rejected{number}")):
         number += 1
     try:
-        path.rename(aside)
-        for link in links:
-            link.unlink()
+        wrong.rename(aside)
+        if file:
+            path.unlink()
     except OSError as error:
-        raise WeightsError(f"{path} must not be used, but cannot be moved ({error}); move it away") from error
+        raise WeightsError(
+            f"{wrong} must not be used, but cannot be moved ({error}); move it away"
+        ) from error
     return aside

@@ -1,15 +1,22 @@
 """Opens checkpoints as the untrusted input that they are. This has the only torch.load of my_submission.
 
-A `.th`, `.ckpt` or `.pt` file is a pickle, so torch's weights-only unpickler opens it, which runs nothing that is not
-on an allow-list. A `.safetensors` file holds tensors and text. An architecture takes what it needs from either;
-`build` checks the tensors against the shapes of the network before any of the network's memory is allocated.
+A `.th`, `.ckpt` or `.pt` file is a zip archive with a pickle. What it holds and names is looked at first
+(`archives.py`); then torch's weights-only unpickler opens it, which runs nothing that is not on an allow-list. A
+`.safetensors` file holds tensors and text. An architecture takes what it needs from either; `build` checks the
+tensors against the shapes of the network before any of the network's memory is allocated.
+
+One law bounds memory: a file describes no more values than it has bytes for. What no such number can bound is opened
+in a process of its own first, where no hash vouches for the file (`trial.py`).
 """
 
 from __future__ import annotations
 
 import pickle
+import re
 import struct
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
@@ -18,8 +25,16 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
-from .errors import UnsafeFile, WeightsError
+from ..plain_files import open_regular
+from ..schema import brief
+from .archives import check_archive
+from .errors import UnsafeFile, WeightsError, first_sentence
+from .tensors import MOST_TENSORS, check_finite, check_shapes, check_state, file_bytes
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
@@ -34,6 +49,11 @@ WRAPPERS = (
 )  # of the weights in a pickle
 PREFIXES = ("module.", "model.", "ema_model.", "_orig_mod.")  # of every name, left by training frameworks
 
+LARGEST_HEADER_BYTES = 2 << 20
+"""Of a `.safetensors` file: the names and shapes of its tensors, and its metadata."""
+MOST_UNSAVED_VALUES = 1 << 26
+"""Of tensors that a network has besides those of its file, such as windows."""
+
 
 class _Unread:
     """Stands in for a value that nothing reads: a numpy number among the training arguments or metrics."""
@@ -45,12 +65,21 @@ class _Unread:
         pass
 
 
+class CheckedFraction(Fraction):
+    """Makes a Fraction; of text only if it is short, since 1e999999999 would be written out."""
+
+    def __new__(cls, numerator: Any = 0, denominator: Any = None) -> Fraction:  # type: ignore[misc]
+        if isinstance(numerator, str) and not re.fullmatch(r"-?[0-9]{1,18}(/[0-9]{1,18})?", numerator):
+            raise ValueError(f"found a fraction of {brief(numerator)}")
+        return Fraction(numerator, denominator)
+
+
 # What released checkpoints name besides tensors and plain containers. htdemucs was seen to hold
 # Fraction (its segment), numpy.core.multiarray.scalar and numpy.dtype (numbers among the
 # metrics): Anjok07/ultimatevocalremovergui#2377 and the reports it answers, #1729 and #1868.
 # numpy 2 writes the scalar's module as numpy._core.
 ALLOWED_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    Fraction,
+    (CheckedFraction, "fractions.Fraction"),
     *(
         (_Unread, name)
         for name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
@@ -60,7 +89,7 @@ ALLOWED_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 # What the weights-only unpickler raises for a file that is not a checkpoint, cut short, or hostile.
 _UNPICKLING_ERRORS = (
     pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, AttributeError,
-    ArithmeticError, AssertionError, struct.error,
+    ArithmeticError, AssertionError, struct.error, MemoryError, OSError,
 )  # fmt: skip
 
 
@@ -71,11 +100,10 @@ def open_pickle(path: Path, stand_ins: Mapping[str, type] | None = None) -> Any:
     Raises UnsafeFile for anything else, without running any of it; FileNotFoundError.
     """
     allowed = [*ALLOWED_GLOBALS, *((stand_in, name) for name, stand_in in (stand_ins or {}).items())]
+    check_archive(path, {one[1] for one in allowed if isinstance(one, tuple)})
     try:
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
     except _UNPICKLING_ERRORS as error:
         raise UnsafeFile(
             f"{path}: refused: it is not a checkpoint, is damaged, or asks for code to be run."
@@ -85,11 +113,21 @@ def open_pickle(path: Path, stand_ins: Mapping[str, type] | None = None) -> Any:
 
 def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a `.safetensors` file. Raises UnsafeFile, FileNotFoundError."""
+    size = file_bytes(path)
+    with open_regular(path) as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > min(size, LARGEST_HEADER_BYTES):
+        raise UnsafeFile(
+            f"{path}: not a safetensors file, or damaged: a header of {header:,} bytes,"
+            f" expected at most {LARGEST_HEADER_BYTES:,} of the file's {size:,}"
+        )
     try:
-        with safe_open(str(path), framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no mapping
-            return state, file.metadata() or {}
-    except SafetensorError as error:
+        with safe_open(str(path), framework="pt") as tensors:
+            keys = tensors.keys()
+            if len(keys) > MOST_TENSORS:
+                raise UnsafeFile(f"{path}: has {len(keys):,} tensors, expected at most {MOST_TENSORS:,}")
+            return {key: tensors.get_tensor(key) for key in keys}, tensors.metadata() or {}
+    except (SafetensorError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
         raise UnsafeFile(f"{path}: not a safetensors file, or damaged: {first_sentence(error)}") from error
 
 
@@ -101,7 +139,7 @@ def open_tensors(path: Path, inside: Iterable[str] = ()) -> dict[str, Tensor]:
     Raises UnsafeFile, WeightsError for another suffix, FileNotFoundError.
     """
     if path.suffix == ".safetensors":
-        return open_safetensors(path)[0]
+        return check_state(path, open_safetensors(path)[0])
     if path.suffix not in PICKLES:
         raise WeightsError(f"{path}: expected a file that ends in .safetensors or {', '.join(PICKLES)}")
     content = open_pickle(path)
@@ -129,13 +167,6 @@ def _all_begin(state: Mapping[str, Tensor], prefix: str, dropped: Callable[[str]
     return all(name.startswith(prefix) or dropped(name) for name in state)
 
 
-def check_state(path: Path, state: Any) -> dict[str, Tensor]:
-    """`state`, if it consists of named tensors; else UnsafeFile."""
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UnsafeFile(f"{path}: expected a state of named tensors (a quantised checkpoint?)")
-    return state
-
-
 def build(
     path: Path,
     make: Callable[[], Network],
@@ -148,27 +179,27 @@ def build(
     It is first constructed on torch's meta device, which allocates nothing, draws no random numbers, and is fast. If
     it has tensors that no state dict holds, such as windows, it is constructed again on the CPU.
     said: the network in terms of its manifest row; seen: what the tensors of `path` tell of it, in the same terms.
-    Raises UnsafeFile if the tensors are not those of the network: the error names the terms in which they differ.
+    Raises UnsafeFile if the tensors are not those of the network (the error names the terms in which they differ), if
+    they are not finite, or if the network would be larger than any file of this size describes.
     """
+    check_state(path, dict(state))
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _counted(min(MOST_TENSORS, 1_000 + 4 * len(state))):
             module = make()
-    except (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, AssertionError) as error:
+    except Exception as error:  # whatever a constructor raises for arguments that it was not written for
         raise UnsafeFile(f"{path}: the network refuses its arguments: {first_sentence(error)}") from error
-    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    if expected != found:
-        key = min(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-        raise UnsafeFile(
-            f"{path}: {_differences(said, seen(state))}tensor {key!r}: its arguments describe shape"
-            f" {expected.get(key, 'none')}, found {found.get(key, 'none')}"
-        )
-    if _holds_more_than(module, expected):
-        with torch.random.fork_rng(devices=()):
-            module = make()
-    else:
-        module = module.to_empty(device="cpu")
-    module.load_state_dict(dict(state))
+    check_shapes(path, module, state, lambda: _differences(said, seen(state)))
+    check_finite(path, state)
+    again = _holds_more_than(path, module, state)
+    try:
+        if again:
+            with torch.random.fork_rng(devices=()):
+                module = make()
+        else:
+            module = module.to_empty(device="cpu")
+        module.load_state_dict(dict(state))
+    except (RuntimeError, MemoryError) as error:
+        raise WeightsError(f"{path}: its network cannot be made: {first_sentence(error)}") from error
     return module.requires_grad_(False).eval()
 
 
@@ -182,15 +213,38 @@ def _differences(said: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
     return f"its manifest row says {expected}; the file has {found}; "
 
 
-def _holds_more_than(module: torch.nn.Module, names: Iterable[str]) -> bool:
+@contextmanager
+def _counted(most: int) -> Iterator[None]:
+    """Within it, a network that this thread constructs may have no more layers, nor tensors, than that."""
+    thread, counts = threading.get_ident(), {"layers": 0, "tensors": 0}
+
+    def count(kind: str) -> None:
+        if threading.get_ident() == thread:
+            counts[kind] += 1
+            if counts[kind] > most:
+                raise ValueError(f"they describe more than {most:,} {kind}")
+
+    hooks = (
+        register_module_module_registration_hook(lambda *_: count("layers")),
+        register_module_parameter_registration_hook(lambda *_: count("tensors")),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _holds_more_than(path: Path, module: torch.nn.Module, names: Iterable[str]) -> bool:
     """Whether a network has tensors besides these names: buffers that are not saved, or plain attributes."""
     attributes = (value for part in module.modules() for value in vars(part).values())
-    unsaved = {name for name, _ in module.named_buffers()} - set(names)
-    return bool(unsaved) or any(isinstance(value, Tensor) for value in attributes)
-
-
-def first_sentence(error: BaseException) -> str:
-    """The reason, without torch's screenful of advice (on how to switch the protection off)."""
-    inner = error.__context__
-    text = " ".join(str(inner if isinstance(inner, pickle.UnpicklingError) else error).split())
-    return text.split(" Please use", 1)[0][:300] or type(error).__name__
+    saved = set(names)
+    unsaved = [buffer for name, buffer in module.named_buffers() if name not in saved]
+    unsaved += [value for value in attributes if isinstance(value, Tensor)]
+    values = sum(value.numel() for value in unsaved)
+    if values > MOST_UNSAVED_VALUES:
+        raise UnsafeFile(
+            f"{path}: its arguments describe tables of {values:,} values besides its tensors,"
+            f" expected at most {MOST_UNSAVED_VALUES:,}"
+        )
+    return bool(unsaved)

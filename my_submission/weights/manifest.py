@@ -10,14 +10,15 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, model_validator
 
 from ..locations import ROOT
+from ..plain_files import check_regular
 from ..registry import Architecture, UnknownArchitecture, find_architecture
 from ..schema import (
     Name,
-    Positive,
     Record,
     Text,
     Whole,
     allowed_text,
+    at_most,
     choice_text,
     expecting,
     place_text,
@@ -30,6 +31,9 @@ from .errors import ManifestError
 WEIGHTS_FOLDER = ROOT / "weights"
 MANIFEST = WEIGHTS_FOLDER / "manifest.yaml"
 DEMO_MANIFEST = WEIGHTS_FOLDER / "demo" / "manifest.yaml"
+# What a manifest may hold; weights/README.md lists them.
+MOST_ROWS, MOST_SOURCES, MOST_ORIGINS, MOST_BAG_MEMBERS = 1_000, 64, 16, 64
+LEAST_SHARE, LARGEST_SHARE = 1e-6, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,7 @@ def read_manifests(*paths: Path) -> Manifest:
     bags: dict[str, Bag] = {}
     defined_in: dict[str, Path] = {}
     for path in paths:
-        if not path.is_file():
-            advice = (
-                "; it belongs beside my_submission/, where `weights pack` puts it" if path == MANIFEST else ""
-            )
-            raise ManifestError(f"{path}: no such manifest file{advice}")
+        _check_is_file(path)
         document = validate(_Document, read_document(path, ManifestError), path, ManifestError)
         for name in [*document.checkpoints, *document.bags]:
             if name in defined_in:
@@ -143,6 +143,18 @@ def read_manifests(*paths: Path) -> Manifest:
         for name, members in document.bags.items():
             bags[name] = _bag(name, members, path, checkpoints)
     return Manifest(checkpoints, bags)
+
+
+def _check_is_file(path: Path) -> None:
+    try:
+        check_regular(path)
+    except FileNotFoundError as error:
+        advice = (
+            "; it belongs beside my_submission/, where `weights pack` puts it" if path == MANIFEST else ""
+        )
+        raise ManifestError(f"{path}: no such manifest file{advice}") from error
+    except OSError as error:
+        raise ManifestError(str(error)) from error
 
 
 Sha256 = Annotated[
@@ -192,14 +204,14 @@ class _OriginRow(Record):
 
 class _Row(Record):
     architecture: Text
-    sources: Annotated[tuple[Name, ...], Field(min_length=1)]
+    sources: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST_SOURCES)]
     parameters: Mapping[str, Any] = {}
     file: Text | None = None
     path: Text | None = None
     bytes: Whole | None = None
     about_bytes: Whole | None = None
     sha256: Sha256 | None = None
-    origins: tuple[_OriginRow, ...] = ()
+    origins: Annotated[tuple[_OriginRow, ...], Field(max_length=MOST_ORIGINS)] = ()
     licence: Text | None = None
 
     @model_validator(mode="after")
@@ -220,14 +232,25 @@ class _Row(Record):
         return self
 
 
+Share = Annotated[
+    float,
+    Field(ge=LEAST_SHARE),
+    expecting(f"a number above 0 ({LEAST_SHARE} or more)"),
+    at_most(LARGEST_SHARE),
+]
+
+
 class _BagMember(Record):
     checkpoint: str
-    weights: Annotated[Mapping[str, Positive], Field(min_length=1)]
+    weights: Annotated[Mapping[str, Share], Field(min_length=1, max_length=MOST_SOURCES)]
 
 
 class _Document(Record):
-    checkpoints: Mapping[str, _Row] = {}
-    bags: Mapping[str, Annotated[tuple[_BagMember, ...], Field(min_length=1)]] = {}
+    checkpoints: Annotated[Mapping[str, _Row], Field(max_length=MOST_ROWS)] = {}
+    bags: Annotated[
+        Mapping[str, Annotated[tuple[_BagMember, ...], Field(min_length=1, max_length=MOST_BAG_MEMBERS)]],
+        Field(max_length=MOST_ROWS),
+    ] = {}
 
 
 def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:

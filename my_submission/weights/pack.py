@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from ..plain_files import open_regular, read_regular, replace_file
 from ..schema import read_document
 from .errors import ManifestError, WeightsError
 from .manifest import DEMO_MANIFEST, MANIFEST, Checkpoint
@@ -19,6 +19,8 @@ from .store import RECORD_FILE, known_copy, record_key, recorded_sha256, sha256_
 LFS_BYTES = 5_000_000  # the organisers' limit for files outside git-lfs
 PRESETS = Path("my_submission") / "presets"
 _KEPT = (RECORD_FILE, ".gitattributes", ".gitignore")
+_BLOCK_BYTES = 1 << 22
+_LARGEST_LIST_BYTES = 1 << 20  # of .gitattributes and .gitignore
 _LFS = "filter=lfs diff=lfs merge=lfs -text"
 
 
@@ -42,8 +44,8 @@ def pack(
     git see the copied files. The demo models go to weights/demo.
     preset: the file of a user's own preset. It goes to `submission`/my_submission/presets with its manifest, whose
     rows then name the copied files, with sizes and hashes, instead of where they are on this machine.
-    Raises, before anything is copied, WrongContent; and WeightsError if two files have the same name, or if
-    `submission` is not a submission, or has other files under the preset's names.
+    Raises, before anything is copied, WrongContent; and WeightsError if two files have the same name, if `submission`
+    is not a submission, or has other files under the preset's names, and if it cannot be written.
     """
     folder = submission / "weights"
     targets = {row.name: folder / _place(row) / found[row.name].name for row in rows}
@@ -56,6 +58,19 @@ def pack(
                 f" {targets[row.name].name}; rename one of them"
             )
     presets = _preset_copies(preset, rows, found, submission) if preset else {}
+    try:
+        return _write_all(rows, found, targets, folder, presets)
+    except OSError as error:
+        raise WeightsError(f"cannot pack into {submission}: {error}; make it writable") from error
+
+
+def _write_all(
+    rows: tuple[Checkpoint, ...],
+    found: Mapping[str, Path],
+    targets: Mapping[str, Path],
+    folder: Path,
+    presets: Mapping[Path, tuple[Path, Any]],
+) -> Packed:
     manifests = {MANIFEST, *(row.manifest for row in rows if not is_own(row))}
     for manifest in manifests:
         _copy(manifest, folder / manifest.relative_to(MANIFEST.parent))
@@ -101,7 +116,8 @@ def _write_document(target: Path, source: Path, content: Any) -> None:
     if content == read_document(source, ManifestError):
         _copy(source, target)
     else:
-        target.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        replace_file(target, lambda file: file.write(text.encode()))
 
 
 def _pinned(manifest: Path, rows: tuple[Checkpoint, ...], found: Mapping[str, Path]) -> dict[str, Any]:
@@ -144,9 +160,8 @@ def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and target.samefile(source) and not target.is_symlink():
         return
-    draft = target.with_name(f"{target.name}.draft")
-    shutil.copyfile(source, draft)
-    os.replace(draft, target)
+    with open_regular(source) as original:
+        replace_file(target, lambda copy: shutil.copyfileobj(original, copy, _BLOCK_BYTES))
 
 
 def _write_records(rows: list[Checkpoint], targets: Mapping[str, Path]) -> None:
@@ -158,7 +173,8 @@ def _write_records(rows: list[Checkpoint], targets: Mapping[str, Path]) -> None:
 
 
 def _add_lines(path: Path, lines: list[str]) -> None:
-    have = path.read_text().splitlines() if path.exists() else []
+    have = read_regular(path, _LARGEST_LIST_BYTES).decode().splitlines() if path.exists() else []
     new = [line for line in lines if line not in have]
     if new:
-        path.write_text("".join(f"{line}\n" for line in [*have, *new]))
+        text = "".join(f"{line}\n" for line in [*have, *new])
+        replace_file(path, lambda file: file.write(text.encode()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,15 @@ from filelock import FileLock
 from huggingface_hub import try_to_load_from_cache
 
 from ..locations import ROOT, data_folder
+from ..plain_files import NotAFile, check_regular, open_regular, read_regular, replace_file
 from .errors import MissingWeights, WeightsError, WrongContent
 from .manifest import WEIGHTS_FOLDER, Checkpoint, Copy
 
 RECORD_FILE = "recorded_sha256.json"
+LARGEST_UNKNOWN_BYTES = 4 << 30
+"""How large a file may be whose row does not state its `bytes`, here and when it is downloaded: 4 GiB."""
+
+_LARGEST_RECORD_BYTES = 1 << 20
 _BLOCK_BYTES = 1 << 22
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _LFS_POINTER_BYTES = 1024  # a pointer is shorter than this, by its specification
@@ -38,12 +42,15 @@ def find(checkpoint: Checkpoint, weights_dir: Path | None = None) -> Path:
     """The file of a checkpoint: in weights_dir, its manifest's folder, the kit's weights/, or the hub's cache.
 
     It looks for every name that a copy may have (`Checkpoint.copies`). A row with a `path` is there or nowhere.
-    Raises MissingWeights, which says where it looked, and WeightsError if weights_dir is not a folder.
+    Raises MissingWeights, which says where it looked, and WeightsError if weights_dir is not a folder or something
+    other than a file has the name.
     """
     places = list(_places(checkpoint, weights_dir))
     for place in places:
         if place.is_file():
             return place
+        if place.exists():
+            raise WeightsError(f"{checkpoint.name}: {_not_a_file(place)}")
     cached = None if checkpoint.path else _in_hub_cache(checkpoint)
     if cached:
         return cached
@@ -97,14 +104,31 @@ def verify(
     return verify_copy(checkpoint, known_copy(checkpoint, path), path, progress)
 
 
+def _not_a_file(path: Path) -> str:
+    """What is wrong with what is at a path: that it is no regular file, or cannot be opened."""
+    try:
+        check_regular(path)
+    except OSError as error:
+        return str(error)
+    return f"{path} has just changed"
+
+
 def verify_copy(
     checkpoint: Checkpoint, copy: Copy, path: Path, progress: Callable[[int], object] | None = None
 ) -> Verification:
     """`verify` for a file that does not (yet) have its own name."""
-    if not path.is_file():
-        raise MissingWeights(f"{checkpoint.name}: {path} does not exist")
-    size = path.stat().st_size
-    if size < _LFS_POINTER_BYTES and path.read_bytes().startswith(_LFS_POINTER):
+    try:
+        size = check_regular(path)
+    except FileNotFoundError as error:
+        raise MissingWeights(f"{checkpoint.name}: {path} does not exist") from error
+    except NotAFile as error:
+        raise WrongContent(f"{checkpoint.name}: {error}") from error
+    if copy.bytes is None and size > LARGEST_UNKNOWN_BYTES:
+        raise WrongContent(
+            f"{checkpoint.name}: {path} has {size:,} bytes, expected at most {LARGEST_UNKNOWN_BYTES:,}"
+            f" where {checkpoint.manifest} does not state its bytes"
+        )
+    if size < _LFS_POINTER_BYTES and read_regular(path, _LFS_POINTER_BYTES).startswith(_LFS_POINTER):
         raise WrongContent(
             f"{checkpoint.name}: {path} is a git-lfs pointer, not the file itself: run git lfs pull"
         )
@@ -135,10 +159,20 @@ def known_copy(checkpoint: Checkpoint, path: Path) -> Copy:
     return checkpoint.copies().get(path.name, Copy(path.name, None, None))
 
 
+def is_vouched(checkpoint: Checkpoint, path: Path) -> bool:
+    """Whether a published hash says what a file must be; `verify` compares it, unless a caller vouches for the file.
+
+    Neither the beginning of a hash does, which others can be made to have, nor a recorded one, which says that the
+    file has not changed since it came.
+    """
+    sha256 = known_copy(checkpoint, path).sha256
+    return sha256 is not None and len(sha256) == 64
+
+
 def sha256_of(path: Path, progress: Callable[[int], object] | None = None) -> str:
     """The file's sha256 as 64 hex digits."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
             if progress:
@@ -184,9 +218,8 @@ def write_record(path: Path, hashes: Mapping[str, str]) -> None:
             for key, sha256 in hashes.items():
                 if record.setdefault(key, sha256) != sha256:
                     raise WrongContent(f"{path}: {key} is recorded with {record[key]}, found {sha256}")
-            draft = path.with_name(f"{path.name}.draft")
-            draft.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-            os.replace(draft, path)
+            content = json.dumps(record, indent=2, sort_keys=True) + "\n"
+            replace_file(path, lambda file: file.write(content.encode()))
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot record the hash of {', '.join(hashes)} ({error}); make the folder writable, so"
@@ -195,18 +228,25 @@ def write_record(path: Path, hashes: Mapping[str, str]) -> None:
 
 
 def lock_for(path: Path) -> FileLock:
-    """A lock between processes for writing `path`, in a folder `.locks` beside it. Raises OSError."""
+    """A lock between processes for writing `path`, in a folder `.locks` beside it. Raises OSError.
+
+    Neither the folder nor the file may be a link, which would make the lock, or empty a file, somewhere else.
+    """
     folder = path.parent / ".locks"
+    lock = folder / f"{path.name}.lock"
+    for place in (folder, lock):
+        if place.is_symlink():
+            raise NotAFile(f"{place} is a link, which is not followed; remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{path.name}.lock")
+    return FileLock(lock)
 
 
 def _read_record(path: Path) -> dict[str, str]:
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(read_regular(path, _LARGEST_RECORD_BYTES))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: cannot be read as JSON: {error}; restore or delete it") from error
     if not isinstance(record, dict) or not all(isinstance(value, str) for value in record.values()):
         raise WeightsError(f"{path}: expected {{'checkpoint/file': 'sha256'}}; restore or delete it")

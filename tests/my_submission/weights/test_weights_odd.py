@@ -1,0 +1,452 @@
+"""Odd checkpoints: whatever is in a file, opening it is one sentence, at once, and costs no more than the file has.
+
+Here by the checks of numbers alone, in this process; `test_weights_trial.py` is about what they cannot bound.
+"""
+
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from my_submission.models.demucs_file import load_torch
+from my_submission.runtime.pool import load_model
+from my_submission.weights import WeightsError, archives, load_manifest
+from my_submission.weights import load as load_module
+from my_submission.weights.load import build, open_pickle, open_safetensors, open_tensors
+from tests.random_checkpoints import demucs_arguments, demucs_package, safetensors_metadata
+
+ROW = replace(load_manifest().checkpoints["htdemucs"], sha256=None, bytes=None)
+NETWORK, ARGUMENTS = demucs_arguments("htdemucs", small=True)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    with torch.random.fork_rng():
+        made: dict[str, Tensor] = NETWORK(**ARGUMENTS).state_dict()
+    return made
+
+
+def refused(path: Path, complaint: str, open_it: Callable[[Path], object] | None = None) -> None:
+    with pytest.raises(WeightsError, match=complaint) as caught:
+        (open_it or (lambda path: load_torch(path, ROW)))(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert message.isprintable()
+    assert len(message) < 1_000
+
+
+# --- what the network is said to be -----------------------------------------------------------------
+
+ODD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
+    *(({"segment": value}, "segment: expected from 0.1 to 600, found") for value in
+      (0, -1, 1e-9, 601, 1e300, 10**30, float("nan"), float("inf"), float("-inf"), Fraction(1, 10**9))),
+    *(({"segment": value}, "segment: expected a number, found") for value in ("8", None, True, [1])),
+    *(({"nfft": value}, "nfft: expected from 16 to 65,536, found") for value in (0, 1, -4096, 2**40, float("nan"))),
+    ({"wiener_iters": 10**9, "end_iters": 10**9}, "wiener_iters: expected from 0 to 16"),
+    ({"stride": 0}, "stride: expected from 1 to 64"),
+    ({"time_stride": -1}, "time_stride: expected from 1 to 64"),
+    ({"t_max_period": 0}, "t_max_period: expected from"),
+    ({"depth": 10**9}, "depth: expected from -1,000,000.0 to 1,000,000.0, found 1000000000"),
+    ({"depth": 100_000}, "the network refuses its arguments"),
+    ({"depth": -1}, "the network refuses its arguments"),
+    ({"t_layers": 100_000}, r"the network refuses its arguments: they describe more than \d,\d{3} (tensors|layers)"),
+    ({"dconv_depth": 100_000}, r"refuses its arguments: they describe more than \d,\d{3} (tensors|layers)"),
+    ({"channels": 10**12}, "channels: expected"),
+    ({"channels": 0}, "tensor '.*': its arguments describe shape"),
+    ({"channels": -8}, "the network refuses its arguments"),
+    ({"growth": 1e300}, "growth: expected"),
+    ({"growth": float("nan")}, "growth: expected"),
+    ({"t_heads": 0}, "the network refuses its arguments"),
+    ({"t_hidden_scale": 1e6}, "tensor '.*': its arguments describe shape"),
+    ({"dconv_comp": 0}, "the network refuses its arguments"),
+    ({"dconv_comp": 1e-9}, "tensor '.*': its arguments describe shape|refuses its arguments"),
+    ({"t_sparse_self_attn": True}, "tensor '.*': its arguments describe shape|refuses its arguments"),
+    ({"t_emb": "scaled", "t_max_positions": 1_000_000}, "tensor '.*': its arguments describe shape"),
+    ({"freq_emb": float("inf")}, "freq_emb: expected"),
+    ({"kernel_size": 1_000_000}, "tensor '.*': its arguments describe shape|refuses its arguments"),
+    ({"multi_freqs": [0.5] * 10_000}, "argument 'multi_freqs': expected numbers, text or lists"),
+    ({"multi_freqs": [[[[1]]]]}, "argument 'multi_freqs': expected numbers, text or lists"),
+    ({"multi_freqs": [[float("nan")]]}, "multi_freqs: expected"),
+    ({"sources": ["vocals"] * 100_000}, "argument 'sources': expected numbers, text or lists"),
+    ({"sources": ["\x1b[2J", "bass", "other", "vocals"]}, r"found \?\[2J, bass"),
+    ({"\x1b[31m" * 1_000: 1}, "do not fit HTDemucs"),
+    ({"x" * 100_000: 1}, "do not fit HTDemucs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "complaint"), ODD_ARGUMENTS)
+def test_absurd_arguments(
+    tmp_path: Path, state: dict[str, Tensor], changes: dict[str, Any], complaint: str
+) -> None:
+    torch.save(demucs_package(NETWORK, {**ARGUMENTS, **changes}, state), tmp_path / "odd.th")
+    refused(tmp_path / "odd.th", rf"odd\.th: .*({complaint})")
+
+
+@pytest.mark.parametrize(("changes", "complaint"), ODD_ARGUMENTS[:6])
+def test_absurd_arguments_as_text(
+    tmp_path: Path, state: dict[str, Tensor], changes: dict[str, Any], complaint: str
+) -> None:
+    metadata = safetensors_metadata(NETWORK, {**ARGUMENTS, **changes})
+    save_file(state, tmp_path / "odd.safetensors", metadata)
+    refused(tmp_path / "odd.safetensors", complaint)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        '{"segment": ' + "9" * 5_000 + "}", '{"segment": {"_type": "fraction", "numerator": "' + "9" * 5_000 + '"}}',
+        '{"a": {"_type": "fraction", "numerator": Infinity, "denominator": 1}}', "[" * 100_000, "NaN", "", "3",
+        '{"a": {"_type": "fraction", "numerator": NaN, "denominator": 1}}', '{"a": ' * 100_000,
+    ],
+)  # fmt: skip
+def test_metadata_that_is_no_arguments(tmp_path: Path, state: dict[str, Tensor], kwargs: str) -> None:
+    metadata = {**safetensors_metadata(NETWORK, ARGUMENTS), "kwargs": kwargs}
+    save_file(state, tmp_path / "odd.safetensors", metadata)
+    refused(tmp_path / "odd.safetensors", "not a Demucs checkpoint, or damaged|kwargs as a dict")
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"nfft": 2050}, "its network cannot run"),
+        ({"t_emb": "none such"}, "its network cannot run"),
+    ],
+)
+def test_layers_that_do_not_fit_together_are_found_before_a_recording_is(
+    tmp_path: Path, state: dict[str, Tensor], changes: dict[str, Any], complaint: str
+) -> None:
+    """Neither the constructor nor the shapes tell; a tenth of a second of noise does."""
+    path = tmp_path / "odd.th"
+    torch.save(demucs_package(NETWORK, {**ARGUMENTS, **changes}, state), path)
+    load_torch(path, ROW)
+    refused(path, complaint, lambda path: load_model(ROW, path, CPU, torch.float32))
+
+
+# --- tensors ----------------------------------------------------------------------------------------
+
+
+def of_shape(value: Tensor) -> Tensor:
+    return torch.zeros(1).expand(value.shape)
+
+
+ODD_TENSORS: list[tuple[Callable[[Tensor], Tensor], str]] = [
+    (lambda value: value.to_sparse(), "_rebuild_sparse_tensor"),
+    (lambda value: value.flatten(1).to_sparse_csr(), "_rebuild_sparse_tensor"),
+    (lambda value: value.to("meta"), "_rebuild_meta_tensor"),
+    (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.quint8), "_rebuild_qtensor"),
+    (lambda value: value.to(torch.float8_e4m3fn), "_rebuild_tensor_v3"),
+    (lambda value: torch.full_like(value, torch.nan), "expected finite numbers, found NaN or infinity"),
+    (lambda value: torch.full_like(value, -torch.inf), "expected finite numbers"),
+    (lambda value: value.flatten().index_fill(0, torch.tensor(3), torch.nan).view_as(value), "finite numbers"),
+    (lambda value: torch.full_like(value, 1e300, dtype=torch.float64), "expected finite numbers"),
+    (lambda value: value.to(torch.complex64), "found values of the kind torch.complex64"),
+    (lambda value: torch.complex(value, value).conj(), "found values of the kind torch.complex64"),
+    (lambda value: value.long(), "expected values of the kind torch.float32, found torch.int64"),
+    (lambda value: value.bool(), "expected values of the kind torch.float32, found torch.bool"),
+    (lambda value: value[:0], r"found no values \(shape \(0, "),
+    (of_shape, r"values \(shape .*\) that share 4 bytes"),
+    (lambda value: torch.zeros(1).expand(10**6, 10**6), "1,000,000,000,000 values .* that share 4 bytes"),
+    (lambda value: value.flatten()[:4].as_strided((2, 3), (0, 0)), "its arguments describe shape|that share"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "complaint"), ODD_TENSORS)
+@pytest.mark.filterwarnings("ignore")
+def test_odd_tensors(
+    tmp_path: Path, state: dict[str, Tensor], change: Callable[[Tensor], Tensor], complaint: str
+) -> None:
+    name = next(key for key, value in state.items() if value.dim() > 1)
+    torch.save(demucs_package(NETWORK, ARGUMENTS, {**state, name: change(state[name])}), tmp_path / "odd.th")
+    refused(tmp_path / "odd.th", complaint)
+
+
+def test_a_network_of_nothing_but_shared_zeros(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    zeros = {key: of_shape(value) for key, value in state.items()}
+    torch.save(demucs_package(NETWORK, ARGUMENTS, zeros), tmp_path / "odd.th")
+    refused(tmp_path / "odd.th", "that share 4 bytes")
+
+
+def test_tensors_that_share_a_storage_do_not_multiply_it(tmp_path: Path) -> None:
+    values = torch.zeros(1000)
+    torch.save({"a": values, "b": values}, tmp_path / "tied.pt")
+    assert len(open_tensors(tmp_path / "tied.pt")) == 2, "as tied weights do"
+    torch.save({f"a{i}": values for i in range(5)}, tmp_path / "odd.pt")
+    refused(tmp_path / "odd.pt", "state 20,000 bytes and share 4,000, expected at most 4 times", open_tensors)
+
+
+@pytest.mark.parametrize("keys", [[1], [("a",)], [None]])
+def test_tensors_without_names(tmp_path: Path, keys: list[Any]) -> None:
+    torch.save({key: torch.zeros(1) for key in keys}, tmp_path / "odd.pt")
+    refused(tmp_path / "odd.pt", "expected tensors with names, found one called", open_tensors)
+
+
+def test_a_half_precision_sum_that_overflows_is_no_infinity(tmp_path: Path) -> None:
+    """The quick test of finiteness is a sum; only if that is not finite are the values looked at."""
+    layer = torch.nn.Linear(4, 4)
+    large = {"weight": torch.full((4, 4), 3e38), "bias": torch.full((4,), 6e4, dtype=torch.float16)}
+    assert build(tmp_path / "x", lambda: layer, large).weight[0, 0] == 3e38
+
+
+def test_a_constructor_cannot_make_parts_without_end(tmp_path: Path) -> None:
+    def layers() -> torch.nn.Module:
+        made = torch.nn.ModuleList()
+        while True:
+            made.append(torch.nn.Identity())
+
+    def tensors() -> torch.nn.Module:
+        return torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in iter(int, 1))
+
+    state = {"a": torch.zeros(1)}
+    refused(tmp_path / "x", "describe more than 1,004 layers", lambda path: build(path, layers, state))
+    refused(tmp_path / "x", "describe more than 1,004 tensors", lambda path: build(path, tensors, state))
+
+
+def test_tables_besides_the_tensors_are_limited(tmp_path: Path) -> None:
+    class Wide(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1)
+            self.window = torch.ones(1 << 40)
+
+    refused(
+        tmp_path / "x",
+        r"tables of 1,099,511,627,776 values besides its tensors, expected at most 67,108,864",
+        lambda path: build(path, Wide, torch.nn.Linear(1, 1).state_dict(prefix="layer.")),
+    )
+
+
+# --- files ------------------------------------------------------------------------------------------
+
+PROTOCOL = b"\x80\x02"
+
+
+def archive(
+    path: Path, pickled: bytes, compression: int = zipfile.ZIP_STORED, entries: Mapping[str, bytes] = {}
+) -> Path:
+    """A file as torch.save writes it, with that pickle and those entries of its folder `data`."""
+    with zipfile.ZipFile(path, "w", compression) as file:
+        file.writestr("archive/data.pkl", pickled)
+        file.writestr("archive/byteorder", "little")
+        file.writestr("archive/version", "3\n")
+        for name, content in entries.items():
+            file.writestr(f"archive/data/{name}", content)
+    return path
+
+
+def call(name: str, *arguments: Any) -> bytes:
+    """A pickle that calls something on an argument."""
+    module, _, function = name.rpartition(".")
+    given = pickle.dumps(arguments, protocol=2)[2:-1]
+    return PROTOCOL + f"c{module}\n{function}\n".encode() + given + b"R."
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("builtins.bytearray", 10**10), ("__builtin__.bytearray", 10**10), ("torch.FloatTensor", 10**6),
+        ("torch.Tensor", 10**6), ("torch.storage.UntypedStorage", 10**12), ("torch._utils._rebuild_qtensor", 1),
+        ("torch._tensor._rebuild_from_type_v2", 1), ("os.system", "true"), ("builtins.eval", "1"),
+        ("numpy.zeros", 10**12), ("collections.deque", 1), ("torch.load", "x"), ("torch.ones", 10**12),
+        ("torch.serialization.load", "x"),
+    ],
+)  # fmt: skip
+def test_what_a_pickle_may_call_is_a_short_list(tmp_path: Path, name: str, argument: Any) -> None:
+    """Not even all that torch allows: some of it makes arrays of any stated size."""
+    refused(archive(tmp_path / "odd.pt", call(name, argument)), f"No code of it was run.*{name}", open_pickle)
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "9" * 5_000, "1/0", "nan"])
+def test_fractions_are_short(tmp_path: Path, text: str) -> None:
+    path = archive(tmp_path / "odd.pt", call("fractions.Fraction", text))
+    refused(path, "torch says: ", open_pickle)
+
+
+def test_fractions_as_python_writes_them(tmp_path: Path) -> None:
+    for made in (Fraction(39, 5), Fraction(-7)):
+        torch.save(made, tmp_path / "x.pt")
+        assert open_pickle(tmp_path / "x.pt") == made
+        path = archive(tmp_path / "old.pt", call("fractions.Fraction", str(made)))
+        assert open_pickle(path) == made
+
+
+def shared_tuples(count: int) -> bytes:
+    """Pairs of pairs of pairs …, which are small in memory and endless when written out."""
+    steps = b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86q" + bytes([i + 1]) for i in range(count))
+    return PROTOCOL + b")q\x00" + steps + b"."
+
+
+@pytest.mark.parametrize(
+    ("pickled", "complaint"),
+    [
+        (shared_tuples(60), "expected a dict with klass, args, kwargs, state, found tuple"),
+        (PROTOCOL + b"]" * 1000 + b"a" * 999 + b".", "expected a dict .* found list"),
+        (PROTOCOL + b"}.", r"expected a dict .* found \[\]"),
+        (PROTOCOL + b"(" * 1000 + b".", "refused"),
+        (PROTOCOL + b"\x8a\xff" + b"\x7f" * 255 + b".", "expected a dict"),
+        (PROTOCOL + b"X\xff\xff\xff\xffabc.", "refused"),
+        (b"", "refused"),
+        (b"\x80\x05\x95" + b"\xff" * 8 + b".", "refused"),
+        (b"I" + b"9" * 5_000 + b"\n.", "refused"),
+        (b"P1\n.", "refused"),
+        (b"\x80\x02\x82\x01.", "refused"),
+    ],
+)
+def test_odd_pickles(tmp_path: Path, pickled: bytes, complaint: str) -> None:
+    refused(archive(tmp_path / "odd.th", pickled), complaint)
+
+
+def test_odd_values_in_a_package_are_quoted_in_part(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    nested: Any = ()
+    for _ in range(60):
+        nested = (nested, nested)
+    for changes in (
+        {"klass": nested},
+        {"args": nested},
+        {"kwargs": nested},
+        {"kwargs": {**ARGUMENTS, "depth": nested}},
+    ):
+        path = archive(tmp_path / "odd.th", pickle_of({**demucs_package(NETWORK, ARGUMENTS, {}), **changes}))
+        refused(path, "refused|found the class|expected|do not fit")
+
+
+def pickle_of(package: dict[str, Any]) -> bytes:
+    """As Python itself writes it; the class by its name."""
+    package = {key: value for key, value in package.items() if key not in ("metrics", "training_args")}
+    return pickle.dumps(package, protocol=2)
+
+
+def test_zip_bombs(tmp_path: Path) -> None:
+    bomb = archive(tmp_path / "bomb.pt", PROTOCOL + b"}.", zipfile.ZIP_DEFLATED, {"a": bytes(50_000_000)})
+    assert bomb.stat().st_size < 100_000
+    refused(bomb, "the entry 'archive/data.pkl' is compressed or encrypted", open_pickle)
+
+    with zipfile.ZipFile(tmp_path / "overlap.pt", "w") as file:
+        file.writestr("archive/data.pkl", PROTOCOL + b"}.")
+        file.writestr("archive/data/0", bytes(1 << 20))
+        first = file.infolist()[1]
+        for number in range(1, 100):  # many names of the same bytes
+            again = zipfile.ZipInfo(f"archive/data/{number}")
+            for field in ("header_offset", "file_size", "compress_size", "CRC"):
+                setattr(again, field, getattr(first, field))
+            file.filelist.append(again)
+    refused(tmp_path / "overlap.pt", r"its entries state 104,857,6\d\d bytes, but it has", open_pickle)
+
+
+def test_archives_that_are_not_as_torch_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "two.pt", "w") as file:
+        for folder in "ab":
+            file.writestr(f"{folder}/data.pkl", PROTOCOL + b"}.")
+    refused(tmp_path / "two.pt", "expected one data.pkl, found 2", open_pickle)
+    with zipfile.ZipFile(tmp_path / "none.pt", "w") as file:
+        file.writestr("a/b", b"")
+    refused(tmp_path / "none.pt", "expected one data.pkl, found 0", open_pickle)
+    with zipfile.ZipFile(tmp_path / "same.pt", "w") as file:
+        for name in ("a/data.pkl", "a/data.pk2"):
+            file.writestr(name, PROTOCOL + b"}.")
+        file.infolist()[1].filename = "a/data.pkl"
+    refused(tmp_path / "same.pt", "two entries have one name", open_pickle)
+    monkeypatch.setattr(archives, "MOST_TENSORS", 10)
+    many = archive(tmp_path / "many.pt", PROTOCOL + b"}.", entries={f"e{i}": b"" for i in range(30)})
+    refused(many, "it has 33 entries, expected at most 20", open_pickle)
+
+
+def test_a_large_pickle(tmp_path: Path) -> None:
+    path = archive(tmp_path / "odd.pt", PROTOCOL + b"]" * 3_000_000 + b".")
+    refused(path, r"data\.pkl has 3,000,003 bytes, expected at most 2,097,152", open_pickle)
+
+
+def test_files_from_before_zip_archives_are_refused(tmp_path: Path) -> None:
+    """Their reader makes room for what their numbers state before it has read anything."""
+    torch.save({"a": torch.zeros(1)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    refused(tmp_path / "old.pt", "no archive as torch.save has written it since PyTorch 1.6", open_pickle)
+
+
+def test_a_sparse_file_of_a_terabyte(tmp_path: Path) -> None:
+    for name in ("odd.th", "odd.safetensors"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(1 << 40)
+        refused(tmp_path / name, "refused|not a safetensors file")
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    torch.save({"a": torch.arange(50.0)}, whole)
+    save_file({"a": torch.arange(50.0)}, tmp_path / "x.safetensors")
+    contents = {"x.pt": whole.getvalue(), "x.safetensors": (tmp_path / "x.safetensors").read_bytes()}
+    for name, content in contents.items():
+        for length in range(0, len(content) - 1, 37):
+            (tmp_path / name).write_bytes(content[:length])
+            refused(tmp_path / name, "refused|not a safetensors file", open_tensors)
+
+
+@pytest.mark.parametrize("name", ["x.th", "x.safetensors", "x.pt"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_not_opened(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    refused(path, f"{name} is a .*, expected a file", open_tensors)
+
+
+def header(path: Path, tensors: dict[str, Any], data: bytes = b"", stated: int | None = None) -> Path:
+    """A safetensors file with that header."""
+    text = json.dumps(tensors).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if stated is None else stated) + text + data)
+    return path
+
+
+def tensor(dtype: str, shape: list[int], begin: int, end: int) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "data", "complaint"),
+    [
+        ({"a": tensor("F32", [10**12], 0, 4)}, 4, "invalid shape, data type, or offset"),
+        ({"a": tensor("F32", [2**62, 2**62], 0, 4)}, 4, "not a safetensors file, or damaged"),
+        ({"a": tensor("F32", [-1], 0, 4)}, 4, "not a safetensors file, or damaged"),
+        ({"a": tensor("F32", [0, 10**18], 0, 0)}, 0, "found no values"),
+        ({"a": tensor("F32", [1], 0, 4), "b": tensor("F32", [1], 0, 4)}, 4, "not a safetensors file, or damaged"),
+        ({"a": tensor("F32", [1], 0, 4)}, 400, "not a safetensors file, or damaged"),
+        ({"a": tensor("F8_E4M3", [4], 0, 4)}, 4, "found values of the kind torch.float8"),
+        ({"a": tensor("C64", [1], 0, 8)}, 8, "found values of the kind torch.complex64"),
+        ({"a": {}}, 0, "not a safetensors file, or damaged"),
+    ],
+)  # fmt: skip
+def test_odd_safetensors(tmp_path: Path, tensors: dict[str, Any], data: int, complaint: str) -> None:
+    path = header(tmp_path / "odd.safetensors", tensors, bytes(data))
+    refused(path, complaint, open_tensors)
+
+
+def test_odd_headers_of_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stated in (2**60, 2**64 - 1, 3 << 20):
+        path = header(tmp_path / "odd.safetensors", {}, bytes(4 << 20), stated)
+        refused(path, rf"a header of {stated:,} bytes, expected at most 2,097,152", open_safetensors)
+    monkeypatch.setattr(load_module, "MOST_TENSORS", 10)
+    many = {f"a{i}": tensor("F32", [0], 0, 0) for i in range(11)}
+    refused(
+        header(tmp_path / "odd.safetensors", many), "has 11 tensors, expected at most 10", open_safetensors
+    )
+
+
+def test_messages_are_one_line_whatever_the_names_are(tmp_path: Path) -> None:
+    torch.save({"\x1b[2J\n" * 100: torch.tensor(torch.nan)}, tmp_path / "odd.pt")
+    named = open_tensors(tmp_path / "odd.pt")
+    refused(tmp_path / "odd.pt", "its arguments describe", lambda path: build(path, torch.nn.Identity, named))
