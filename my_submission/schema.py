@@ -40,7 +40,7 @@ from my_submission.plain_files import NotAFile, read_regular
 Kind = TypeVar("Kind")
 
 LARGEST_DOCUMENT_BYTES = 256 << 10
-MOST_VALUES = 10_000
+MOST_VALUES = 30_000
 """In a document: keys, scalars, lists and mappings, those that an alias stands for once more each time."""
 DEEPEST_VALUE = 32
 """How many lists and mappings may lie within each other."""

@@ -91,7 +91,7 @@ def check_shapes(
         key = min(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         raise UnsafeFile(
             f"{path}: {differences()}tensor {brief(key)}: its arguments describe shape {expected.get(key, 'none')},"
-            f" found {brief(found.get(key, 'none'))}"
+            f" found {brief(found[key]) if key in found else 'none'}"
         )
     for key, value in own.items():
         if value.is_floating_point() != state[key].is_floating_point():
