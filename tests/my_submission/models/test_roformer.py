@@ -222,6 +222,19 @@ def test_a_row_says_whether_bin_0_of_estimates_is_zero(tmp_path: Path) -> None:
     assert bin_0.std(dim=-1).max() < 1e-5 < bin_0.abs().min()
 
 
+@pytest.mark.parametrize("architecture", BOTH)
+def test_a_piece_of_work_is_about_so_much_of_a_chunk(architecture: str, tmp_path: Path) -> None:
+    checkpoint = row(architecture, 3)
+    _, path = saved(checkpoint, tmp_path)
+    piece_of_work = find_architecture(architecture).piece_of_work
+    assert piece_of_work is not None
+    for dtype in (torch.float32, torch.bfloat16):
+        work = piece_of_work(checkpoint, path, CPU, dtype)
+        assert work is not None
+        shapes = [work(share).shape for share in (1 / 100, 1 / 4, 1.0)]  # type: ignore[attr-defined]
+        assert shapes == [(1, 1, 2, samples) for samples in (256, CHUNK // 4, CHUNK)]
+
+
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.half() for key, value in state.items()}
 

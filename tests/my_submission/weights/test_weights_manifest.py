@@ -46,14 +46,8 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *(f"htdemucs_ft_{stem}" for stem in EXPERTS),
         *("htdemucs", "htdemucs_6s", "hdemucs_mmi"),
         *("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468"),
-        *(
-            "bsroformer-musdb",
-            "polarformer",
-            "bsroformer-1297",
-            "bs-resurrection-voc",
-            "bs-resurrection-inst",
-        ),
-        *("mega-53", "melband-kim", "melband-deux"),
+        *("bsroformer-musdb", "polarformer", "bsroformer-1297", "mega-53", "melband-kim", "melband-deux"),
+        *("bs-resurrection-voc", "bs-resurrection-inst"),
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
     }
     assert shipped.bags["htdemucs_ft"].members == tuple(
