@@ -224,7 +224,9 @@ def _require_possible(scores: Mapping[str, Scores]) -> None:
 def _yield_to_others() -> None:
     """Give this thread a low priority, so that scoring does not slow down a submission under its clock."""
     if sys.platform.startswith("linux"):  # elsewhere priorities belong to processes
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SCORING_NICENESS)
+        thread = threading.get_native_id()
+        niceness = max(SCORING_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))  # which only root may lower
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 @contextmanager
