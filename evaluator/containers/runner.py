@@ -22,6 +22,7 @@ from evaluator.isolation import machine
 from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.sandbox import (
     MAX_PROCESSES,
+    NOT_PASSED_ON,
     OWN_WRAPPER,
     Isolation,
     Launcher,
@@ -141,7 +142,11 @@ class ContainerRunner(SessionRunner):
 
 def _environment(limits: Limits) -> dict[str, str]:
     """Variables of the submission besides those of its image: ours, and the organisers'."""
-    ours = {name: value for name, value in os.environ.items() if name.startswith(OWN_PREFIX)}
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(OWN_PREFIX) and not NOT_PASSED_ON.fullmatch(name)
+    }
     threads = {} if limits.cpus is None else dict.fromkeys(THREAD_VARIABLES, str(_threads(limits.cpus)))
     return {
         **ours,

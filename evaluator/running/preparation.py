@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from evaluator import printable
 from evaluator.challenge import CHALLENGES, Challenge, StemSet, of_name
 from evaluator.containers.runner import container_runner, wants_gpu
 from evaluator.isolation import view
@@ -27,6 +28,7 @@ from evaluator.runs.run_folder import RESULT_FILE
 DEMO_PATIENCE = 20.0
 """The demo shows that everything works: on a slow or busy machine its tracks are late, but scored."""
 RUNNERS = ("process", "docker")
+SHOWN_LINKS = 3  # of those that lead out of a submission
 OF_A_PRESET = (".yaml", ".yml", ".th", ".pt", ".pth", ".ckpt", ".chpt", ".onnx", ".safetensors")
 WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use, separated by commas
 
@@ -221,15 +223,17 @@ def _runner(
     if (closed := view.unreadable(path)) is not None:
         log.warning(
             "%s: only its owner may read it, but a submission runs as another user; chmod -R go+rX %s",
-            closed,
-            path,
+            printable.plain(str(closed)),
+            printable.plain(str(path)),
         )
-    for link in view.links_out(path):
-        end = os.path.realpath(link)
-        if not view.is_below_any(end, map(os.path.realpath, readable)):
-            log.warning(
-                "%s: a link to %s, which the submission cannot see; add --readable %s", link, end, end
-            )
+    ends = {link: os.path.realpath(link) for link in view.links_out(path)}
+    shown = [os.path.realpath(each) for each in readable]
+    unseen = [f"{link} leads to {end}" for link, end in ends.items() if not view.is_below_any(end, shown)]
+    if unseen:  # their names are the submission's
+        words = "; ".join(map(printable.plain, printable.listed(unseen, SHOWN_LINKS)))
+        log.warning(
+            "what lies elsewhere is not there for the submission, unless --readable names it: %s", words
+        )
 
     def make(workplace: Workplace) -> SessionRunner:
         return ProcessRunner(

@@ -225,8 +225,8 @@ def _yield_to_others() -> None:
     """Give this thread a low priority, so that scoring does not slow down a submission under its clock."""
     if sys.platform.startswith("linux"):  # elsewhere priorities belong to processes
         thread = threading.get_native_id()
-        present = os.getpriority(os.PRIO_PROCESS, thread)  # under `nice`, less than that would be refused
-        os.setpriority(os.PRIO_PROCESS, thread, max(present, SCORING_NICENESS))
+        niceness = max(SCORING_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))  # which only root may lower
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 @contextmanager

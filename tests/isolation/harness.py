@@ -10,6 +10,7 @@ An attack is a folder in attacks/ in the starter kit's layout. Its user_config.p
             not held, and that is checked instead
 `TWICE`     to be run twice in one world
 `SLOWLY`    the evaluator is slowed down after each track, so that there is time between two
+`SYSTEMS`   on which it is tried, of "root", "user", "bare" (without namespaces) and "docker"; the first two
 `HONEST`    the scores may be any: it tells what it likes about its own work
 
 and in its docstring the promises of SECURITY.md that it attacks, by their numbers. A file prepare.py beside
@@ -46,12 +47,13 @@ GONE_SECONDS = 10.0
 MOST_ADDRESSES = 8 << 30
 SLOW_STEPS, SLOW_SECONDS, STEP_SECONDS = 6, 0.08, 0.0005
 MOST_COMPUTED_SECONDS = 0.02  # while it should stand still
+WOKEN_SECONDS = 0.015  # by which one process may see later than another that they go on
 TIME_FACTOR = "60"  # half a minute for the half second of a trap; attacks on time set their own
 UNWANTED = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # kinds of characters with which a terminal is made to lie
 PROGRESS = "\r\n"
 FORGED = "99.000"  # stands in every sentence that imitates one of ours
 OWN_LINES = re.compile(
-    r" {4}|\S+: (crashed|timeout|invalid_output|out_of_memory|out_of_disk), |\S+: to be in time, |the submission"
+    r" {4}|\S+: (crashed|timeout|invalid_output|out_of_memory|out_of_disk), |\S+: to be in time, |the submission|what lies"
 )
 
 
@@ -136,12 +138,14 @@ class Ran:
         return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip().startswith(word)]
 
 
-def lay_out(attack: Attack, victim: World) -> None:
+def lay_out(attack: Attack, victim: World, system: str) -> None:
     """The submission's folder, with what it knows."""
     shutil.copytree(attack.folder, victim.submission, symlinks=True)
     package = victim.submission / "my_submission"
     shutil.copyfile(HERE / "attack.py", package / "attack.py")
-    (package / "world.json").write_text(json.dumps(victim.described()))
+    (package / "world.json").write_text(json.dumps({**victim.described(), "system": system}))
+    if system == "docker":
+        (victim.submission / "requirements.txt").write_text("numpy\nsoundfile\n")
     if (prepare := victim.submission / "prepare.py").exists():
         spec = importlib.util.spec_from_file_location("prepare", prepare)
         assert spec is not None
@@ -238,10 +242,9 @@ def computed_between_tracks(ran: Ran) -> list[str]:
         finished = next((at for name, at in ran.finished.items() if name.partition("-")[2] == way), None)
         if finished is None:
             continue
+        until = int(moment) - int(WOKEN_SECONDS * 1e9)
         overlaps = [
-            min(int(end), int(moment)) - max(int(start), finished)
-            for name, start, end in spans
-            if name == way
+            min(int(end), until) - max(int(start), finished) for name, start, end in spans if name == way
         ]
         seconds = sum(max(overlap, 0) for overlap in overlaps) / 1e9
         if seconds > MOST_COMPUTED_SECONDS:
@@ -256,6 +259,7 @@ def trial(
     """Run an attack, and what is wrong afterwards."""
     groups, places, below = systems.control_groups(), systems.mounts(), systems.descendants()
     before, runs_before = world.snapshot(victim), world.rows(victim)
+    more = {**(more or {}), **({"SDX_SANDBOX_WITHOUT": "namespaces"} if system == "bare" else {})}
     ran = run(victim, command(attack, victim, system), more, attack.slowly)
     problems = [
         *outcome_problems(attack, victim, ran),
@@ -270,6 +274,7 @@ def trial(
         *(f"reached the daemon that listens on {name}" for name in victim.contacts),
         *(f"left mounted: {place}" for place in systems.mounts() - places if str(victim.root) in place),
         *not_gone("process", lambda: systems.described(systems.descendants() - below)),
+        *(not_gone("container", lambda: systems.containers(victim.root)) if system == "docker" else []),
         *not_gone("control group", lambda: systems.control_groups() - groups),
     ]
     return ran, problems

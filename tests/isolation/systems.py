@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from evaluator.containers.engine import LABEL, EngineError, connect
 from evaluator.isolation import namespaces, process_tree
 from evaluator.locations import REPOSITORY
 
@@ -77,8 +78,13 @@ def missing(system: str, user_namespaces: bool) -> str | None:
     """Why nothing can be run on a system here, or None."""
     if not sys.platform.startswith("linux"):
         return "the sandbox is for Linux"
-    if system == "root" and os.geteuid() != 0:
+    if system in ("root", "bare") and os.geteuid() != 0:
         return "needs root"
+    if system == "docker":
+        try:
+            connect()
+        except EngineError as error:
+            return str(error)
     if system == "user" and not user_namespaces:
         return "this machine lets no ordinary user have namespaces"
     return None
@@ -116,6 +122,15 @@ def control_groups() -> set[str]:
     """Groups of supervisors that have ended."""
     found = Path("/sys/fs/cgroup").glob("**/sdx-evaluator-*")
     return {str(path) for path in found if not Path("/proc", path.name.rpartition("-")[2]).exists()}
+
+
+def containers(root: Path) -> set[str]:
+    """Containers that have something below `root` mounted."""
+    client = connect()
+    found = client.containers.list(all=True, filters={"label": f"{LABEL}=container"}, sparse=True)
+    return {
+        each.id for each in found if any(str(root) in str(mount) for mount in each.attrs.get("Mounts", []))
+    }
 
 
 def mounts() -> set[str]:

@@ -9,6 +9,7 @@ import time
 
 from my_submission.attack import PREDICTIONS, STEMS, WORLD, Model, daemon, tried
 
+SYSTEMS = ["root", "user", "bare"]
 SLOWLY = True
 OPTIONS = ["--time-factor", "60"]
 EXPECTED = {

@@ -15,6 +15,7 @@ import time
 
 from my_submission.attack import Model, daemon, say, syscall, tried
 
+SYSTEMS = ["root", "user", "bare", "docker"]
 EXPECTED = {
     "threads": "ok",
     "daemons": "ok",

@@ -9,6 +9,7 @@ import time
 
 from my_submission.attack import Model, forge, say_tried, tried
 
+SYSTEMS = ["root", "user", "bare", "docker"]
 EXIT = 1
 SAYS = ["could not be constructed: crashed, the submission sent", "would NOT have passed|tracks failed"]
 

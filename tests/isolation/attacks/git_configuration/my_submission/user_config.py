@@ -6,6 +6,8 @@ transport, included files, attributes, an alias for each command, another workin
 
 from my_submission.attack import Model, tried
 
+SYSTEMS = ["root", "user", "bare"]
+
 
 class MySeparationModel(Model):
     def attack(self) -> None:

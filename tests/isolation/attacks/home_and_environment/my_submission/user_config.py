@@ -18,8 +18,12 @@ NAMES = (
     ".kube",
     ".pypirc",
 )
-SYSTEM = ("/etc/shadow", "/etc/machine-id", "/etc/hostname", "/etc/ssh", "/etc/sudoers", "/etc/krb5.keytab",
-          "/var/log", "/var/spool", "/etc/ssl/private", "/etc/pip.conf", "/etc/fstab", "/boot", "/etc/environment")  # fmt: skip
+# An image has its own.
+SYSTEM = () if WORLD["system"] == "docker" else (
+    "/etc/shadow", "/etc/machine-id", "/etc/hostname", "/etc/ssh", "/etc/sudoers", "/etc/krb5.keytab", "/var/log",
+    "/var/spool", "/etc/ssl/private", "/etc/pip.conf", "/etc/fstab", "/boot", "/etc/environment",
+)  # fmt: skip
+SYSTEMS = ["root", "user", "docker"]
 
 
 class MySeparationModel(Model):
@@ -44,7 +48,7 @@ class MySeparationModel(Model):
             f"{WORLD['home']}/.cache/torch/hub/secret",
         ):
             attempt(path, lambda at=path: os.listdir(at) if os.path.isdir(at) else read(at))
-        for variable in ("TMPDIR", "HOME", "TEMP"):
+        for variable in ("TMPDIR", "HOME", "TEMP") if SYSTEM else ():
             attempt(f"what is in {variable}", lambda name=variable: _strangers(os.environ[name]))
 
 

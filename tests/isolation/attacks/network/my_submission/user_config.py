@@ -23,6 +23,8 @@ FAMILIES = {"VSOCK": 40, "ALG": 38, "BLUETOOTH": 31, "TIPC": 30, "CAN": 29, "RDS
             "IB": 27, "LLC": 26, "X25": 9, "AX25": 3, "QIPCRTR": 42, "XDP": 44, "PHONET": 35, "KCM": 41, "NFC": 39,
             "CAIF": 37, "APPLETALK": 5, "IPX": 4, "SMC": 43, "MCTP": 45}  # fmt: skip
 
+SYSTEMS = ["root", "user", "docker"]
+
 
 class MySeparationModel(Model):
     def attack(self) -> None:

@@ -9,7 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from my_submission.attack import LIBC, Model, attempt, in_child, syscall, write
+from my_submission.attack import LIBC, WORLD, Model, attempt, in_child, syscall, write
 
 NAMESPACES = {"mnt": 0x20000, "cgroup": 0x2000000, "uts": 0x4000000, "ipc": 0x8000000, "user": 0x10000000,
               "pid": 0x20000000, "net": 0x40000000, "time": 0x80}  # fmt: skip
@@ -18,6 +18,8 @@ PROGRAMS = ("su", "sudo", "mount", "umount", "newgrp", "passwd", "chsh", "gpassw
 PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_SET_MM, PR_SET_PTRACER = 28, 38, 47, 35, 0x59616D61
 X32 = 0x40000000
 SIGCHLD = 17
+
+SYSTEMS = ["root", "user", "docker"]
 
 
 class MySeparationModel(Model):
@@ -127,7 +129,9 @@ class MySeparationModel(Model):
                 if os.path.exists(path):
                     attempt(path, lambda at=path: _root_by(at))
         for path in Path("/usr").glob("bin/*"):
-            if path.is_file() and path.stat().st_mode & 0o6000:
+            if (
+                path.is_file() and path.stat().st_mode & 0o6000 and WORLD["system"] != "docker"
+            ):  # nothing new is enough
                 attempt(f"{path} keeps its rights", lambda at=path: not os.statvfs(at).f_flag & os.ST_NOSUID)
 
 

@@ -14,6 +14,8 @@ PREFIXES = ("", "/proc/self/root", "/proc/thread-self/root", "/proc/self/cwd/../
             "/tmp/..", "/dev/fd/../../..", "//", "/../..", "/sdx/mixtures/../..", "/.set-up/old", "/old")  # fmt: skip
 DECOYS = ("/usr", "/lib", "/proc", "/sys", "/nix")
 
+SYSTEMS = ["root", "user", "docker"]
+
 
 class MySeparationModel(Model):
     def attack(self) -> None:
@@ -23,16 +25,10 @@ class MySeparationModel(Model):
             for prefix in PREFIXES:
                 attempt(f"read {prefix}{path}", lambda name=prefix + path: read(name))
             attempt(f"stat {path}", lambda name=path: os.stat(name).st_size)
-        for path in (
-            WORLD["data"],
-            WORLD["home"],
-            WORLD["out"],
-            "/run",
-            "/home",
-            "/root/.ssh",
-            "/var/lib",
-            "/mnt",
-        ):
+        ours = (
+            () if WORLD["system"] == "docker" else ("/run", "/home", "/var/lib", "/mnt")
+        )  # an image has its own
+        for path in (WORLD["data"], WORLD["home"], WORLD["out"], "/root/.ssh", *ours):
             attempt(f"list {path}", lambda name=path: os.listdir(name))
         self.relative()
         self.by_mounts()

@@ -10,6 +10,7 @@ import signal
 from my_submission.attack import Model, in_child, syscall, tried
 
 EXPECTED = {
+    "to_its_parent": ("ok", "crashed"),
     "to_everybody": ("ok", "crashed"),
     "to_numbers": ("ok", "crashed"),
     "to_groups": ("ok", "crashed"),
@@ -17,6 +18,22 @@ EXPECTED = {
 
 
 class MySeparationModel(Model):
+    def to_its_parent(self) -> None:
+        for number in (
+            signal.SIGKILL,
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGSTOP,
+            signal.SIGSEGV,
+        ):
+            for pid in (os.getppid(), 1):
+                tried()
+                try:
+                    os.kill(pid, number)
+                except OSError:
+                    continue
+
     def to_everybody(self) -> None:
         tried(3)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

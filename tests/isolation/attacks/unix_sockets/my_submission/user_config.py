@@ -10,6 +10,8 @@ USUAL = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock", 
          "/run/systemd/notify", "/run/systemd/private", "/run/user/1001/bus", "/dev/log", "/run/containerd/containerd.sock",
          "/tmp/.X11-unix/X0", "/run/nscd/socket", "/run/user/0/bus")  # fmt: skip
 
+SYSTEMS = ["root", "user", "docker"]
+
 
 class MySeparationModel(Model):
     def attack(self) -> None:
