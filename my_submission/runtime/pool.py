@@ -8,7 +8,7 @@ import torch
 
 from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.registry import find_architecture
-from my_submission.runtime.devices import Precision
+from my_submission.runtime.devices import Precision, Work
 from my_submission.runtime.guarded import Guarded
 from my_submission.weights import Checkpoint
 from my_submission.weights.trial import admit
@@ -57,11 +57,16 @@ def dtype_of(checkpoint: Checkpoint, path: Path, precision: Precision) -> torch.
     architecture = find_architecture(checkpoint.architecture)
     if not architecture.lower_precision:
         return torch.float32
-    admit(checkpoint, path)
     kind = f"{checkpoint.architecture} of {path.stat().st_size >> 20} MiB {checkpoint.parameters!r}"
-    work = architecture.piece_of_work
-    trial = None if work is None else partial(work, checkpoint, path, precision.device)
+    trial = None if architecture.piece_of_work is None else partial(_work, checkpoint, path, precision.device)
     return precision.of(checkpoint.name, kind, trial)
+
+
+def _work(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> Work | None:
+    admit(checkpoint, path)
+    work = find_architecture(checkpoint.architecture).piece_of_work
+    assert work
+    return work(checkpoint, path, device, dtype)
 
 
 def load_model(
