@@ -53,7 +53,8 @@ UNWANTED = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # kinds of characters with which a te
 PROGRESS = "\r\n"
 FORGED = "99.000"  # stands in every sentence that imitates one of ours
 OWN_LINES = re.compile(
-    r" {4}|\S+: (crashed|timeout|invalid_output|out_of_memory|out_of_disk), |\S+: to be in time, |the submission|what lies"
+    r" {4}|\S+: (crashed|timeout|invalid_output|out_of_memory|out_of_disk), "
+    r"|\S+: to be in time, |the submission|what lies"
 )
 
 
