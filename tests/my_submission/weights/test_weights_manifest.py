@@ -46,6 +46,7 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *(f"htdemucs_ft_{stem}" for stem in EXPERTS),
         *("htdemucs", "htdemucs_6s", "hdemucs_mmi"),
         *("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468"),
+        "mdx23c-vocals",
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
     }
     assert shipped.bags["htdemucs_ft"].members == tuple(
