@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from my_submission.models.mdx23c import Mdx23c, Mdx23cParameters
 from my_submission.models.scnet.layout import ScNetLayout
 from my_submission.models.scnet.network import ScNet
 from my_submission.registry import find_architecture
@@ -35,6 +36,19 @@ SCNET = {
     "chunk_samples": 3_000,
     "fade_samples": 300,
 }
+MDX23C = {
+    "n_fft": 512,
+    "hop": 128,
+    "dim_f": 256,
+    "num_subbands": 4,
+    "num_scales": 2,
+    "num_blocks_per_scale": 2,
+    "num_channels": 8,
+    "growth": 8,
+    "bottleneck_factor": 4,
+    "chunk_samples": 3_000,
+    "fade_samples": 300,
+}
 NETWORKS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "scnet": ("scnet", MUSIC, SCNET),
     "scnet-ihf": (
@@ -52,6 +66,12 @@ NETWORKS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     ),
     "scnet-masked": ("scnet", MUSIC, {**SCNET, "masked": True}),
     "scnet-normalised": ("scnet", MUSIC, {**SCNET, "normalise": True}),
+    "mdx23c": ("mdx23c", ("vocals", "instrumental"), MDX23C),
+    "mdx23c-one": (
+        "mdx23c",
+        ("vocals",),
+        {**MDX23C, "num_subbands": 2, "dim_f": 192, "num_scales": 3, "num_blocks_per_scale": 1, "growth": 4},
+    ),
 }
 """Name -> architecture, sources, parameters."""
 
@@ -77,8 +97,11 @@ def small_row(name: str, path: Path) -> Checkpoint:
 
 def network_of(row: Checkpoint) -> nn.Module:
     """Our network of a row, as it is made."""
-    assert isinstance(row.parameters, ScNetLayout)
-    return ScNet(row.parameters, len(row.sources))
+    parameters, sources = row.parameters, len(row.sources)
+    if isinstance(parameters, ScNetLayout):
+        return ScNet(parameters, sources)
+    assert isinstance(parameters, Mdx23cParameters)
+    return Mdx23c(parameters, sources)
 
 
 def random_network(row: Checkpoint) -> nn.Module:

@@ -1,6 +1,7 @@
 """Networks that take waveforms and give waveforms, as the kit calls them."""
 
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -60,3 +61,8 @@ def noise_work(model: WaveformModel, least_samples: int) -> Callable[[float], Te
         return model(0.1 * torch.randn(1, model.geometry.channels, samples, generator=random))
 
     return run
+
+
+def in_float32(tensor: Tensor) -> AbstractContextManager[None]:
+    """Inside this context autocast does not act on the tensor's device."""
+    return torch.autocast(tensor.device.type, enabled=False)

@@ -10,7 +10,6 @@ layers stay in float32, as the sums do: they take a tenth of the time, and their
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from itertools import pairwise
 
 import torch
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from my_submission.models.scnet.layout import STEREO_PARTS, Bands, ScNetLayout
+from my_submission.models.waveforms import in_float32
 
 MASK_CHANNELS = 64
 BLOCK = 16
@@ -123,11 +123,6 @@ class ScNet(nn.Module):
         """As trained: without masks, there is none."""
         window = torch.hann_window if self.layout.masked else torch.ones
         return window(self.layout.n_fft, device=like.device)
-
-
-def in_float32(tensor: Tensor) -> AbstractContextManager[None]:
-    """Inside this context autocast does not act."""
-    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def as_image(grid: Tensor) -> Tensor:

@@ -162,8 +162,8 @@ def test_of_links_that_lead_out_of_sight_the_user_is_told(
     (path / "inside").symlink_to("my_submission")
     prepare(Options(path, data=demo / "music"))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path / 'weights'}: a link to {tmp_path / 'weights'}, which the submission cannot see; "
-        f"add --readable {tmp_path / 'weights'}"
+        "what lies elsewhere is not there for the submission, unless --readable names it: "
+        f"{path / 'weights'} leads to {tmp_path / 'weights'}"
     ]
     caplog.clear()
     (tmp_path / "other name").symlink_to("weights")

@@ -74,7 +74,7 @@ def test_the_batch_changes_nothing(name: str, opened: Opened) -> None:
     batch[1] *= 0.01
     together = model(batch)
     for one, result in zip(batch, together, strict=True):
-        assert agreement(model(one[None])[0], result) > 110
+        assert agreement(model(one[None])[0], result) > 90
 
 
 @EVERY
@@ -105,7 +105,7 @@ def test_tracks_of_any_length_in_any_batches(name: str, samples: int, opened: Op
     one = estimates(model, signal)
     assert one.shape == (len(model.sources), *signal.shape)
     assert one.isfinite().all()
-    assert agreement(one, estimates(model, signal, Schedule(batch_size=4))) > 110
+    assert agreement(one, estimates(model, signal, Schedule(batch_size=4))) > 90
 
 
 def wrapped(state: dict[str, Tensor], wrap: str) -> Any:
@@ -166,11 +166,13 @@ def test_another_networks_tensors_are_refused(name: str, change: str, tmp_path: 
 
 
 @ONE_EACH
-def test_auto_has_a_piece_of_work(name: str, tmp_path: Path) -> None:
+def test_auto_has_a_piece_of_work_where_lower_precision_is_near_enough(name: str, tmp_path: Path) -> None:
     row = small_row(name, tmp_path / "x.ckpt")
     path = saved(row)
     make = find_architecture(row.architecture).piece_of_work
-    assert make is not None
+    assert (make is None) == (name == "mdx23c")
+    if make is None:
+        return
     for dtype in (torch.float32, torch.bfloat16):
         work = make(row, path, CPU, dtype)
         assert work is not None

@@ -1,0 +1,161 @@
+"""MDX23C: to the bit what the reference package computes; its errors name parameters."""
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from my_submission.models.mdx23c import AlongBins, ChannelNorm, Mdx23c, Mdx23cParameters
+from my_submission.runtime.pool import load_model
+from my_submission.schema import validate
+from my_submission.weights import Checkpoint, UnsafeFile, load_manifest
+from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
+from tests.small_networks import MDX23C, random_network, saved, small_row
+
+pytestmark = pytest.mark.processor
+
+NAMES = ("mdx23c", "mdx23c-one")
+
+
+def reference(row: Checkpoint) -> nn.Module:
+    """The reference package's network, without weights of its own; its output lacks the axis of a single source."""
+    package = pytest.importorskip("pymss_core.modules.mdx23c_tfc_tdf_v3")
+    ours = row.parameters
+    assert isinstance(ours, Mdx23cParameters)
+    config = Namespace(
+        audio=Namespace(n_fft=ours.n_fft, hop_length=ours.hop, dim_f=ours.dim_f, num_channels=2),
+        model=Namespace(
+            norm="InstanceNorm",
+            act="gelu",
+            scale=[2, 2],
+            **{
+                name: getattr(ours, name)
+                for name in (
+                    *("num_subbands", "num_scales", "num_blocks_per_scale"),
+                    *("num_channels", "growth", "bottleneck_factor"),
+                )
+            },
+        ),
+        training=Namespace(target_instrument=None, instruments=list(row.sources)),
+    )
+    network: nn.Module = package.TFC_TDF_net(config)
+    return network.eval().requires_grad_(False)
+
+
+def both(name: str) -> tuple[nn.Module, nn.Module]:
+    """Our network and theirs, with the same weights."""
+    row = small_row(name, Path("x.ckpt"))
+    ours, theirs = random_network(row), reference(row)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def noise(samples: int, batch: int = 1) -> Tensor:
+    return 0.1 * torch.randn(batch, 2, samples, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("hops", [7, 23])
+def test_it_is_the_reference_network(name: str, hops: int) -> None:
+    """At lengths that the reference takes: of 8 or 24 frames."""
+    ours, theirs = both(name)
+    mixture = noise(128 * hops, 2)
+    assert torch.equal(theirs(mixture).view(ours(mixture).shape), ours(mixture))
+
+
+def test_at_other_lengths_the_end_is_silence() -> None:
+    network = random_network(small_row("mdx23c", Path("x.ckpt")))
+    mixture = noise(128 * 23)
+    mixture[..., 2_500:] = 0
+    assert torch.equal(network(mixture)[..., :2_500], network(mixture[..., :2_500]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lower_precision_is_as_near_as_autocast(name: str) -> None:
+    ours, theirs = both(name)
+    mixture = noise(128 * 23)
+    expected = theirs(mixture)
+    least = agreement(expected, autocast(theirs, mixture)) - MARGIN_DB
+    assert agreement(expected, autocast(ours, mixture).view(expected.shape)) > least
+
+
+def test_layers_are_the_same_with_channels_last() -> None:
+    random = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 8, 6, 16, generator=random) + 1
+    last = image.contiguous(memory_format=torch.channels_last)
+    layers: tuple[nn.Module, ...] = ChannelNorm(8, affine=True), AlongBins(16, 4)
+    with torch.no_grad():
+        for layer in layers:
+            layer.get_parameter("weight").normal_(generator=random)
+            assert agreement(layer(image), layer(last)) > 110
+            assert layer(last).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"num_channels": 16}, "num_channels 16; the file has 8"),
+        ({"growth": 4}, "growth 4; the file has 8"),
+        ({"num_subbands": 2}, "num_subbands 2; the file has 4"),
+        ({"num_scales": 3}, "num_scales 3; the file has 2"),
+        ({"num_blocks_per_scale": 1}, "num_blocks_per_scale 1; the file has 2"),
+        ({"dim_f": 128}, "dim_f 128; the file has 256"),
+        ({"bottleneck_factor": 2}, "bottleneck_factor 2; the file has 4"),
+        ({"sources": ("vocals",)}, "sources 1; the file has 2"),
+    ],
+)
+def test_a_row_of_another_network_is_told_what_differs(
+    change: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    row = small_row("mdx23c", tmp_path / "x.ckpt")
+    path = saved(row)
+    assert isinstance(row.parameters, Mdx23cParameters)
+    if "sources" in change:
+        other = replace(row, **change)
+    else:
+        other = replace(row, parameters=row.parameters.model_copy(update=change))
+    with pytest.raises(UnsafeFile, match=rf"x\.ckpt: its manifest row says {complaint}; tensor "):
+        load_model(other, path, CPU, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"dim_f": 512}, r"dim_f: expected at most n_fft/2 \+ 1, found 512"),
+        ({"dim_f": 250}, r"dim_f: expected a multiple of 16, at least 64, found 250"),
+        ({"num_scales": 5}, r"dim_f: expected a multiple of 128, at least 512, found 256"),
+        ({"chunk_samples": 256}, r"chunk_samples: expected more than n_fft/2, found 256"),
+        ({"growth": 0}, r"growth: expected a whole number above 0, found 0"),
+    ],
+)
+def test_parameters_that_fit_no_network(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        validate(Mdx23cParameters, {**MDX23C, **change}, "", ValueError)
+
+
+def test_the_published_row_has_the_published_size() -> None:
+    row = load_manifest().checkpoints["mdx23c-vocals"]
+    assert isinstance(row.parameters, Mdx23cParameters)
+    with torch.device("meta"):
+        state = Mdx23c(row.parameters, len(row.sources)).state_dict()
+        theirs = reference(row).state_dict()
+    assert (sum(value.numel() for value in state.values()), len(state)) == (111_990_272, 319)
+    assert {key: value.shape for key, value in state.items()} == {
+        key: value.shape for key, value in theirs.items()
+    }
+
+
+@pytest.mark.slow
+def test_full_size(tmp_path: Path) -> None:
+    """From its file, on the shortest mixture that the reference takes."""
+    row = replace(load_manifest().checkpoints["mdx23c-vocals"], path=tmp_path / "x.ckpt")
+    path, theirs, mixture = saved(row), reference(row), noise(31 * 1_024)
+    theirs.load_state_dict(random_network(row).state_dict())
+    assert agreement(theirs(mixture), load_model(row, path, CPU, torch.float32)(mixture)) > 120
+    rounded = autocast(theirs, mixture)
+    least = agreement(theirs(mixture), rounded) - MARGIN_DB
+    assert agreement(theirs(mixture), load_model(row, path, CPU, torch.bfloat16)(mixture)) > least
