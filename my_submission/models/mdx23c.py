@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from my_submission.models.waveforms import WaveformModel, in_float32
 from my_submission.registry import Architecture, register
-from my_submission.schema import Record, Whole, expecting, problem
+from my_submission.schema import Record, Whole, at_most, expecting, problem
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint
 from my_submission.weights.load import PICKLES, build, open_network_state
@@ -31,6 +31,8 @@ _BYTES_PER_VALUE, _BYTES_PER_VALUE_LOWER = 80, 45
 """Of memory while a chunk is computed, for each value of the first level's image; measured on the published size."""
 SCALE = 2
 """By which a level of the U-Net has fewer frames and bins than the one before it."""
+MOST_SCALES = 16
+"""More than any number of bins can be halved that an FFT of 65,536 has."""
 
 
 class Mdx23cParameters(Record):
@@ -45,7 +47,7 @@ class Mdx23cParameters(Record):
     hop: Whole
     dim_f: Whole
     num_subbands: Whole
-    num_scales: Whole
+    num_scales: Annotated[Whole, at_most(MOST_SCALES)]
     num_blocks_per_scale: Whole
     num_channels: Whole
     growth: Whole

@@ -7,6 +7,7 @@ the headers, never exceeds them. So the transfer runs in a thread of its own, an
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -80,7 +81,8 @@ class Allowance:
     def wait(self, call: Callable[[], Result]) -> Result:
         """What `call` returns or raises, from a thread of its own; DownloadError if that takes too long.
 
-        Such a thread ends at its next byte. It does not keep the process from ending.
+        A thread that nobody waits for any more ends once it has something to do again, be it its next byte. It does
+        not keep the process from ending.
         """
         results: list[Result] = []
         errors: list[BaseException] = []
@@ -94,13 +96,16 @@ class Allowance:
             finally:
                 done.set()
 
-        threading.Thread(target=run, name="download", daemon=True).start()
+        thread = threading.Thread(target=run, name="download", daemon=True)
+        thread.start()
         try:
             while not done.wait(timeout=min(1.0, max(0.0, self.seconds_left()))):
                 if self.seconds_left() <= 0:
                     raise self._too_slow()
         finally:
             self.close()
+            if not done.is_set():
+                _end(thread)
         if errors:
             raise errors[0]
         return results[0]
@@ -112,3 +117,10 @@ class Allowance:
             f" {self._patience.least_bytes_per_second:,.0f} bytes a second after the first"
             f" {self._patience.grace_seconds:.0f} s"
         )
+
+
+def _end(thread: threading.Thread) -> None:
+    """Raise SystemExit in a thread, which a library would otherwise let try again for minutes."""
+    interpreter = getattr(ctypes, "pythonapi", None)  # CPython's
+    if interpreter is not None and thread.ident is not None:
+        interpreter.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))

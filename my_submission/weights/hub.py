@@ -26,6 +26,8 @@ from .manifest import Origin
 
 # What huggingface_hub raises: HTTP and file errors are OSErrors, a refused connection is not.
 _HUB_ERRORS = (OSError, ValueError, RuntimeError, ArithmeticError, httpx2.HTTPError, XetDownloadError)
+_OTHER_BYTES = 1 << 20
+"""What an answer that is not the file, but says why there is none, may have."""
 _VERSION_HEADERS = ("etag", "x-linked-etag", "x-repo-commit")
 
 
@@ -83,8 +85,9 @@ class _Watch:
         """A hook of the client, called when an answer's headers are here."""
         if threading.get_ident() != self._thread:
             return
-        for header in _VERSION_HEADERS:
-            _check_version(header, response.headers.get(header))
+        if response.request.method == "HEAD":  # whose answer says what the file is
+            for header in _VERSION_HEADERS:
+                _check_version(header, response.headers.get(header))
         self._limit_wait(response.headers)
         assert isinstance(response.stream, httpx2.SyncByteStream)
         response.stream = _Counted(response.stream, self._allowance)
@@ -108,7 +111,7 @@ class _Counted(httpx2.SyncByteStream):
         for block in self._stream:
             size += len(block)
             self._allowance.arrived(len(block))
-            self._allowance.check_size(size)
+            self._allowance.check_size(size - _OTHER_BYTES)
             yield block
 
     def close(self) -> None:

@@ -125,6 +125,7 @@ def test_a_row_of_another_network_is_told_what_differs(
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
+        ({"num_scales": 10**9}, "num_scales: expected at most 16, found 1000000000"),
         ({"dim_f": 512}, r"dim_f: expected at most n_fft/2 \+ 1, found 512"),
         ({"dim_f": 250}, r"dim_f: expected a multiple of 16, at least 64, found 250"),
         ({"num_scales": 5}, r"dim_f: expected a multiple of 128, at least 512, found 256"),

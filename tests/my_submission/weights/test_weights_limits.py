@@ -252,6 +252,24 @@ def test_nothing_is_written_after_a_download_was_given_up(weights: Path) -> None
         assert part.stat().st_size == size
 
 
+def test_a_download_that_was_given_up_does_not_go_on() -> None:
+    """Here one that tries again whatever happens, as a library's would."""
+    tries: list[int] = []
+
+    def again_and_again() -> None:
+        while True:
+            with contextlib.suppress(Exception):
+                tries.append(threading.get_ident())
+                time.sleep(0.01)
+
+    with pytest.raises(DownloadError, match="given up"):
+        Allowance(1, "a test", BRIEF).wait(again_and_again)
+    deadline = time.monotonic() + 60
+    while any(thread.ident == tries[0] for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_bytes_earn_time_but_repetition_does_not() -> None:
     allowance = Allowance(1_000_000, "a test", Patience(grace_seconds=100, least_bytes_per_second=1_000))
     assert allowance.seconds_left() == pytest.approx(100, abs=50)
@@ -385,6 +403,15 @@ def test_a_hub_is_not_waited_for_as_long_as_it_likes(
     talk = hub(first("429 Slowly", **headers))
     assert from_hub(weights, monkeypatch, talk)["net"].read_bytes() == CONTENTS
     assert sum(pauses) <= 1 + PATIENT.longest_pause_seconds
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_page_that_says_why_there_is_no_file_may_be_larger_than_it(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = answer(b"x" * 50_000, "404 Not Found", ETag='"a/version/with/slashes"')
+    with pytest.raises(DownloadError, match="404 Not Found"):
+        from_hub(weights, monkeypatch, hub(page))
 
 
 @pytest.mark.parametrize("etag", ['"../../../owned"', '"/{place}/owned"', '"a\\\\b"', '".."'])
