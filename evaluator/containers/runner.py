@@ -124,7 +124,9 @@ class ContainerRunner(SessionRunner):
                 **({} if preset is None else {PRESET_VARIABLE: preset.inside}),
             },
             folder=HOME,
-            view=View(links=[], shown=[], hidden=[], devices=[]),  # the image's files are its root
+            view=View(
+                links=[], shown=[], hidden=[], devices=[], as_owner=[]
+            ),  # the image's files are its root
             mixtures=MIXTURES,
             shared=SHARED,
             scratch=SCRATCH,

@@ -1,7 +1,7 @@
 """Linux by system call: namespaces, mounts, rights, and which of them this system lets us have.
 
-Only the supervisor, its children and the decoder use this module. Everything runs between fork and exec, so it
-imports the standard library only.
+The supervisor, its children and the decoder do everything here between fork and exec, so it imports the standard
+library only. Everybody else may ask for no more than what the system has.
 """
 
 import ctypes
@@ -40,6 +40,10 @@ PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 LAST_CAPABILITY = 63
 CAPABILITY_VERSION_3 = 0x20080522
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442  # the same on all machines
+OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC, MOVE_MOUNT_F_EMPTY_PATH = 1, 0o2000000, 4
+MOUNT_ATTR_IDMAP = 1 << 20
+AT_FDCWD, AT_RECURSIVE, AT_EMPTY_PATH = -100, 0x8000, 0x1000
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
@@ -95,6 +99,76 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str |
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
     result = _libc().mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
     _check(result, f"mount {target}")
+
+
+def open_as_owner(path: str) -> int:
+    """A copy of what is mounted at `path` and below it, open, where what its owner has belongs to USER.
+
+    Only root may, from Linux 5.12, in file systems that know it; OSError elsewhere.
+    """
+    found = os.stat(path)
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
+    tree = int(_libc().syscall(SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), ctypes.c_uint(flags)))
+    _check(min(tree, 0), f"open_tree {path}")
+    try:
+        users = _open_users(found.st_uid, found.st_gid)
+        try:
+            attributes = struct.pack("4Q", MOUNT_ATTR_IDMAP, 0, 0, users)
+            size = ctypes.c_size_t(len(attributes))
+            at = ctypes.c_uint(AT_EMPTY_PATH | AT_RECURSIVE)
+            _check(
+                _libc().syscall(SYS_MOUNT_SETATTR, tree, b"", at, attributes, size), f"mount_setattr {path}"
+            )
+        finally:
+            os.close(users)
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
+
+
+def can_open_as_owner(path: str) -> bool:
+    """Whether `open_as_owner` works there."""
+    try:
+        os.close(open_as_owner(path))
+    except OSError:
+        return False
+    return True
+
+
+def attach(tree: int, target: str) -> None:
+    """Mount an open copy at `target`, and close it."""
+    try:
+        flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH)
+        moved = _libc().syscall(SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, os.fsencode(target), flags)
+        _check(moved, f"move_mount {target}")
+    finally:
+        os.close(tree)
+
+
+def _open_users(user: int, group: int) -> int:
+    """A namespace of users, open, which has USER for one user and one group. It lives while it is open."""
+    entered, enter = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            die_with_parent()
+            unshare(CLONE_NEWUSER)
+            os.write(enter, b"!")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(enter)
+    try:
+        if not os.read(entered, 1):
+            raise OSError("a namespace of users is refused")
+        Path(f"/proc/{child}/uid_map").write_text(f"{user} {USER} 1")
+        Path(f"/proc/{child}/gid_map").write_text(f"{group} {USER} 1")
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(entered)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def detach(path: str) -> None:

@@ -5,6 +5,7 @@ file systems of a size: it counts as the submission's memory, a full one harms n
 process, whatever ends it. Standard library only.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from evaluator.isolation.namespaces import (
     MS_REC,
     MS_REMOUNT,
     USER,
+    attach,
     detach,
     mount,
+    open_as_owner,
     pivot_root,
 )
 from evaluator.isolation.view import View, is_below_any
@@ -88,7 +91,7 @@ def build(view: View, scratch_bytes: int | None) -> int:
         _make_folder(os.path.dirname(path))
         os.symlink(target, path)
     for path in view.shown:
-        _show(path)
+        _show(path, as_owner=path in view.as_owner)
     _make_read_only(view.shown)
     around = _made_in_scratch([*view.shown, *(path for path, _ in view.links)])
     for path in around:
@@ -185,14 +188,21 @@ def _make_devices(more: Sequence[str]) -> None:
         os.symlink(f"/proc/self/fd/{number}", f"/dev/{name}")
 
 
-def _show(path: str) -> None:
-    """Mount what the machine has at `path` at the same path here, with all that is mounted below it."""
+def _show(path: str, as_owner: bool) -> None:
+    """Mount what the machine has at `path` at the same path here, with all that is mounted below it.
+
+    as_owner: with what only its owner may read, where root can have it so; an ordinary user is the owner already.
+    """
     source = f"{SET_UP}/old{path}"
     if os.path.isdir(source):
         _make_folder(path)
     else:
         _make_folder(os.path.dirname(path))
         Path(path).touch()
+    if as_owner:
+        with contextlib.suppress(OSError):
+            attach(open_as_owner(source), path)
+            return
     mount(source, path, None, MS_BIND | MS_REC)
 
 

@@ -13,6 +13,8 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
+from evaluator.isolation import namespaces
+
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
 SETTINGS = (
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives"),
@@ -36,12 +38,14 @@ class View:
 
     links: (path, what it points to), for links on the way to a path that is shown.
     shown: files and folders, read-only. hidden: those below them that must look empty. devices: nodes of /dev.
+    as_owner: those of `shown` in which the submission may read what their owner may, as far as the system has it.
     """
 
     links: Sequence[tuple[str, str]]
     shown: Sequence[str]
     hidden: Sequence[str]
     devices: Sequence[str]
+    as_owner: Sequence[str]
 
 
 def of_submission(folder: Path, more: Iterable[Path], hidden: Iterable[Path], kit: Path, gpu: bool) -> View:
@@ -54,10 +58,10 @@ def of_submission(folder: Path, more: Iterable[Path], hidden: Iterable[Path], ki
     packages = (entry for entry in _packages() if Path(entry).resolve() not in (kit, folder))
     interpreter = (sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, *packages)
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    wanted = [*SYSTEM, *SETTINGS, *interpreter, *libraries, *PROCESSOR, *map(str, (*own, *more))]
+    machine = (*SYSTEM, *SETTINGS, *PROCESSOR, *(GPU_SETTINGS if gpu else ()))
     links: dict[str, str] = {}
     shown: set[str] = set()
-    for path in (*wanted, *(GPU_SETTINGS if gpu else ())):
+    for path in (*machine, *interpreter, *libraries, *map(str, (*own, *more))):
         if path and os.path.exists(path):
             passed, end = chain(os.path.join(os.getcwd(), path))
             links |= passed
@@ -71,6 +75,7 @@ def of_submission(folder: Path, more: Iterable[Path], hidden: Iterable[Path], ki
         devices=sorted(str(path) for pattern in GPU_NODES for path in Path("/dev").glob(pattern))
         if gpu
         else [],
+        as_owner=[path for path in outermost if not _have_common(path, machine)],
     )
 
 
@@ -103,9 +108,10 @@ def _end(path: Path) -> Path:
 def unreadable(folder: Path) -> Path | None:
     """The first file or folder of a submission's package that only its owner may read, though others will have to.
 
-    None if we are not root, and so are the owner ourselves.
+    None if we are not root, and so are the owner ourselves, and where the system can have what is the owner's be the
+    submission's, too.
     """
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or namespaces.can_open_as_owner(str(folder)):
         return None
     for place, _, names in islice(os.walk(folder / "my_submission"), MOST_FOLDERS):
         for path, needed in ((place, 0o5), *((f"{place}/{name}", 0o4) for name in names)):
@@ -152,6 +158,11 @@ def chain(path: str) -> tuple[dict[str, str], str]:
 def is_below_any(path: str, folders: Iterable[str]) -> bool:
     """Whether a path is one of these, or below one."""
     return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def _have_common(path: str, others: Iterable[str]) -> bool:
+    """Whether a path is, lies below or holds any of the others."""
+    return any(is_below_any(path, [other]) or is_below_any(other, [path]) for other in others)
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:

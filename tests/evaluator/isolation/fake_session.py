@@ -115,7 +115,7 @@ def runner(workplace: Workplace, **options: Any) -> SessionRunner:
         command=[],
         environment={},
         folder="/",
-        view=View([], [], [], []),
+        view=View([], [], [], [], []),
         mixtures="",
         shared="",
         scratch="",

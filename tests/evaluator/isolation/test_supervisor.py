@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from evaluator.isolation import seccomp
+from evaluator.isolation import namespaces, seccomp
 from evaluator.isolation.namespaces import USER
 from evaluator.locations import REPOSITORY
 from evaluator.running.preparation import WITHOUT_VARIABLE
@@ -129,6 +129,7 @@ class MySeparationModel:
             "writable": sorted(writable_mounts()),
             "written": [str(path) for path in files if refused(lambda: write(path)) == "allowed"],
             "own entries": len(own),
+            "own entries read": [refused(lambda: os.close(os.open(path, 0))) for path in own].count("allowed"),
             "own entries written": [str(path) for path in own if refused(lambda: write(path)) == "allowed"],
             "made": [str(path) for path in folders if refused(lambda: make_file(path)) == "allowed"],
             "scratch": [refused(lambda: make_file(place)) for place in (os.environ["TMPDIR"], "/dev/shm")],
@@ -191,6 +192,10 @@ def ask(user: str, without: str = "") -> Said:
             (submission / excluded).mkdir()
         for path in (submission, *submission.rglob("*")):
             path.chmod(0o777)  # rights alone would keep nobody from writing
+        private = submission / "private.safetensors"  # as safetensors has it
+        private.touch(0o600)
+        if user == "ordinary" and os.geteuid() == 0:
+            os.chown(private, ordinary_user.USER, ordinary_user.USER)
         arguments = ["-c", ASK, str(folder), without]
         environment = {**os.environ, **SECRETS, "HOME": str(folder)}
         if user == "ordinary":
@@ -280,8 +285,14 @@ def test_it_can_write_nowhere_but_to_its_scratch(walled: Said) -> None:
 
 
 def test_its_own_files_are_all_there_and_read_only_whatever_they_are_called(walled: Said) -> None:
-    assert walled.facts["own entries"] == 1 + len(ODD_NAMES)
+    assert walled.facts["own entries"] == 2 + len(ODD_NAMES)
     assert walled.facts["own entries written"] == []
+
+
+def test_what_only_its_owner_may_read_is_its_own(walled: Said) -> None:
+    if walled.us == 0 and not namespaces.can_open_as_owner(str(REPOSITORY)):
+        pytest.skip("this system cannot have the files of one user be another's")
+    assert walled.facts["own entries read"] == walled.facts["own entries"]
 
 
 def test_it_is_told_no_secrets(walled: Said) -> None:

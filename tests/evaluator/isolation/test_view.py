@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.isolation import view
+from evaluator.isolation import namespaces, view
 from evaluator.isolation.view import NOT_SUBMITTED, SYSTEM, View, _outermost, chain, is_below_any
 from evaluator.locations import REPOSITORY
 
@@ -331,6 +331,14 @@ def test_without_a_gpu_there_are_no_nodes_of_one(submission: Path) -> None:
 # Files that only their owner may read
 
 
+def test_what_is_its_owners_is_shown_but_for_the_machines(submission: Path) -> None:
+    shown = seen(submission, more=[Path("/etc")])
+    assert str(submission / "my_submission") in shown.as_owner
+    assert "/usr" in shown.shown
+    assert "/etc" in shown.shown
+    assert not {"/usr", "/etc"} & set(shown.as_owner)
+
+
 @pytest.mark.parametrize(
     ("spoil", "name"),
     [
@@ -351,6 +359,10 @@ def test_files_that_another_user_cannot_read_are_found(
         path.chmod(0o755 if path.is_dir() else 0o644)
     spoil(package)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(namespaces, "can_open_as_owner", lambda path: False)
     assert view.unreadable(submission) == (None if name is None else package / name)
+    monkeypatch.setattr(namespaces, "can_open_as_owner", lambda path: True)
+    assert view.unreadable(submission) is None
+    monkeypatch.setattr(namespaces, "can_open_as_owner", lambda path: False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert view.unreadable(submission) is None
