@@ -236,7 +236,8 @@ def _sentence(wrong: ErrorDetails, at: Sequence[str | int]) -> str:
     if wrong["type"] == "problem":
         said = context["text"]
     elif wrong["type"] in ("literal_error", "enum"):
-        said = choice_text(wrong["input"], re.findall(r"'([^']*)'", context["expected"]))
+        allowed = re.findall(r"'[^']*'|\d+", context["expected"])  # "'one', 'two' or 3"
+        said = choice_text(wrong["input"], [name.strip("'") for name in allowed])
     elif wrong["type"] in _EXPECTED:
         expected = _EXPECTED[wrong["type"]].format(**context).replace(" 1 entries", " one entry")
         said = f"expected {expected}, found {brief(_as_yaml(wrong['input']))}"

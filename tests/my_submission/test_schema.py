@@ -35,6 +35,7 @@ class Inner(Record):
     names: tuple[Name, ...] = ()
     span: tuple[float, float] | None = None
     kind: Literal["round", "square"] = "round"
+    sides: Literal[3, 4] = 4
     colour: Annotated[Colour, Strict(False), one_of(Colour)] = Colour.RED
 
 
@@ -86,6 +87,7 @@ def test_a_document_is_a_frozen_record_with_tuples() -> None:
          "inner[0].span: expected at most 2 entries, found [1, 2, 3]"),
         ({"inner": [{"size": 1, "kind": "sqare"}]},
          "inner[0].kind: found 'sqare'; allowed: round, square (did you mean 'square'?)"),
+        ({"inner": [{"size": 1, "sides": 5}]}, "inner[0].sides: found 5; allowed: 3, 4"),
         ({"inner": [{"size": 1, "colour": "green"}]}, "inner[0].colour: found 'green'; allowed: blue, red"),
         ({"weights": {"a": 0}}, "weights.a: expected a number above 0, found 0"),
         ({"weights": {"a": float("nan")}}, "weights.a: expected a number above 0, found nan"),
