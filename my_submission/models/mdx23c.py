@@ -57,6 +57,8 @@ class Mdx23cParameters(Record):
 
     @model_validator(mode="after")
     def _check_size(self) -> "Mdx23cParameters":
+        if self.hop > self.n_fft // 2:
+            raise problem(f"expected at most n_fft/2, found {self.hop}", "hop")
         if self.dim_f > self.n_fft // 2 + 1:
             raise problem(f"expected at most n_fft/2 + 1, found {self.dim_f}", "dim_f")
         multiple = self.num_subbands * self.frames_multiple

@@ -77,6 +77,8 @@ class ScNetLayout(Record):
     def _check_layout(self) -> "ScNetLayout":
         if self.n_fft % 2:
             raise problem(f"expected an even number, found {self.n_fft}", "n_fft")
+        if self.hop > self.n_fft // 2:
+            raise problem(f"expected at most n_fft/2, found {self.hop}", "hop")
         if self.dims[0] != STEREO_PARTS:
             raise problem(f"expected {STEREO_PARTS} as the first, found {list(self.dims)}", "dims")
         if self.compress > min(self.dims[1:]):

@@ -129,6 +129,7 @@ def test_a_row_of_another_network_is_told_what_differs(
         ({"dim_f": 512}, r"dim_f: expected at most n_fft/2 \+ 1, found 512"),
         ({"dim_f": 250}, r"dim_f: expected a multiple of 16, at least 64, found 250"),
         ({"num_scales": 5}, r"dim_f: expected a multiple of 128, at least 512, found 256"),
+        ({"hop": 257}, r"hop: expected at most n_fft/2, found 257"),
         ({"chunk_samples": 256}, r"chunk_samples: expected more than n_fft/2, found 256"),
         ({"growth": 0}, r"growth: expected a whole number above 0, found 0"),
     ],

@@ -184,6 +184,7 @@ def test_a_file_of_something_else_is_told_only_the_tensor(tmp_path: Path) -> Non
         ({"band_shares": (0.2, 0.3, 0.4)}, r"band_shares: expected a sum of 1"),
         ({"band_shares": (0.5, 0.5)}, r"band_shares: expected three numbers above 0"),
         ({"band_kernels": (3, 2, 16)}, r"band_kernels: expected no less than the strides"),
+        ({"hop": 257}, r"hop: expected at most n_fft/2, found 257"),
         ({"chunk_samples": 256}, r"chunk_samples: expected more than n_fft/2, found 256"),
     ],
 )
