@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from my_submission.models.bandit import BanditParameters
+from my_submission.models.bandit.network import Bandit
 from my_submission.models.mdx23c import Mdx23c, Mdx23cParameters
 from my_submission.models.scnet.layout import ScNetLayout
 from my_submission.models.scnet.network import ScNet
@@ -49,6 +51,19 @@ MDX23C = {
     "chunk_samples": 3_000,
     "fade_samples": 300,
 }
+BANDIT = {
+    "version": 1,
+    "sample_rate": 44_100,
+    "n_fft": 512,
+    "hop": 128,
+    "n_bands": 12,
+    "emb_dim": 8,
+    "n_sqm_modules": 2,
+    "rnn_dim": 12,
+    "mlp_dim": 16,
+    "chunk_samples": 3_000,
+    "fade_samples": 300,
+}
 NETWORKS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "scnet": ("scnet", MUSIC, SCNET),
     "scnet-ihf": (
@@ -72,6 +87,8 @@ NETWORKS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
         ("vocals",),
         {**MDX23C, "num_subbands": 2, "dim_f": 192, "num_scales": 3, "num_blocks_per_scale": 1, "growth": 4},
     ),
+    "bandit": ("bandit", ("dialog", "music", "effect"), BANDIT),
+    "bandit-v2": ("bandit", ("dialog", "music", "effect"), {**BANDIT, "version": 2, "sample_rate": 48_000}),
 }
 """Name -> architecture, sources, parameters."""
 
@@ -100,8 +117,10 @@ def network_of(row: Checkpoint) -> nn.Module:
     parameters, sources = row.parameters, len(row.sources)
     if isinstance(parameters, ScNetLayout):
         return ScNet(parameters, sources)
-    assert isinstance(parameters, Mdx23cParameters)
-    return Mdx23c(parameters, sources)
+    if isinstance(parameters, Mdx23cParameters):
+        return Mdx23c(parameters, sources)
+    assert isinstance(parameters, BanditParameters)
+    return Bandit(parameters, row.sources)
 
 
 def random_network(row: Checkpoint) -> nn.Module:
@@ -117,8 +136,50 @@ def random_network(row: Checkpoint) -> nn.Module:
     return network.requires_grad_(False).eval()
 
 
+def published_state(row: Checkpoint, network: nn.Module) -> dict[str, Tensor]:
+    """A network's tensors as a published file has them: BandIt's have other names, and more."""
+    if isinstance(row.parameters, BanditParameters):
+        return _published_bandit(row.parameters, network.state_dict())
+    return dict(network.state_dict())
+
+
+_BANDIT_STEMS = {
+    1: {"dialog": "speech", "effect": "effects"},
+    2: {"dialog": "speech", "effect": "sfx"},
+}
+
+
+def _published_bandit(parameters: BanditParameters, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Version 1 has a prefix; version 2 has other numbers and names, and layers twice."""
+    bands = parameters.bands()
+    covering = torch.zeros(bands[-1].stop, dtype=torch.float64)
+    for band in bands:
+        covering[band.start : band.stop] += 1
+    window = torch.hann_window(parameters.n_fft)
+    published = {"stft.window": window, "istft.window": window.clone()}
+    prefix = "bsrnn." if parameters.version == 1 else ""
+    stems = _BANDIT_STEMS[parameters.version]
+    for name, value in state.items():
+        parts = name.split(".")
+        if parts[0] == "mask_estim":
+            parts[1] = stems.get(parts[1], parts[1])
+            for place, band in enumerate(bands):
+                key = f"{prefix}mask_estim.{parts[1]}.freq_weights/{place}"
+                published[key] = 1 / covering[band.start : band.stop]
+        if parameters.version == 2:
+            if parts[0] == "tf_model":
+                parts[2] = str(2 * int(parts[2]))
+            elif parts[0] == "band_split":
+                parts[3] = {"norm": "combined.0", "fc": "combined.1"}[parts[3]]
+            else:
+                layer = {"norm": "0", "hidden": "1", "output": "2"}[parts[4]]
+                published[".".join([*parts[:4], "combined", layer, *parts[5:]])] = value
+        published[prefix + ".".join(parts)] = value
+    return published
+
+
 def saved(row: Checkpoint) -> Path:
     """The file of a row, with `random_network`'s weights."""
     assert row.path is not None
-    torch.save(random_network(row).state_dict(), row.path)
+    torch.save(published_state(row, random_network(row)), row.path)
     return row.path

@@ -116,13 +116,15 @@ class GatedConvolution:
 
 
 class Linear:
-    """A linear layer, with a GELU if asked for."""
+    """A linear layer and an activation: none, relu, sigmoid or gelu."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, gelu: bool = False) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, activation: str = "none"
+    ) -> None:
         """weight (width out, width in), bias (width out). On a GPU, too: nothing is packed there."""
         self._weight = weight.to(dtype).contiguous()
         self._bias = None if bias is None else bias.to(dtype)
-        self._activation = "gelu" if gelu else "none"
+        self._activation = activation
         on_cpu = weight.device.type == "cpu"
         self._packed = on_cpu and dtype != torch.float32 and available(dtype)  # float32 is as fast without
         if self._packed:

@@ -122,7 +122,7 @@ class _Block:
         self._attention = Attention(attention, _scale(block.gamma_1, attention.embed_dim), dtype)
         scale = _scale(block.gamma_2, attention.embed_dim)
         widen, narrow = block.linear1, block.linear2
-        self._widen = Linear(widen.weight.detach(), widen.bias.detach(), dtype, gelu=True)
+        self._widen = Linear(widen.weight.detach(), widen.bias.detach(), dtype, "gelu")
         self._narrow = Linear(scale[:, None] * narrow.weight.detach(), scale * narrow.bias.detach(), dtype)
         self._norm_out = block.norm_out
 

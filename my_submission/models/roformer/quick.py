@@ -179,7 +179,7 @@ class _Transformer:
 class _FeedForward:
     def __init__(self, original: Any, dtype: torch.dtype) -> None:
         norm, widen, narrow = original.net[0], original.net[1], original.net[4]
-        self._widen = Linear(widen.weight * norm.gamma, widen.bias, dtype, gelu=True)
+        self._widen = Linear(widen.weight * norm.gamma, widen.bias, dtype, "gelu")
         self._narrow = Linear(narrow.weight, narrow.bias, dtype)
 
     def __call__(self, features: Tensor) -> Tensor:

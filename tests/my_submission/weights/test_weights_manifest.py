@@ -48,7 +48,7 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468"),
         *("bsroformer-musdb", "polarformer", "bsroformer-1297", "mega-53", "melband-kim", "melband-deux"),
         *("bs-resurrection-voc", "bs-resurrection-inst"),
-        "mdx23c-vocals",
+        *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi"),
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
     }
     assert shipped.bags["htdemucs_ft"].members == tuple(
