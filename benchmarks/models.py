@@ -20,6 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def serve(
     counter = FlopCounterMode(display=False)  # it does not know all of the products in our networks
     with counter if side == "reference" else contextlib.nullcontext():
         run(model, signal[:, : model.geometry.chunk_samples], 0.0, loaded.schedule)
-    pipe.send((model.geometry, loaded.dtype, torch.get_num_threads(), counter.get_total_flops()))
+    pipe.send((model.geometry, loaded.dtype, counter.get_total_flops()))
     while pipe.recv():
         start, start_cpu = time.perf_counter(), time.process_time()
         estimates = run(model, signal, options.overlap, loaded.schedule)
@@ -121,57 +122,80 @@ def run(model: ChunkModel, signal: Tensor, overlap: float, schedule: Schedule) -
     return torch.cat([piece for _, piece in pieces], dim=-1)
 
 
+@dataclass(frozen=True)
+class Run:
+    """One run over the noise; estimates (sources, 2, samples)."""
+
+    seconds: float
+    cpu_seconds: float
+    estimates: Tensor
+
+
+class Process:
+    """A side in a process of its own, loaded and warm."""
+
+    def __init__(self, side: str, name: str, options: argparse.Namespace, geometry: Geometry | None) -> None:
+        self._name = f"{name}, {side}"
+        context = multiprocessing.get_context("spawn")
+        self._pipe, its_end = context.Pipe()
+        context.Process(target=serve, args=(side, name, options, geometry, its_end), daemon=True).start()
+        its_end.close()
+        self.geometry, self.dtype, self.operations_of_a_chunk = self._receive()
+
+    def run(self) -> Run:
+        self._pipe.send(True)
+        seconds, cpu_seconds, estimates = self._receive()
+        return Run(seconds, cpu_seconds, torch.from_numpy(estimates))
+
+    def end(self) -> tuple[int, int | None]:
+        """Its peak in bytes, on the host and on the GPU."""
+        self._pipe.send(False)
+        host, gpu = self._receive()
+        return host, gpu
+
+    def _receive(self) -> Any:
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            raise SystemExit(f"{self._name}: its process ended; is there enough memory?") from None
+
+
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Both sides of a network, in turn."""
     checkpoint = load_manifest().checkpoints[name]
     full_size_checkpoint(checkpoint)  # made before either side needs it
-    context = multiprocessing.get_context("spawn")
-    pipes: dict[str, Connection[Any, Any]] = {}
-    geometry, dtypes, threads, a_chunk = None, {}, 1, 0
-    for side in ["ours"] if options.only_ours else list(SIDES):
-        pipes[side], its_end = context.Pipe()
-        context.Process(target=serve, args=(side, name, options, geometry, its_end), daemon=True).start()
-        its_end.close()
-        geometry, dtypes[side], threads, a_chunk = pipes[side].recv()
-    assert geometry is not None
-    seconds: dict[str, list[float]] = {side: [] for side in pipes}
-    cpu_seconds: dict[str, list[float]] = {side: [] for side in pipes}
-    estimates: dict[str, Tensor] = {}
-    for _ in range(options.repeats):
-        for side, pipe in pipes.items():
-            pipe.send(True)
-            took, took_cpu, array = pipe.recv()
-            seconds[side].append(took)
-            cpu_seconds[side].append(took_cpu)
-            estimates[side] = torch.from_numpy(array)
-    for pipe in pipes.values():
-        pipe.send(False)
-    peaks = {side: pipe.recv() for side, pipe in pipes.items()}
-    medians, cpu = (
-        {side: statistics.median(some) for side, some in found.items()} for found in (seconds, cpu_seconds)
-    )
-    samples = int(options.seconds * MODEL_SAMPLE_RATE)
-    both, on_cpu = len(pipes) == 2, resolve_device(options.device).type == "cpu"
-    operations = a_chunk * count_chunks(geometry, samples, Augmentation(), options.overlap)
-    rate = matrix_rate(dtypes["ours"]) if both and on_cpu else None
-    return {
+    ours = Process("ours", name, options, None)
+    sides = {"ours": ours}
+    if not options.only_ours:
+        sides["reference"] = Process("reference", name, options, ours.geometry)
+    runs = [{side: process.run() for side, process in sides.items()} for _ in range(options.repeats)]
+    peaks = {side: process.end() for side, process in sides.items()}
+    seconds = {side: statistics.median(one[side].seconds for one in runs) for side in sides}
+    cpu_seconds = {side: statistics.median(one[side].cpu_seconds for one in runs) for side in sides}
+    result = {
         "network": name,
-        "precision": name_of(dtypes["ours"]),
-        "threads": threads,
-        "seconds_per_second": {side: value / options.seconds for side, value in medians.items()},
-        "ratio": medians["reference"] / medians["ours"] if both else None,
-        "cpu_seconds_per_second": {side: value / options.seconds for side, value in cpu.items()},
-        "cpu_ratio": cpu["reference"] / cpu["ours"] if both else None,
-        "agreement_db": {
-            source: agreement(estimates["reference"][place], estimates["ours"][place])
-            for place, source in enumerate(checkpoint.sources)
-        }
-        if both
-        else None,
-        "operations": operations if both else None,
-        "of_matrix_rate": operations / medians["ours"] / rate if rate else None,
+        "precision": name_of(ours.dtype),
+        "seconds_per_second": {side: value / options.seconds for side, value in seconds.items()},
+        "cpu_seconds_per_second": {side: value / options.seconds for side, value in cpu_seconds.items()},
         "peak_host_bytes": {side: host for side, (host, _) in peaks.items()},
         "peak_gpu_bytes": {side: gpu for side, (_, gpu) in peaks.items()},
+    }
+    if options.only_ours:
+        return result
+    samples = int(options.seconds * MODEL_SAMPLE_RATE)
+    chunks = count_chunks(ours.geometry, samples, Augmentation(), options.overlap)
+    operations = chunks * sides["reference"].operations_of_a_chunk
+    on_cpu = resolve_device(options.device).type == "cpu"
+    theirs, found = (runs[-1][side].estimates for side in ("reference", "ours"))
+    return {
+        **result,
+        "ratio": seconds["reference"] / seconds["ours"],
+        "cpu_ratio": cpu_seconds["reference"] / cpu_seconds["ours"],
+        "agreement_db": {
+            source: agreement(theirs[place], found[place]) for place, source in enumerate(checkpoint.sources)
+        },
+        "operations": operations,
+        "of_matrix_rate": operations / seconds["ours"] / matrix_rate(ours.dtype) if on_cpu else None,
     }
 
 
@@ -194,8 +218,8 @@ HEAD = (
 
 def line(result: dict[str, Any]) -> str:
     """A row of the table."""
-    both, gib = result["ratio"] is not None, 2**30
     speed, peaks = result["seconds_per_second"], result["peak_host_bytes"]
+    both, rate = "ratio" in result, result.get("of_matrix_rate")
     cells = [
         result["network"],
         result["precision"],
@@ -204,8 +228,8 @@ def line(result: dict[str, Any]) -> str:
         f"{result['ratio']:.2f}" if both else "",
         f"{result['cpu_ratio']:.2f}" if both else "",
         f"{min(result['agreement_db'].values()):.1f}" if both else "",
-        f"{100 * result['of_matrix_rate']:.0f} %" if result["of_matrix_rate"] else "",
-        ", ".join(f"{peaks[side] / gib:.1f}" for side in ("reference", "ours") if side in peaks),
+        f"{100 * rate:.0f} %" if rate else "",
+        ", ".join(f"{peaks[side] / 2**30:.1f}" for side in ("reference", "ours") if side in peaks),
     ]
     return f"| {' | '.join(cells)} |"
 
