@@ -180,7 +180,7 @@ def test_a_file_of_something_else_is_told_only_the_tensor(tmp_path: Path) -> Non
         ({"conv_kernel": 4}, r"conv_kernel: expected an odd number, found 4"),
         ({"num_dplayer": 3}, r"num_dplayer: expected an even number, found 3"),
         ({"n_fft": 511}, r"n_fft: expected an even number, found 511"),
-        ({"n_fft": 2}, r"n_fft: a band would have no bins, found 2"),
+        ({"n_fft": 2, "hop": 1}, r"n_fft: a band would have no bins, found 2"),
         ({"band_shares": (0.2, 0.3, 0.4)}, r"band_shares: expected a sum of 1"),
         ({"band_shares": (0.5, 0.5)}, r"band_shares: expected three numbers above 0"),
         ({"band_kernels": (3, 2, 16)}, r"band_kernels: expected no less than the strides"),
