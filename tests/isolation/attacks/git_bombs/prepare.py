@@ -20,7 +20,11 @@ def prepare(world: World) -> None:
     for place in (folder / "sub", folder):
         place.mkdir(exist_ok=True)
         git = ["git", "-C", str(place), "-c", "user.name=a", "-c", "user.email=a@b"]
-        for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--allow-empty", "--message=one"]):
+        for arguments in (
+            ["init", "--quiet"],
+            ["add", "."],
+            ["commit", "--quiet", "--allow-empty", "--message=one"],
+        ):
             subprocess.run([*git, *arguments], check=True, env=environment, capture_output=True)
     with (folder / "sub" / ".git" / "config").open("a") as file:
         file.write(f'[core]\n\tfsmonitor = {evil}\n\tpager = {evil}\n[filter "evil"]\n\tclean = {evil}\n')
