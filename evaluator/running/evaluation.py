@@ -36,6 +36,7 @@ def evaluate(job: Job, observer: Observer, resume: bool) -> Result:
     recorder = Recorder(job, observer, _previous(job) if resume else None)
     if not resume:
         run_folder.clear(job.out)
+    results.remove_drafts(job.out / RESULT_FILE)
     recorder.save()
     try:
         _run(job, observer, recorder)

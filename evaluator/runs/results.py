@@ -1,5 +1,6 @@
 """The result of an evaluation, and its JSON, version 1 (documented in ../README.md)."""
 
+import glob
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -214,10 +215,21 @@ def read(path: Path) -> Result:
     return Result.from_json(documents.read_json(path), str(path))
 
 
+def _draft_prefix(path: Path) -> str:
+    return f".{path.name}."
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what a process that was killed while it wrote this file has left beside it."""
+    for draft in path.parent.glob(f"{glob.escape(_draft_prefix(path))}*"):
+        if draft.name.removeprefix(_draft_prefix(path)).isdecimal():
+            draft.unlink(missing_ok=True)
+
+
 def write(path: Path, item: Mapping[str, Any]) -> None:
     """Write JSON so that the file is, at every moment, either the old one or the new one in full."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{_draft_prefix(path)}{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(item, file, indent=2, ensure_ascii=False, allow_nan=False)

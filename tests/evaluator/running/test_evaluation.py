@@ -228,6 +228,16 @@ def test_an_interruption_closes_the_runner_and_keeps_what_is_done(make_job: JobM
     assert runners[1].asked == ["start", "b", "close"]
 
 
+def test_what_a_killed_run_was_writing_is_gone_after_the_next(make_job: JobMaker, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / f".{RESULT_FILE}.12345").write_text('{"tra')
+    (out / f".{RESULT_FILE}.mine").touch()
+    job, _ = make_job(write_perfect)
+    evaluate(job, Observer(), resume=True)
+    assert {path.name for path in out.iterdir() if path.name.startswith(".")} == {f".{RESULT_FILE}.mine"}
+
+
 def test_nothing_is_started_where_nothing_is_left_to_do(make_job: JobMaker) -> None:
     job, runners = make_job(write_perfect)
     first = evaluate(job, Observer(), resume=False)
