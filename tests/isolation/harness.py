@@ -46,7 +46,9 @@ PRODUCT_SECONDS = 90.0  # no attack keeps an evaluation longer
 GONE_SECONDS = 10.0
 MOST_ADDRESSES = 8 << 30
 SLOW_STEPS, SLOW_SECONDS, STEP_SECONDS = 6, 0.08, 0.0005
-MOST_COMPUTED_SECONDS = 0.1  # of the half second in which it should stand still; a busy machine stops it later
+MOST_COMPUTED_SECONDS = (
+    0.1  # of the half second in which it should stand still; a busy machine stops it later
+)
 WOKEN_SECONDS = 0.015  # by which one process may see later than another that they go on
 TIME_FACTOR = "60"  # half a minute for the half second of a trap; attacks on time set their own
 UNWANTED = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # kinds of characters with which a terminal is made to lie
