@@ -4,6 +4,7 @@ row = small_row("scnet", tmp_path / "x.ckpt")       # a manifest row, as if a us
 model = load_model(row, saved(row), CPU, torch.float32)
 """
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -159,13 +160,14 @@ def _published_bandit(parameters: BanditParameters, state: dict[str, Tensor]) ->
     published = {"stft.window": window, "istft.window": window.clone()}
     prefix = "bsrnn." if parameters.version == 1 else ""
     stems = _BANDIT_STEMS[parameters.version]
+    sources = {name.split(".")[1] for name in state if name.startswith("mask_estim.")}
+    for source, (place, band) in itertools.product(sources, enumerate(bands)):
+        key = f"{prefix}mask_estim.{stems.get(source, source)}.freq_weights/{place}"
+        published[key] = 1 / covering[band.start : band.stop]
     for name, value in state.items():
         parts = name.split(".")
         if parts[0] == "mask_estim":
             parts[1] = stems.get(parts[1], parts[1])
-            for place, band in enumerate(bands):
-                key = f"{prefix}mask_estim.{parts[1]}.freq_weights/{place}"
-                published[key] = 1 / covering[band.start : band.stop]
         if parameters.version == 2:
             if parts[0] == "tf_model":
                 parts[2] = str(2 * int(parts[2]))
