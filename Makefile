@@ -41,7 +41,7 @@ test-isolation: $(VENV)/.installed-tests
 	$(RUN) -m pytest -n 2 --dist=worksteal -m "isolation and not container" tests/isolation
 
 test-container: $(VENV)/.installed-tests
-	$(RUN) -m pytest -m "container and not isolation"
+	$(RUN) -m pytest -m container
 
 lint: $(VENV)/.installed-tests
 	$(RUN) -m ruff check .
