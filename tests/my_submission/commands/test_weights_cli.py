@@ -42,6 +42,7 @@ def preset(tmp_path: Path, server: HubServer) -> Path:
                         "sources": list(STEMS),
                         "file": "my_net.th",
                         "bytes": 7,
+                        "licence": "MIT",
                         "sha256": sha256_of(served),
                         "origins": [{"url": server.publish_plain("my_net.th", served)}],
                     }
