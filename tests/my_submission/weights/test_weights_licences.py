@@ -1,4 +1,4 @@
-"""Files whose licence is not one for any use are fetched once the user has accepted their terms, who is asked once."""
+"""Files whose licence is not one for any use are fetched only once the user has accepted it, who is asked once."""
 
 import json
 from collections.abc import Iterator
