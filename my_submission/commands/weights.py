@@ -157,14 +157,22 @@ def _fetch(options: argparse.Namespace) -> int:
     size = sum(path.stat().st_size for path in paths.values())
     print(f"{len(rows)} file{'' if len(rows) == 1 else 's'}, {size_text(size)}: here and verified")
     for item in wanted:
-        if item.own_preset:
-            print(f"to submit {item.name}: {command(f'weights pack . --preset {item.name}')}")
-        elif item.preset:
-            print(f'to submit {item.name}, make "{item.name}" the preset in my_submission/user_config.py;')
         if item.preset:
-            evaluate = "sdx eval" if IS_INSTALLED else "python run_eval.py"
-            print(f"to try it first: {evaluate} --preset {item.name}")
+            _say_what_next(item, item.preset)
     return 0
+
+
+def _say_what_next(item: _Wanted, preset: Preset) -> None:
+    """A preset of a challenge's stems can be submitted and has the demo's songs to try it on; any other separates."""
+    if preset.challenge is None:
+        print(f"to use {item.name}: {command(f'separate --preset {item.name} FILE')}")
+        return
+    if item.own_preset:
+        print(f"to submit {item.name}: {command(f'weights pack . --preset {item.name}')}")
+    else:
+        print(f'to submit {item.name}, make "{item.name}" the preset in my_submission/user_config.py;')
+    evaluate = "sdx eval" if IS_INSTALLED else "python run_eval.py"
+    print(f"to try it first: {evaluate} --preset {item.name}")
 
 
 def _agree(accepted: bool, wanted: str, bar: tqdm[NoReturn]) -> Agree:
