@@ -9,9 +9,9 @@
 (same layers, attention, LSTM, sources, bins of MDX-Net) with few channels and one level or layer less where they
 repeat: milliseconds a chunk on one core, and chunks of SMALL_SEGMENT or SMALL_FRAMES, so that a second of audio is
 several of them. Both kinds have the file names and sources of their manifest rows, so a folder of them can be a
-`weights_dir` of any preset. A row of an architecture in `reference_networks.REFERENCES` says everything about its
-network, so its checkpoint has the row's size: give it a small row for a small one. `write_small_kit` makes one of the
-published presets', and the manifest that says of its MDX-Nets how few frames they have.
+`weights_dir` of any preset. The row of any other architecture says everything about its network, so its checkpoint
+has the row's size: give it a small row for a small one. `write_small_kit` makes one of any presets', and the manifest
+with its small rows.
 """
 
 import json
@@ -36,6 +36,7 @@ from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
 from my_submission.weights import Checkpoint
 from my_submission.weights.manifest import MANIFEST, read_manifests
 from tests.reference_networks import REFERENCES, reference
+from tests.small_networks import save_network, smaller
 
 SMALL_SEGMENT = Fraction(3, 10)
 """Seconds that a small HTDemucs reads at a time."""
@@ -153,9 +154,11 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, small: bool, seed: 
         parameters = checkpoint.parameters
         assert isinstance(parameters, MdxNetParameters)
         return save_mdx_net(path, small=small, seed=seed, dim_f=parameters.dim_f, dim_t=parameters.dim_t)
-    if checkpoint.architecture in REFERENCES:
+    if checkpoint.architecture in ("htdemucs", "hdemucs"):
+        return save_demucs(checkpoint.name, path, small=small, seed=seed)
+    if checkpoint.architecture in REFERENCES and not small:
         return save_reference(checkpoint, path, seed=seed)
-    return save_demucs(checkpoint.name, path, small=small, seed=seed)
+    return save_network(checkpoint, path)
 
 
 def save_reference(checkpoint: Checkpoint, path: Path, *, seed: int) -> Path:
@@ -171,19 +174,20 @@ def save_reference(checkpoint: Checkpoint, path: Path, *, seed: int) -> Path:
 def write_small_kit(folder: Path, presets: Iterable[str]) -> Path:
     """A folder with every checkpoint of some presets, small.
 
-    `manifest.yaml` in it is the project's, in which MDX-Nets have few frames, HDemucs chunks of two seconds, and
-    nothing a size or a hash.
+    `manifest.yaml` in it is the project's, in which MDX-Nets have few frames, HDemucs chunks of two seconds, later
+    networks the sizes of `small_networks`, and nothing a size or a hash.
     """
     manifest = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
     for row in manifest["checkpoints"].values():
         for key in ("bytes", "sha256"):
             row.pop(key, None)
+        row["parameters"] = smaller(row["architecture"], row.get("parameters", {}))
         if row["architecture"] == "mdx_net":
             row["parameters"]["dim_t"] = SMALL_FRAMES
-        if "segment_seconds" in row.get("parameters", {}):
+        if "segment_seconds" in row["parameters"]:
             row["parameters"]["segment_seconds"] = 2.0
     path = folder / "manifest.yaml"
-    path.write_text(yaml.safe_dump(manifest), encoding="utf-8")
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(manifest))), encoding="utf-8")
     rows = read_manifests(path).checkpoints
     names = sorted({name for preset in presets for name in load_preset(preset).checkpoints})
     for seed, name in enumerate(names):

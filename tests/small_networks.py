@@ -5,6 +5,7 @@ model = load_model(row, saved(row), CPU, torch.float32)
 """
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from my_submission.models.bandit import BanditParameters
 from my_submission.models.bandit.network import Bandit
 from my_submission.models.mdx23c import Mdx23c, Mdx23cParameters
+from my_submission.models.roformer.model import RoformerParameters
+from my_submission.models.roformer.network import Roformer
 from my_submission.models.scnet.layout import ScNetLayout
 from my_submission.models.scnet.network import ScNet
 from my_submission.registry import find_architecture
@@ -65,6 +68,24 @@ BANDIT = {
     "chunk_samples": 3_000,
     "fade_samples": 300,
 }
+_ROFORMER: dict[str, Any] = {
+    "dim": 24,
+    "depth": 2,
+    "time_transformer_depth": 1,
+    "freq_transformer_depth": 1,
+    "heads": 2,
+    "dim_head": 16,
+    "mask_estimator_depth": 2,
+    "mlp_expansion_factor": 2,
+    "skip_connection": False,
+    "n_fft": 256,
+    "hop": 64,
+    "zero_dc": True,
+    "chunk_samples": 3_200,
+    "fade_samples": 320,
+}
+BS_ROFORMER = {**_ROFORMER, "band_widths": [8] * 4 + [16] * 2 + [32, 33], "pope": False}
+MEL_BAND_ROFORMER = {**_ROFORMER, "bands": 12}
 NETWORKS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "scnet": ("scnet", MUSIC, SCNET),
     "scnet-ihf": (
@@ -94,6 +115,24 @@ NETWORKS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
 """Name -> architecture, sources, parameters."""
 
 
+_KINDS: dict[str, dict[str, Any]] = {
+    "scnet": SCNET,
+    "mdx23c": MDX23C,
+    "bandit": BANDIT,
+    "bs_roformer": BS_ROFORMER,
+    "mel_band_roformer": MEL_BAND_ROFORMER,
+}
+_OTHERWISE = ("version", "sample_rate", "pope", "masked", "normalise")
+
+
+def smaller(architecture: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a small network of a row's kind; those of an architecture not listed here as they are."""
+    kind = _KINDS.get(architecture)
+    if kind is None:
+        return dict(parameters)
+    return {**kind, **{key: parameters[key] for key in _OTHERWISE if key in parameters}}
+
+
 def small_row(name: str, path: Path) -> Checkpoint:
     """A manifest row of one of NETWORKS, whose file is `path`."""
     architecture, sources, parameters = NETWORKS[name]
@@ -120,6 +159,8 @@ def network_of(row: Checkpoint) -> nn.Module:
         return ScNet(parameters, sources)
     if isinstance(parameters, Mdx23cParameters):
         return Mdx23c(parameters, sources)
+    if isinstance(parameters, RoformerParameters):
+        return Roformer(parameters.config(sources))
     assert isinstance(parameters, BanditParameters)
     return Bandit(parameters, row.sources)
 
@@ -183,5 +224,10 @@ def _published_bandit(parameters: BanditParameters, state: dict[str, Tensor]) ->
 def saved(row: Checkpoint) -> Path:
     """The file of a row, with `random_network`'s weights."""
     assert row.path is not None
-    torch.save(published_state(row, random_network(row)), row.path)
-    return row.path
+    return save_network(row, row.path)
+
+
+def save_network(row: Checkpoint, path: Path) -> Path:
+    """Write `random_network`'s weights of a row as its published file has them."""
+    torch.save(published_state(row, random_network(row)), path)
+    return path

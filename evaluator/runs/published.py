@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,10 +13,14 @@ FILE = Path(__file__).with_name("published_scores.yaml")
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One entry; `scores` holds dB by stem and "mean", as far as they were published."""
+    """One entry; `scores` holds dB by stem and "mean", as far as they were published.
+
+    preset: the preset of the kit that runs this model and no other, or None.
+    """
 
     name: str
     scores: Mapping[str, float]
+    preset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,15 @@ def load() -> tuple[PublishedSet, ...]:
             measure=item["measure"],
             source=item["source"],
             stems=tuple(item["stems"]),
-            rows=tuple(
-                PublishedRow(row["name"], {key: value for key, value in row.items() if key != "name"})
-                for row in item["rows"]
-            ),
+            rows=tuple(_row(row) for row in item["rows"]),
         )
         for item in sets
     )
+
+
+def _row(row: Mapping[str, Any]) -> PublishedRow:
+    scores = {key: value for key, value in row.items() if key not in ("name", "preset")}
+    return PublishedRow(row["name"], scores, row.get("preset"))
 
 
 def of_challenge(challenge: str | None) -> Sequence[PublishedSet]:

@@ -17,8 +17,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from my_submission.ensemble.preset import Preset, PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, is_manifest, load_preset, preset_names
 from my_submission.locations import IS_INSTALLED, command
-from my_submission.weights.errors import WeightsError, WrongContent
+from my_submission.weights.errors import LicenceNotAccepted, WeightsError, WrongContent
 from my_submission.weights.fetch import fetch, set_aside
+from my_submission.weights.licences import Agree, accept, licence_text, record_path, refuse
 from my_submission.weights.manifest import Checkpoint, load_manifest
 from my_submission.weights.pack import PRESETS, is_own, pack
 from my_submission.weights.required import locate, size_text
@@ -63,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action_parser.add_argument("names", nargs="*", metavar="NAME", help=f"{names}{default}")
         action_parser.set_defaults(run=_reporting(run))
         _add_weights_dir(action_parser)
+        if action == "fetch":
+            action_parser.add_argument(
+                "--accept-licence",
+                action="store_true",
+                help="accept the terms of files whose licence is not stated, non-commercial, or not known here",
+            )
         if action == "list":
             action_parser.add_argument("--submitted", action="store_true", help="only the submitted preset")
             action_parser.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -139,22 +146,65 @@ def _bar(total: int, doing: str) -> tqdm[NoReturn]:
 def _fetch(options: argparse.Namespace) -> int:
     wanted = _wanted(options.names or [_submitted_preset()])
     rows = _unique_rows(wanted)
+    for row in rows:
+        print(f"{row.name:22} {size_text(row.about_bytes):>12}  {licence_text(row)}")
     _, missing = locate(rows, options.weights_dir)
     with _bar(_total(missing), "fetching") as bar:
-        paths = fetch(rows, weights_dir=options.weights_dir, progress=bar.update)
+        agree = _agree(options.accept_licence, " ".join(item.name for item in wanted), bar)
+        paths = fetch(rows, weights_dir=options.weights_dir, progress=bar.update, agree=agree)
     for row in rows:
         print(f"{row.name}: {paths[row.name]}")
     size = sum(path.stat().st_size for path in paths.values())
     print(f"{len(rows)} file{'' if len(rows) == 1 else 's'}, {size_text(size)}: here and verified")
     for item in wanted:
-        if item.own_preset:
-            print(f"to submit {item.name}: {command(f'weights pack . --preset {item.name}')}")
-        elif item.preset:
-            print(f'to submit {item.name}, make "{item.name}" the preset in my_submission/user_config.py;')
         if item.preset:
-            evaluate = "sdx eval" if IS_INSTALLED else "python run_eval.py"
-            print(f"to try it first: {evaluate} --preset {item.name}")
+            _say_what_next(item, item.preset)
     return 0
+
+
+def _say_what_next(item: _Wanted, preset: Preset) -> None:
+    """A preset of a challenge's stems can be submitted and has the demo's songs to try it on; any other separates."""
+    if preset.challenge is None:
+        print(f"to use {item.name}: {command(f'separate --preset {item.name} FILE')}")
+        return
+    if item.own_preset:
+        print(f"to submit {item.name}: {command(f'weights pack . --preset {item.name}')}")
+    else:
+        print(f'to submit {item.name}, make "{item.name}" the preset in my_submission/user_config.py;')
+    evaluate = "sdx eval" if IS_INSTALLED else "python run_eval.py"
+    print(f"to try it first: {evaluate} --preset {item.name}")
+
+
+def _agree(accepted: bool, wanted: str, bar: tqdm[NoReturn]) -> Agree:
+    """How the user agrees: has on the command line, is asked on a terminal (on which `bar` is), or cannot."""
+
+    def agree(asking: tuple[Checkpoint, ...]) -> None:
+        bar.clear()
+        if not accepted:
+            if not (sys.stdin.isatty() and sys.stdout.isatty()):
+                refuse(asking, wanted)
+            _ask(asking)
+        accept(asking)
+        print(f"accepted the terms of {', '.join(row.name for row in asking)}; kept in {record_path()}")
+        bar.unpause()  # the time that the answer took is none of the download's
+
+    return agree
+
+
+def _ask(asking: tuple[Checkpoint, ...]) -> None:
+    """One question for all of them; LicenceNotAccepted unless the answer is yes."""
+    print(
+        "\nThese state no licence, or one that does not allow every use; without one, authors keep all rights:"
+    )
+    for row in asking:
+        print(f"  {row.name}: {licence_text(row)}")
+    try:
+        answer = input("Fetch them, and accept their terms? You will not be asked again. [y/N] ")
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+        print()
+    if answer.strip().lower() not in ("y", "yes"):
+        raise LicenceNotAccepted("the terms were not accepted; nothing was fetched")
 
 
 def _list(options: argparse.Namespace) -> int:

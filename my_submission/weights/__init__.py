@@ -1,7 +1,15 @@
 """Weights: which checkpoints there are (manifest), where they are and whether they are right (store), how to fetch
 them (fetch, download), and how to open them without trusting them (load)."""
 
-from .errors import DownloadError, ManifestError, MissingWeights, UnsafeFile, WeightsError, WrongContent
+from .errors import (
+    DownloadError,
+    LicenceNotAccepted,
+    ManifestError,
+    MissingWeights,
+    UnsafeFile,
+    WeightsError,
+    WrongContent,
+)
 from .manifest import Bag, Checkpoint, Manifest, Origin, load_manifest
 from .required import require
 from .store import Verification, find, verify
@@ -10,6 +18,7 @@ __all__ = [
     "Bag",
     "Checkpoint",
     "DownloadError",
+    "LicenceNotAccepted",
     "Manifest",
     "ManifestError",
     "MissingWeights",

@@ -27,6 +27,10 @@ class DownloadError(WeightsError):
     """No origin of a checkpoint could be fetched; says which were tried and why each failed."""
 
 
+class LicenceNotAccepted(WeightsError):  # noqa: N818, the name says it
+    """Files are only fetched once their terms are accepted, and nobody has; nothing was fetched."""
+
+
 def first_sentence(error: BaseException) -> str:
     """The reason, without torch's screenful of advice (on how to switch the protection off)."""
     inner = error.__context__

@@ -16,6 +16,7 @@ from .allowance import Patience
 from .download import OnBytes, download
 from .errors import DownloadError, MissingWeights, WeightsError, WrongContent
 from .hub import cached_file, download_from_hub
+from .licences import Agree, not_accepted, refuse
 from .manifest import Checkpoint, Copy, Origin
 from .store import Verification, find, kept_folder, known_copy, lock_for, record_sha256, verify_copy
 
@@ -30,22 +31,33 @@ def fetch(
     weights_dir: Path | None = None,
     progress: OnBytes = lambda _: None,
     patience: Patience | None = None,
+    agree: Agree = refuse,
 ) -> dict[str, Path]:
     """Verify the checkpoints that are here, download and verify the others, and return the files by name.
 
     A file from the hub stays in the hub's cache; one from a plain URL goes to `kept_folder`. A file that is here but
     wrong is set aside and fetched again. Hashes that nobody published are recorded.
-    `progress` receives downloaded bytes. Raises DownloadError, which lists for each checkpoint that could not be
-    fetched the origins tried and why each failed; the others are kept.
+    `progress` receives downloaded bytes. `agree` is asked before the first download, once, where terms have to be
+    accepted (`licences`). Raises LicenceNotAccepted, and DownloadError, which lists for each checkpoint that could
+    not be fetched the origins tried and why each failed; the others are kept.
     """
     paths: dict[str, Path] = {}
     failed: dict[str, str] = {}
-    unreachable: set[str] = set()
+    missing: list[Checkpoint] = []
     for checkpoint in checkpoints:
         try:
-            paths[checkpoint.name] = _present(checkpoint, weights_dir) or _from_origins(
-                checkpoint, progress, patience or Patience(), unreachable
-            )
+            if present := _present(checkpoint, weights_dir):
+                paths[checkpoint.name] = present
+            else:
+                missing.append(checkpoint)
+        except WeightsError as error:
+            failed[checkpoint.name] = f"  {checkpoint.name}: {error}"
+    if asking := not_accepted(row for row in missing if row.origins and not hub_constants.is_offline_mode()):
+        agree(asking)
+    unreachable: set[str] = set()
+    for checkpoint in missing:
+        try:
+            paths[checkpoint.name] = _from_origins(checkpoint, progress, patience or Patience(), unreachable)
         except WeightsError as error:
             failed[checkpoint.name] = f"  {checkpoint.name}: {error}"
     if failed:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from ..locations import command
 from . import store
 from .errors import MissingWeights, WeightsError
 from .fetch import fetch
+from .licences import refuse
 from .manifest import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -32,13 +34,13 @@ def require(
     weights_dir: a folder to search first. preset: the name to give in error messages.
     download: fetch what is missing; None asks the environment (`download_allowed`).
     verify: compare sizes and hashes first.
-    Raises MissingWeights listing all missing files, their sizes and the command that fetches them;
-    DownloadError; WrongContent.
+    Raises MissingWeights listing all missing files, their sizes and the command that fetches them; DownloadError;
+    LicenceNotAccepted, since nobody is asked here; WrongContent.
     """
     rows = tuple(checkpoints)
     found, missing = locate(rows, weights_dir)
     if missing and (download_allowed() if download is None else download):
-        found |= fetch(missing, weights_dir=weights_dir)
+        found |= fetch(missing, weights_dir=weights_dir, agree=partial(refuse, wanted=preset))
     elif missing:
         raise MissingWeights(_advice(missing, preset))
     if verify:

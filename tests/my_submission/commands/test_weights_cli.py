@@ -42,6 +42,7 @@ def preset(tmp_path: Path, server: HubServer) -> Path:
                         "sources": list(STEMS),
                         "file": "my_net.th",
                         "bytes": 7,
+                        "licence": "MIT",
                         "sha256": sha256_of(served),
                         "origins": [{"url": server.publish_plain("my_net.th", served)}],
                     }
@@ -75,6 +76,15 @@ def test_list_fetch_list_verify(capsys: pytest.CaptureFixture[str], preset: Path
     assert f"to submit {preset}: python -m my_submission weights pack . --preset {preset}" in fetched
     assert f"verified (published sha256)            {net}" in run(capsys, "list", preset)
     assert "1 right, 0 wrong, 0 missing" in run(capsys, "verify", preset)
+
+
+def test_a_preset_of_no_challenges_stems_is_not_to_be_submitted(
+    capsys: pytest.CaptureFixture[str], preset: Path
+) -> None:
+    preset.write_text(preset.read_text().replace("track: music", "stems: [vocals, drums]"))
+    fetched = run(capsys, "fetch", preset)
+    assert f"to use {preset}: python -m my_submission separate --preset {preset} FILE" in fetched
+    assert "submit " not in fetched
 
 
 def test_verify_moves_a_wrong_file_aside_and_fails(capsys: pytest.CaptureFixture[str], preset: Path) -> None:

@@ -17,7 +17,10 @@ def member(preset: Preset, step: int, index: int) -> Any:
     return preset.steps[step].members[index]
 
 
-CONSISTENT = ("mdx-c-consistent", "mdx-demo", "cdx-b", "cdx-demo", "melband-kim", "polarformer")
+CONSISTENT = (
+    "mdx-c-consistent", "mdx-demo", "cdx-b", "cdx-demo", "melband-kim", "polarformer", "music-2026", "vocals-2026",
+    "cinematic-2026",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", preset_names())

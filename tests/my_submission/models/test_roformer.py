@@ -26,6 +26,7 @@ from my_submission.signal.chunking import fading_window, reader
 from my_submission.weights import Checkpoint, UnsafeFile, load_manifest
 from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
 from tests.reference_networks import Reference, reference
+from tests.small_networks import BS_ROFORMER, MEL_BAND_ROFORMER
 
 pytest.importorskip("pymss_core")
 pytestmark = pytest.mark.processor
@@ -33,15 +34,9 @@ pytestmark = pytest.mark.processor
 ROWS = {
     name: row for name, row in load_manifest().checkpoints.items() if row.architecture.endswith("_roformer")
 }
-HOP, CHUNK = 64, 3_200
-SMALL: dict[str, Any] = {
-    "dim": 24, "depth": 2, "time_transformer_depth": 1, "freq_transformer_depth": 1, "heads": 2, "dim_head": 16,
-    "mask_estimator_depth": 2, "mlp_expansion_factor": 2, "skip_connection": False, "n_fft": 256, "hop": HOP,
-    "zero_dc": True, "chunk_samples": CHUNK, "fade_samples": CHUNK // 10,
-}  # fmt: skip
-SMALL_BS = {**SMALL, "band_widths": [8] * 4 + [16] * 2 + [32, 33], "pope": False}
-SMALL_MEL = {**SMALL, "bands": 12}
-BOTH = {"bs_roformer": SMALL_BS, "mel_band_roformer": SMALL_MEL}
+BOTH = {"bs_roformer": BS_ROFORMER, "mel_band_roformer": MEL_BAND_ROFORMER}
+STATED = sorted(BS_ROFORMER.keys() & MEL_BAND_ROFORMER)
+HOP, CHUNK = BS_ROFORMER["hop"], BS_ROFORMER["chunk_samples"]
 
 
 def row(architecture: str, sources: int = 1, **changes: Any) -> Checkpoint:
@@ -337,7 +332,11 @@ def test_files_are_taken_strictly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("architecture", "changes", "complaint"),
     [
-        *((name, {key: None}, f"the key '{key}' is missing") for name in BOTH for key in SMALL),
+        *(
+            (name, {key: None}, f"the key '{key}' is missing")
+            for name in BOTH
+            for key in sorted(BS_ROFORMER.keys() & MEL_BAND_ROFORMER)
+        ),
         ("bs_roformer", {"pope": None}, "the key 'pope' is missing"),
         ("mel_band_roformer", {"bands": None}, "the key 'bands' is missing"),
         ("mel_band_roformer", {"pope": False}, "unknown key 'pope'"),

@@ -72,6 +72,7 @@ def rows(folder: Path, *origins: dict[str, str], **changes: object) -> list[Chec
         "file": "net.th",
         "bytes": len(CONTENTS),
         "sha256": SHA256,
+        "licence": "MIT",
         "origins": list(origins),
         **changes,
     }

@@ -139,7 +139,7 @@ def test_fetch_list_construct_and_pack(
     assert f"{preset}: {count} files, " in missing
 
     before = time.monotonic()
-    fetched = run(project, "-m", "my_submission", "weights", "fetch", preset)
+    fetched = run(project, "-m", "my_submission", "weights", "fetch", preset, "--accept-licence")
     fetch_seconds = time.monotonic() - before
     summary = re.search(rf"{count} files, ([\d.]+) MB: here and verified", fetched)
     assert summary

@@ -127,7 +127,7 @@ def rows(folder: Path, url: str, **changes: object) -> list[Checkpoint]:
     folder.mkdir(exist_ok=True)
     row = {
         "architecture": "htdemucs", "sources": ["vocals"], "file": "net.th", "bytes": len(CONTENTS),
-        "sha256": SHA256, "origins": [{"url": f"{url}/net.th"}], **changes,
+        "sha256": SHA256, "licence": "MIT", "origins": [{"url": f"{url}/net.th"}], **changes,
     }  # fmt: skip
     (folder / "manifest.yaml").write_text(yaml.safe_dump({"checkpoints": {"net": row}}))
     return list(read_manifests(folder / "manifest.yaml").checkpoints.values())
