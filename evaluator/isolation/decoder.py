@@ -108,7 +108,7 @@ def give_up_rights(seconds: int) -> None:
     namespaces.drop_privileges()
     if seccomp.is_known_machine():
         with contextlib.suppress(OSError):
-            seccomp.install()
+            seccomp.install(seccomp.ALONE)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import errno
 import platform
 import struct
 import sys
+from collections.abc import Mapping
 
 PR_GET_SECCOMP, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 21, 22, 2
 ALLOW, FAIL = 0x7FFF0000, 0x00050000  # or-ed with an error number
@@ -44,6 +45,18 @@ REFUSED: dict[str, tuple[int, int | None]] = {
 }  # fmt: skip
 CLONE, CLONE3, SOCKET, SOCKETPAIR, FCNTL = (56, 220), (435, 435), (41, 198), (53, 199), (72, 25)
 PRLIMIT = (302, 261)
+ALONE = REFUSED | {
+    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424),
+    "pidfd_getfd": (438, 438), "ptrace": (101, 117), "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271), "process_madvise": (440, 440), "process_mrelease": (448, 448),
+    "kcmp": (312, 272), "setpriority": (141, 140), "ioprio_set": (251, 30), "migrate_pages": (256, 238),
+    "move_pages": (279, 239), "sched_setaffinity": (203, 122), "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119), "sched_setattr": (314, 274),
+    "execve": (59, 221), "execveat": (322, 281), "fork": (57, None), "vfork": (58, None),
+    "clone": CLONE, "clone3": CLONE3, "socket": SOCKET, "socketpair": SOCKETPAIR,
+}  # fmt: skip
+"""For a process that has no namespace of processes of its own: also whatever starts one, or reaches another."""
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the table, AUDIT_ARCH_*
 
 
@@ -61,9 +74,9 @@ def is_known_machine() -> bool:
     return bool(ctypes.CDLL(None).prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0)
 
 
-def install() -> None:
+def install(refused: Mapping[str, tuple[int, int | None]] = REFUSED) -> None:
     """Filter the calls of this process and its descendants, for good; needs no_new_privs. OSError if refused."""
-    code = b"".join(program(*MACHINES[platform.machine()]))
+    code = b"".join(program(*MACHINES[platform.machine()], refused))
     described = _Program(len(code) // 8, code)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(described), 0, 0) != 0:
@@ -71,7 +84,9 @@ def install() -> None:
         raise OSError(number, "the filter of system calls was refused")
 
 
-def program(column: int, architecture: int) -> list[bytes]:
+def program(
+    column: int, architecture: int, refused: Mapping[str, tuple[int, int | None]] = REFUSED
+) -> list[bytes]:
     """The filter in the kernel's classic BPF, one instruction of eight bytes each.
 
     Calls of another architecture (32-bit ones on a 64-bit kernel) have other numbers, so all of them are refused.
@@ -80,7 +95,7 @@ def program(column: int, architecture: int) -> list[bytes]:
     code = [_load(ARCHITECTURE), *_unless_equal(architecture, refuse), _load(NUMBER)]
     if column == 0:
         code += [_instruction(AT_LEAST, X32_BIT, 0, 1), _return(missing)]
-    for numbers in REFUSED.values():
+    for numbers in refused.values():
         number = numbers[column]
         if number is not None:
             code += _if_equal(number, [_return(refuse)])
@@ -93,8 +108,8 @@ def program(column: int, architecture: int) -> list[bytes]:
         _return(ALLOW),
     ]
     code += _if_equal(CLONE[column], bits)
-    refused = [*_if_equal(F_SETSIG, [_return(refuse)]), _return(ALLOW)]
-    code += _if_equal(FCNTL[column], [_load(SECOND_ARGUMENT), *refused])
+    commands = [*_if_equal(F_SETSIG, [_return(refuse)]), _return(ALLOW)]
+    code += _if_equal(FCNTL[column], [_load(SECOND_ARGUMENT), *commands])
     # Limits of this process only: in a container, and for an ordinary user, ours has the same user.
     own = [*_if_equal(0, [_return(ALLOW)]), _return(refuse)]
     code += _if_equal(PRLIMIT[column], [_load(FIRST_ARGUMENT), *own])

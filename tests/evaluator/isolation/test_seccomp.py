@@ -3,11 +3,12 @@
 import errno
 import socket
 import struct
+from collections.abc import Mapping
 
 import pytest
 
 from evaluator.isolation import seccomp
-from evaluator.isolation.seccomp import ALLOW, FAIL, MACHINES, REFUSED
+from evaluator.isolation.seccomp import ALLOW, ALONE, FAIL, MACHINES, REFUSED
 
 LONGEST = 4096  # BPF_MAXINSNS
 MOST_STEPS = 4096
@@ -27,10 +28,15 @@ pytestmark = pytest.mark.quick
 machines = pytest.mark.parametrize("machine", MACHINES)
 
 
-def run(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
+Refused = Mapping[str, tuple[int, int | None]]
+
+
+def run(
+    machine: str, number: int, *arguments: int, architecture: int | None = None, refused: Refused = REFUSED
+) -> int:
     """What the filter answers to a system call, as the kernel would run it: raises if it is not valid."""
     column, own = MACHINES[machine]
-    code = [struct.unpack("=HBBI", step) for step in seccomp.program(column, own)]
+    code = [struct.unpack("=HBBI", step) for step in seccomp.program(column, own, refused)]
     given = [*arguments, *[0] * (6 - len(arguments))]
     data = struct.pack(
         "<iIQ6Q", number - (1 << 32 if number >= 1 << 31 else 0), architecture or own, 0, *given
@@ -56,9 +62,11 @@ def run(machine: str, number: int, *arguments: int, architecture: int | None = N
     raise AssertionError("it does not end")
 
 
-def answer(machine: str, number: int, *arguments: int, architecture: int | None = None) -> str:
+def answer(
+    machine: str, number: int, *arguments: int, architecture: int | None = None, refused: Refused = REFUSED
+) -> str:
     """The answer in words."""
-    value = run(machine, number, *arguments, architecture=architecture)
+    value = run(machine, number, *arguments, architecture=architecture, refused=refused)
     if value == ALLOW:
         return "allowed"
     assert value & 0xFFFF0000 == FAIL
@@ -85,6 +93,14 @@ def test_what_is_refused_is_refused_whatever_is_asked_of_it(machine: str, name: 
         return  # there is no such call
     for arguments in ((), (0,), (1, 2, 3), (0xFFFFFFFF, 0xFFFFFFFF), ((1 << 64) - 1,) * 6):
         assert answer(machine, number, *arguments) == "EPERM"
+
+
+@machines
+@pytest.mark.parametrize("name", ALONE)
+def test_who_is_alone_reaches_and_starts_nobody(machine: str, name: str) -> None:
+    number = ALONE[name][MACHINES[machine][0]]
+    for arguments in ((), (17,), (1, 2, 3), ((1 << 64) - 1,) * 6):
+        assert number is None or answer(machine, number, *arguments, refused=ALONE) == "EPERM"
 
 
 @machines
