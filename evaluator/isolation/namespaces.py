@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -101,38 +102,51 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str |
     _check(result, f"mount {target}")
 
 
-def open_as_owner(path: str) -> int:
-    """A copy of what is mounted at `path` and below it, open, where what its owner has belongs to USER.
+class Owners:
+    """Copies of mounts in which what the owner of their top has belongs to USER. Close it when they are made.
 
-    Only root may, from Linux 5.12, in file systems that know it; OSError elsewhere.
+    Only root may make them, from Linux 5.12, in file systems that know how.
     """
-    found = os.stat(path)
-    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
-    tree = int(_libc().syscall(SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), ctypes.c_uint(flags)))
-    _check(min(tree, 0), f"open_tree {path}")
-    try:
-        users = _open_users(found.st_uid, found.st_gid)
-        try:
-            attributes = struct.pack("4Q", MOUNT_ATTR_IDMAP, 0, 0, users)
-            size = ctypes.c_size_t(len(attributes))
-            at = ctypes.c_uint(AT_EMPTY_PATH | AT_RECURSIVE)
-            _check(
-                _libc().syscall(SYS_MOUNT_SETATTR, tree, b"", at, attributes, size), f"mount_setattr {path}"
-            )
-        finally:
+
+    def __init__(self) -> None:
+        self._users: dict[
+            tuple[int, int], int
+        ] = {}  # namespaces of users, open, by the owner's user and group
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        for users in self._users.values():
             os.close(users)
-    except OSError:
-        os.close(tree)
-        raise
-    return tree
+
+    def open_copy(self, path: str) -> int:
+        """A copy of what is mounted at `path` and below it, open; OSError where it cannot be had."""
+        found = os.stat(path)
+        owner = found.st_uid, found.st_gid
+        flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
+        tree = int(_libc().syscall(SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), ctypes.c_uint(flags)))
+        _check(min(tree, 0), f"open_tree {path}")
+        try:
+            if owner not in self._users:
+                self._users[owner] = _open_users(*owner)
+            attributes = struct.pack("4Q", MOUNT_ATTR_IDMAP, 0, 0, self._users[owner])
+            at, size = ctypes.c_uint(AT_EMPTY_PATH | AT_RECURSIVE), ctypes.c_size_t(len(attributes))
+            result = _libc().syscall(SYS_MOUNT_SETATTR, tree, b"", at, attributes, size)
+            _check(result, f"mount_setattr {path}")
+        except OSError:
+            os.close(tree)
+            raise
+        return tree
 
 
-def can_open_as_owner(path: str) -> bool:
-    """Whether `open_as_owner` works there."""
-    try:
-        os.close(open_as_owner(path))
-    except OSError:
-        return False
+def can_copy_for_owner(path: str) -> bool:
+    """Whether `Owners` works there."""
+    with Owners() as owners:
+        try:
+            os.close(owners.open_copy(path))
+        except OSError:
+            return False
     return True
 
 

@@ -21,10 +21,10 @@ from evaluator.isolation.namespaces import (
     MS_REC,
     MS_REMOUNT,
     USER,
+    Owners,
     attach,
     detach,
     mount,
-    open_as_owner,
     pivot_root,
 )
 from evaluator.isolation.view import View, is_below_any
@@ -90,8 +90,10 @@ def build(view: View, scratch_bytes: int | None) -> int:
     for path, target in view.links:
         _make_folder(os.path.dirname(path))
         os.symlink(target, path)
-    for path in view.shown:
-        _show(path, as_owner=path in view.as_owner)
+    as_owner = set(view.as_owner)
+    with Owners() as owners:
+        for path in view.shown:
+            _show(path, owners if path in as_owner else None)
     _make_read_only(view.shown)
     around = _made_in_scratch([*view.shown, *(path for path, _ in view.links)])
     for path in around:
@@ -188,10 +190,10 @@ def _make_devices(more: Sequence[str]) -> None:
         os.symlink(f"/proc/self/fd/{number}", f"/dev/{name}")
 
 
-def _show(path: str, as_owner: bool) -> None:
+def _show(path: str, owners: Owners | None) -> None:
     """Mount what the machine has at `path` at the same path here, with all that is mounted below it.
 
-    as_owner: with what only its owner may read, where root can have it so; an ordinary user is the owner already.
+    owners: to show what only its owner may read, where root can have it so; an ordinary user is the owner already.
     """
     source = f"{SET_UP}/old{path}"
     if os.path.isdir(source):
@@ -199,9 +201,9 @@ def _show(path: str, as_owner: bool) -> None:
     else:
         _make_folder(os.path.dirname(path))
         Path(path).touch()
-    if as_owner:
+    if owners is not None:
         with contextlib.suppress(OSError):
-            attach(open_as_owner(source), path)
+            attach(owners.open_copy(source), path)
             return
     mount(source, path, None, MS_BIND | MS_REC)
 

@@ -111,7 +111,7 @@ def unreadable(folder: Path) -> Path | None:
     None if we are not root, and so are the owner ourselves, and where the system can have what is the owner's be the
     submission's, too.
     """
-    if not hasattr(os, "geteuid") or os.geteuid() != 0 or namespaces.can_open_as_owner(str(folder)):
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or namespaces.can_copy_for_owner(str(folder)):
         return None
     for place, _, names in islice(os.walk(folder / "my_submission"), MOST_FOLDERS):
         for path, needed in ((place, 0o5), *((f"{place}/{name}", 0o4) for name in names)):

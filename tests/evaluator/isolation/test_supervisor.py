@@ -290,7 +290,7 @@ def test_its_own_files_are_all_there_and_read_only_whatever_they_are_called(wall
 
 
 def test_what_only_its_owner_may_read_is_its_own(walled: Said) -> None:
-    if walled.us == 0 and not namespaces.can_open_as_owner(str(REPOSITORY)):
+    if walled.us == 0 and not namespaces.can_copy_for_owner(str(REPOSITORY)):
         pytest.skip("this system cannot have the files of one user be another's")
     assert walled.facts["own entries read"] == walled.facts["own entries"]
 

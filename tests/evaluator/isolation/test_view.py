@@ -359,10 +359,10 @@ def test_files_that_another_user_cannot_read_are_found(
         path.chmod(0o755 if path.is_dir() else 0o644)
     spoil(package)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(namespaces, "can_open_as_owner", lambda path: False)
+    monkeypatch.setattr(namespaces, "can_copy_for_owner", lambda path: False)
     assert view.unreadable(submission) == (None if name is None else package / name)
-    monkeypatch.setattr(namespaces, "can_open_as_owner", lambda path: True)
+    monkeypatch.setattr(namespaces, "can_copy_for_owner", lambda path: True)
     assert view.unreadable(submission) is None
-    monkeypatch.setattr(namespaces, "can_open_as_owner", lambda path: False)
+    monkeypatch.setattr(namespaces, "can_copy_for_owner", lambda path: False)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert view.unreadable(submission) is None
