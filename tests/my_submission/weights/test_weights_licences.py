@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from my_submission import user_config
 from my_submission.__main__ import main
 from my_submission.ensemble.preset import checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
@@ -108,13 +109,13 @@ def test_a_default_preset_asks_for_nothing(preset: str) -> None:
     assert not_accepted(checkpoint_rows(load_preset(preset))) == ()
 
 
-def test_the_submitted_preset_is_one_of_the_defaults(
+def test_without_a_name_the_submitted_preset_is_fetched(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SDX_PRESET", raising=False)
+    monkeypatch.setattr(user_config, "PRESET", "cdx-demo")
     fetched = run(capsys)
     assert "here and verified" in fetched
-    assert "to submit mdx-demo" in fetched
+    assert "to submit cdx-demo" in fetched
 
 
 def test_every_licence_in_the_manifest_is_known_or_asked_about() -> None:
