@@ -217,6 +217,7 @@ def without_posix(*command: object) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_posix() -> None:
     modules = [
         ".".join(Path(name).with_suffix("").parts).removesuffix(".__init__")

@@ -139,6 +139,7 @@ for dtype in (torch.float32, torch.bfloat16):
 """
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_and_an_object_needs_no_entry_point(kit: Path) -> None:
     """A module beside my_submission is enough."""
     manifest = FILES["stack-manifest.yaml"]

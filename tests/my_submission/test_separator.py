@@ -312,6 +312,7 @@ class InAutocast:
         return estimates[:, None]
 
 
+@pytest.mark.slow
 @pytest.mark.processor
 def test_lower_precision_is_as_near_to_float32_as_autocast_for_every_stem(
     music: MusicSeparationModel, small_weights: Path, monkeypatch: pytest.MonkeyPatch

@@ -65,6 +65,7 @@ def write(path: Path, array: np.ndarray) -> None:
     soundfile.write(path, array, 44_100)
 
 
+@pytest.mark.slow
 def test_music_kit(tmp_path: Path, small_weights: Path) -> None:
     kit = starter_kit(tmp_path, small_weights, "mdx-c-consistent")
     work = tmp_path / "elsewhere"

@@ -34,7 +34,9 @@ def with_steps(document: dict[str, Any], steps: int, **further: Any) -> dict[str
     return {**document, "optimisation": {**document["optimisation"], "steps": steps, **further}}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["mdx_net", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("htdemucs", "scnet"))]
+)
 def test_a_resumed_run_ends_where_an_unbroken_one_does(
     kind: str, documents: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_an_exported_run_separates_as_the_network_itself(
         np.testing.assert_allclose(estimate, expected[source], atol=2e-3 * np.abs(mixture).max())
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(documents: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     """A lone tone is to come out as it went in, which the network can learn in a few steps."""
     folder = tmp_path / "music" / "train" / "001"
@@ -106,6 +109,7 @@ def test_training_lowers_the_loss(documents: dict[str, dict[str, Any]], tmp_path
     assert losses[-1] < 0.3 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.processor
 def test_bfloat16_and_another_loss_train_as_well(
     documents: dict[str, dict[str, Any]], tmp_path: Path

@@ -71,6 +71,7 @@ def commit(kit: Path, *paths: str) -> None:
     subprocess.run(["git", "-C", kit, "commit", "-qm", "Change"], check=True)
 
 
+@pytest.mark.slow
 def test_the_whole_way(
     documents: dict[str, dict[str, Any]],
     kit: Path,

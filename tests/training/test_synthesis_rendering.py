@@ -60,7 +60,9 @@ def short(kind: Kind, number: int) -> Rendered:
 
 
 @needs_tools
-@pytest.mark.parametrize("kind", [MUSIC, CINEMATIC], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(MUSIC, marks=pytest.mark.slow), CINEMATIC], ids=["music", "cinematic"]
+)
 def test_one_seed_renders_the_same_again_and_every_stem_sounds(kind: Kind) -> None:
     first, again = short(kind, 1), short(kind, 1)
     assert first.description == again.description

@@ -265,6 +265,7 @@ class AIcrowdWrapper:
 """
 
 
+@pytest.mark.slow
 def test_stems_of_no_challenge_from_start_to_end(tmp_path: Path) -> None:
     """Each estimate is half of its reference, which is 6.02 dB; the organisers' wrapper would refuse such stems."""
     submission = write_submission(tmp_path, "perfect") / "my_submission"

@@ -121,7 +121,9 @@ def test_a_sleeper_is_ended_after_its_limit(tmp_path: Path) -> None:
 
 
 @linux
-@pytest.mark.parametrize("without", WITHOUT)
+@pytest.mark.parametrize(
+    "without", [WITHOUT[0], *(pytest.param(each, marks=pytest.mark.slow) for each in WITHOUT[1:])]
+)
 def test_grandchildren_die_too(
     tmp_path: Path, marker: str, without: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +186,7 @@ def test_shared_memory_counts_as_temporary_files(tmp_path: Path) -> None:
     assert [track.status for track in result.tracks] == ["out_of_disk", "ok"]
 
 
+@pytest.mark.slow
 @linux
 def test_what_is_watched_cannot_be_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In folders that are deeper than any path can name."""

@@ -301,7 +301,9 @@ def test_it_is_told_no_secrets(walled: Said) -> None:
 
 
 @pytest.mark.parametrize("user", ["root", "ordinary"])
-@pytest.mark.parametrize("without", ["namespaces", "namespaces,cgroup,subreaper"])
+@pytest.mark.parametrize(
+    "without", ["namespaces", pytest.param("namespaces,cgroup,subreaper", marks=pytest.mark.slow)]
+)
 def test_without_namespaces_it_runs_and_what_is_not_held_is_said(user: str, without: str) -> None:
     if user == "root" and os.geteuid() != 0:
         pytest.skip("the tests are not root's")
@@ -326,6 +328,7 @@ def test_without_namespaces_it_runs_and_what_is_not_held_is_said(user: str, with
         assert said.facts["no new privileges"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", ["", "namespaces"])
 def test_an_ordinary_user_evaluates_from_start_to_end(without: str) -> None:
     with ordinary_user.folder() as folder:

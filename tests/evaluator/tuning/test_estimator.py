@@ -56,6 +56,7 @@ def stems_of(setup: Setup, preset: Path, track: dataset.Track, folder: Path) -> 
     return {stem: soundfile.read(folder / f"{stem}.wav", dtype="int16")[0] for stem in track.references}
 
 
+@pytest.mark.slow
 def test_stems_are_those_of_the_submission(setup: Setup, tmp_path: Path) -> None:
     model = MusicSeparationModel(preset=setup.preset, device="cpu", precision="fp32")
     for track in setup.data.tracks:
@@ -268,6 +269,7 @@ class Spy:
         return self.costs[-1]
 
 
+@pytest.mark.slow
 def test_a_preset_of_other_stems_is_tuned_and_ablated_on_data_that_has_them(setup: Setup) -> None:
     first_step = setup.preset.read_text().split("\n  # the others")[0]
     preset = setup.preset.with_name("two.yaml")

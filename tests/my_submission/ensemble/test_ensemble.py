@@ -399,7 +399,7 @@ def test_a_unit_that_is_stopped_leaves_nothing_behind(noise: Tensor) -> None:
     torch.testing.assert_close(stems["vocals"], (12 * 0.5 + 1.5 * 0.3) / 13.5 * noise)
 
 
-@pytest.mark.parametrize("segment_samples", ["1000000", "13000"])
+@pytest.mark.parametrize("segment_samples", ["1000000", pytest.param("13000", marks=pytest.mark.slow)])
 def test_a_long_track_is_held_in_stretches_only(segment_samples: str, tmp_path: Path) -> None:
     """The mixture is read in windows near the block under way, never far ahead or behind."""
     samples, block = 160_000, 20_000

@@ -105,6 +105,7 @@ def test_each_preset_makes_what_its_formulas_make(name: str, noise: Tensor) -> N
         torch.testing.assert_close(stems[stem], signal, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_manifest")
 @pytest.mark.parametrize("name", ["mdx-c", "mdx-c-released"])
 def test_random_networks_through_the_whole_pipeline_are_the_transcription(

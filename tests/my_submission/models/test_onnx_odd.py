@@ -254,6 +254,7 @@ def test_a_file_larger_than_the_format_allows(tmp_path: Path) -> None:
     refused(path, "has 2,147,483,649 bytes, expected at most 2,147,483,648", opened)
 
 
+@pytest.mark.slow
 def test_what_computes_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime computes what depends on constants alone when it opens a file: no size tells how long that takes."""
     monkeypatch.setattr("my_submission.weights.trial.CPU_SECONDS", 2)

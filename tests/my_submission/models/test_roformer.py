@@ -411,6 +411,7 @@ def test_every_row_describes_a_network_of_the_published_size(name: str) -> None:
     assert ROWS.keys() == COUNTS.keys()
 
 
+@pytest.mark.slow
 def test_files_that_have_no_row_load(tmp_path: Path) -> None:
     """One of the size of BS-RoFormer "SW", six sources; and bands of which only a user has the list."""
     musdb = ROWS["bsroformer-musdb"].parameters
