@@ -28,6 +28,7 @@ _AGAINST = {
     "sha256": "verified (published sha256)",
     "recorded": "verified (sha256 as first downloaded)",
     "prefix": "verified (published start of sha256)",
+    "tail_md5": "verified (published md5 of its end)",
     "nothing": "here, no sha256 known",
 }
 

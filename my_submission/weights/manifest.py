@@ -47,6 +47,7 @@ class Copy:
     file: str  # name without folders
     bytes: int | None
     sha256: str | None  # 64 hex digits, a prefix, or None: recorded at the first download
+    tail_md5: str | None = None  # of the file's end, as far as `store.TAIL_BYTES` reach
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class Checkpoint:
 
     `sources` are the model's outputs in the checkpoint's own order, in the project's terms; for mdx_net that is its
     one target. `bytes` is exact; `about_bytes` is only for display. `sha256` may be whole (64 digits), a prefix, or
-    None. `parameters` is a record of the architecture's own kind. `manifest` is the file that this row is in. `path`
-    is set if the row itself says where the weights are.
+    None, and `tail_md5` may stand beside it (`Copy`). `parameters` is a record of the architecture's own kind.
+    `manifest` is the file that this row is in. `path` is set if the row itself says where the weights are.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Checkpoint:
     licence: str | None
     manifest: Path
     path: Path | None
+    tail_md5: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -92,7 +94,7 @@ class Checkpoint:
 
     def copies(self) -> dict[str, Copy]:
         """What is known about each file that holds this checkpoint, by file name; the row's own comes first."""
-        known = {self.file: Copy(self.file, self.bytes, self.sha256)}
+        known = {self.file: Copy(self.file, self.bytes, self.sha256, self.tail_md5)}
         for origin in self.origins:
             known.setdefault(origin.copy.file, origin.copy)
         return known
@@ -160,6 +162,9 @@ def _check_is_file(path: Path) -> None:
 Sha256 = Annotated[
     str, StringConstraints(pattern="^[0-9a-f]{8,64}$"), expecting("8 to 64 lower-case hex digits in quotes")
 ]
+Md5 = Annotated[
+    str, StringConstraints(pattern="^[0-9a-f]{32}$"), expecting("32 lower-case hex digits in quotes")
+]
 Hub = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$"), expecting("owner/name")]
 Url = Annotated[str, StringConstraints(pattern="^https?://[^/]+/"), expecting("an http(s) address of a file")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[\w./-]+$"), expecting("a branch, tag or commit")]
@@ -172,6 +177,7 @@ class _OriginRow(Record):
     url: Url | None = None
     bytes: Whole | None = None
     sha256: Sha256 | None = None
+    tail_md5: Md5 | None = None
 
     @model_validator(mode="after")
     def _check_kind(self) -> _OriginRow:
@@ -192,11 +198,11 @@ class _OriginRow(Record):
         where = f"{file}: {place_text(at)}"
         if not name.endswith(architecture.suffixes):
             raise ManifestError(f"{where}: {name!r} must end in {' or '.join(architecture.suffixes)}")
-        copy = Copy(name, self.bytes, self.sha256)
+        copy = Copy(name, self.bytes, self.sha256, self.tail_md5)
         if name == own.file:
-            if self.bytes or self.sha256:
+            if copy != Copy(name, None, None):
                 raise ManifestError(
-                    f"{where}: {name} is the row's own file; put its bytes and sha256 into the row"
+                    f"{where}: {name} is the row's own file; put its bytes and hashes into the row"
                 )
             copy = own
         return Origin(self.hub, address, (self.revision or "main") if self.hub else None, copy)
@@ -211,6 +217,7 @@ class _Row(Record):
     bytes: Whole | None = None
     about_bytes: Whole | None = None
     sha256: Sha256 | None = None
+    tail_md5: Md5 | None = None
     origins: Annotated[tuple[_OriginRow, ...], Field(max_length=MOST_ORIGINS)] = ()
     licence: Text | None = None
 
@@ -272,7 +279,7 @@ def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
         raise ManifestError(
             f"{where}: {file!r} is not a file of {row.architecture}: it must end in {allowed}"
         )
-    own = Copy(file, row.bytes, row.sha256)
+    own = Copy(file, row.bytes, row.sha256, row.tail_md5)
     return Checkpoint(
         name=name,
         architecture=row.architecture,
@@ -291,6 +298,7 @@ def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
         licence=row.licence,
         manifest=path.resolve(),
         path=location,
+        tail_md5=row.tail_md5,
     )
 
 

@@ -145,6 +145,8 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
         ({"path": "x.onnx", "file": DROPPED}, r"a row with 'path' cannot have 'origins'"),
         ({"bytes": "10 MB"}, r"mine\.bytes: expected a whole number"),
         ({"sha256": "ABC"}, r"mine\.sha256: expected 8 to 64 lower-case hex digits"),
+        ({"tail_md5": "A" * 32}, r"mine\.tail_md5: expected 32 lower-case hex digits"),
+        ({"tail_md5": "a" * 31}, r"mine\.tail_md5: expected 32 lower-case hex digits"),
         ({"licence": 3}, r"mine\.licence: expected text"),
         ({"origins": "here"}, r"mine\.origins: expected a list"),
         ({"origins": [{"hub": "a/b", "url": "https://c/mine.onnx"}]}, r"origins\[0\]: give either 'hub'"),
@@ -157,6 +159,7 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
         ({"origins": [{"url": "file:///etc/mine.onnx"}]}, r"origins\[0\]\.url: expected an http"),
         ({"origins": [{"url": "https://host/mine.zip"}]}, r"'mine\.zip' must end in \.onnx"),
         ({"origins": [{"url": "https://host/mine.onnx", "sha256": "b" * 64}]}, r"into the row"),
+        ({"origins": [{"url": "https://host/mine.onnx", "tail_md5": "b" * 32}]}, r"into the row"),
     ],
 )
 def test_what_is_wrong_in_a_row_is_named(tmp_path: Path, change: dict[str, object], complaint: str) -> None:
