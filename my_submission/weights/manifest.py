@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +32,7 @@ WEIGHTS_FOLDER = ROOT / "weights"
 MANIFEST = WEIGHTS_FOLDER / "manifest.yaml"
 DEMO_MANIFEST = WEIGHTS_FOLDER / "demo" / "manifest.yaml"
 # What a manifest may hold; weights/README.md lists them.
-MOST_ROWS, MOST_SOURCES, MOST_ORIGINS, MOST_BAG_MEMBERS = 1_000, 64, 16, 64
+MOST_ROWS, MOST_FORMS, MOST_SOURCES, MOST_ORIGINS, MOST_BAG_MEMBERS = 1_000, 16, 64, 16, 64
 LEAST_SHARE, LARGEST_SHARE = 1e-6, 1_000_000
 
 
@@ -70,7 +70,8 @@ class Checkpoint:
     `sources` are the model's outputs in the checkpoint's own order, in the project's terms; for mdx_net that is its
     one target. `bytes` is exact; `about_bytes` is only for display. `sha256` may be whole (64 digits), a prefix, or
     None, and `tail_md5` may stand beside it (`Copy`). `parameters` is a record of the architecture's own kind.
-    `manifest` is the file that this row is in. `path` is set if the row itself says where the weights are.
+    `manifest` is the file that this row is in. `path` is set if the row itself says where the weights are. `form` is
+    set if this is the row's file run with other parameters; the name is then `row@form`.
     """
 
     name: str
@@ -86,6 +87,12 @@ class Checkpoint:
     manifest: Path
     path: Path | None
     tail_md5: str | None = None
+    form: str | None = None
+
+    @property
+    def row(self) -> str:
+        """The name of the row, whichever form of it this is."""
+        return self.name.removesuffix(f"@{self.form}") if self.form else self.name
 
     @property
     def folder(self) -> Path:
@@ -141,7 +148,8 @@ def read_manifests(*paths: Path) -> Manifest:
                 raise ManifestError(f"{path}: {name!r} is already defined in {defined_in[name]}; rename one")
             defined_in[name] = path
         for name, row in document.checkpoints.items():
-            checkpoints[name] = _checkpoint(name, row, path)
+            for checkpoint in _row_and_forms(name, row, path):
+                checkpoints[checkpoint.name] = checkpoint
         for name, members in document.bags.items():
             bags[name] = _bag(name, members, path, checkpoints)
     return Manifest(checkpoints, bags)
@@ -218,6 +226,7 @@ class _Row(Record):
     about_bytes: Whole | None = None
     sha256: Sha256 | None = None
     tail_md5: Md5 | None = None
+    forms: Annotated[Mapping[Name, Mapping[str, Any]], Field(max_length=MOST_FORMS)] = {}
     origins: Annotated[tuple[_OriginRow, ...], Field(max_length=MOST_ORIGINS)] = ()
     licence: Text | None = None
 
@@ -252,12 +261,27 @@ class _BagMember(Record):
     weights: Annotated[Mapping[str, Share], Field(min_length=1, max_length=MOST_SOURCES)]
 
 
+RowName = Annotated[
+    str, StringConstraints(pattern="^[^@]*$"), expecting("a name without @, which names a form")
+]
+
+
 class _Document(Record):
-    checkpoints: Annotated[Mapping[str, _Row], Field(max_length=MOST_ROWS)] = {}
+    checkpoints: Annotated[Mapping[RowName, _Row], Field(max_length=MOST_ROWS)] = {}
     bags: Annotated[
-        Mapping[str, Annotated[tuple[_BagMember, ...], Field(min_length=1, max_length=MOST_BAG_MEMBERS)]],
+        Mapping[RowName, Annotated[tuple[_BagMember, ...], Field(min_length=1, max_length=MOST_BAG_MEMBERS)]],
         Field(max_length=MOST_ROWS),
     ] = {}
+
+
+def _row_and_forms(name: str, row: _Row, path: Path) -> Iterator[Checkpoint]:
+    own = _checkpoint(name, row, path)
+    yield own
+    kind = find_architecture(row.architecture).parameters
+    for form, changes in row.forms.items():
+        at = ("checkpoints", name, "forms", form)
+        parameters = validate(kind, {**row.parameters, **changes}, path, ManifestError, at)
+        yield replace(own, name=f"{name}@{form}", parameters=parameters, form=form)
 
 
 def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:

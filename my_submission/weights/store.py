@@ -223,7 +223,7 @@ def recorded_sha256(checkpoint: Checkpoint, copy: Copy) -> str | None:
 
 def record_key(checkpoint: Checkpoint, copy: Copy) -> str:
     """The key of a file in a record."""
-    return f"{checkpoint.name}/{copy.file}"
+    return f"{checkpoint.row}/{copy.file}"
 
 
 def record_sha256(checkpoint: Checkpoint, copy: Copy, sha256: str) -> None:

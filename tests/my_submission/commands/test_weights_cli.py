@@ -77,6 +77,27 @@ def test_list_fetch_list_verify(capsys: pytest.CaptureFixture[str], preset: Path
     assert "1 right, 0 wrong, 0 missing" in run(capsys, "verify", preset)
 
 
+def test_forms_of_a_row_are_one_file(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
+) -> None:
+    rows = preset.parent / "rows.yaml"
+    document = yaml.safe_load(rows.read_text())
+    document["checkpoints"]["my_net"]["forms"] = {"short": {"segment_seconds": 4}}
+    rows.write_text(yaml.safe_dump(document))
+    written = preset.read_text()
+    preset.write_text(written.replace("- model: my_net", "- model: my_net\n  - model: my_net@short"))
+    assert "my_net@short" in preset.read_text()
+    fetched = run(capsys, "fetch", preset)
+    assert "my_net: " in fetched
+    assert "1 file, 0.0 MB: here and verified" in fetched
+    assert "1 right, 0 wrong, 0 missing" in run(capsys, "verify", preset)
+    submission = tmp_path / "submission"
+    (submission / "my_submission").mkdir(parents=True)
+    assert "1 files for" in run(capsys, "pack", submission, "--preset", preset)
+    packed = load_manifest(submission / "my_submission" / "presets" / "rows.yaml").checkpoints
+    assert packed["my_net@short"].bytes == packed["my_net"].bytes == 7
+
+
 def test_verify_moves_a_wrong_file_aside_and_fails(capsys: pytest.CaptureFixture[str], preset: Path) -> None:
     net = preset.parent / "my_net.th"
     net.write_bytes(b"WEIGHTS")

@@ -9,6 +9,7 @@ from my_submission.registry import find_architecture
 from my_submission.schema import read_yaml
 from my_submission.weights import Manifest, ManifestError, load_manifest
 from my_submission.weights.manifest import WEIGHTS_FOLDER, read_manifests
+from my_submission.weights.store import record_key
 
 pytestmark = pytest.mark.quick
 
@@ -97,6 +98,37 @@ def test_a_users_file_adds_rows_with_paths_relative_to_it(tmp_path: Path) -> Non
     assert "htdemucs" in load_manifest(own).checkpoints
 
 
+def test_a_form_is_the_rows_file_with_other_parameters(tmp_path: Path) -> None:
+    row = {**ROW, "forms": {"loud": {"compensate": 2}, "short": {"dim_t": 64}}}
+    bag = [{"checkpoint": "mine@loud", "weights": {"vocals": 1}}]
+    manifest = read(tmp_path, {"checkpoints": {"mine": row}, "bags": {"both": bag}})
+    own, loud, short = (manifest.checkpoints[name] for name in ("mine", "mine@loud", "mine@short"))
+    assert dict(own.parameters) == {
+        **SPECTROGRAM, "compensate": 1.0, "zero_low_bins": 0, "window": None
+    }  # fmt: skip
+    assert dict(loud.parameters) == {**dict(own.parameters), "compensate": 2}
+    assert dict(short.parameters) == {**dict(own.parameters), "dim_t": 64}
+    assert loud.copies() == own.copies()
+    assert {checkpoint.row for checkpoint in manifest.checkpoints.values()} == {"mine"}
+    assert record_key(loud, loud.copies()["mine.onnx"]) == "mine/mine.onnx"
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        ({"mine": {**ROW, "forms": {"a": {"loud": 2}}}}, r"mine\.forms\.a: unknown key 'loud'"),
+        ({"mine": {**ROW, "forms": {"a": {"dim_t": 0}}}}, r"mine\.forms\.a\.dim_t: expected a whole number"),
+        ({"mine": {**ROW, "forms": {"a": 3}}}, r"mine\.forms\.a: expected a mapping"),
+        ({"mine": {**ROW, "forms": {"a b": {}}}}, r"mine\.forms"),
+        ({"mine": {**ROW, "forms": {f"f{n}": {} for n in range(17)}}}, r"mine\.forms: expected at most 16"),
+        ({"mine@a": ROW}, r"mine@a.*expected a name without @"),
+    ],
+)
+def test_what_is_wrong_in_a_form_is_named(tmp_path: Path, document: object, complaint: str) -> None:
+    with pytest.raises(ManifestError, match=complaint):
+        read(tmp_path, {"checkpoints": document})
+
+
 def test_a_name_defined_twice_names_both_files(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("checkpoints: {htdemucs: {architecture: htdemucs, sources: [vocals], path: x.th}}")
@@ -139,6 +171,11 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
             r"parameters\.hop: expected a whole number above 0",
         ),
         ({"parameters": {**SPECTROGRAM, "hop": "1"}}, r"parameters\.hop: expected .*found '1'"),
+        ({"parameters": {**SPECTROGRAM, "compensate": 0}}, r"parameters\.compensate: expected a gain"),
+        ({"parameters": {**SPECTROGRAM, "compensate": 101}}, r"compensate: expected at most 100"),
+        ({"parameters": {**SPECTROGRAM, "zero_low_bins": -1}}, r"zero_low_bins: expected a whole number"),
+        ({"parameters": {**SPECTROGRAM, "zero_low_bins": 3073}}, r"zero_low_bins: expected at most dim_f"),
+        ({"parameters": {**SPECTROGRAM, "window": "hamming"}}, r"window: found 'hamming'; allowed: hann"),
         ({"file": "../mine.onnx"}, r"mine\.file: expected a file name without folders"),
         ({"file": "mine.th"}, r"'mine\.th' is not a file of mdx_net: it must end in \.onnx"),
         ({"path": "x.onnx"}, r"give either 'file'"),
