@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from my_submission.models.mdx_net import MdxNetParameters, Treatment
 from my_submission.registry import find_architecture
 from my_submission.schema import read_yaml
 from my_submission.weights import Manifest, ManifestError, load_manifest
@@ -12,6 +13,20 @@ from my_submission.weights.manifest import WEIGHTS_FOLDER, read_manifests
 from my_submission.weights.store import record_key
 
 pytestmark = pytest.mark.quick
+
+OTHER_MDX_NETS = {
+    *(
+        f"UVR-MDX-NET-Inst_{name}"
+        for name in ("1", "2", "3", "HQ_1", "HQ_3", "HQ_4", "HQ_5", "Main", "full_292")
+    ),
+    *(f"UVR-MDX-NET_Inst_{name}_beta" for name in (187, 82, 90)),
+    *(f"UVR-MDX-NET_Main_{name}" for name in (340, 390, 406, 427, 438)),
+    *("UVR-MDX-NET-Voc_FT", "UVR-MDX-NET_Crowd_HQ_1", "Reverb_HQ_By_FoxJoy"),
+    *("UVR_MDXNET_1_9703", "UVR_MDXNET_2_9682", "UVR_MDXNET_3_9662", "UVR_MDXNET_9482"),
+    *("UVR_MDXNET_KARA", "UVR_MDXNET_KARA_2", "UVR_MDXNET_Main"),
+    *(f"kuielab_{entry}_{stem}" for entry in "ab" for stem in ("bass", "drums", "other", "vocals")),
+}
+"""Besides the four of the SDX23 ensembles."""
 
 EXPERTS = ("drums", "bass", "other", "vocals")
 
@@ -42,7 +57,8 @@ def shipped() -> Manifest:
 
 
 def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
-    assert set(shipped.checkpoints) == {
+    rows = {row.name for row in shipped.checkpoints.values() if row.form is None}
+    assert rows - OTHER_MDX_NETS == {
         *("Kim_Vocal_1", "Kim_Vocal_2", "Kim_Inst", "UVR-MDX-NET-Inst_HQ_2"),
         *(f"htdemucs_ft_{stem}" for stem in EXPERTS),
         *("htdemucs", "htdemucs_6s", "hdemucs_mmi"),
@@ -52,9 +68,48 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi"),
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
     }
+    assert rows > OTHER_MDX_NETS
     assert shipped.bags["htdemucs_ft"].members == tuple(
         (f"htdemucs_ft_{stem}", {stem: 1}) for stem in EXPERTS
     )
+
+
+def test_every_mdx_net_is_named_by_its_file_and_has_the_form_of_uvr(shipped: Manifest) -> None:
+    rows = [row for row in shipped.checkpoints.values() if row.architecture == "mdx_net"]
+    own = {row.name: row for row in rows if row.form is None}
+    assert len(own) == 39
+    assert len({row.tail_md5 for row in own.values()}) == 39
+    for row in own.values():
+        assert row.file == f"{row.name}.onnx"
+        assert row.tail_md5
+        assert (row.licence is not None) == row.name.startswith("kuielab"), row.name
+        plain, uvr = row.parameters, shipped.checkpoints[f"{row.name}@uvr"].parameters
+        assert isinstance(plain, MdxNetParameters)
+        assert isinstance(uvr, MdxNetParameters)
+        assert plain.treatment == Treatment()
+        assert uvr.treatment == Treatment(uvr.compensate, zero_low_bins=3, window="hann")
+
+
+@pytest.mark.parametrize(
+    ("bins", "frames", "growth", "values"),
+    [(3072, 256, 48, 16_684_228), (2560, 256, 48, 14_763_012), (2048, 256, 48, 13_191_108),
+     (2048, 256, 32, 7_420_548), (2048, 512, 32, 7_420_548), (2048, 128, 32, 5_478_276)],
+)  # fmt: skip
+def test_sizes_of_mdx_nets_are_those_of_their_networks(
+    shipped: Manifest, bins: int, frames: int, growth: int, values: int
+) -> None:
+    """Of every row of these bins and frames that states one: four bytes a value, and what an ONNX graph takes."""
+    sizes = [
+        row.bytes - 4 * values
+        for row in shipped.checkpoints.values()
+        if isinstance(row.parameters, MdxNetParameters)
+        and (row.parameters.dim_f, row.parameters.dim_t) == (bins, frames)
+        and row.bytes
+        and (row.bytes > 40e6) == (growth == 48)
+    ]
+    assert sizes
+    assert min(sizes) > 10_000
+    assert max(sizes) < 50_000
 
 
 def test_demucs_file_names_end_in_the_beginning_of_their_hash(shipped: Manifest) -> None:
@@ -65,7 +120,7 @@ def test_demucs_file_names_end_in_the_beginning_of_their_hash(shipped: Manifest)
 
 
 def test_every_published_hash_is_whole(shipped: Manifest) -> None:
-    without = {row.name for row in shipped.checkpoints.values() if row.sha256 is None}
+    without = {row.row for row in shipped.checkpoints.values() if not (row.sha256 or row.tail_md5)}
     assert without == {"bsroformer-musdb", "scnet-xl"}  # of which nobody published one
     assert {len(row.sha256) for row in shipped.checkpoints.values() if row.sha256} == {64}
 
@@ -80,7 +135,7 @@ def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> N
 def test_every_checkpoint_has_a_size_and_an_origin(shipped: Manifest) -> None:
     for row in shipped.checkpoints.values():
         assert row.about_bytes
-        assert row.about_bytes > 5e7
+        assert row.about_bytes > 2e7
         assert row.origins
         assert all(
             origin.copy.file.endswith(find_architecture(row.architecture).suffixes) for origin in row.origins
