@@ -103,8 +103,9 @@ class Architecture:
 
     name: what manifests call it. suffixes: of its files. parameters: what a manifest row says besides the file.
     load: see `Loader`. training: the settings for training it here, or None.
-    sources: how many each of its networks has, or None if that varies. lower_precision: whether it may be loaded in a
-        dtype other than float32; the kit itself recomputes in float32 whatever overflows.
+    sources: how many each of its networks has, or None if that varies. refines: its networks take an estimate of each
+        of their sources beside a mixture, and make better ones (`Geometry.signals`). lower_precision: whether it may
+        be loaded in a dtype other than float32; the kit itself recomputes in float32 whatever overflows.
     piece_of_work: only for an architecture that was shown to agree with float32 to 45 dB in lower precision, so that
         "auto" may choose that; None: auto means float32.
     """
@@ -115,6 +116,7 @@ class Architecture:
     parameters: type[Record] = Record
     training: type[TrainingSettings] | None = None
     sources: int | None = None
+    refines: bool = False
     lower_precision: bool = True
     piece_of_work: PieceOfWork | None = None
 

@@ -32,7 +32,7 @@ from my_submission.ensemble.study import (
     blend_of,
     member_estimates,
     separate,
-    step_input,
+    step_signals,
 )
 from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.runtime.devices import name_of, resolve_device, resolve_precision
@@ -148,7 +148,7 @@ class Passes:
     def _key(self, one: Pass, read: Reader, samples: int) -> dict[str, Any]:
         """Everything that has an influence on what a pass gives."""
         checkpoint = self._checkpoints[one.checkpoint]
-        if read != self._read:  # a step's input is one reader for all its passes
+        if read != self._read:  # a step's input is one reader for all its passes that refine nothing
             self._read, self._signal_sha256 = read, sha256_of_signal(read(0, samples))
         return {
             "signal": self._signal_sha256,
@@ -213,6 +213,7 @@ def describe(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "name": step.name,
                 "input": step.input,
+                "refines": [signal for signal in step.reads if signal != step.input],
                 "stems": list(step.stems),
                 "residual": step.residual,
                 "residual_shares": dict(step.residual_shares),
@@ -248,11 +249,11 @@ def write_estimates(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any
     preset = load_preset(request["preset"])
     passes.admit(preset)
     mixture, folder = read_mixture(request), Path(request["folder"])
-    step, signal = step_input(preset, request["step"], mixture.model_input, SEED, passes.run)
-    (given,) = mixture.at_own_rate({"input": signal}).values()
+    step, signals = step_signals(preset, request["step"], mixture.model_input, SEED, passes.run)
+    (given,) = mixture.at_own_rate({"input": signals[step.input]}).values()
     np.save(folder / "input.npy", given.numpy())
     candidates = []
-    for place, stems in member_estimates(step, preset, signal, SEED, passes.run):
+    for place, stems in member_estimates(step, preset, signals, SEED, passes.run):
         for stem, estimate in mixture.at_own_rate(stems).items():
             file = f"member{place}.{stem}.npy"
             np.save(folder / file, estimate.numpy())

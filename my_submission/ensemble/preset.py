@@ -6,12 +6,13 @@ mean of the members' estimates. Later steps may take what it makes, and its resi
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from my_submission.registry import find_architecture
 from my_submission.schema import Record, expecting, validate
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Polarity
@@ -59,6 +60,7 @@ class Member:
     weights: stem -> weight above zero in the step's mean.
     segment_samples: cut the signal into segments of that many samples, which overlap instead of the chunks
         (`chunking.plan_chunks`); or None.
+    estimates: source -> the earlier step's signal that the model refines; empty for a model that refines none.
     """
 
     model: str
@@ -68,6 +70,7 @@ class Member:
     overlap: float
     shifts: int
     segment_samples: int | None = None
+    estimates: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,14 @@ class Step:
     @property
     def makes(self) -> tuple[str, ...]:
         return self.stems if self.residual is None else (*self.stems, self.residual)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The signals that it takes: its input, and what members refine."""
+        refined = (
+            signal for member in self.members if member.weights for signal in member.estimates.values()
+        )
+        return tuple(dict.fromkeys((self.input, *refined)))
 
 
 @dataclass(frozen=True)
@@ -209,7 +220,7 @@ class Preset:
         steps: list[Step] = []
         for step in reversed(self.steps):
             if needed & set(step.makes):
-                needed.add(step.input)
+                needed.update(step.reads)
                 steps.insert(0, step)
         names = {step.name for step in steps}
         economies = tuple(economy for economy in self.economies if economy.step in names)
@@ -272,6 +283,13 @@ def needed_experts(member: Member, manifest: Manifest) -> list[tuple[str, Mappin
         if shares:
             experts.append((name, shares))
     return experts
+
+
+def estimates_for(member: Member, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The signals that a checkpoint of a member takes besides the step's input, in the order of its sources."""
+    if not find_architecture(checkpoint.architecture).refines:
+        return ()
+    return tuple(member.estimates[source] for source in checkpoint.sources)
 
 
 def as_bag(model: str, manifest: Manifest) -> Bag:

@@ -38,6 +38,7 @@ from my_submission.ensemble.preset import (
 )
 from my_submission.ensemble.signed_sum import parse_sum
 from my_submission.plain_files import check_regular, read_regular
+from my_submission.registry import find_architecture
 from my_submission.schema import (
     LARGEST_DOCUMENT_BYTES,
     LONGEST_TEXT,
@@ -174,6 +175,7 @@ class _RunKeys(Record):
 class _MemberRow(_RunKeys):
     model: str
     sources: Mapping[str, Any] = {}
+    estimates: Mapping[str, str] = {}
     weight: Weight | None = None
     weights: Mapping[str, Weight] | None = None
 
@@ -301,18 +303,21 @@ class _Reader:
             if signal in signals or signal == STEP_INPUT or made.count(signal) > 1:
                 place.fail(f"makes {signal!r}, but that name is taken; give every signal its own")
         members = tuple(
-            self._member(place.at("members", index), member) for index, member in enumerate(row.members)
+            self._member(place.at("members", index), member, signals)
+            for index, member in enumerate(row.members)
         )
         for stem in row.stems:
             if not any(stem in member.weights for member in members):
                 place.fail(f"{stem!r} has no member with a weight above zero", "stems")
         return Step(row.name, row.input, row.stems, members, row.shares, row.residual, row.loudness_lufs)
 
-    def _member(self, place: _Place, member: _MemberRow) -> Member:
+    def _member(self, place: _Place, member: _MemberRow, signals: list[str]) -> Member:
+        """signals: those that there are before the step."""
         place.check_choice(member.model, [*self.manifest.checkpoints, *self.manifest.bags], "model")
         offered = {source for _, weights in as_bag(member.model, self.manifest).members for source in weights}
         sources = self._sources(place, member, offered)
         weights = self._weights(place, member, sources)
+        estimates = self._estimates(place, member, signals)
 
         def setting(key: str, default: Any) -> Any:
             given = (getattr(row, key) for row in (member, self.row))
@@ -326,7 +331,30 @@ class _Reader:
             overlap=setting("overlap", 0.25),
             shifts=setting("shifts", 0),
             segment_samples=setting("segment_samples", None),
+            estimates=estimates,
         )
+
+    def _estimates(self, place: _Place, member: _MemberRow, signals: list[str]) -> Mapping[str, str]:
+        """source -> the signal that the model refines: one for each of its sources, or none at all."""
+        experts = [self.manifest.checkpoints[name] for name, _ in as_bag(member.model, self.manifest).members]
+        refined = {
+            source: None
+            for expert in experts
+            if find_architecture(expert.architecture).refines
+            for source in expert.sources
+        }
+        if member.estimates and not refined:
+            place.fail(f"{member.model} refines no estimates; remove this key", "estimates")
+        for source, signal in member.estimates.items():
+            place.check_choice(source, refined, "estimates", note=f", which {member.model} does not have")
+            place.check_choice(signal, signals, "estimates", source, note=", which no earlier step makes")
+        if missing := [source for source in refined if source not in member.estimates]:
+            place.fail(
+                f"{member.model} refines estimates of {', '.join(refined)}; say which signals, also for"
+                f" {', '.join(missing)}",
+                "estimates",
+            )
+        return member.estimates
 
     def _sources(self, place: _Place, member: _MemberRow, offered: set[str]) -> dict[str, dict[str, int]]:
         """stem -> signed sources: the source of the same name, unless `sources` has a sum for the stem."""
@@ -401,7 +429,7 @@ def _check_outputs(root: _Place, instruments: tuple[str, ...], steps: list[Step]
     for stem in instruments:
         if stem not in made:
             root.fail(f"no step makes {stem!r}; this preset makes {', '.join(instruments)}", "steps")
-    wanted = {*instruments, *(step.input for step in steps)}
+    wanted = {*instruments, *(signal for step in steps for signal in step.reads)}
     for index, step in enumerate(steps):
         if not wanted & set(step.makes):
             root.fail(f"nothing uses what it makes: {', '.join(step.makes)}", "steps", index)

@@ -5,7 +5,7 @@ that it does not predict well (MDX-Net), or its full input size when the last ch
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -36,6 +36,8 @@ class Geometry:
         all with zeros there: so a window's ends, where networks do worst, lie outside. Below half of chunk_samples.
     sample_rate, channels: what the model takes. The kit resamples if the rate is not its own, and gives a model of
         one channel the channels of a stereo chunk one by one.
+    signals: how many signals a chunk holds, the channels of one after those of another: 1, or what a network refines
+        besides, an estimate of each of its sources after the mixture.
     """
 
     chunk_samples: int
@@ -47,6 +49,7 @@ class Geometry:
     lead_samples: int = 0
     sample_rate: int = 44_100
     channels: Literal[1, 2] = 2
+    signals: int = 1
 
     @property
     def read_samples(self) -> int:
@@ -241,6 +244,11 @@ def reader(signal: Tensor) -> Reader:
         return torch.nn.functional.pad(signal[..., inside_start:inside_end], (before, after))
 
     return read
+
+
+def stacked(reads: Sequence[Reader]) -> Reader:
+    """Reads several signals as one that has the channels of all."""
+    return lambda start, length: torch.cat([read(start, length) for read in reads])
 
 
 def overlap_add(

@@ -17,7 +17,10 @@ def member(preset: Preset, step: int, index: int) -> Any:
     return preset.steps[step].members[index]
 
 
-CONSISTENT = ("mdx-c-consistent", "mdx-demo", "cdx-b", "cdx-demo", "melband-kim", "polarformer")
+CONSISTENT = (
+    *("mdx-c-consistent", "mdx-demo", "cdx-b", "cdx-demo", "melband-kim", "polarformer"),
+    *("uvr-voc-ft", "uvr-inst-3"),
+)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -92,6 +95,19 @@ def test_cdx_b_is_the_published_ensemble() -> None:
     assert {m.overlap for m in dialog.members} == {0.6}
     assert background.stems == ("effect", "music")
     assert background.consistent
+
+
+def test_kuielab_a_refines_the_estimates_of_its_networks_and_b_has_none() -> None:
+    stems = ("bass", "drums", "other", "vocals")
+    networks, mixed = load_preset("kuielab-a").steps
+    assert [m.model for m in networks.members] == [f"kuielab_a_{stem}" for stem in stems]
+    assert mixed.reads == ("mixture", *(f"net_{stem}" for stem in stems))
+    (mixer,) = mixed.members
+    assert mixer.estimates == {stem: f"net_{stem}" for stem in stems}
+    (only,) = load_preset("kuielab-b").steps
+    assert [m.weights for m in only.members] == [{stem: 1} for stem in stems]
+    steps = (networks, mixed, only)
+    assert {(m.overlap, m.shifts, m.polarity) for s in steps for m in s.members} == {(0, 0, Polarity.PLAIN)}
 
 
 def test_every_preset_of_the_submission_loads() -> None:

@@ -65,7 +65,7 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468"),
         *("bsroformer-musdb", "polarformer", "bsroformer-1297", "mega-53", "melband-kim", "melband-deux"),
         *("bs-resurrection-voc", "bs-resurrection-inst"),
-        *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi"),
+        *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi", "kuielab_a_mixer"),
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
     }
     assert rows > OTHER_MDX_NETS
@@ -135,7 +135,7 @@ def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> N
 def test_every_checkpoint_has_a_size_and_an_origin(shipped: Manifest) -> None:
     for row in shipped.checkpoints.values():
         assert row.about_bytes
-        assert row.about_bytes > 2e7
+        assert row.about_bytes > 2e7 or row.architecture == "mixer"
         assert row.origins
         assert all(
             origin.copy.file.endswith(find_architecture(row.architecture).suffixes) for origin in row.origins
