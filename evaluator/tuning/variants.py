@@ -66,7 +66,7 @@ def _all(document: Document, info: PresetInfo) -> Iterator[Variant]:
                 )
     yield from _without_augmentations(document, info)
     for index, step in enumerate(info.steps):
-        for key in {"consistency", "residual_shares"} & set(document["steps"][index]):
+        for key in {"consistency", "residual_shares", "mix"} & set(document["steps"][index]):
             changed = _changed_step(document, index, lambda node, key=key: node.pop(key))  # type: ignore[misc]
             yield Variant("without a part", f"{step.name}: without {key.replace('_', ' ')}", changed)
         if "loudness_lufs" in document["steps"][index]:
@@ -189,12 +189,15 @@ def _alone(document: Document, info: PresetInfo) -> Iterator[Variant]:
         if "estimates" in document["steps"][index]["members"][place]:
             continue  # what it refines would be missing
         done.add(member.model)
-        if set(info.steps[index].stems) == set(info.instruments) and not info.steps[index].residual_shares:
-            continue  # the same as this member only
         step = document["steps"][index]
+        blended = info.steps[index].residual_shares or "mix" in step
+        if set(info.steps[index].stems) == set(info.instruments) and not blended:
+            continue  # the same as this member only
         own = dict(step["members"][place])
         for key in ("weight", "weights"):
             own.pop(key, None)
+        sources = {stem: text for stem, text in own.pop("sources", {}).items() if stem in info.instruments}
+        own |= {"sources": sources} if sources else {}  # of other stems there are none now
         only = {
             "name": "all",
             "input": "mixture",

@@ -36,6 +36,8 @@ MOST_STEPS, MOST_MEMBERS, MOST_STEMS, MOST_ECONOMIES = 32, 64, 64, 100
 LEAST_SEGMENT_SAMPLES, LARGEST_SEGMENT_SAMPLES = 1_000, 3600 * MODEL_SAMPLE_RATE
 LEAST_HOP_SAMPLES = 441
 """Between the starts of two segments: 10 ms."""
+LARGEST_FACTOR = 1_000
+"""In a `mix`, of either sign."""
 LEAST_WEIGHT, LARGEST_WEIGHT = 1e-6, 1_000_000
 """Of a member, unless it is 0. The products of weights stay finite, and above zero, in float32."""
 MOST_PASSES = 10_000
@@ -78,6 +80,7 @@ class Step:
     """One stage of a cascade.
 
     stems: the signals it makes, each the weighted mean of its members' estimates.
+    mix: stem -> {stem or "input": factor}: what it is made of instead, a sum of these means and the input.
     residual_shares: stem -> its share of the residual, input − stems, which is added to it. If the shares add up to
         one, the stems add up to the input.
     residual: the name of the signal input − stems, or None.
@@ -91,6 +94,7 @@ class Step:
     residual_shares: Mapping[str, float]
     residual: str | None
     loudness_lufs: float | None
+    mix: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def consistent(self) -> bool:

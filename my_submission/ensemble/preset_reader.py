@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConst
 
 from my_submission.ensemble.preset import (
     CHALLENGES,
+    LARGEST_FACTOR,
     LARGEST_SEGMENT_SAMPLES,
     LARGEST_WEIGHT,
     LEAST_SEGMENT_SAMPLES,
@@ -152,6 +153,13 @@ Share = Annotated[
     BeforeValidator(_as_number),
     expecting("a share from 0 to 1, such as 0.5 or 1/3"),
 ]
+Factor = Annotated[
+    float,
+    Field(ge=-LARGEST_FACTOR, le=LARGEST_FACTOR),
+    BeforeValidator(_as_number),
+    expecting(f"a factor from -{LARGEST_FACTOR:,} to {LARGEST_FACTOR:,}, such as -0.1 or 1/3"),
+]
+Mix = Annotated[Mapping[str, Factor], Field(min_length=1, max_length=MOST_STEMS + 1)]
 Segment = Annotated[
     int,
     Field(ge=LEAST_SEGMENT_SAMPLES),
@@ -195,6 +203,17 @@ class _StepRow(_RunKeys):
     residual_shares: Mapping[str, Share] | None = None
     residual: Name | None = None
     loudness_lufs: Loudness | None = None
+    mix: Mapping[str, Mix] = {}
+
+    @model_validator(mode="after")
+    def _check_mix(self) -> "_StepRow":
+        for stem, factors in self.mix.items():
+            if stem not in self.stems:
+                raise problem(choice_text(stem, self.stems), "mix")
+            for name in factors:
+                if name not in (*self.stems, STEP_INPUT):
+                    raise problem(choice_text(name, (*self.stems, STEP_INPUT)), "mix")
+        return self
 
     @model_validator(mode="after")
     def _check_shares(self) -> "_StepRow":
@@ -309,7 +328,9 @@ class _Reader:
         for stem in row.stems:
             if not any(stem in member.weights for member in members):
                 place.fail(f"{stem!r} has no member with a weight above zero", "stems")
-        return Step(row.name, row.input, row.stems, members, row.shares, row.residual, row.loudness_lufs)
+        return Step(
+            row.name, row.input, row.stems, members, row.shares, row.residual, row.loudness_lufs, row.mix
+        )
 
     def _member(self, place: _Place, member: _MemberRow, signals: list[str]) -> Member:
         """signals: those that there are before the step."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from my_submission.ensemble.combine import share_residual
+from my_submission.ensemble.combine import blend_means
 from my_submission.ensemble.engine import Everything, RunPass, run_blocks
 from my_submission.ensemble.preset import MIXTURE, STEP_INPUT, Preset, Step
 from my_submission.signal.audio import Stems
@@ -47,7 +47,7 @@ def member_estimates(
     """(index of the member in the step, its own estimate of each of its stems), for every member.
 
     signals: those that the step reads. Sums such as `input - …` are done, augmentations are averaged, and a bag is
-    one member. The step's means are these estimates weighted by its weights, so `share_residual` of those means is
+    one member. The step's means are these estimates weighted by its weights, so `blend_means` of those means is
     what the step makes.
     """
     reads = _readers(signals)  # one for all, so that `run` can recognise the signal
@@ -59,14 +59,14 @@ def member_estimates(
 def blend_of(step: Step) -> dict[str, dict[str, float]]:
     """How everything a step makes follows from its stems' weighted means and its input.
 
-    {signal made: {stem or "input": coefficient}}, found by putting unit vectors through `share_residual`.
+    {signal made: {stem or "input": coefficient}}, found by putting unit vectors through `blend_means`.
     """
     names = (*step.stems, STEP_INPUT)
     *units, signal = torch.eye(len(names), dtype=torch.float64)
     means = dict(zip(step.stems, units, strict=True))
     return {
         made: dict(zip(names, vector.tolist(), strict=True))
-        for made, vector in share_residual(step, means, signal).items()
+        for made, vector in blend_means(step, means, signal).items()
     }
 
 
@@ -98,4 +98,4 @@ def _only_member(step: Step, place: int) -> Step:
         other if i == place else replace(other, weights={}) for i, other in enumerate(step.members)
     )
     stems = tuple(stem for stem in step.stems if stem in member.weights)
-    return replace(step, stems=stems, members=members, residual_shares={}, residual=None)
+    return replace(step, stems=stems, members=members, residual_shares={}, residual=None, mix={})

@@ -233,6 +233,14 @@ MEMBER = ("steps", 0, "members", 0)
         ),
         (changed(*FIRST, "residual_shares", value={"dialog": 1.5}), "expected a share from 0 to 1"),
         (changed(*FIRST, "residual_shares", value=[1]), r"residual_shares: expected a mapping, found \[1\]"),
+        (changed(*FIRST, "mix", value={"music": {"dialog": 1}}), "mix: found 'music'; allowed: dialog"),
+        (changed(*FIRST, "mix", value={"dialog": {"rest": 1}}), "mix: found 'rest'; allowed: dialog, input"),
+        (
+            changed(*FIRST, "mix", value={"dialog": {"input": -1001}}),
+            "expected a factor from -1,000 to 1,000",
+        ),
+        (changed(*FIRST, "mix", value={"dialog": {}}), "mix.dialog: expected at least one entry"),
+        (changed(*FIRST, "mix", value={"dialog": 1}), "mix.dialog: expected a mapping, found 1"),
         (
             changed(*MEMBER, "segment_samples", value=999),
             "segment_samples: expected a whole number of samples, 1000 or more, found 999",

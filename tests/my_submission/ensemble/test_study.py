@@ -89,7 +89,13 @@ def test_step_by_step_is_what_the_ensemble_streams(name: str, tmp_path: Path, no
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [("mdx-c", {}), ("mdx-c-released", {}), ("cdx-b", {"loudness_lufs": -30}), ("cdx-dnr", {})],
+    [
+        ("mdx-c", {}),
+        ("mdx-c-released", {}),
+        ("cdx-b", {"loudness_lufs": -30}),
+        ("cdx-dnr", {}),
+        ("mdx-c", {"mix": {"bass": {"bass": 0.9, "drums": -0.3, "input": 0.2}}}),
+    ],
 )
 def test_weighted_means_of_the_members_are_what_a_step_is_made_of(
     name: str, changes: dict[str, object], tmp_path: Path, noise: Tensor
@@ -148,6 +154,19 @@ def test_blend_is_the_one_of_the_formulas() -> None:
     )
     papers = blend_of(load_preset("mdx-c").steps[1])
     assert papers["other"] == pytest.approx({"bass": -2 / 3, "drums": -2 / 3, "other": 1 / 3, "input": 2 / 3})
+
+
+def test_a_mix_is_a_matrix_of_the_means_and_the_input_before_the_residual(tmp_path: Path) -> None:
+    changes = {
+        "mix": {"bass": {"bass": 0.9, "other": "-1/5", "input": 0.1}, "drums": {"drums": 2}},
+        "residual_shares": {"other": "1/2"},
+        "residual": "rest",
+    }
+    blend = blend_of(small("mdx-c", tmp_path, **changes).steps[-1])
+    assert blend["bass"] == pytest.approx({"bass": 0.9, "drums": 0, "other": -0.2, "input": 0.1})
+    assert blend["drums"] == pytest.approx({"bass": 0, "drums": 2, "other": 0, "input": 0})
+    assert blend["other"] == pytest.approx({"bass": -0.45, "drums": -1, "other": 0.6, "input": 0.45})
+    assert blend["rest"] == pytest.approx({"bass": -0.45, "drums": -1, "other": -0.4, "input": 0.45})
 
 
 def test_an_unknown_step_says_which_there_are(noise: Tensor) -> None:
