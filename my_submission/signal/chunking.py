@@ -24,7 +24,8 @@ class Geometry:
     """What one call of a model covers, in samples at the model's rate.
 
     chunk_samples: what a full chunk contributes to the track.
-    margin_samples: extra samples read at each side, whose estimates are discarded.
+    margin_samples: extra samples read at each side, whose estimates are discarded. margins_inside: only those of the
+        track, so that what is read ends where the track ends, and not in zeros.
     short_chunk: how to read a chunk shorter than chunk_samples. "as_is": at its own length, or centred in
         `least_samples` if it is shorter than that; "start": at full size from its own start; "centre": at full size
         with the chunk in the middle, so that real context is read on both sides before the zeros beyond the track.
@@ -42,6 +43,7 @@ class Geometry:
 
     chunk_samples: int
     margin_samples: int = 0
+    margins_inside: bool = False
     short_chunk: Literal["as_is", "start", "centre"] = "centre"
     least_samples: int = 1
     fade_samples: int | None = None
@@ -169,6 +171,8 @@ def _chunk_at(offset: int, track_samples: int, geometry: Geometry) -> Chunk:
     full = geometry.least_samples if geometry.short_chunk == "as_is" else geometry.chunk_samples
     missing = max(0, full - whole)
     before = 0 if geometry.short_chunk == "start" else missing // 2
+    if geometry.margins_inside:
+        return _chunk_inside(offset, whole, track_samples, geometry)
     cut = max(0, -offset)
     return Chunk(
         offset=offset + cut,
@@ -178,6 +182,22 @@ def _chunk_at(offset: int, track_samples: int, geometry: Geometry) -> Chunk:
         trim=before + geometry.margin_samples + cut,
         whole_length=whole,
         cut=cut,
+    )
+
+
+def _chunk_inside(offset: int, length: int, track_samples: int, geometry: Geometry) -> Chunk:
+    """A chunk that is read with no more than the track has around it, but at least at `least_samples`, centred."""
+    first = max(0, offset - geometry.margin_samples)
+    last = min(track_samples, offset + length + geometry.margin_samples)
+    missing = max(0, geometry.least_samples - (last - first))
+    read_start = first - missing // 2
+    return Chunk(
+        offset=offset,
+        length=length,
+        read_start=read_start,
+        read_length=last - first + missing,
+        trim=offset - read_start,
+        whole_length=length,
     )
 
 
