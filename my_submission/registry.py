@@ -101,7 +101,8 @@ class TrainingSettings(Protocol):
 class Architecture:
     """A kind of network: everything that the rest of the kit needs to know about it.
 
-    name: what manifests call it. suffixes: of its files. parameters: what a manifest row says besides the file.
+    name: what manifests call it. suffixes: of its files; none: it has no files, and members name it themselves, as
+        `wiener`. parameters: what a manifest row says besides the file.
     load: see `Loader`. training: the settings for training it here, or None.
     sources: how many each of its networks has, or None if that varies. refines: its networks take an estimate of each
         of their sources beside a mixture, and make better ones (`Geometry.signals`). lower_precision: whether it may

@@ -152,7 +152,7 @@ class Passes:
             self._read, self._signal_sha256 = read, sha256_of_signal(read(0, samples))
         return {
             "signal": self._signal_sha256,
-            "checkpoint": _sha256_of_file(self._paths[one.checkpoint]),
+            "checkpoint": _sha256_of_file(self._paths[one.checkpoint]) if checkpoint.has_file else None,
             "architecture": checkpoint.architecture,
             "parameters": dict(checkpoint.parameters),
             "sources": list(checkpoint.sources),
@@ -177,12 +177,12 @@ class Passes:
     def _model(self, name: str) -> ChunkModel:
         if name not in self._models:
             self._models[name] = load_model(
-                self._checkpoints[name], self._paths[name], self.device, self._dtype(name)
+                self._checkpoints[name], self._paths.get(name), self.device, self._dtype(name)
             )
         return self._models[name]
 
     def _dtype(self, name: str) -> torch.dtype:
-        return dtype_of(self._checkpoints[name], self._paths[name], self._precision)
+        return dtype_of(self._checkpoints[name], self._paths.get(name), self._precision)
 
 
 def sha256_of_signal(signal: Tensor) -> str:

@@ -129,7 +129,8 @@ def _one_wanted(name: str) -> _Wanted:
 
 def _rows(manifest: Manifest, checkpoints: Iterable[str]) -> tuple[Checkpoint, ...]:
     """The rows of these checkpoints. Here only files matter, and all forms of a row have one."""
-    names = dict.fromkeys(manifest.checkpoints[name].row for name in checkpoints)
+    chosen = (manifest.checkpoints[name] for name in checkpoints)
+    names = dict.fromkeys(checkpoint.row for checkpoint in chosen if checkpoint.has_file)
     return tuple(manifest.checkpoints[name] for name in names)
 
 

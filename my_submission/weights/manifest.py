@@ -95,6 +95,11 @@ class Checkpoint:
         return self.name.removesuffix(f"@{self.form}") if self.form else self.name
 
     @property
+    def has_file(self) -> bool:
+        """Whether there is a file; a filter that is made of its parameters alone has none."""
+        return bool(self.file)
+
+    @property
     def folder(self) -> Path:
         """The folder of the manifest."""
         return self.manifest.parent

@@ -111,12 +111,15 @@ steps:
         weights: {bass: 0.5, drums: 0.5, other: 0.7, vocals: 0.9}
       - model: small_htdemucs_6s
         weights: {bass: 0.5, drums: 0.5, other: 0.3, vocals: 0.1}
+      - wiener: {}
+        estimates: {bass: b, drums: d, other: o, vocals: v}
+        weights: {bass: 0.2, drums: 0.2, other: 0.2, vocals: 0.2}
 """
 
 
 @pytest.fixture(scope="module")
 def refined(setup: Setup) -> Path:
-    """A preset whose second step mixes, and blends a mixer with another member."""
+    """A preset whose second step mixes, and blends a mixer and a filter, which has no file, with another member."""
     folder = setup.preset.parent
     matrix = torch.randn(8, 10, generator=torch.Generator().manual_seed(0)) / 3
     torch.save({"linear.weight": matrix}, folder / "mixer.ckpt")
@@ -141,8 +144,9 @@ def test_all_that_an_ablation_takes_from_a_refining_step_is_a_preset(
         path.write_text(yaml.safe_dump(variant))
         steps[name] = [step.name for step in load_preset(path).steps]
     assert steps[FULL] == steps["stems: without mix"] == ["networks", "stems"]
-    assert steps["stems: without mixer = stems: only small_htdemucs_6s"] == ["stems"]
-    assert steps["stems: without small_htdemucs_6s = stems: only mixer"] == ["networks", "stems"]
+    assert steps["stems: only small_htdemucs_6s"] == ["stems"]
+    assert steps["stems: only wiener of bass, drums, other, vocals"] == ["networks", "stems"]
+    assert steps["stems: without small_htdemucs_6s"] == ["networks", "stems"]
     assert steps["small_htdemucs alone"] == ["all"]
     assert "mixer alone" not in found
     assert "without the step networks" not in found

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from my_submission.ensemble.preset import Preset, PresetError, needed_experts
+from my_submission.ensemble.preset import Preset, PresetError, checkpoint_rows, needed_experts
 from my_submission.ensemble.preset_reader import load_preset, preset_names
 from my_submission.signal.augment import Polarity
 
@@ -108,6 +108,17 @@ def test_kuielab_a_refines_the_estimates_of_its_networks_and_b_has_none() -> Non
     assert [m.weights for m in only.members] == [{stem: 1} for stem in stems]
     steps = (networks, mixed, only)
     assert {(m.overlap, m.shifts, m.polarity) for s in steps for m in s.members} == {(0, 0, Polarity.PLAIN)}
+
+
+@pytest.mark.parametrize("name", ["umx", "umxhq", "umxl"])
+def test_open_unmix_ends_in_its_filter(name: str) -> None:
+    preset = load_preset(name)
+    networks, filtered = preset.steps
+    assert [m.model for m in networks.members] == [f"{name}_{stem}" for stem in preset.instruments]
+    (row,) = (row for row in checkpoint_rows(preset) if not row.has_file)
+    assert row.sources == preset.instruments
+    assert dict(row.parameters) == {"iterations": 1, "softmask": False}
+    assert filtered.members[0].overlap == 0
 
 
 def test_every_preset_of_the_submission_loads() -> None:

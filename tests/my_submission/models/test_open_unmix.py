@@ -90,8 +90,8 @@ def written_out(network: OpenUnmix, track: Tensor) -> Tensor:
     magnitudes = spectrum.abs().permute(2, 0, 1)  # (frames, channels, bins)
 
     def normed(name: str, values: Tensor) -> Tensor:
-        centred = (values - state[f"{name}.running_mean"]) / (state[f"{name}.running_var"] + 1e-5).sqrt()
-        return centred * state[f"{name}.weight"] + state[f"{name}.bias"]
+        centred = (values - state[f"{name}.running_mean"]) / (state[f"{name}.running_var"] + 1e-5) ** 0.5
+        return torch.addcmul(state[f"{name}.bias"], centred, state[f"{name}.weight"])
 
     seen = (magnitudes[..., : parameters.bins] + state["input_mean"]) * state["input_scale"]
     hidden = normed("bn1", seen.flatten(1) @ state["fc1.weight"].T).tanh()
@@ -109,7 +109,7 @@ def written_out(network: OpenUnmix, track: Tensor) -> Tensor:
     return waves
 
 
-@pytest.mark.parametrize("samples", [600, 10_000, 44_100])
+@pytest.mark.parametrize("samples", [300, 600, 10_000, 44_100])
 def test_an_estimate_is_the_published_formulas(samples: int, tmp_path: Path) -> None:
     """A track shorter than a chunk; above 100 dB of the double precision."""
     network = random_network(SMALL, seed=0)
