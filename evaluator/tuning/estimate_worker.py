@@ -36,7 +36,7 @@ from my_submission.ensemble.study import (
 )
 from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.runtime.devices import name_of, resolve_device, resolve_precision
-from my_submission.runtime.pool import dtype_of, load_model
+from my_submission.runtime.pool import dtype_of, join_model, load_model
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.audio import (
     MODEL_SAMPLE_RATE,
@@ -152,7 +152,11 @@ class Passes:
             self._read, self._signal_sha256 = read, sha256_of_signal(read(0, samples))
         return {
             "signal": self._signal_sha256,
-            "checkpoint": _sha256_of_file(self._paths[one.checkpoint]) if checkpoint.has_file else None,
+            "checkpoint": [
+                _sha256_of_file(self._paths[name])
+                for name in (one.checkpoint, *checkpoint.parts)
+                if name in self._paths
+            ],
             "architecture": checkpoint.architecture,
             "parameters": dict(checkpoint.parameters),
             "sources": list(checkpoint.sources),
@@ -176,8 +180,11 @@ class Passes:
 
     def _model(self, name: str) -> ChunkModel:
         if name not in self._models:
-            self._models[name] = load_model(
-                self._checkpoints[name], self._paths.get(name), self.device, self._dtype(name)
+            row = self._checkpoints[name]
+            self._models[name] = (
+                join_model(row, [self._model(part) for part in row.parts], self.device)
+                if row.parts
+                else load_model(row, self._paths.get(name), self.device, self._dtype(name))
             )
         return self._models[name]
 

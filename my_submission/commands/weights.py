@@ -110,7 +110,7 @@ def _one_wanted(name: str) -> _Wanted:
     if name.endswith((".yaml", ".yml")) and is_manifest(Path(name)):
         rows = load_manifest(Path(name)).checkpoints.values()
         own = (row for row in rows if row.manifest == Path(name).resolve() and row.form is None)
-        return _Wanted(name, None, tuple(own))
+        return _Wanted(name, None, tuple(row for row in own if row.has_file))
     if name in preset_names() or name.endswith((".yaml", ".yml")):
         preset = load_preset(name)
         return _Wanted(name, preset, _rows(preset.manifest, preset.checkpoints))
@@ -129,7 +129,8 @@ def _one_wanted(name: str) -> _Wanted:
 
 def _rows(manifest: Manifest, checkpoints: Iterable[str]) -> tuple[Checkpoint, ...]:
     """The rows of these checkpoints. Here only files matter, and all forms of a row have one."""
-    chosen = (manifest.checkpoints[name] for name in checkpoints)
+    known = manifest.checkpoints
+    chosen = (known[name] for one in checkpoints for name in (*known[one].parts, one))
     names = dict.fromkeys(checkpoint.row for checkpoint in chosen if checkpoint.has_file)
     return tuple(manifest.checkpoints[name] for name in names)
 

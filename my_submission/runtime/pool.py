@@ -1,6 +1,6 @@
 """The loaded models of a preset: each checkpoint opened as a callable on chunks, in the dtype that suits it."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ NO_FILE = Path()
 class ModelPool:
     """The loaded models of a preset, by checkpoint name; owns their memory.
 
+    checkpoints: each after its parts.
     dtypes: what each computes in.
     needed: checkpoint name -> the sources to compute; by default all that a checkpoint has.
     """
@@ -34,12 +35,15 @@ class ModelPool:
         checkpoints = list(checkpoints)
         needed = needed or {}
         self.dtypes = {row.name: dtype_of(row, paths.get(row.name), precision) for row in checkpoints}
-        self._models = {
-            row.name: load_model(
-                row, paths.get(row.name), precision.device, self.dtypes[row.name], needed.get(row.name)
+        self._models: dict[str, ChunkModel] = {}
+        for row in checkpoints:
+            self._models[row.name] = (
+                join_model(row, [self._models[part] for part in row.parts], precision.device)
+                if row.parts
+                else load_model(
+                    row, paths.get(row.name), precision.device, self.dtypes[row.name], needed.get(row.name)
+                )
             )
-            for row in checkpoints
-        }
         self.kinds = {row.name: network_kind(row, self._models[row.name]) for row in checkpoints}
 
     def get(self, name: str) -> ChunkModel:
@@ -70,6 +74,13 @@ def _work(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch
     work = find_architecture(checkpoint.architecture).piece_of_work
     assert work
     return work(checkpoint, path, device, dtype)
+
+
+def join_model(checkpoint: Checkpoint, parts: Sequence[ChunkModel], device: torch.device) -> ChunkModel:
+    """The model of a row that has parts, made of theirs."""
+    join = find_architecture(checkpoint.architecture).join
+    assert join
+    return join(checkpoint, parts, device)
 
 
 def load_model(

@@ -71,7 +71,8 @@ class Checkpoint:
     one target. `bytes` is exact; `about_bytes` is only for display. `sha256` may be whole (64 digits), a prefix, or
     None, and `tail_md5` may stand beside it (`Copy`). `parameters` is a record of the architecture's own kind.
     `manifest` is the file that this row is in. `path` is set if the row itself says where the weights are. `form` is
-    set if this is the row's file run with other parameters; the name is then `row@form`.
+    set if this is the row's file run with other parameters; the name is then `row@form`. `parts` are the names of the
+    rows whose files it takes instead of one of its own.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Checkpoint:
     path: Path | None
     tail_md5: str | None = None
     form: str | None = None
+    parts: tuple[str, ...] = ()
 
     @property
     def row(self) -> str:
@@ -96,7 +98,7 @@ class Checkpoint:
 
     @property
     def has_file(self) -> bool:
-        """Whether there is a file; a filter that is made of its parameters alone has none."""
+        """Whether it has a file of its own; what is made of parameters or of parts has none."""
         return bool(self.file)
 
     @property
@@ -155,6 +157,8 @@ def read_manifests(*paths: Path) -> Manifest:
         for name, row in document.checkpoints.items():
             for checkpoint in _row_and_forms(name, row, path):
                 checkpoints[checkpoint.name] = checkpoint
+        for name in document.checkpoints:
+            _check_parts(checkpoints[name], checkpoints)
         for name, members in document.bags.items():
             bags[name] = _bag(name, members, path, checkpoints)
     return Manifest(checkpoints, bags)
@@ -227,6 +231,7 @@ class _Row(Record):
     parameters: Mapping[str, Any] = {}
     file: Text | None = None
     path: Text | None = None
+    parts: Annotated[tuple[Text, ...], Field(max_length=MOST_SOURCES)] = ()
     bytes: Whole | None = None
     about_bytes: Whole | None = None
     sha256: Sha256 | None = None
@@ -237,7 +242,11 @@ class _Row(Record):
 
     @model_validator(mode="after")
     def _check_file(self) -> _Row:
-        if (self.file is None) == (self.path is None):
+        if self.parts:
+            own = ("file", "path", "bytes", "about_bytes", "sha256", "tail_md5", "origins", "licence")
+            if given := [key for key in own if getattr(self, key)]:
+                raise problem(f"a row of 'parts' has no file of its own, so no {given[0]!r}", given[0])
+        elif (self.file is None) == (self.path is None):
             raise problem("give either 'file' (a name to look for) or 'path' (where it is)")
         if self.path and self.origins:
             raise problem("a row with 'path' cannot have 'origins'; give 'file' instead of 'path'")
@@ -289,6 +298,20 @@ def _row_and_forms(name: str, row: _Row, path: Path) -> Iterator[Checkpoint]:
         yield replace(own, name=f"{name}@{form}", parameters=parameters, form=form)
 
 
+def _check_parts(checkpoint: Checkpoint, known: Mapping[str, Checkpoint]) -> None:
+    where = f"{checkpoint.manifest}: {place_text(('checkpoints', checkpoint.name, 'parts'))}"
+    sources: list[str] = []
+    for part in checkpoint.parts:
+        found = known.get(part)
+        if found is None or found.parts or found.architecture != checkpoint.architecture:
+            raise ManifestError(f"{where}: {part!r} is no row of {checkpoint.architecture} with a file")
+        sources += found.sources
+    if checkpoint.parts and tuple(sources) != checkpoint.sources:
+        raise ManifestError(
+            f"{where}: expected parts with the sources {list(checkpoint.sources)}, found {sources}"
+        )
+
+
 def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
     at = ("checkpoints", name)
     where = f"{path}: {place_text(at)}"
@@ -296,14 +319,16 @@ def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
         architecture = find_architecture(row.architecture)
     except UnknownArchitecture as error:
         raise ManifestError(f"{where}.architecture: {error}") from error
-    if architecture.sources not in (None, len(row.sources)):
+    if row.parts and architecture.join is None:
+        raise ManifestError(f"{where}.parts: {row.architecture} makes nothing of several files")
+    if not row.parts and architecture.sources not in (None, len(row.sources)):
         count = "one source" if architecture.sources == 1 else f"{architecture.sources} sources"
         raise ManifestError(
             f"{where}.sources: {row.architecture} has exactly {count}, found {list(row.sources)}"
         )
     location = path.resolve().parent / Path(row.path).expanduser() if row.path else None
-    file = location.name if location else str(row.file)
-    if not file.endswith(architecture.suffixes):
+    file = location.name if location else row.file or ""
+    if not row.parts and not file.endswith(architecture.suffixes):
         allowed = " or ".join(architecture.suffixes)
         raise ManifestError(
             f"{where}: {file!r} is not a file of {row.architecture}: it must end in {allowed}"
@@ -328,6 +353,7 @@ def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
         manifest=path.resolve(),
         path=location,
         tail_md5=row.tail_md5,
+        parts=row.parts,
     )
 
 

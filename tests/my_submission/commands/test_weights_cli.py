@@ -98,6 +98,14 @@ def test_forms_of_a_row_are_one_file(
     assert packed["my_net@short"].bytes == packed["my_net"].bytes == 7
 
 
+def test_what_a_row_of_parts_needs_is_the_files_of_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = run(capsys, "list", "umxhq")
+    assert "umxhq: 4 files, 142.6 MB" in listed
+    for stem in STEMS:
+        assert f"umxhq_{stem} " in listed
+    assert "umxhq_bass" in run(capsys, "list", "umxhq_bass")
+
+
 def test_verify_moves_a_wrong_file_aside_and_fails(capsys: pytest.CaptureFixture[str], preset: Path) -> None:
     net = preset.parent / "my_net.th"
     net.write_bytes(b"WEIGHTS")

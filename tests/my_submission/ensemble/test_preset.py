@@ -111,14 +111,13 @@ def test_kuielab_a_refines_the_estimates_of_its_networks_and_b_has_none() -> Non
 
 
 @pytest.mark.parametrize("name", ["umx", "umxhq", "umxl"])
-def test_open_unmix_ends_in_its_filter(name: str) -> None:
+def test_open_unmix_has_a_file_for_each_of_its_targets(name: str) -> None:
     preset = load_preset(name)
-    networks, filtered = preset.steps
-    assert [m.model for m in networks.members] == [f"{name}_{stem}" for stem in preset.instruments]
-    (row,) = (row for row in checkpoint_rows(preset) if not row.has_file)
-    assert row.sources == preset.instruments
-    assert dict(row.parameters) == {"iterations": 1, "softmask": False}
-    assert filtered.members[0].overlap == 0
+    *parts, joint = checkpoint_rows(preset)
+    assert [row.name for row in parts] == [f"{name}_{stem}" for stem in preset.instruments]
+    assert all(row.has_file for row in parts)
+    assert (joint.name, joint.sources, joint.has_file) == (name, preset.instruments, False)
+    assert preset.steps[0].members[0].overlap == 0
 
 
 def test_every_preset_of_the_submission_loads() -> None:

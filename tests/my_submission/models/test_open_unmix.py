@@ -8,19 +8,26 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
+from my_submission.ensemble.plan import needed_sources
+from my_submission.ensemble.preset import checkpoint_rows
+from my_submission.ensemble.preset_reader import load_preset
+from my_submission.models import ChunkModel
 from my_submission.models.open_unmix import OpenUnmix, OpenUnmixParameters
 from my_submission.models.waveforms import WaveformModel
+from my_submission.runtime.devices import Precision
 from my_submission.runtime.inference import estimate_track
-from my_submission.runtime.pool import load_model
+from my_submission.runtime.pool import ModelPool, load_model
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import reader
-from my_submission.weights import Checkpoint, WeightsError, load_manifest
+from my_submission.weights import Checkpoint, WeightsError, load_manifest, require
 from tests.lower_precision import CPU, agreement
 
 pytestmark = pytest.mark.processor
 
+STEMS = ("bass", "drums", "other", "vocals")
 SMALL = OpenUnmixParameters(n_fft=512, hop=128, bins=100, hidden=32)
 UNUSED = {"sample_rate": torch.tensor(44_100.0), "stft.window": torch.hann_window(512)}
 
@@ -154,11 +161,79 @@ def test_a_long_track_in_chunks_is_nearly_the_whole(tmp_path: Path, monkeypatch:
     track = noise(128 * 700)
     network = random_network(SMALL, seed=2)
     whole = estimate(opened(tmp_path, network), track)
-    monkeypatch.setattr("my_submission.models.open_unmix.CHUNK_FRAMES", 200)
-    monkeypatch.setattr("my_submission.models.open_unmix.MARGIN_FRAMES", 40)
+    monkeypatch.setattr("my_submission.models.open_unmix.BLOCK_FRAMES", 20)
+    monkeypatch.setattr("my_submission.models.open_unmix.CHUNK_BLOCKS", 10)
     model = opened(tmp_path, network)
     assert model.geometry.chunk_samples == 200 * 128
     assert agreement(whole, estimate(model, track)) > 80
+
+
+def joined(folder: Path, networks: list[OpenUnmix], iterations: int) -> ChunkModel:
+    """From files and a manifest with a row of all, by the pool of a preset."""
+    parameters = networks[0].parameters_.model_dump(exclude={"iterations"})
+    rows: dict[str, Any] = {}
+    for stem, network in zip(STEMS, networks, strict=True):
+        torch.save({**network.state_dict(), **UNUSED}, folder / f"{stem}.pth")
+        row = {"architecture": "open_unmix", "sources": [stem], "parameters": parameters}
+        rows[f"my_{stem}"] = {**row, "path": f"{stem}.pth"}
+    rows["my_all"] = {
+        "architecture": "open_unmix",
+        "sources": list(STEMS),
+        "parameters": {**parameters, "iterations": iterations},
+        "parts": list(rows),
+    }
+    (folder / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": rows}))
+    step = {"name": "all", "input": "mixture", "stems": list(STEMS), "members": [{"model": "my_all"}]}
+    document = {"manifest": "rows.yaml", "stems": list(STEMS), "steps": [step]}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(document))
+    preset = load_preset(folder / "mine.yaml")
+    paths = require(checkpoint_rows(preset))
+    assert sorted(paths) == sorted(f"my_{stem}" for stem in STEMS)
+    pool = ModelPool(checkpoint_rows(preset), paths, Precision(CPU, torch.float32), needed_sources(preset))
+    return pool.get("my_all")
+
+
+def all_estimates(model: ChunkModel, track: Tensor) -> Tensor:
+    pieces = estimate_track(model, reader(track), track.shape[-1], Augmentation(), 0.0)
+    return torch.cat([piece for _, piece in pieces], dim=-1)
+
+
+@pytest.mark.parametrize("iterations", [0, 1, 2])
+def test_all_targets_with_the_filter_are_those_of_the_package(
+    iterations: int, package: Any, tmp_path: Path
+) -> None:
+    """Its `Separator` on 703 frames, so on blocks of 300, 300 and 103, to 1e-5 of the largest sample."""
+    networks = [random_network(SMALL, seed) for seed in range(4)]
+    theirs = {}
+    for stem, network in zip(STEMS, networks, strict=True):
+        theirs[stem] = package.OpenUnmix(257, 2, SMALL.hidden, max_bin=SMALL.bins)
+        theirs[stem].load_state_dict(network.state_dict())
+    separator = package.Separator(theirs, niter=iterations, n_fft=SMALL.n_fft, n_hop=SMALL.hop)
+    track = noise(90_000)
+    with torch.inference_mode():
+        expected = separator.eval()(track[None])[0]
+    made = all_estimates(joined(tmp_path, networks, iterations), track)
+    assert (made - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_all_targets_without_the_filter_are_each_by_itself(tmp_path: Path) -> None:
+    networks = [random_network(SMALL, seed) for seed in range(4)]
+    track = noise(30_000)
+    made = all_estimates(joined(tmp_path, networks, 0), track)
+    alone = torch.stack([estimate(opened(tmp_path, network), track) for network in networks])
+    assert agreement(alone, made) > 100
+
+
+def test_all_targets_in_chunks_are_nearly_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks lie as in the whole track, whichever chunk they are in; the one beside a chunk begins where the
+    transform mirrors, which two of its frames feel, here of 20."""
+    networks = [random_network(SMALL, seed) for seed in range(4)]
+    track = noise(128 * 700)
+    monkeypatch.setattr("my_submission.models.open_unmix.BLOCK_FRAMES", 20)
+    monkeypatch.setattr("my_submission.models.open_unmix.CHUNK_BLOCKS", 1_000)
+    whole = all_estimates(joined(tmp_path, networks, 1), track)
+    monkeypatch.setattr("my_submission.models.open_unmix.CHUNK_BLOCKS", 10)
+    assert agreement(whole, all_estimates(joined(tmp_path, networks, 1), track)) > 60
 
 
 @pytest.mark.parametrize("samples", [1, 100, 512, 513])

@@ -58,7 +58,7 @@ def shipped() -> Manifest:
 
 
 def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
-    rows = {row.name for row in shipped.checkpoints.values() if row.form is None}
+    rows = {row.name for row in shipped.checkpoints.values() if row.form is None and row.has_file}
     assert rows - OTHER_MDX_NETS - OPEN_UNMIX == {
         *("Kim_Vocal_1", "Kim_Vocal_2", "Kim_Inst", "UVR-MDX-NET-Inst_HQ_2"),
         *(f"htdemucs_ft_{stem}" for stem in EXPERTS),
@@ -121,7 +121,8 @@ def test_names_of_demucs_and_open_unmix_end_in_the_beginning_of_their_hash(shipp
 
 
 def test_every_published_hash_is_whole(shipped: Manifest) -> None:
-    without = {row.row for row in shipped.checkpoints.values() if not (row.sha256 or row.tail_md5)}
+    rows = [row for row in shipped.checkpoints.values() if row.has_file]
+    without = {row.row for row in rows if not (row.sha256 or row.tail_md5)}
     assert without == {"bsroformer-musdb", "scnet-xl"}  # of which nobody published one
     begun = {row.name for row in shipped.checkpoints.values() if row.sha256 and len(row.sha256) < 64}
     assert begun == {name for name in OPEN_UNMIX if not name.startswith("umxhq")}
@@ -135,7 +136,7 @@ def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> N
 
 
 def test_every_checkpoint_has_a_size_and_an_origin(shipped: Manifest) -> None:
-    for row in shipped.checkpoints.values():
+    for row in (row for row in shipped.checkpoints.values() if row.has_file):
         assert row.about_bytes
         assert row.about_bytes > 2e7 or row.architecture == "mixer"
         assert row.origins
@@ -168,6 +169,46 @@ def test_a_form_is_the_rows_file_with_other_parameters(tmp_path: Path) -> None:
     assert loud.copies() == own.copies()
     assert {checkpoint.row for checkpoint in manifest.checkpoints.values()} == {"mine"}
     assert record_key(loud, loud.copies()["mine.onnx"]) == "mine/mine.onnx"
+
+
+UMX = {"architecture": "open_unmix", "parameters": {"n_fft": 4096, "hop": 1024, "bins": 1487, "hidden": 512}}
+
+
+def umx_rows(**changes: object) -> dict[str, object]:
+    """Two rows of one target and one of both."""
+    one = {name: {**UMX, "sources": [name], "file": f"{name}.pth"} for name in ("vocals", "drums")}
+    return {**one, "both": {**UMX, "sources": ["vocals", "drums"], "parts": ["vocals", "drums"], **changes}}
+
+
+def test_a_row_of_parts_has_their_sources_and_no_file(tmp_path: Path) -> None:
+    both = read(tmp_path, {"checkpoints": umx_rows()}).checkpoints["both"]
+    assert both.parts == ("vocals", "drums")
+    assert not both.has_file
+    assert both.origins == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"file": "both.pth"}, r"both\.file: a row of 'parts' has no file of its own, so no 'file'"),
+        ({"sha256": "a" * 64}, r"both\.sha256: a row of 'parts' has no file"),
+        ({"parts": ["vocals", "bass"]}, r"both\.parts: 'bass' is no row of open_unmix with a file"),
+        ({"parts": ["both"]}, r"both\.parts: 'both' is no row of open_unmix with a file"),
+        (
+            {"sources": ["drums", "vocals"]},
+            r"both\.parts: expected parts with the sources \['drums', 'vocals'\]",
+        ),
+        (
+            {"architecture": "mdx_net", "parameters": SPECTROGRAM},
+            r"both\.parts: mdx_net makes nothing of several",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_row_of_parts_is_named(
+    tmp_path: Path, changes: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(ManifestError, match=complaint):
+        read(tmp_path, {"checkpoints": umx_rows(**changes)})
 
 
 @pytest.mark.parametrize(
