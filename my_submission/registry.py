@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -48,6 +48,14 @@ class Loader(Protocol):
         device: torch.device,
         dtype: torch.dtype,
         needed: Collection[str] | None,
+    ) -> ChunkModel: ...
+
+
+class Joiner(Protocol):
+    """Makes one callable on chunks of those of a row's parts, in the row's order."""
+
+    def __call__(
+        self, checkpoint: Checkpoint, parts: Sequence[ChunkModel], device: torch.device
     ) -> ChunkModel: ...
 
 
@@ -101,10 +109,13 @@ class TrainingSettings(Protocol):
 class Architecture:
     """A kind of network: everything that the rest of the kit needs to know about it.
 
-    name: what manifests call it. suffixes: of its files. parameters: what a manifest row says besides the file.
-    load: see `Loader`. training: the settings for training it here, or None.
-    sources: how many each of its networks has, or None if that varies. lower_precision: whether it may be loaded in a
-        dtype other than float32; the kit itself recomputes in float32 whatever overflows.
+    name: what manifests call it. suffixes: of its files; none: it has no files, and members name it themselves, as
+        `wiener`. parameters: what a manifest row says besides the file.
+    load: see `Loader`. join: for rows of this architecture that have parts, other rows, instead of a file. training:
+        the settings for training it here, or None.
+    sources: how many each of its networks has, or None if that varies. refines: its networks take an estimate of each
+        of their sources beside a mixture, and make better ones (`Geometry.signals`). lower_precision: whether it may
+        be loaded in a dtype other than float32; the kit itself recomputes in float32 whatever overflows.
     piece_of_work: only for an architecture that was shown to agree with float32 to 45 dB in lower precision, so that
         "auto" may choose that; None: auto means float32.
     """
@@ -115,6 +126,8 @@ class Architecture:
     parameters: type[Record] = Record
     training: type[TrainingSettings] | None = None
     sources: int | None = None
+    refines: bool = False
+    join: Joiner | None = None
     lower_precision: bool = True
     piece_of_work: PieceOfWork | None = None
 

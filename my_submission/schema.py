@@ -54,7 +54,7 @@ LONGEST_NUMBER = 40
 """In characters. A whole number must also fit into 64 bits."""
 LONGEST_TEXT = 1_000
 LONGEST_NAME = 100
-_MOST_ALLOWED = 50
+_MOST_ALLOWED = 30
 """How many of the allowed names an error lists."""
 _LONGEST_VALUE = 200
 _LONGEST_REASON = 400

@@ -175,11 +175,11 @@ def write_small_kit(folder: Path, presets: Iterable[str]) -> Path:
     """A folder with every checkpoint of some presets, small.
 
     `manifest.yaml` in it is the project's, in which MDX-Nets have few frames, HDemucs chunks of two seconds, later
-    networks the sizes of `small_networks`, and nothing a size or a hash.
+    networks the sizes of `small_networks`, and nothing a size or hashes.
     """
     manifest = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
     for row in manifest["checkpoints"].values():
-        for key in ("bytes", "sha256"):
+        for key in ("bytes", "sha256", "tail_md5"):
             row.pop(key, None)
         row["parameters"] = smaller(row["architecture"], row.get("parameters", {}))
         if row["architecture"] == "mdx_net":

@@ -69,6 +69,7 @@ def _run(given: Namespace) -> int:
                 print(printable.lines(tune.table(tuned)), end="\n\n", flush=True)
                 note = _note(tuned, data, digest, given)
                 text = preset_file.with_weights(text, name, tuned.preset_weights(), note)
+                text = preset_file.with_used_steps(text, info.instruments)
             draft.write_text(preset_file.with_manifest_for(text, file.parent, folder), encoding="utf-8")
             runner.describe(draft)  # what we write must be a preset
     if given.out is not None:

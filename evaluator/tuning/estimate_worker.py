@@ -32,11 +32,11 @@ from my_submission.ensemble.study import (
     blend_of,
     member_estimates,
     separate,
-    step_input,
+    step_signals,
 )
 from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.runtime.devices import name_of, resolve_device, resolve_precision
-from my_submission.runtime.pool import dtype_of, load_model
+from my_submission.runtime.pool import dtype_of, join_model, load_model
 from my_submission.runtime.schedule import plan_schedule
 from my_submission.signal.audio import (
     MODEL_SAMPLE_RATE,
@@ -148,11 +148,15 @@ class Passes:
     def _key(self, one: Pass, read: Reader, samples: int) -> dict[str, Any]:
         """Everything that has an influence on what a pass gives."""
         checkpoint = self._checkpoints[one.checkpoint]
-        if read != self._read:  # a step's input is one reader for all its passes
+        if read != self._read:  # a step's input is one reader for all its passes that refine nothing
             self._read, self._signal_sha256 = read, sha256_of_signal(read(0, samples))
         return {
             "signal": self._signal_sha256,
-            "checkpoint": _sha256_of_file(self._paths[one.checkpoint]),
+            "checkpoint": [
+                _sha256_of_file(self._paths[name])
+                for name in (one.checkpoint, *checkpoint.parts)
+                if name in self._paths
+            ],
             "architecture": checkpoint.architecture,
             "parameters": dict(checkpoint.parameters),
             "sources": list(checkpoint.sources),
@@ -176,13 +180,16 @@ class Passes:
 
     def _model(self, name: str) -> ChunkModel:
         if name not in self._models:
-            self._models[name] = load_model(
-                self._checkpoints[name], self._paths[name], self.device, self._dtype(name)
+            row = self._checkpoints[name]
+            self._models[name] = (
+                join_model(row, [self._model(part) for part in row.parts], self.device)
+                if row.parts
+                else load_model(row, self._paths.get(name), self.device, self._dtype(name))
             )
         return self._models[name]
 
     def _dtype(self, name: str) -> torch.dtype:
-        return dtype_of(self._checkpoints[name], self._paths[name], self._precision)
+        return dtype_of(self._checkpoints[name], self._paths.get(name), self._precision)
 
 
 def sha256_of_signal(signal: Tensor) -> str:
@@ -213,6 +220,7 @@ def describe(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "name": step.name,
                 "input": step.input,
+                "refines": [signal for signal in step.reads if signal != step.input],
                 "stems": list(step.stems),
                 "residual": step.residual,
                 "residual_shares": dict(step.residual_shares),
@@ -248,11 +256,11 @@ def write_estimates(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any
     preset = load_preset(request["preset"])
     passes.admit(preset)
     mixture, folder = read_mixture(request), Path(request["folder"])
-    step, signal = step_input(preset, request["step"], mixture.model_input, SEED, passes.run)
-    (given,) = mixture.at_own_rate({"input": signal}).values()
+    step, signals = step_signals(preset, request["step"], mixture.model_input, SEED, passes.run)
+    (given,) = mixture.at_own_rate({"input": signals[step.input]}).values()
     np.save(folder / "input.npy", given.numpy())
     candidates = []
-    for place, stems in member_estimates(step, preset, signal, SEED, passes.run):
+    for place, stems in member_estimates(step, preset, signals, SEED, passes.run):
         for stem, estimate in mixture.at_own_rate(stems).items():
             file = f"member{place}.{stem}.npy"
             np.save(folder / file, estimate.numpy())

@@ -38,7 +38,8 @@ class MemberInfo:
 
 @dataclass(frozen=True)
 class StepInfo:
-    """A step of a preset. blend: {made signal: {stem or "input": coefficient}} of the stems' weighted means."""
+    """A step of a preset. blend: {made signal: {stem or "input": coefficient}} of the stems' weighted means. refines:
+    the signals that its members take besides its input."""
 
     name: str
     input: str
@@ -47,6 +48,7 @@ class StepInfo:
     residual_shares: Mapping[str, float]
     blend: dict[str, dict[str, float]]
     members: tuple[MemberInfo, ...]
+    refines: tuple[str, ...] = ()
 
     @property
     def member_names(self) -> tuple[str, ...]:
@@ -174,6 +176,7 @@ class Estimator:
                     MemberInfo(member["model"], member["weights"], tuple(member["offers"]))
                     for member in step["members"]
                 ),
+                refines=tuple(step["refines"]),
             )
             for step in answer["steps"]
         ]

@@ -4,7 +4,7 @@ import io
 import os
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,37 @@ def with_weights(
     ]
     _comment_before(step, "members", [f"{mark[2:]}: {line}" for line in lines])
     return _text(yaml, document)
+
+
+def with_used_steps(text: str, stems: Collection[str]) -> str:
+    """A preset's text without the steps that only members refined that are gone, and without their economies."""
+    yaml = _yaml()
+    document = yaml.load(text)
+    removed = remove_unused_steps(document, stems)
+    for name in removed:
+        _remove_economies(document, name)
+    return _text(yaml, document) if removed else text
+
+
+def remove_unused_steps(document: Any, stems: Collection[str]) -> list[str]:
+    """Take out the steps of a preset's document whose signals nothing takes any more; returns their names.
+
+    stems: what the preset makes.
+    """
+    removed: list[str] = []
+    steps = document["steps"]
+    for place in reversed(range(len(steps))):  # what a step takes comes from those before it
+        taken = {*stems}
+        for later in steps[place + 1 :]:
+            refined = (
+                signal for member in later["members"] for signal in member.get("estimates", {}).values()
+            )
+            taken |= {later["input"], *refined}
+        step = steps[place]
+        if not taken & {*step["stems"], step.get("residual")}:
+            removed.append(step["name"])
+            del steps[place]
+    return removed
 
 
 def with_manifest_for(text: str, old_folder: Path, new_folder: Path) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from evaluator.tuning.estimator import MemberInfo, PresetInfo, StepInfo
+from evaluator.tuning.preset_file import remove_unused_steps
 
 Document = dict[str, Any]
 FULL = "the whole preset"
@@ -43,6 +44,7 @@ def variants(document: Document, info: PresetInfo) -> list[Variant]:
     document = {key: value for key, value in document.items() if key != "economies"}
     found: list[Variant] = []
     for variant in _all(document, info):
+        remove_unused_steps(variant.document, info.instruments)
         for place, earlier in enumerate(found):
             if earlier.document == variant.document:
                 found[place] = Variant(earlier.kind, f"{earlier.name} = {variant.name}", earlier.document)
@@ -64,7 +66,7 @@ def _all(document: Document, info: PresetInfo) -> Iterator[Variant]:
                 )
     yield from _without_augmentations(document, info)
     for index, step in enumerate(info.steps):
-        for key in {"consistency", "residual_shares"} & set(document["steps"][index]):
+        for key in {"consistency", "residual_shares", "mix"} & set(document["steps"][index]):
             changed = _changed_step(document, index, lambda node, key=key: node.pop(key))  # type: ignore[misc]
             yield Variant("without a part", f"{step.name}: without {key.replace('_', ' ')}", changed)
         if "loudness_lufs" in document["steps"][index]:
@@ -143,7 +145,12 @@ def _without_step(document: Document, info: PresetInfo, index: int) -> Document 
         return None
     (follower,) = followers
     lost = [stem for stem in step.stems if stem in info.instruments]
-    used = {later.input for later in info.steps if later is not follower}
+    used = {
+        signal
+        for later in info.steps
+        for signal in (later.input, *later.refines)
+        if (later, signal) != (follower, step.residual)
+    }
     if used & {*step.stems, step.residual} or step.residual in info.instruments:
         return None
     if not all(_offering(follower, stem) for stem in lost):
@@ -179,13 +186,18 @@ def _alone(document: Document, info: PresetInfo) -> Iterator[Variant]:
         member = info.steps[index].members[place]
         if member.model in done or not set(info.instruments) <= set(member.offers):
             continue
+        if "estimates" in document["steps"][index]["members"][place]:
+            continue  # what it refines would be missing
         done.add(member.model)
-        if set(info.steps[index].stems) == set(info.instruments) and not info.steps[index].residual_shares:
-            continue  # the same as this member only
         step = document["steps"][index]
+        blended = info.steps[index].residual_shares or "mix" in step
+        if set(info.steps[index].stems) == set(info.instruments) and not blended:
+            continue  # the same as this member only
         own = dict(step["members"][place])
         for key in ("weight", "weights"):
             own.pop(key, None)
+        sources = {stem: text for stem, text in own.pop("sources", {}).items() if stem in info.instruments}
+        own |= {"sources": sources} if sources else {}  # of other stems there are none now
         only = {
             "name": "all",
             "input": "mixture",

@@ -81,7 +81,7 @@ def _at_a_time(model: ChunkModel, schedule: Schedule) -> int:
 def _chunk_seconds(model: ChunkModel, schedule: Schedule, clock: Clock) -> float:
     chunks = _at_a_time(model, schedule)
     samples = chunks * model.geometry.chunk_samples * MODEL_SAMPLE_RATE // model.geometry.sample_rate
-    noise = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0))
+    noise = 0.1 * torch.randn(2 * model.geometry.signals, samples, generator=torch.Generator().manual_seed(0))
 
     def run_round() -> None:
         for _ in estimate_track(model, reader(noise), samples, Augmentation(), 0.0, schedule):

@@ -22,7 +22,7 @@ from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems
 from my_submission.signal.augment import loudness_gain
-from my_submission.signal.chunking import Reader, reader
+from my_submission.signal.chunking import Reader, reader, stacked
 from my_submission.signal.sliding import SlidingSignal
 
 BLOCK_SAMPLES = 2**20
@@ -87,7 +87,7 @@ def run_blocks(
     preset: Preset,
     policy: Policy,
     run: RunPass,
-    read: Reader,
+    given: Mapping[str, Reader],
     channels: int,
     samples: int,
     progress: Progress | None = None,
@@ -96,16 +96,17 @@ def run_blocks(
 ) -> Iterator[tuple[int, Stems]]:
     """Separate a track with any `run` for the passes; yields consecutive blocks of `preset.instruments`.
 
-    read: the mixture, (channels, length) float32 at the models' rate.
+    given: the signals that there are, by name, (channels, length) float32 at the models' rate: the mixture, or what
+        these steps take of others that came before them.
     block_samples: None makes the track one block; `reach` is then not needed.
     """
     if any(step.loudness_lufs is not None and step.input != MIXTURE for step in preset.steps):
         block_samples = None  # such a step reads its whole input first
     track = _Track(policy, run, channels, samples, progress)
-    signals: dict[str, Reader] = {MIXTURE: read}
+    signals: dict[str, Reader] = dict(given)
     stages: list[_Stage] = []
     for index, step in enumerate(preset.steps):
-        stages.append(_Stage(index, step, track, signals[step.input], reach(step)))
+        stages.append(_Stage(index, step, track, {name: signals[name] for name in step.reads}, reach(step)))
         signals |= {name: signal.read for name, signal in stages[-1].made.items()}
     for start in range(0, samples, block_samples or samples):
         end = min(start + (block_samples or samples), samples)
@@ -120,7 +121,8 @@ def _advance(stages: "list[_Stage]", wanted: Sequence[str], end: int, samples: i
     for stage in reversed(stages):
         stage.goal = max(goals.get(signal, 0) for signal in stage.made)
         needed = min(samples, stage.goal + stage.ahead)
-        goals[stage.step.input] = max(goals.get(stage.step.input, 0), needed)
+        for name in stage.step.reads:
+            goals[name] = max(goals.get(name, 0), needed)
     for stage in stages:
         stage.advance()
 
@@ -130,7 +132,8 @@ def _forget(stages: "list[_Stage]", wanted: Sequence[str], end: int) -> None:
     kept_from = dict.fromkeys(wanted, end)
     for stage in stages:
         first = stage.goal - stage.behind
-        kept_from[stage.step.input] = min(kept_from.get(stage.step.input, first), first)
+        for name in stage.step.reads:
+            kept_from[name] = min(kept_from.get(name, first), first)
     for stage in stages:
         for name, signal in stage.made.items():
             signal.forget(min(kept_from.get(name, signal.end), signal.end))
@@ -190,10 +193,12 @@ class _OpenPass:
 class _Stage:
     """Step number `index` under way: what it has made so far, up to `goal`.
 
-    read: its input. behind, ahead: how much of the input a pass reads around what it has finished.
+    reads: the signals that it takes. behind, ahead: how much of them a pass reads around what it has finished.
     """
 
-    def __init__(self, index: int, step: Step, track: _Track, read: Reader, reach: tuple[int, int]) -> None:
+    def __init__(
+        self, index: int, step: Step, track: _Track, reads: Mapping[str, Reader], reach: tuple[int, int]
+    ) -> None:
         self.step = step
         self.behind, self.ahead = reach
         self.goal = 0
@@ -201,7 +206,8 @@ class _Stage:
         self._sums = track.silence(step.stems)
         self._index = index
         self._track = track
-        self._read = read
+        self._reads = reads
+        self._read = reads[step.input]
         self._ran: list[Unit] = []
         self._open: list[_OpenPass] = []
         self._done = 0
@@ -229,12 +235,18 @@ class _Stage:
             gain = loudness_gain(whole, MODEL_SAMPLE_RATE, self.step.loudness_lufs)
         while unit := self._track.policy.next(self._index):
             sums = self._track.silence(unit.masses)
-            passes = [self._track.open(one, self._read, gain) for one in unit.passes]
+            passes = [self._track.open(one, self._reader_for(one), gain) for one in unit.passes]
             if all(one.add_to(sums, self.goal, self._track.policy.stop) for one in passes):
                 for stem, own in sums.items():
                     self._sums[stem].add(0, own.read(0, own.end))
                 self._ran.append(unit)
                 self._open += passes
+
+    def _reader_for(self, one: Pass) -> Reader:
+        """Reads what a pass takes: the step's input, with the channels of what it refines below."""
+        return (
+            stacked([self._read, *(self._reads[name] for name in one.beside)]) if one.beside else self._read
+        )
 
 
 def compute_pass(
@@ -300,7 +312,15 @@ class Ensemble:
             work = self.work(samples)
             policy = Everything(self.preset, self._seed, work, lambda one: self._chunk_work(one, samples))
         return run_blocks(
-            self.preset, policy, self._run, read, channels, samples, progress, block_samples, self._reach
+            self.preset,
+            policy,
+            self._run,
+            {MIXTURE: read},
+            channels,
+            samples,
+            progress,
+            block_samples,
+            self._reach,
         )
 
     def work(self, samples: int) -> float:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from my_submission.ensemble.preset import STEP_INPUT, Member, Preset, Step, needed_experts
+from my_submission.ensemble.preset import (
+    STEP_INPUT,
+    Member,
+    Preset,
+    Step,
+    estimates_for,
+    needed_experts,
+)
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Augmentation, draw_delays
 
@@ -20,7 +27,8 @@ MAX_DELAY_SAMPLES = MODEL_SAMPLE_RATE // 2
 class Pass:
     """One checkpoint over one signal under one augmentation, and what that adds to each stem.
 
-    overlap, segment_samples: as `chunking.plan_chunks` takes them.
+    overlap, segment_samples: as `chunking.plan_chunks` takes them. beside: the earlier steps' signals that it takes
+        after the step's input.
     factors: stem -> {source: factor}: the member's weight, the bag's share, the sum's sign and the mean over the
         augmentations, in one number. A step's sums are divided by the masses of the units that ran only at the
         finish, so that units may be left out.
@@ -31,6 +39,7 @@ class Pass:
     overlap: float
     factors: Mapping[str, Mapping[str, float]]
     segment_samples: int | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -78,6 +87,7 @@ def step_units(step: Step, preset: Preset, seed: int) -> list[Unit]:
                         member.overlap,
                         source_factors(member, shares),
                         member.segment_samples,
+                        estimates_for(member, preset.manifest.checkpoints[name]),
                     )
                     for name, shares in experts
                 ]

@@ -6,12 +6,13 @@ mean of the members' estimates. Later steps may take what it makes, and its resi
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from my_submission.registry import find_architecture
 from my_submission.schema import Record, expecting, validate
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Polarity
@@ -35,6 +36,8 @@ MOST_STEPS, MOST_MEMBERS, MOST_STEMS, MOST_ECONOMIES = 32, 64, 64, 100
 LEAST_SEGMENT_SAMPLES, LARGEST_SEGMENT_SAMPLES = 1_000, 3600 * MODEL_SAMPLE_RATE
 LEAST_HOP_SAMPLES = 441
 """Between the starts of two segments: 10 ms."""
+LARGEST_FACTOR = 1_000
+"""In a `mix`, of either sign."""
 LEAST_WEIGHT, LARGEST_WEIGHT = 1e-6, 1_000_000
 """Of a member, unless it is 0. The products of weights stay finite, and above zero, in float32."""
 MOST_PASSES = 10_000
@@ -59,6 +62,7 @@ class Member:
     weights: stem -> weight above zero in the step's mean.
     segment_samples: cut the signal into segments of that many samples, which overlap instead of the chunks
         (`chunking.plan_chunks`); or None.
+    estimates: source -> the earlier step's signal that the model refines; empty for a model that refines none.
     """
 
     model: str
@@ -68,6 +72,7 @@ class Member:
     overlap: float
     shifts: int
     segment_samples: int | None = None
+    estimates: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Step:
     """One stage of a cascade.
 
     stems: the signals it makes, each the weighted mean of its members' estimates.
+    mix: stem -> {stem or "input": factor}: what it is made of instead, a sum of these means and the input.
     residual_shares: stem -> its share of the residual, input − stems, which is added to it. If the shares add up to
         one, the stems add up to the input.
     residual: the name of the signal input − stems, or None.
@@ -88,6 +94,7 @@ class Step:
     residual_shares: Mapping[str, float]
     residual: str | None
     loudness_lufs: float | None
+    mix: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def consistent(self) -> bool:
@@ -97,6 +104,14 @@ class Step:
     @property
     def makes(self) -> tuple[str, ...]:
         return self.stems if self.residual is None else (*self.stems, self.residual)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The signals that it takes: its input, and what members refine."""
+        refined = (
+            signal for member in self.members if member.weights for signal in member.estimates.values()
+        )
+        return tuple(dict.fromkeys((self.input, *refined)))
 
 
 @dataclass(frozen=True)
@@ -209,7 +224,7 @@ class Preset:
         steps: list[Step] = []
         for step in reversed(self.steps):
             if needed & set(step.makes):
-                needed.add(step.input)
+                needed.update(step.reads)
                 steps.insert(0, step)
         names = {step.name for step in steps}
         economies = tuple(economy for economy in self.economies if economy.step in names)
@@ -274,6 +289,13 @@ def needed_experts(member: Member, manifest: Manifest) -> list[tuple[str, Mappin
     return experts
 
 
+def estimates_for(member: Member, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The signals that a checkpoint of a member takes besides the step's input, in the order of its sources."""
+    if not find_architecture(checkpoint.architecture).refines:
+        return ()
+    return tuple(member.estimates[source] for source in checkpoint.sources)
+
+
 def as_bag(model: str, manifest: Manifest) -> Bag:
     """A bag by its name, or a checkpoint as a bag of one."""
     if model in manifest.bags:
@@ -282,5 +304,7 @@ def as_bag(model: str, manifest: Manifest) -> Bag:
 
 
 def checkpoint_rows(preset: Preset) -> list[Checkpoint]:
-    """The manifest rows of `preset.checkpoints`."""
-    return [preset.manifest.checkpoints[name] for name in preset.checkpoints]
+    """The manifest rows of `preset.checkpoints`, each after those of its parts."""
+    known = preset.manifest.checkpoints
+    names = (name for one in preset.checkpoints for name in (*known[one].parts, one))
+    return [known[name] for name in dict.fromkeys(names)]

@@ -7,7 +7,7 @@ whether the models, sources, stems and signals that it names exist.
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConst
 
 from my_submission.ensemble.preset import (
     CHALLENGES,
+    LARGEST_FACTOR,
     LARGEST_SEGMENT_SAMPLES,
     LARGEST_WEIGHT,
     LEAST_SEGMENT_SAMPLES,
@@ -38,6 +39,7 @@ from my_submission.ensemble.preset import (
 )
 from my_submission.ensemble.signed_sum import parse_sum
 from my_submission.plain_files import check_regular, read_regular
+from my_submission.registry import find_architecture
 from my_submission.schema import (
     LARGEST_DOCUMENT_BYTES,
     LONGEST_TEXT,
@@ -53,10 +55,13 @@ from my_submission.schema import (
     place_text,
     problem,
     read,
+    validate,
 )
 from my_submission.signal.augment import Polarity
-from my_submission.weights import Manifest, load_manifest
+from my_submission.weights import Checkpoint, Manifest, load_manifest
 
+WIENER = "wiener"
+"""The architecture, and the key of a member that is one of its filters."""
 PRESETS_FOLDER = Path(__file__).parents[1] / "presets"
 
 
@@ -85,6 +90,7 @@ def load_preset(name_or_path: str | Path) -> Preset:
     row = read(_PresetRow, path, PresetError)
     manifest_file = path.parent / row.manifest if row.manifest else None
     manifest = load_manifest(*([manifest_file] if manifest_file else []))
+    manifest = _with_filters(manifest, row, path)
     root = _Place(path)
     steps: list[Step] = []
     for index, step in enumerate(row.steps):
@@ -95,6 +101,32 @@ def load_preset(name_or_path: str | Path) -> Preset:
     return check_work(
         Preset(path.stem, row.description, tuple(steps), manifest, instruments, path, economies)
     )
+
+
+def _with_filters(manifest: Manifest, row: "_PresetRow", path: Path) -> Manifest:
+    """The manifest with the filters that members name: checkpoints without files."""
+    filters = {}
+    for index, step in enumerate(row.steps):
+        for place, member in enumerate(step.members):
+            if member.wiener is not None:
+                at = ("steps", index, "members", place, WIENER)
+                kind = find_architecture(WIENER).parameters
+                parameters = validate(kind, dict(member.wiener), path, PresetError, at)
+                filters[member.name] = Checkpoint(
+                    name=member.name,
+                    architecture=WIENER,
+                    sources=tuple(member.estimates),
+                    parameters=parameters,
+                    file="",
+                    bytes=None,
+                    about_bytes=None,
+                    sha256=None,
+                    origins=(),
+                    licence=None,
+                    manifest=path,
+                    path=None,
+                )
+    return replace(manifest, checkpoints={**manifest.checkpoints, **filters}) if filters else manifest
 
 
 def _preset_path(name_or_path: str | Path) -> Path:
@@ -151,6 +183,13 @@ Share = Annotated[
     BeforeValidator(_as_number),
     expecting("a share from 0 to 1, such as 0.5 or 1/3"),
 ]
+Factor = Annotated[
+    float,
+    Field(ge=-LARGEST_FACTOR, le=LARGEST_FACTOR),
+    BeforeValidator(_as_number),
+    expecting(f"a factor from -{LARGEST_FACTOR:,} to {LARGEST_FACTOR:,}, such as -0.1 or 1/3"),
+]
+Mix = Annotated[Mapping[str, Factor], Field(min_length=1, max_length=MOST_STEMS + 1)]
 Segment = Annotated[
     int,
     Field(ge=LEAST_SEGMENT_SAMPLES),
@@ -172,10 +211,32 @@ class _RunKeys(Record):
 
 
 class _MemberRow(_RunKeys):
-    model: str
+    """`wiener`: a filter of the `estimates`, instead of a `model`; its keys are those of the architecture."""
+
+    model: str | None = None
+    wiener: Mapping[str, Any] | None = None
     sources: Mapping[str, Any] = {}
+    estimates: Mapping[str, str] = {}
     weight: Weight | None = None
     weights: Mapping[str, Weight] | None = None
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> "_MemberRow":
+        if self.model is None and self.wiener is None:
+            raise problem("the key 'model' is missing")
+        if self.model is not None and self.wiener is not None:
+            raise problem("'wiener' is a member of its own, without a model; remove one of the two", "wiener")
+        if self.wiener is not None and len(self.estimates) < 2:
+            raise problem("a filter divides the mixture among two signals or more; name them", "estimates")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The model's, or one that is the same for filters that do the same."""
+        if self.model is not None:
+            return self.model
+        settings = "".join(f", {key} {value}" for key, value in sorted((self.wiener or {}).items()))
+        return f"{WIENER} of {', '.join(self.estimates)}{settings}"
 
     @model_validator(mode="after")
     def _check_weights(self) -> "_MemberRow":
@@ -193,6 +254,17 @@ class _StepRow(_RunKeys):
     residual_shares: Mapping[str, Share] | None = None
     residual: Name | None = None
     loudness_lufs: Loudness | None = None
+    mix: Mapping[str, Mix] = {}
+
+    @model_validator(mode="after")
+    def _check_mix(self) -> "_StepRow":
+        for stem, factors in self.mix.items():
+            if stem not in self.stems:
+                raise problem(choice_text(stem, self.stems), "mix")
+            for name in factors:
+                if name not in (*self.stems, STEP_INPUT):
+                    raise problem(choice_text(name, (*self.stems, STEP_INPUT)), "mix")
+        return self
 
     @model_validator(mode="after")
     def _check_shares(self) -> "_StepRow":
@@ -301,32 +373,60 @@ class _Reader:
             if signal in signals or signal == STEP_INPUT or made.count(signal) > 1:
                 place.fail(f"makes {signal!r}, but that name is taken; give every signal its own")
         members = tuple(
-            self._member(place.at("members", index), member) for index, member in enumerate(row.members)
+            self._member(place.at("members", index), member, signals)
+            for index, member in enumerate(row.members)
         )
         for stem in row.stems:
             if not any(stem in member.weights for member in members):
                 place.fail(f"{stem!r} has no member with a weight above zero", "stems")
-        return Step(row.name, row.input, row.stems, members, row.shares, row.residual, row.loudness_lufs)
+        return Step(
+            row.name, row.input, row.stems, members, row.shares, row.residual, row.loudness_lufs, row.mix
+        )
 
-    def _member(self, place: _Place, member: _MemberRow) -> Member:
-        place.check_choice(member.model, [*self.manifest.checkpoints, *self.manifest.bags], "model")
-        offered = {source for _, weights in as_bag(member.model, self.manifest).members for source in weights}
+    def _member(self, place: _Place, member: _MemberRow, signals: list[str]) -> Member:
+        """signals: those that there are before the step."""
+        place.check_choice(member.name, [*self.manifest.checkpoints, *self.manifest.bags], "model")
+        offered = {source for _, weights in as_bag(member.name, self.manifest).members for source in weights}
         sources = self._sources(place, member, offered)
         weights = self._weights(place, member, sources)
+        estimates = self._estimates(place, member, signals)
 
         def setting(key: str, default: Any) -> Any:
             given = (getattr(row, key) for row in (member, self.row))
             return next((value for value in given if value is not None), default)
 
         return Member(
-            model=member.model,
+            model=member.name,
             sources={stem: sources[stem] for stem in weights},
             weights=weights,
             polarity=setting("polarity", Polarity.PLAIN),
             overlap=setting("overlap", 0.25),
             shifts=setting("shifts", 0),
             segment_samples=setting("segment_samples", None),
+            estimates=estimates,
         )
+
+    def _estimates(self, place: _Place, member: _MemberRow, signals: list[str]) -> Mapping[str, str]:
+        """source -> the signal that the model refines: one for each of its sources, or none at all."""
+        experts = [self.manifest.checkpoints[name] for name, _ in as_bag(member.name, self.manifest).members]
+        refined = {
+            source: None
+            for expert in experts
+            if find_architecture(expert.architecture).refines
+            for source in expert.sources
+        }
+        if member.estimates and not refined:
+            place.fail(f"{member.name} refines no estimates; remove this key", "estimates")
+        for source, signal in member.estimates.items():
+            place.check_choice(source, refined, "estimates", note=f", which {member.name} does not have")
+            place.check_choice(signal, signals, "estimates", source, note=", which no earlier step makes")
+        if missing := [source for source in refined if source not in member.estimates]:
+            place.fail(
+                f"{member.name} refines estimates of {', '.join(refined)}; say which signals, also for"
+                f" {', '.join(missing)}",
+                "estimates",
+            )
+        return member.estimates
 
     def _sources(self, place: _Place, member: _MemberRow, offered: set[str]) -> dict[str, dict[str, int]]:
         """stem -> signed sources: the source of the same name, unless `sources` has a sum for the stem."""
@@ -344,7 +444,7 @@ class _Reader:
         for stem in weights:
             place.check_choice(stem, self.row.stems, "weights", note=", which the step does not make")
             if stem not in sources:
-                advice = f"{member.model} has no source {stem!r}; say in `sources` how to get it"
+                advice = f"{member.name} has no source {stem!r}; say in `sources` how to get it"
                 place.fail(advice, "weights", stem)
         used = {stem: float(weight) for stem, weight in weights.items() if weight > 0}
         if not used:
@@ -401,7 +501,7 @@ def _check_outputs(root: _Place, instruments: tuple[str, ...], steps: list[Step]
     for stem in instruments:
         if stem not in made:
             root.fail(f"no step makes {stem!r}; this preset makes {', '.join(instruments)}", "steps")
-    wanted = {*instruments, *(step.input for step in steps)}
+    wanted = {*instruments, *(signal for step in steps for signal in step.reads)}
     for index, step in enumerate(steps):
         if not wanted & set(step.makes):
             root.fail(f"nothing uses what it makes: {', '.join(step.makes)}", "steps", index)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import onnxruntime
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from my_submission.models.heap import keep_heap
@@ -17,7 +17,7 @@ from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.models.precision import computing
 from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
 from my_submission.registry import Architecture, register
-from my_submission.schema import Name, Record, Whole, at_most, brief, problem
+from my_submission.schema import Name, Record, Whole, at_most, brief, expecting, one_of, problem
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, WeightsError
@@ -83,12 +83,27 @@ class Spectrogram:
         return chunks.reshape(batch, 2, self.samples)
 
 
+@dataclass(frozen=True)
+class Treatment:
+    """What programs do differently around the same network. The defaults are those of its authors and of the released
+    ensembles; Ultimate Vocal Remover zeroes three bins, blends with Hann windows and has a gain for each file.
+
+    compensate: a gain of the estimates. zero_low_bins: how many of the lowest bins the network gets as zeros.
+    window: None: n_fft/2 samples at both ends of a chunk are read and discarded. "hann": whole chunks are blended,
+        each with a Hann window, the first one beginning n_fft/2 samples before the track; overlap is of whole chunks.
+    """
+
+    compensate: float = 1.0
+    zero_low_bins: int = 0
+    window: Literal["hann"] | None = None
+
+
 class MdxNetModel:
     """An MDX-Net network with its STFT.
 
     sources: its one target.
-    geometry: n_fft/2 samples at both ends of a chunk are read and discarded; a short chunk is read from its start,
-        with the zeros beyond the track (the published pad–chunk–trim–concatenate scheme).
+    geometry: a short chunk is read from its start, with the zeros beyond the track (the published scheme: pad, chunk,
+        trim, concatenate); the rest is as the treatment says.
     """
 
     def __init__(
@@ -98,17 +113,21 @@ class MdxNetModel:
         spectrogram: Spectrogram,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        treatment: Treatment = Treatment(),
     ) -> None:
         """dtype: what the network computes in."""
         self.sources = sources
         bytes_per_bin = _BYTES_PER_BIN if dtype == torch.float32 else _BYTES_PER_BIN_LOWER
         self.bytes_per_sample = bytes_per_bin * spectrogram.dim_f // spectrogram.hop
-        self.geometry = Geometry(
-            chunk_samples=spectrogram.samples - spectrogram.n_fft,
-            margin_samples=spectrogram.n_fft // 2,
-            short_chunk="start",
-        )
+        ends = spectrogram.n_fft // 2
+        if treatment.window is None:
+            self.geometry = Geometry(spectrogram.samples - 2 * ends, margin_samples=ends, short_chunk="start")
+        else:
+            self.geometry = Geometry(
+                spectrogram.samples, window=treatment.window, lead_samples=ends, short_chunk="start"
+            )
         self._network = network
+        self._treatment = treatment
         self._spectrogram = spectrogram
         self._device, self._dtype = device, dtype
 
@@ -116,20 +135,30 @@ class MdxNetModel:
         """(batch, 2, samples) float32 -> (batch, 1, 2, samples) float32 on the device."""
         with torch.inference_mode(), computing(self._device, self._dtype):
             spectrograms = self._spectrogram.forward(chunks.to(self._device))
-            return self._spectrogram.inverse(self._network(spectrograms))[:, None]
+            spectrograms[:, :, : self._treatment.zero_low_bins] = 0
+            estimates = self._spectrogram.inverse(self._network(spectrograms))[:, None]
+            return estimates * self._treatment.compensate
 
 
 LARGEST_FFT = 1 << 16
 LARGEST_CHUNK_SAMPLES = 600 * MODEL_SAMPLE_RATE
 
 
+LARGEST_GAIN = 100.0
+
+
 class MdxNetParameters(Record):
-    """Parameters of the STFT; see `Spectrogram`."""
+    """Parameters of the STFT, see `Spectrogram`; and what is done around the network, see `Treatment`."""
 
     n_fft: Annotated[Whole, at_most(LARGEST_FFT)]
     dim_f: Whole
     dim_t: Whole
     hop: Whole
+    compensate: Annotated[
+        float, Field(gt=0), expecting("a gain, a number above 0"), at_most(LARGEST_GAIN)
+    ] = 1.0
+    zero_low_bins: Annotated[int, Field(ge=0), expecting("a whole number, 0 or more")] = 0
+    window: Annotated[Literal["hann"], one_of(("hann",))] | None = None
 
     @model_validator(mode="after")
     def _check_chunk(self) -> "MdxNetParameters":
@@ -137,6 +166,8 @@ class MdxNetParameters(Record):
             raise problem(f"expected at most n_fft/2 + 1, found {brief(self.dim_f)}", "dim_f")
         if self.hop > self.n_fft:
             raise problem(f"expected at most n_fft, found {brief(self.hop)}", "hop")
+        if self.zero_low_bins > self.dim_f:
+            raise problem(f"expected at most dim_f, found {brief(self.zero_low_bins)}", "zero_low_bins")
         samples = self.hop * (self.dim_t - 1)
         if not self.n_fft < samples <= LARGEST_CHUNK_SAMPLES:
             raise problem(
@@ -149,6 +180,10 @@ class MdxNetParameters(Record):
     @property
     def spectrogram(self) -> Spectrogram:
         return Spectrogram(self.n_fft, self.dim_f, self.dim_t, self.hop)
+
+    @property
+    def treatment(self) -> Treatment:
+        return Treatment(self.compensate, self.zero_low_bins, self.window)
 
 
 def load(
@@ -186,7 +221,7 @@ def load(
     expected = (4, spectrogram.dim_f, spectrogram.dim_t)
     if shape[1:] != expected:
         raise WeightsError(f"{path}: expected an input of shape (batch, {expected}), found {shape}")
-    return MdxNetModel(network, checkpoint.sources, spectrogram, device, dtype)
+    return MdxNetModel(network, checkpoint.sources, spectrogram, device, dtype, parameters.treatment)
 
 
 def piece_of_work(
@@ -342,7 +377,7 @@ class MdxNetSettings(Record):
         assert isinstance(network, MdxNet)
         path = folder / f"{name}.onnx"
         export_onnx(network.network, path, self.dim_t)
-        return path, self.parameters.model_dump()
+        return path, self.parameters.model_dump(exclude_unset=True)
 
 
 register(

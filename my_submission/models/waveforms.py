@@ -32,7 +32,7 @@ class WaveformModel:
         self.sources = tuple(sources[place] for place in self._kept)
         self.geometry = geometry
         self.bytes_per_sample = bytes_per_sample
-        self._network = network.to(device).eval()
+        self.network = network.to(device).eval()
         self._device, self._dtype = device, dtype
         if device.type == "cpu":
             keep_heap()
@@ -45,7 +45,7 @@ class WaveformModel:
             computing(self._device, self._dtype),
             torch.autocast(self._device.type, self._dtype, enabled=lower),
         ):
-            estimates: Tensor = self._network(chunks.to(self._device), self._kept)
+            estimates: Tensor = self.network(chunks.to(self._device), self._kept)
         return estimates.float()
 
 

@@ -130,14 +130,15 @@ def _run_batch(model: ChunkModel, inputs: list[Tensor]) -> list[Tensor]:
 
     A model of one channel gets each channel of a chunk as an item of its own.
     """
-    parts = inputs[0].shape[0] // model.geometry.channels
+    channels = model.geometry.channels
+    parts = inputs[0].shape[0] // (channels * model.geometry.signals)
     items = [item for chunk in inputs for item in torch.tensor_split(chunk, parts)]
     sounding = [bool(item.any()) for item in items]
     computed: Iterator[Tensor] = iter(())
     if any(sounding):
         computed = iter(model(torch.stack(list(itertools.compress(items, sounding)))))
     estimates = [
-        next(computed) if sounds else item.new_zeros((len(model.sources), *item.shape))
+        next(computed) if sounds else item.new_zeros((len(model.sources), channels, item.shape[-1]))
         for item, sounds in zip(items, sounding, strict=True)
     ]
     if parts == 1:

@@ -1,6 +1,6 @@
 """The loaded models of a preset: each checkpoint opened as a callable on chunks, in the dtype that suits it."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +13,14 @@ from my_submission.runtime.guarded import Guarded
 from my_submission.weights import Checkpoint
 from my_submission.weights.trial import admit
 
+NO_FILE = Path()
+"""What the loader of a checkpoint without a file is given."""
+
 
 class ModelPool:
     """The loaded models of a preset, by checkpoint name; owns their memory.
 
+    checkpoints: each after its parts.
     dtypes: what each computes in.
     needed: checkpoint name -> the sources to compute; by default all that a checkpoint has.
     """
@@ -30,13 +34,16 @@ class ModelPool:
     ) -> None:
         checkpoints = list(checkpoints)
         needed = needed or {}
-        self.dtypes = {row.name: dtype_of(row, paths[row.name], precision) for row in checkpoints}
-        self._models = {
-            row.name: load_model(
-                row, paths[row.name], precision.device, self.dtypes[row.name], needed.get(row.name)
+        self.dtypes = {row.name: dtype_of(row, paths.get(row.name), precision) for row in checkpoints}
+        self._models: dict[str, ChunkModel] = {}
+        for row in checkpoints:
+            self._models[row.name] = (
+                join_model(row, [self._models[part] for part in row.parts], precision.device)
+                if row.parts
+                else load_model(
+                    row, paths.get(row.name), precision.device, self.dtypes[row.name], needed.get(row.name)
+                )
             )
-            for row in checkpoints
-        }
         self.kinds = {row.name: network_kind(row, self._models[row.name]) for row in checkpoints}
 
     def get(self, name: str) -> ChunkModel:
@@ -52,10 +59,10 @@ def network_kind(checkpoint: Checkpoint, model: ChunkModel) -> str:
     return f"{checkpoint.architecture} {len(model.sources)} {checkpoint.parameters!r}"
 
 
-def dtype_of(checkpoint: Checkpoint, path: Path, precision: Precision) -> torch.dtype:
+def dtype_of(checkpoint: Checkpoint, path: Path | None, precision: Precision) -> torch.dtype:
     """What a checkpoint's network computes in: float32, whatever is asked for, if that is all it can do."""
     architecture = find_architecture(checkpoint.architecture)
-    if not architecture.lower_precision:
+    if not architecture.lower_precision or path is None:
         return torch.float32
     kind = f"{checkpoint.architecture} of {path.stat().st_size >> 20} MiB {checkpoint.parameters!r}"
     trial = None if architecture.piece_of_work is None else partial(_work, checkpoint, path, precision.device)
@@ -69,20 +76,29 @@ def _work(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch
     return work(checkpoint, path, device, dtype)
 
 
+def join_model(checkpoint: Checkpoint, parts: Sequence[ChunkModel], device: torch.device) -> ChunkModel:
+    """The model of a row that has parts, made of theirs."""
+    join = find_architecture(checkpoint.architecture).join
+    assert join
+    return join(checkpoint, parts, device)
+
+
 def load_model(
     checkpoint: Checkpoint,
-    path: Path,
+    path: Path | None,
     device: torch.device,
     dtype: torch.dtype,
     needed: Collection[str] | None = None,
 ) -> ChunkModel:
     """Open a checkpoint's file as a callable on chunks. WeightsError if it is not what the row says.
 
+    path: None for a checkpoint without a file.
     needed: the sources to compute, by default all; a network may compute others, too.
     A file that no hash vouches for is opened in a process of its own first (`trial.admit`), once.
     """
     admit(checkpoint, path)
     architecture = find_architecture(checkpoint.architecture)
+    path = path or NO_FILE
     if dtype == torch.float32 or not architecture.lower_precision:
         return architecture.load(checkpoint, path, device, torch.float32, needed)
     return Guarded(

@@ -4,7 +4,8 @@ A chunk contributes to `[offset, offset + length)` of the track. A model may nee
 that it does not predict well (MDX-Net), or its full input size when the last chunk of a track is shorter (HTDemucs).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,29 +15,43 @@ from torch import Tensor
 Reader = Callable[[int, int], Tensor]
 """`read(start, length)` gives (channels, length) float32; samples outside the track are zero."""
 
+Window = Callable[[int], Tensor]
+"""The weights in the blend of a chunk of that many samples, (samples,) float32, none of them zero."""
+
 
 @dataclass(frozen=True)
 class Geometry:
     """What one call of a model covers, in samples at the model's rate.
 
     chunk_samples: what a full chunk contributes to the track.
-    margin_samples: extra samples read at each side, whose estimates are discarded.
+    margin_samples: extra samples read at each side, whose estimates are discarded. margins_inside: only those of the
+        track, so that what is read ends where the track ends, and not in zeros.
     short_chunk: how to read a chunk shorter than chunk_samples. "as_is": at its own length, or centred in
         `least_samples` if it is shorter than that; "start": at full size from its own start; "centre": at full size
         with the chunk in the middle, so that real context is read on both sides before the zeros beyond the track.
     fade_samples: a chunk's weights in the blend rise and fall linearly over that many samples at its ends and are 1
-        between; None: they rise to the middle (`triangular_window`).
+        between; None: as `window` says.
+    window: "triangle" rises to the middle (`triangular_window`); "hann" is a Hann window as long as the chunk, also
+        of a short last one (`hann_window`).
+    lead_samples: the first chunk begins that many samples before the track, and chunks go on until as many after it,
+        all with zeros there: so a window's ends, where networks do worst, lie outside. Below half of chunk_samples.
     sample_rate, channels: what the model takes. The kit resamples if the rate is not its own, and gives a model of
         one channel the channels of a stereo chunk one by one.
+    signals: how many signals a chunk holds, the channels of one after those of another: 1, or what a network refines
+        besides, an estimate of each of its sources after the mixture.
     """
 
     chunk_samples: int
     margin_samples: int = 0
+    margins_inside: bool = False
     short_chunk: Literal["as_is", "start", "centre"] = "centre"
     least_samples: int = 1
     fade_samples: int | None = None
+    window: Literal["triangle", "hann"] = "triangle"
+    lead_samples: int = 0
     sample_rate: int = 44_100
     channels: Literal[1, 2] = 2
+    signals: int = 1
 
     @property
     def read_samples(self) -> int:
@@ -62,13 +77,18 @@ def hop_samples(chunk_samples: int, overlap: float) -> int:
 @dataclass(frozen=True)
 class Chunk:
     """One call of a model. It reads `read_length` samples from `read_start`, which may lie outside the track. The
-    `length` samples that belong at `offset` begin `trim` samples into its output."""
+    `length` samples that belong at `offset` begin `trim` samples into its output.
+
+    whole_length, cut: its length with what lies outside the track, and how much of that lies before the track.
+    """
 
     offset: int
     length: int
     read_start: int
     read_length: int
     trim: int
+    whole_length: int
+    cut: int = 0
     segment: range | None = None
     """The part of the track that may be read, if not all of it; beyond it are zeros."""
 
@@ -91,7 +111,7 @@ def plan_chunks(
         of the released code of arXiv 2305.07489).
     """
     if segment_samples is None:
-        offsets = range(0, track_samples, geometry.hop_samples(overlap))
+        offsets = _offsets(track_samples, geometry, overlap)
         return [_chunk_at(offset, track_samples, geometry) for offset in offsets]
     chunks = [
         replace(
@@ -111,9 +131,15 @@ def count_chunks(
 ) -> int:
     """How many chunks `plan_chunks` gives."""
     if segment_samples is None:
-        return len(range(0, track_samples, geometry.hop_samples(overlap)))
+        return len(_offsets(track_samples, geometry, overlap))
     segments = _segments(track_samples, segment_samples, overlap)
     return sum(count_chunks(len(segment), geometry, 0.0) for segment in segments)
+
+
+def _offsets(track_samples: int, geometry: Geometry, overlap: float) -> range:
+    """Where chunks begin, as far as they reach into the track."""
+    first = -geometry.lead_samples if track_samples else 0
+    return range(first, track_samples, geometry.hop_samples(overlap))
 
 
 def _segments(track_samples: int, segment_samples: int, overlap: float) -> Iterator[range]:
@@ -121,13 +147,17 @@ def _segments(track_samples: int, segment_samples: int, overlap: float) -> Itera
         yield range(start, min(start + segment_samples, track_samples))
 
 
-def blend_window(geometry: Geometry, segment_samples: int | None = None) -> Tensor:
-    """Weights of a chunk's samples in the blend, (chunk_samples,) float32; for segments, all are equal."""
+def blend_window(geometry: Geometry, segment_samples: int | None = None) -> Window:
+    """The weights of chunks in the blend; for segments, all are equal."""
     if segment_samples is not None:
-        return torch.ones(geometry.chunk_samples)
+        return torch.ones
     if geometry.fade_samples is not None:
-        return fading_window(geometry.chunk_samples, geometry.fade_samples)
-    return triangular_window(geometry.chunk_samples)
+        full = fading_window(geometry.chunk_samples, geometry.fade_samples)
+    elif geometry.window == "hann":
+        return hann_window
+    else:
+        full = triangular_window(geometry.chunk_samples)
+    return lambda length: full[:length]  # a short last chunk fades in like the others, as in demucs
 
 
 def longest_advance(geometry: Geometry, overlap: float, segment_samples: int | None = None) -> int:
@@ -136,17 +166,50 @@ def longest_advance(geometry: Geometry, overlap: float, segment_samples: int | N
 
 
 def _chunk_at(offset: int, track_samples: int, geometry: Geometry) -> Chunk:
-    length = min(geometry.chunk_samples, track_samples - offset)
+    """offset: below zero where the chunk begins before the track."""
+    whole = min(geometry.chunk_samples, track_samples + _trail_samples(track_samples, geometry) - offset)
     full = geometry.least_samples if geometry.short_chunk == "as_is" else geometry.chunk_samples
-    missing = max(0, full - length)
+    missing = max(0, full - whole)
     before = 0 if geometry.short_chunk == "start" else missing // 2
+    if geometry.margins_inside:
+        return _chunk_inside(offset, whole, track_samples, geometry)
+    cut = max(0, -offset)
+    return Chunk(
+        offset=offset + cut,
+        length=min(offset + whole, track_samples) - offset - cut,
+        read_start=offset - before - geometry.margin_samples,
+        read_length=whole + missing + 2 * geometry.margin_samples,
+        trim=before + geometry.margin_samples + cut,
+        whole_length=whole,
+        cut=cut,
+    )
+
+
+def _chunk_inside(offset: int, length: int, track_samples: int, geometry: Geometry) -> Chunk:
+    """A chunk that is read with no more than the track has around it, but at least at `least_samples`, centred."""
+    first = max(0, offset - geometry.margin_samples)
+    last = min(track_samples, offset + length + geometry.margin_samples)
+    missing = max(0, geometry.least_samples - (last - first))
+    read_start = first - missing // 2
     return Chunk(
         offset=offset,
         length=length,
-        read_start=offset - before - geometry.margin_samples,
-        read_length=length + missing + 2 * geometry.margin_samples,
-        trim=before + geometry.margin_samples,
+        read_start=read_start,
+        read_length=last - first + missing,
+        trim=offset - read_start,
+        whole_length=length,
     )
+
+
+def _trail_samples(track_samples: int, geometry: Geometry) -> int:
+    """How far chunks may reach beyond the track: as many samples as before it, and up to whole inner parts.
+
+    Source: the padding of Ultimate Vocal Remover's MDX-Nets (`demix`), which decides where its last windows end.
+    """
+    if not geometry.lead_samples:
+        return 0
+    inner = geometry.chunk_samples - 2 * geometry.lead_samples
+    return geometry.lead_samples + inner - track_samples % inner
 
 
 def triangular_window(length: int) -> Tensor:
@@ -159,6 +222,20 @@ def triangular_window(length: int) -> Tensor:
     half = length // 2
     window = torch.cat([torch.arange(1, half + 1), torch.arange(length - half, 0, -1)])
     return window / window.max()
+
+
+LEAST_WEIGHT = 1e-12
+"""Of a window that would begin with zero: next to any other it does not count, and alone it is divided out again."""
+
+
+@functools.lru_cache(maxsize=4)  # nearly all chunks have one length
+def hann_window(length: int) -> Tensor:
+    """Weights of a chunk's samples, (length,) float32: a symmetric Hann window, never zero.
+
+    Source: Ultimate Vocal Remover's `demix`, where the first and the last weight are zero: a sample that only they
+    cover is 0/0 there.
+    """
+    return torch.hann_window(length, periodic=False).clamp(min=LEAST_WEIGHT)
 
 
 def fading_window(length: int, fade_samples: int) -> Tensor:
@@ -189,8 +266,13 @@ def reader(signal: Tensor) -> Reader:
     return read
 
 
+def stacked(reads: Sequence[Reader]) -> Reader:
+    """Reads several signals as one that has the channels of all."""
+    return lambda start, length: torch.cat([read(start, length) for read in reads])
+
+
 def overlap_add(
-    chunks: list[Chunk], outputs: Iterable[Tensor], window: Tensor
+    chunks: list[Chunk], outputs: Iterable[Tensor], window: Window
 ) -> Iterator[tuple[int, Tensor]]:
     """Blend the chunks' outputs as they come and yield `(start, finished samples)` from left to right.
 
@@ -199,7 +281,6 @@ def overlap_add(
 
     chunks: in order of offset, together covering the track.
     outputs: one (…, read_length) tensor per chunk.
-    window: (chunk_samples,), at least as long as the longest chunk; a shorter chunk uses its beginning.
     Holds at most one chunk at a time; the yielded pieces follow one another without gap or overlap.
     """
     # Windowed outputs from `start` on that a later chunk may still add to. One chunk's length is enough, because
@@ -207,17 +288,17 @@ def overlap_add(
     sums: Tensor | None = None
     weights = torch.empty(0)
     start = 0
+    longest = max((chunk.length for chunk in chunks), default=0)
     for chunk, output in zip(chunks, outputs, strict=True):
         if sums is None:
-            window = window.to(output)  # its device and dtype, which only a first output tells
-            sums = output.new_zeros((*output.shape[:-1], window.shape[0]))
-            weights = torch.zeros_like(window)
+            sums = output.new_zeros((*output.shape[:-1], longest))
+            weights = output.new_zeros(longest)
         finished = chunk.offset - start
         if finished:
             yield start, sums[..., :finished] / weights[:finished]
             sums, weights = _advance(sums, finished), _advance(weights, finished)
             start = chunk.offset
-        used = window[: chunk.length]  # a short last chunk fades in like the others, as in demucs
+        used = window(chunk.whole_length)[chunk.cut : chunk.cut + chunk.length].to(sums)
         sums[..., : chunk.length] += used * output[..., chunk.trim : chunk.trim + chunk.length].to(
             sums.device
         )

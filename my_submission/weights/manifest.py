@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +32,7 @@ WEIGHTS_FOLDER = ROOT / "weights"
 MANIFEST = WEIGHTS_FOLDER / "manifest.yaml"
 DEMO_MANIFEST = WEIGHTS_FOLDER / "demo" / "manifest.yaml"
 # What a manifest may hold; weights/README.md lists them.
-MOST_ROWS, MOST_SOURCES, MOST_ORIGINS, MOST_BAG_MEMBERS = 1_000, 64, 16, 64
+MOST_ROWS, MOST_FORMS, MOST_SOURCES, MOST_ORIGINS, MOST_BAG_MEMBERS = 1_000, 16, 64, 16, 64
 LEAST_SHARE, LARGEST_SHARE = 1e-6, 1_000_000
 
 
@@ -47,6 +47,7 @@ class Copy:
     file: str  # name without folders
     bytes: int | None
     sha256: str | None  # 64 hex digits, a prefix, or None: recorded at the first download
+    tail_md5: str | None = None  # of the file's end, as far as `store.TAIL_BYTES` reach
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,10 @@ class Checkpoint:
 
     `sources` are the model's outputs in the checkpoint's own order, in the project's terms; for mdx_net that is its
     one target. `bytes` is exact; `about_bytes` is only for display. `sha256` may be whole (64 digits), a prefix, or
-    None. `parameters` is a record of the architecture's own kind. `manifest` is the file that this row is in. `path`
-    is set if the row itself says where the weights are.
+    None, and `tail_md5` may stand beside it (`Copy`). `parameters` is a record of the architecture's own kind.
+    `manifest` is the file that this row is in. `path` is set if the row itself says where the weights are. `form` is
+    set if this is the row's file run with other parameters; the name is then `row@form`. `parts` are the names of the
+    rows whose files it takes instead of one of its own.
     """
 
     name: str
@@ -84,6 +87,19 @@ class Checkpoint:
     licence: str | None
     manifest: Path
     path: Path | None
+    tail_md5: str | None = None
+    form: str | None = None
+    parts: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> str:
+        """The name of the row, whichever form of it this is."""
+        return self.name.removesuffix(f"@{self.form}") if self.form else self.name
+
+    @property
+    def has_file(self) -> bool:
+        """Whether it has a file of its own; what is made of parameters or of parts has none."""
+        return bool(self.file)
 
     @property
     def folder(self) -> Path:
@@ -92,7 +108,7 @@ class Checkpoint:
 
     def copies(self) -> dict[str, Copy]:
         """What is known about each file that holds this checkpoint, by file name; the row's own comes first."""
-        known = {self.file: Copy(self.file, self.bytes, self.sha256)}
+        known = {self.file: Copy(self.file, self.bytes, self.sha256, self.tail_md5)}
         for origin in self.origins:
             known.setdefault(origin.copy.file, origin.copy)
         return known
@@ -139,7 +155,10 @@ def read_manifests(*paths: Path) -> Manifest:
                 raise ManifestError(f"{path}: {name!r} is already defined in {defined_in[name]}; rename one")
             defined_in[name] = path
         for name, row in document.checkpoints.items():
-            checkpoints[name] = _checkpoint(name, row, path)
+            for checkpoint in _row_and_forms(name, row, path):
+                checkpoints[checkpoint.name] = checkpoint
+        for name in document.checkpoints:
+            _check_parts(checkpoints[name], checkpoints)
         for name, members in document.bags.items():
             bags[name] = _bag(name, members, path, checkpoints)
     return Manifest(checkpoints, bags)
@@ -160,6 +179,9 @@ def _check_is_file(path: Path) -> None:
 Sha256 = Annotated[
     str, StringConstraints(pattern="^[0-9a-f]{8,64}$"), expecting("8 to 64 lower-case hex digits in quotes")
 ]
+Md5 = Annotated[
+    str, StringConstraints(pattern="^[0-9a-f]{32}$"), expecting("32 lower-case hex digits in quotes")
+]
 Hub = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$"), expecting("owner/name")]
 Url = Annotated[str, StringConstraints(pattern="^https?://[^/]+/"), expecting("an http(s) address of a file")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[\w./-]+$"), expecting("a branch, tag or commit")]
@@ -172,6 +194,7 @@ class _OriginRow(Record):
     url: Url | None = None
     bytes: Whole | None = None
     sha256: Sha256 | None = None
+    tail_md5: Md5 | None = None
 
     @model_validator(mode="after")
     def _check_kind(self) -> _OriginRow:
@@ -192,11 +215,11 @@ class _OriginRow(Record):
         where = f"{file}: {place_text(at)}"
         if not name.endswith(architecture.suffixes):
             raise ManifestError(f"{where}: {name!r} must end in {' or '.join(architecture.suffixes)}")
-        copy = Copy(name, self.bytes, self.sha256)
+        copy = Copy(name, self.bytes, self.sha256, self.tail_md5)
         if name == own.file:
-            if self.bytes or self.sha256:
+            if copy != Copy(name, None, None):
                 raise ManifestError(
-                    f"{where}: {name} is the row's own file; put its bytes and sha256 into the row"
+                    f"{where}: {name} is the row's own file; put its bytes and hashes into the row"
                 )
             copy = own
         return Origin(self.hub, address, (self.revision or "main") if self.hub else None, copy)
@@ -208,15 +231,22 @@ class _Row(Record):
     parameters: Mapping[str, Any] = {}
     file: Text | None = None
     path: Text | None = None
+    parts: Annotated[tuple[Text, ...], Field(max_length=MOST_SOURCES)] = ()
     bytes: Whole | None = None
     about_bytes: Whole | None = None
     sha256: Sha256 | None = None
+    tail_md5: Md5 | None = None
+    forms: Annotated[Mapping[Name, Mapping[str, Any]], Field(max_length=MOST_FORMS)] = {}
     origins: Annotated[tuple[_OriginRow, ...], Field(max_length=MOST_ORIGINS)] = ()
     licence: Text | None = None
 
     @model_validator(mode="after")
     def _check_file(self) -> _Row:
-        if (self.file is None) == (self.path is None):
+        if self.parts:
+            own = ("file", "path", "bytes", "about_bytes", "sha256", "tail_md5", "origins", "licence")
+            if given := [key for key in own if getattr(self, key)]:
+                raise problem(f"a row of 'parts' has no file of its own, so no {given[0]!r}", given[0])
+        elif (self.file is None) == (self.path is None):
             raise problem("give either 'file' (a name to look for) or 'path' (where it is)")
         if self.path and self.origins:
             raise problem("a row with 'path' cannot have 'origins'; give 'file' instead of 'path'")
@@ -245,12 +275,41 @@ class _BagMember(Record):
     weights: Annotated[Mapping[str, Share], Field(min_length=1, max_length=MOST_SOURCES)]
 
 
+RowName = Annotated[
+    str, StringConstraints(pattern="^[^@]*$"), expecting("a name without @, which names a form")
+]
+
+
 class _Document(Record):
-    checkpoints: Annotated[Mapping[str, _Row], Field(max_length=MOST_ROWS)] = {}
+    checkpoints: Annotated[Mapping[RowName, _Row], Field(max_length=MOST_ROWS)] = {}
     bags: Annotated[
-        Mapping[str, Annotated[tuple[_BagMember, ...], Field(min_length=1, max_length=MOST_BAG_MEMBERS)]],
+        Mapping[RowName, Annotated[tuple[_BagMember, ...], Field(min_length=1, max_length=MOST_BAG_MEMBERS)]],
         Field(max_length=MOST_ROWS),
     ] = {}
+
+
+def _row_and_forms(name: str, row: _Row, path: Path) -> Iterator[Checkpoint]:
+    own = _checkpoint(name, row, path)
+    yield own
+    kind = find_architecture(row.architecture).parameters
+    for form, changes in row.forms.items():
+        at = ("checkpoints", name, "forms", form)
+        parameters = validate(kind, {**row.parameters, **changes}, path, ManifestError, at)
+        yield replace(own, name=f"{name}@{form}", parameters=parameters, form=form)
+
+
+def _check_parts(checkpoint: Checkpoint, known: Mapping[str, Checkpoint]) -> None:
+    where = f"{checkpoint.manifest}: {place_text(('checkpoints', checkpoint.name, 'parts'))}"
+    sources: list[str] = []
+    for part in checkpoint.parts:
+        found = known.get(part)
+        if found is None or found.parts or found.architecture != checkpoint.architecture:
+            raise ManifestError(f"{where}: {part!r} is no row of {checkpoint.architecture} with a file")
+        sources += found.sources
+    if checkpoint.parts and tuple(sources) != checkpoint.sources:
+        raise ManifestError(
+            f"{where}: expected parts with the sources {list(checkpoint.sources)}, found {sources}"
+        )
 
 
 def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
@@ -260,19 +319,21 @@ def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
         architecture = find_architecture(row.architecture)
     except UnknownArchitecture as error:
         raise ManifestError(f"{where}.architecture: {error}") from error
-    if architecture.sources not in (None, len(row.sources)):
+    if row.parts and architecture.join is None:
+        raise ManifestError(f"{where}.parts: {row.architecture} makes nothing of several files")
+    if not row.parts and architecture.sources not in (None, len(row.sources)):
         count = "one source" if architecture.sources == 1 else f"{architecture.sources} sources"
         raise ManifestError(
             f"{where}.sources: {row.architecture} has exactly {count}, found {list(row.sources)}"
         )
     location = path.resolve().parent / Path(row.path).expanduser() if row.path else None
-    file = location.name if location else str(row.file)
-    if not file.endswith(architecture.suffixes):
+    file = location.name if location else row.file or ""
+    if not row.parts and not file.endswith(architecture.suffixes):
         allowed = " or ".join(architecture.suffixes)
         raise ManifestError(
             f"{where}: {file!r} is not a file of {row.architecture}: it must end in {allowed}"
         )
-    own = Copy(file, row.bytes, row.sha256)
+    own = Copy(file, row.bytes, row.sha256, row.tail_md5)
     return Checkpoint(
         name=name,
         architecture=row.architecture,
@@ -291,6 +352,8 @@ def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
         licence=row.licence,
         manifest=path.resolve(),
         path=location,
+        tail_md5=row.tail_md5,
+        parts=row.parts,
     )
 
 

@@ -128,10 +128,10 @@ def _pinned(manifest: Path, rows: tuple[Checkpoint, ...], found: Mapping[str, Pa
         if row.manifest == manifest.resolve():
             file = found[row.name]
             kept = {
-                key: value for key, value in checkpoints[row.name].items() if key not in ("path", "origins")
+                key: value for key, value in checkpoints[row.row].items() if key not in ("path", "origins")
             }
             what = {"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_of(file)}
-            checkpoints[row.name] = kept | what
+            checkpoints[row.row] = kept | what
     return {**document, "checkpoints": checkpoints}
 
 
@@ -140,7 +140,7 @@ def _check_in_place(manifest: Path, rows: tuple[Checkpoint, ...]) -> None:
     for row in rows:
         if row.manifest == manifest.resolve() and row.path:
             raise WeightsError(
-                f"{manifest}: checkpoints.{row.name}: give 'file: {row.file}' instead of 'path', so that the copy"
+                f"{manifest}: checkpoints.{row.row}: give 'file: {row.file}' instead of 'path', so that the copy"
                 " in weights/ is found"
             )
 

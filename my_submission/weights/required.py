@@ -29,7 +29,7 @@ def require(
     download: bool | None = None,
     verify: bool = True,
 ) -> dict[str, Path]:
-    """The file of every checkpoint, by name.
+    """The file of every checkpoint that has one, by name.
 
     weights_dir: a folder to search first. preset: the name to give in error messages.
     download: fetch what is missing; None asks the environment (`download_allowed`).
@@ -37,7 +37,7 @@ def require(
     Raises MissingWeights listing all missing files, their sizes and the command that fetches them; DownloadError;
     LicenceNotAccepted, since nobody is asked here; WrongContent.
     """
-    rows = tuple(checkpoints)
+    rows = tuple(row for row in checkpoints if row.has_file)
     found, missing = locate(rows, weights_dir)
     if missing and (download_allowed() if download is None else download):
         found |= fetch(missing, weights_dir=weights_dir, agree=partial(refuse, wanted=preset))

@@ -20,6 +20,10 @@ RECORD_FILE = "recorded_sha256.json"
 LARGEST_UNKNOWN_BYTES = 4 << 30
 """How large a file may be whose row does not state its `bytes`, here and when it is downloaded: 4 GiB."""
 
+TAIL_BYTES = 10_240_000
+"""What a `tail_md5` is of: that many bytes at a file's end, or all of a smaller file. Ultimate Vocal Remover tells
+its files apart by it (`get_model_hash`), and for many of them nobody published another hash."""
+
 _LARGEST_RECORD_BYTES = 1 << 20
 _BLOCK_BYTES = 1 << 22
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
@@ -31,7 +35,8 @@ class Verification:
     """A file's hash and what it was compared with.
 
     `against` is "sha256" (published in full), "recorded" (not published in full, but recorded at the first download),
-    "prefix" (only its published beginning) or "nothing" (none is known).
+    "prefix" (only its published beginning), "tail_md5" (only the md5 of its end) or "nothing" (none is known). All
+    that a row has is compared; this names the strongest.
     """
 
     sha256: str
@@ -137,7 +142,12 @@ def verify_copy(
             f"{checkpoint.name}: {path} has {size:,} bytes, expected {copy.bytes:,}"
             f"{' (cut short?)' if size < copy.bytes else ''} by {checkpoint.manifest}"
         )
-    found = sha256_of(path, progress)
+    found, tail_md5 = _hashes(path, size, progress)
+    if copy.tail_md5 and tail_md5 != copy.tail_md5:
+        raise WrongContent(
+            f"{checkpoint.name}: {path}: the md5 of its last {min(size, TAIL_BYTES):,} bytes is {tail_md5},"
+            f" expected {copy.tail_md5}"
+        )
     if copy.sha256 and not found.startswith(copy.sha256):
         prefix = "" if len(copy.sha256) == 64 else " begins with"
         raise WrongContent(
@@ -151,7 +161,8 @@ def verify_copy(
             f"{checkpoint.name}: {path}: the sha256 is {found}, but {recorded} was recorded at its first"
             f" download, in {record_path(checkpoint)}"
         )
-    return Verification(found, "recorded" if recorded else "prefix" if copy.sha256 else "nothing")
+    published = "prefix" if copy.sha256 else "tail_md5" if copy.tail_md5 else "nothing"
+    return Verification(found, "recorded" if recorded else published)
 
 
 def known_copy(checkpoint: Checkpoint, path: Path) -> Copy:
@@ -162,22 +173,41 @@ def known_copy(checkpoint: Checkpoint, path: Path) -> Copy:
 def is_vouched(checkpoint: Checkpoint, path: Path) -> bool:
     """Whether a published hash says what a file must be; `verify` compares it, unless a caller vouches for the file.
 
-    Neither the beginning of a hash does, which others can be made to have, nor a recorded one, which says that the
-    file has not changed since it came.
+    Neither the beginning of a hash does, nor an md5, which others can be made to have, nor a recorded one, which says
+    that the file has not changed since it came.
     """
     sha256 = known_copy(checkpoint, path).sha256
     return sha256 is not None and len(sha256) == 64
 
 
-def sha256_of(path: Path, progress: Callable[[int], object] | None = None) -> str:
+def sha256_of(path: Path) -> str:
     """The file's sha256 as 64 hex digits."""
     digest = hashlib.sha256()
+    _read_through(path, digest.update)
+    return digest.hexdigest()
+
+
+def _hashes(path: Path, size: int, progress: Callable[[int], object] | None) -> tuple[str, str]:
+    """(sha256, md5 of the last TAIL_BYTES) of a file of that size, in hex digits, read once."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    before_tail = max(0, size - TAIL_BYTES)
+
+    def take(block: bytes) -> None:
+        nonlocal before_tail
+        sha256.update(block)
+        md5.update(block[before_tail:])
+        before_tail = max(0, before_tail - len(block))
+        if progress:
+            progress(len(block))
+
+    _read_through(path, take)
+    return sha256.hexdigest(), md5.hexdigest()
+
+
+def _read_through(path: Path, take: Callable[[bytes], object]) -> None:
     with open_regular(path) as file:
         while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-            if progress:
-                progress(len(block))
-    return digest.hexdigest()
+            take(block)
 
 
 def record_path(checkpoint: Checkpoint) -> Path:
@@ -193,7 +223,7 @@ def recorded_sha256(checkpoint: Checkpoint, copy: Copy) -> str | None:
 
 def record_key(checkpoint: Checkpoint, copy: Copy) -> str:
     """The key of a file in a record."""
-    return f"{checkpoint.name}/{copy.file}"
+    return f"{checkpoint.row}/{copy.file}"
 
 
 def record_sha256(checkpoint: Checkpoint, copy: Copy, sha256: str) -> None:

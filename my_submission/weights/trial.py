@@ -73,12 +73,12 @@ def limits_for(size: int) -> Limits:
     return Limits(MEMORY_BYTES + MEMORY_FACTOR * size, seconds, seconds + WALL_SECONDS)
 
 
-def admit(checkpoint: Checkpoint, path: Path) -> None:
+def admit(checkpoint: Checkpoint, path: Path | None) -> None:
     """Find out whether a checkpoint's file can be opened, unless a hash vouches for it or this process did so before.
 
     Raises UnsafeFile if it cannot, or not within limits, and any WeightsError that opening it raises.
     """
-    if is_vouched(checkpoint, path):
+    if path is None or is_vouched(checkpoint, path):
         return
     size = file_bytes(path)
     key = _key(checkpoint, path)

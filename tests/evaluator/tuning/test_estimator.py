@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 from numpy.typing import NDArray
 
@@ -88,10 +89,78 @@ def test_cached_and_fresh_are_the_same_to_the_last_bit(setup: Setup, tmp_path: P
     assert written[0] == written[1]
 
 
-def test_the_score_without_audio_is_that_of_remixed_audio_and_of_the_evaluation(
-    setup: Setup, tmp_path: Path
+REFINED = """\
+track: music
+manifest: refined-rows.yaml
+steps:
+  - name: networks
+    input: mixture
+    stems: [b, d, o, v]
+    members:
+      - model: small_htdemucs
+        sources: {b: bass, d: drums, o: other, v: vocals}
+  - name: stems
+    input: mixture
+    stems: [bass, drums, other, vocals]
+    mix:
+      bass: {bass: 0.9, drums: -0.1, input: 0.05}
+      vocals: {vocals: 1.1, other: -1/5}
+    residual_shares: {other: 1/3}
+    members:
+      - model: mixer
+        estimates: {bass: b, drums: d, other: o, vocals: v}
+        weights: {bass: 0.5, drums: 0.5, other: 0.7, vocals: 0.9}
+      - model: small_htdemucs_6s
+        weights: {bass: 0.5, drums: 0.5, other: 0.3, vocals: 0.1}
+      - wiener: {}
+        estimates: {bass: b, drums: d, other: o, vocals: v}
+        weights: {bass: 0.2, drums: 0.2, other: 0.2, vocals: 0.2}
+"""
+
+
+@pytest.fixture(scope="module")
+def refined(setup: Setup) -> Path:
+    """A preset whose second step mixes, and blends a mixer and a filter, which has no file, with another member."""
+    folder = setup.preset.parent
+    matrix = torch.randn(8, 10, generator=torch.Generator().manual_seed(0)) / 3
+    torch.save({"linear.weight": matrix}, folder / "mixer.ckpt")
+    document = yaml.safe_load((folder / "manifest.yaml").read_text())
+    document["checkpoints"]["mixer"] = {
+        "architecture": "mixer", "sources": ["bass", "drums", "other", "vocals"], "file": "mixer.ckpt"
+    }  # fmt: skip
+    (folder / "refined-rows.yaml").write_text(yaml.safe_dump(document))
+    path = folder / "refined.yaml"
+    path.write_text(REFINED)
+    return path
+
+
+def test_all_that_an_ablation_takes_from_a_refining_step_is_a_preset(
+    setup: Setup, refined: Path, tmp_path: Path
 ) -> None:
-    for step in setup.info.steps:
+    document = yaml.safe_load(refined.read_text())
+    found = {variant.name: variant.document for variant in variants(document, setup.runner.describe(refined))}
+    steps = {}
+    for name, variant in found.items():
+        path = refined.with_name("variant.yaml")
+        path.write_text(yaml.safe_dump(variant))
+        steps[name] = [step.name for step in load_preset(path).steps]
+    assert steps[FULL] == steps["stems: without mix"] == ["networks", "stems"]
+    assert steps["stems: only small_htdemucs_6s"] == ["stems"]
+    assert steps["stems: only wiener of bass, drums, other, vocals"] == ["networks", "stems"]
+    assert steps["stems: without small_htdemucs_6s"] == ["networks", "stems"]
+    assert steps["small_htdemucs alone"] == ["all"]
+    assert "mixer alone" not in found
+    assert "without the step networks" not in found
+
+
+@pytest.mark.parametrize("kind", ["cascade", "refined"])
+def test_the_score_without_audio_is_that_of_remixed_audio_and_of_the_evaluation(
+    kind: str, setup: Setup, refined: Path, tmp_path: Path
+) -> None:
+    preset = refined if kind == "refined" else setup.preset
+    for step in setup.runner.describe(preset).steps:
+        if not set(step.stems) & set(setup.data.challenge.stems):
+            continue  # it makes what only others refine
         layout = tune.layout_of(step, setup.data.challenge.stems)
         weights = np.array([step.members[place].weights[stem] for place, stem in layout.candidates])
         for group in layout.groups():
@@ -99,9 +168,9 @@ def test_the_score_without_audio_is_that_of_remixed_audio_and_of_the_evaluation(
         for track in setup.data.tracks:
             folder = tmp_path / step.name / track.name
             folder.mkdir(parents=True)
-            gram = tune.track_gram(setup.runner, setup.preset, step, layout, track, folder)
+            gram = tune.track_gram(setup.runner, preset, step, layout, track, folder)
             form = scorer(layout, [gram]).sdr(weights)[0]
-            stems_of(setup, setup.preset, track, folder / "stems")
+            stems_of(setup, preset, track, folder / "stems")
             evaluated = scoring.score_track(track, folder / "stems", ["sdr"])["sdr"]
             for value, output in zip(form, layout.outputs, strict=True):
                 reference = soundfile.read(track.references[output])[0]

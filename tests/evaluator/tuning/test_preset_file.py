@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluator.tuning.preset_file import with_manifest_for, with_weights
+from evaluator.tuning.preset_file import with_manifest_for, with_used_steps, with_weights
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset, preset_names
 
 pytestmark = pytest.mark.quick
@@ -110,6 +110,40 @@ def test_a_second_tuning_replaces_the_comments_of_the_first() -> None:
     assert "More." not in twice
     assert "# tuned (dialog): Second." in twice
     assert "# tuned (background): Other." in twice
+
+
+REFINED = """\
+challenge: music
+steps:
+  - name: networks
+    input: mixture
+    stems: [b, d, o, v]
+    members:
+      - model: htdemucs
+        sources: {b: bass, d: drums, o: other, v: vocals}
+  # what is made of them
+  - name: stems
+    input: mixture
+    stems: [bass, drums, other, vocals]
+    members:
+      - model: kuielab_a_mixer
+        estimates: {bass: b, drums: d, other: o, vocals: v}
+      - model: htdemucs_6s
+economies:
+  - {step: networks, overlap: 0.1}
+  - {step: stems, overlap: 0}
+"""
+
+
+def test_a_step_goes_with_the_last_member_that_took_its_signals(tmp_path: Path) -> None:
+    stems = ("bass", "drums", "other", "vocals")
+    some = [dict.fromkeys(stems, 0.5), dict.fromkeys(stems, 0.5)]
+    kept = with_weights(REFINED, "stems", some, [])
+    assert with_used_steps(kept, stems) == kept
+    assert len(loaded_weights(kept, tmp_path)) == 2
+    text = with_weights(REFINED, "stems", [dict.fromkeys(stems, 0), dict.fromkeys(stems, 1)], [])
+    text = with_used_steps(text, stems)
+    assert loaded_weights(text, tmp_path) == [[("htdemucs_6s", dict.fromkeys(stems, 1))]]
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -33,6 +33,7 @@ def info_of(preset: Preset) -> PresetInfo:
                 dict(step.residual_shares),
                 blend,
                 tuple(members),
+                tuple(signal for signal in step.reads if signal != step.input),
             )
         )
     return PresetInfo(preset.instruments, "cpu", "float32", tuple(steps))

@@ -87,6 +87,35 @@ def test_a_preset_of_no_challenges_stems_is_not_to_be_submitted(
     assert "submit " not in fetched
 
 
+def test_forms_of_a_row_are_one_file(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
+) -> None:
+    rows = preset.parent / "rows.yaml"
+    document = yaml.safe_load(rows.read_text())
+    document["checkpoints"]["my_net"]["forms"] = {"short": {"segment_seconds": 4}}
+    rows.write_text(yaml.safe_dump(document))
+    written = preset.read_text()
+    preset.write_text(written.replace("- model: my_net", "- model: my_net\n  - model: my_net@short"))
+    assert "my_net@short" in preset.read_text()
+    fetched = run(capsys, "fetch", preset)
+    assert "my_net: " in fetched
+    assert "1 file, 0.0 MB: here and verified" in fetched
+    assert "1 right, 0 wrong, 0 missing" in run(capsys, "verify", preset)
+    submission = tmp_path / "submission"
+    (submission / "my_submission").mkdir(parents=True)
+    assert "1 files for" in run(capsys, "pack", submission, "--preset", preset)
+    packed = load_manifest(submission / "my_submission" / "presets" / "rows.yaml").checkpoints
+    assert packed["my_net@short"].bytes == packed["my_net"].bytes == 7
+
+
+def test_what_a_row_of_parts_needs_is_the_files_of_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = run(capsys, "list", "umxhq")
+    assert "umxhq: 4 files, 142.6 MB" in listed
+    for stem in STEMS:
+        assert f"umxhq_{stem} " in listed
+    assert "umxhq_bass" in run(capsys, "list", "umxhq_bass")
+
+
 def test_verify_moves_a_wrong_file_aside_and_fails(capsys: pytest.CaptureFixture[str], preset: Path) -> None:
     net = preset.parent / "my_net.th"
     net.write_bytes(b"WEIGHTS")

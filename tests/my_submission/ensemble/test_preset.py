@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from my_submission.ensemble.preset import Preset, PresetError, needed_experts
+from my_submission.ensemble.preset import Preset, PresetError, checkpoint_rows, needed_experts
 from my_submission.ensemble.preset_reader import load_preset, preset_names
 from my_submission.signal.augment import Polarity
 
@@ -18,9 +18,9 @@ def member(preset: Preset, step: int, index: int) -> Any:
 
 
 CONSISTENT = (
-    "mdx-c-consistent", "mdx-demo", "cdx-b", "cdx-demo", "melband-kim", "polarformer", "music-2026", "vocals-2026",
-    "cinematic-2026",
-)  # fmt: skip
+    *("mdx-c-consistent", "mdx-demo", "cdx-b", "cdx-demo", "melband-kim", "polarformer"),
+    *("music-2026", "vocals-2026", "cinematic-2026", "uvr-voc-ft", "uvr-inst-3"),
+)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -95,6 +95,29 @@ def test_cdx_b_is_the_published_ensemble() -> None:
     assert {m.overlap for m in dialog.members} == {0.6}
     assert background.stems == ("effect", "music")
     assert background.consistent
+
+
+def test_kuielab_a_refines_the_estimates_of_its_networks_and_b_has_none() -> None:
+    stems = ("bass", "drums", "other", "vocals")
+    networks, mixed = load_preset("kuielab-a").steps
+    assert [m.model for m in networks.members] == [f"kuielab_a_{stem}" for stem in stems]
+    assert mixed.reads == ("mixture", *(f"net_{stem}" for stem in stems))
+    (mixer,) = mixed.members
+    assert mixer.estimates == {stem: f"net_{stem}" for stem in stems}
+    (only,) = load_preset("kuielab-b").steps
+    assert [m.weights for m in only.members] == [{stem: 1} for stem in stems]
+    steps = (networks, mixed, only)
+    assert {(m.overlap, m.shifts, m.polarity) for s in steps for m in s.members} == {(0, 0, Polarity.PLAIN)}
+
+
+@pytest.mark.parametrize("name", ["umx", "umxhq", "umxl"])
+def test_open_unmix_has_a_file_for_each_of_its_targets(name: str) -> None:
+    preset = load_preset(name)
+    *parts, joint = checkpoint_rows(preset)
+    assert [row.name for row in parts] == [f"{name}_{stem}" for stem in preset.instruments]
+    assert all(row.has_file for row in parts)
+    assert (joint.name, joint.sources, joint.has_file) == (name, preset.instruments, False)
+    assert preset.steps[0].members[0].overlap == 0
 
 
 def test_every_preset_of_the_submission_loads() -> None:
@@ -220,6 +243,14 @@ MEMBER = ("steps", 0, "members", 0)
         ),
         (changed(*FIRST, "residual_shares", value={"dialog": 1.5}), "expected a share from 0 to 1"),
         (changed(*FIRST, "residual_shares", value=[1]), r"residual_shares: expected a mapping, found \[1\]"),
+        (changed(*FIRST, "mix", value={"music": {"dialog": 1}}), "mix: found 'music'; allowed: dialog"),
+        (changed(*FIRST, "mix", value={"dialog": {"rest": 1}}), "mix: found 'rest'; allowed: dialog, input"),
+        (
+            changed(*FIRST, "mix", value={"dialog": {"input": -1001}}),
+            "expected a factor from -1,000 to 1,000",
+        ),
+        (changed(*FIRST, "mix", value={"dialog": {}}), "mix.dialog: expected at least one entry"),
+        (changed(*FIRST, "mix", value={"dialog": 1}), "mix.dialog: expected a mapping, found 1"),
         (
             changed(*MEMBER, "segment_samples", value=999),
             "segment_samples: expected a whole number of samples, 1000 or more, found 999",

@@ -19,7 +19,7 @@ from my_submission.ensemble.study import (
     member_estimates,
     run_step,
     separate,
-    step_input,
+    step_signals,
 )
 from my_submission.models import ChunkModel
 from my_submission.runtime.pool import ModelPool
@@ -89,7 +89,13 @@ def test_step_by_step_is_what_the_ensemble_streams(name: str, tmp_path: Path, no
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [("mdx-c", {}), ("mdx-c-released", {}), ("cdx-b", {"loudness_lufs": -30}), ("cdx-dnr", {})],
+    [
+        ("mdx-c", {}),
+        ("mdx-c-released", {}),
+        ("cdx-b", {"loudness_lufs": -30}),
+        ("cdx-dnr", {}),
+        ("mdx-c", {"mix": {"bass": {"bass": 0.9, "drums": -0.3, "input": 0.2}}}),
+    ],
 )
 def test_weighted_means_of_the_members_are_what_a_step_is_made_of(
     name: str, changes: dict[str, object], tmp_path: Path, noise: Tensor
@@ -97,19 +103,19 @@ def test_weighted_means_of_the_members_are_what_a_step_is_made_of(
     preset = small(name, tmp_path, **changes)
     run = Runner(preset)
     for step in preset.steps:
-        signal = step_input(preset, step.name, noise, 0, run)[1]
+        signals = step_signals(preset, step.name, noise, 0, run)[1]
         means = {stem: torch.zeros_like(noise, dtype=torch.float64) for stem in step.stems}
-        for place, estimates in member_estimates(step, preset, signal, 0, run):
+        for place, estimates in member_estimates(step, preset, signals, 0, run):
             assert estimates.keys() == step.members[place].weights.keys()
             for stem, estimate in estimates.items():
                 total = sum(member.weights.get(stem, 0) for member in step.members)
                 means[stem] += step.members[place].weights[stem] / total * estimate.double()
-        made = run_step(step, preset, signal, 0, run)
+        made = run_step(step, preset, signals, 0, run)
         blend = blend_of(step)
         assert blend.keys() == made.keys() == set(step.makes)
         for output, coefficients in blend.items():
             mixed = sum(coefficients[stem] * mean for stem, mean in means.items())
-            mixed = mixed + coefficients["input"] * signal.double()
+            mixed = mixed + coefficients["input"] * signals[step.input].double()
             torch.testing.assert_close(made[output].double(), mixed, rtol=0, atol=1e-6)
 
 
@@ -118,14 +124,14 @@ def test_members_estimate_apart_what_they_estimate_together(tmp_path: Path, nois
     preset = small("mdx-c", tmp_path)
     step = preset.steps[-1]
     together = Runner(preset)
-    run_step(step, preset, noise, 0, together)
+    run_step(step, preset, {step.input: noise}, 0, together)
     passes = {(one.checkpoint, one.augmentation) for one, _ in together.asked}
     alone = Runner(preset)
-    list(member_estimates(step, preset, noise, 0, alone))
+    list(member_estimates(step, preset, {step.input: noise}, 0, alone))
     assert {(one.checkpoint, one.augmentation) for one, _ in alone.asked} == passes
     without = replace(step, members=step.members[1:])
     fewer = Runner(preset)
-    run_step(without, preset, noise, 0, fewer)
+    run_step(without, preset, {step.input: noise}, 0, fewer)
     assert {(one.checkpoint, one.augmentation) for one, _ in fewer.asked} < passes
 
 
@@ -150,7 +156,20 @@ def test_blend_is_the_one_of_the_formulas() -> None:
     assert papers["other"] == pytest.approx({"bass": -2 / 3, "drums": -2 / 3, "other": 1 / 3, "input": 2 / 3})
 
 
+def test_a_mix_is_a_matrix_of_the_means_and_the_input_before_the_residual(tmp_path: Path) -> None:
+    changes = {
+        "mix": {"bass": {"bass": 0.9, "other": "-1/5", "input": 0.1}, "drums": {"drums": 2}},
+        "residual_shares": {"other": "1/2"},
+        "residual": "rest",
+    }
+    blend = blend_of(small("mdx-c", tmp_path, **changes).steps[-1])
+    assert blend["bass"] == pytest.approx({"bass": 0.9, "drums": 0, "other": -0.2, "input": 0.1})
+    assert blend["drums"] == pytest.approx({"bass": 0, "drums": 2, "other": 0, "input": 0})
+    assert blend["other"] == pytest.approx({"bass": -0.45, "drums": -1, "other": 0.6, "input": 0.45})
+    assert blend["rest"] == pytest.approx({"bass": -0.45, "drums": -1, "other": -0.4, "input": 0.45})
+
+
 def test_an_unknown_step_says_which_there_are(noise: Tensor) -> None:
     preset = load_preset("mdx-c")
     with pytest.raises(ValueError, match="no step 'bass'; it has vocals, instruments"):
-        step_input(preset, "bass", noise, 0, Runner(preset))
+        step_signals(preset, "bass", noise, 0, Runner(preset))

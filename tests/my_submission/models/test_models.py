@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -258,6 +259,48 @@ def published_mdx_scheme(model: ChunkModel, signal: Tensor) -> Tensor:
 def test_mdx_net_at_overlap_0_equals_the_published_scheme(samples: int, mdx_net: ChunkModel) -> None:
     signal = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(samples))
     assert_equal_to(estimates(mdx_net, signal, PLAIN, 0.0), published_mdx_scheme(mdx_net, signal))
+
+
+def uvr_scheme(onnx: Path, signal: Tensor, overlap: float, compensate: float) -> Tensor:
+    """Ultimate Vocal Remover's MDX-Net from samples to samples, written from the description of its `demix`."""
+    n_fft, hop, bins = SPECTROGRAM.n_fft, SPECTROGRAM.hop, SPECTROGRAM.dim_f
+    session = onnxruntime.InferenceSession(str(onnx))
+    window = torch.hann_window(n_fft)
+    trim, samples = n_fft // 2, signal.shape[-1]
+    inner = READ - 2 * trim
+    padded = torch.nn.functional.pad(signal, (trim, inner + trim - samples % inner))
+    total, divider = torch.zeros_like(padded), torch.zeros_like(padded)
+    for start in range(0, padded.shape[-1], int((1 - overlap) * READ)):
+        part = padded[:, start : start + READ]
+        used = part.shape[-1]
+        spectrum = torch.stft(
+            torch.nn.functional.pad(part, (0, READ - used)), n_fft, hop, window=window, return_complex=True
+        )
+        planes = torch.stack([spectrum[0].real, spectrum[0].imag, spectrum[1].real, spectrum[1].imag])
+        planes = planes[:, :bins].clone()
+        planes[:, :3] *= 0
+        (made,) = session.run(None, {"input": planes[None].numpy()})
+        full = torch.zeros(4, n_fft // 2 + 1, planes.shape[-1])
+        full[:, :bins] = torch.from_numpy(made[0])
+        estimate = torch.istft(torch.complex(full[::2], full[1::2]), n_fft, hop, window=window, length=READ)
+        weights = torch.from_numpy(np.hanning(used)).float() if overlap else torch.ones(used)
+        total[:, start : start + used] += estimate[:, :used] * weights
+        divider[:, start : start + used] += weights
+    return compensate * (total / divider)[:, trim : trim + samples]
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize("samples", [1, READ - 7_680, 60_000])
+def test_mdx_net_in_the_form_of_uvr(
+    samples: int, overlap: float, onnx_file: Path, mdx_net: ChunkModel
+) -> None:
+    """With its three options together; 110 dB is what a float32 STFT and another order of sums leave."""
+    parameters = SPECTROGRAM.model_copy(update={"compensate": 1.035, "zero_low_bins": 3, "window": "hann"})
+    model = load_model(replace(SMALL_MDX_NET, parameters=parameters), onnx_file, CPU, torch.float32)
+    signal = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(samples))
+    made = estimates(model, signal, PLAIN, overlap)[0]
+    assert agreement(made, uvr_scheme(onnx_file, signal, overlap, 1.035)) > 110
+    assert agreement(made, estimates(mdx_net, signal, PLAIN, overlap)[0]) < 40
 
 
 def test_mdx_net_with_overlap_has_no_clicks() -> None:

@@ -24,7 +24,7 @@ from tests.random_checkpoints import save_mdx_net
 CPU = torch.device("cpu")
 FRAMES, BINS = 32, 256
 SHAPE = ["batch", 4, BINS, FRAMES]
-SPECTROGRAM = {"n_fft": 2048, "dim_f": BINS, "dim_t": FRAMES, "hop": 1024}
+SPECTROGRAM: dict[str, Any] = {"n_fft": 2048, "dim_f": BINS, "dim_t": FRAMES, "hop": 1024}
 ROW = replace(
     load_manifest().checkpoints["Kim_Vocal_1"],
     sha256=None, bytes=None, parameters=MdxNetParameters(**SPECTROGRAM),

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from my_submission.signal.chunking import (
 
 pytestmark = pytest.mark.quick
 
+Model = Callable[[Tensor], Tensor]
+
 GEOMETRIES = [
     Geometry(100),
     Geometry(100, short_chunk="as_is"),
@@ -29,6 +32,9 @@ GEOMETRIES = [
     Geometry(1),
     Geometry(100, fade_samples=10),
     Geometry(7, fade_samples=100),
+    Geometry(100, window="hann", short_chunk="start"),
+    Geometry(100, window="hann", lead_samples=20, short_chunk="start"),
+    Geometry(7, window="hann", lead_samples=3),
 ]
 LENGTHS = [1, 2, 39, 40, 41, 99, 100, 101, 160, 257, 1000]
 OVERLAPS = [0.0, 0.25, 0.5, 0.6, 0.75, 0.95]
@@ -60,7 +66,8 @@ def test_identity_gives_back_the_mixture(geometry: Geometry, overlap: float) -> 
 
 def test_a_track_without_samples_has_no_chunks() -> None:
     assert plan_chunks(0, Geometry(10), 0.5) == plan_chunks(0, Geometry(10), 0.5, 40) == []
-    assert list(overlap_add([], [], triangular_window(10))) == []
+    assert plan_chunks(0, Geometry(10, lead_samples=3), 0.5) == []
+    assert list(overlap_add([], [], triangular_window)) == []
 
 
 def test_nothing_is_held_beyond_a_chunk() -> None:
@@ -74,12 +81,41 @@ def test_nothing_is_held_beyond_a_chunk() -> None:
             asked += 1
             yield torch.ones(1, chunk.read_length)
 
-    for start, piece in overlap_add(chunks, outputs(), triangular_window(100)):  # type: ignore[arg-type]
+    for start, piece in overlap_add(chunks, outputs(), triangular_window):  # type: ignore[arg-type]
         assert start + piece.shape[-1] >= (asked - 2) * 50
 
 
+def uvr_demix(track: Tensor, chunk_samples: int, trim: int, overlap: float, model: Model) -> Tensor:
+    """Ultimate Vocal Remover's blend of MDX-Nets (`demix` in its separate.py), written from its description."""
+    samples = track.shape[-1]
+    inner = chunk_samples - 2 * trim
+    padded = torch.nn.functional.pad(track.double(), (trim, inner + trim - samples % inner))
+    total, divider = torch.zeros_like(padded), torch.zeros(padded.shape[-1], dtype=torch.float64)
+    for start in range(0, padded.shape[-1], int((1 - overlap) * chunk_samples)):
+        part = padded[:, start : start + chunk_samples]
+        used = part.shape[-1]
+        window = torch.from_numpy(np.hanning(used)) if overlap else torch.ones(used)
+        output = model(torch.nn.functional.pad(part, (0, chunk_samples - used)))
+        total[:, start : start + used] += output[:, :used] * window
+        divider[start : start + used] += window
+    return (total / divider)[:, trim:-trim][:, :samples].float()
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75])
+@pytest.mark.parametrize("length", [1, 2, 59, 60, 61, 99, 100, 101, 119, 120, 121, 1_000])
+def test_hann_windows_with_a_lead_are_the_blend_of_uvr(length: int, overlap: float) -> None:
+    geometry = Geometry(100, window="hann", lead_samples=20, short_chunk="start")
+    track = torch.randn(2, length, generator=torch.Generator().manual_seed(length))
+    chunks = plan_chunks(length, geometry, overlap)
+    assert len(chunks) == count_chunks(length, geometry, overlap)
+    outputs = (whole_chunk(chunk.read(reader(track))) for chunk in chunks)
+    pieces = list(overlap_add(chunks, outputs, blend_window(geometry)))
+    expected = uvr_demix(track, 100, 20, overlap, lambda part: whole_chunk(part.float()).double())
+    torch.testing.assert_close(torch.cat([piece for _, piece in pieces], dim=-1), expected)
+
+
 def segment_by_segment(
-    track: Tensor, geometry: Geometry, overlap: float, segment_samples: int, model: Callable[[Tensor], Tensor]
+    track: Tensor, geometry: Geometry, overlap: float, segment_samples: int, model: Model
 ) -> Tensor:
     """The released code's two functions (arXiv 2305.07489), written from their description.
 
@@ -148,7 +184,7 @@ def test_an_overlap_without_a_hop_is_an_error(overlap: float) -> None:
 
 
 def test_a_fading_window_is_flat_between_its_ramps_and_never_zero() -> None:
-    window = blend_window(Geometry(10, fade_samples=3))
+    window = blend_window(Geometry(10, fade_samples=3))(10)
     torch.testing.assert_close(window, torch.tensor([0.25, 0.5, 0.75, 1, 1, 1, 1, 0.75, 0.5, 0.25]))
 
 

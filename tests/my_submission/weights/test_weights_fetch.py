@@ -19,7 +19,7 @@ from my_submission.weights import Checkpoint, DownloadError, WrongContent, find,
 from my_submission.weights.download import Patience
 from my_submission.weights.fetch import fetch
 from my_submission.weights.manifest import read_manifests
-from my_submission.weights.store import RECORD_FILE
+from my_submission.weights.store import RECORD_FILE, TAIL_BYTES
 from tests.hub_server import HubServer, Reply
 
 HUB_NAME = "owner/nets"
@@ -202,6 +202,20 @@ def test_an_unpublished_hash_is_recorded_and_must_stay(
     with pytest.raises(DownloadError, match=f"but {SHA256} was recorded"):
         fetch([row])
     assert left_behind(hub_cache) == []
+
+
+def test_a_tail_md5_is_compared_where_it_is_all_that_is_known(
+    server: HubServer, net: Path, weights: Path
+) -> None:
+    origin = {"url": server.publish_plain("net.th", net)}
+    known = {"sha256": None, "tail_md5": hashlib.md5(CONTENTS[-TAIL_BYTES:]).hexdigest()}
+    net.write_bytes(CONTENTS[:-1] + b"!")
+    with pytest.raises(DownloadError, match=r"the md5 of its last .* expected .* it was moved to"):
+        fetch(rows(weights, origin, **known))
+    net.write_bytes(CONTENTS)
+    (row,) = rows(weights, origin, **known)
+    fetch([row])
+    assert verify(row, find(row)).against == "recorded"  # with the sha256 that it had
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Everything runs in processes of its own, in a copy of the project whose manifest
 and hashes are those of the random files, and plain URLs lead to loopback. The hub is reached through HF_ENDPOINT.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import pytest
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.schema import read_yaml
 from my_submission.weights.manifest import WEIGHTS_FOLDER, Manifest, read_manifests
-from my_submission.weights.store import sha256_of
+from my_submission.weights.store import TAIL_BYTES, sha256_of
 from tests.hub_server import HubServer
 from tests.random_checkpoints import full_size_checkpoint
 
@@ -77,10 +78,12 @@ def copy_submission(folder: Path) -> None:
 
 
 def serve(server: HubServer, manifest: Manifest, row: dict[str, Any], name: str) -> None:
-    """Make a checkpoint, serve it where its row's origins say, and put its size and hash into the row."""
+    """Make a checkpoint, serve it where its row's origins say, and put its size and hashes into the row."""
     checkpoint = manifest.checkpoints[name]
     own = full_size_checkpoint(checkpoint)
     row["sha256"] = sha256_of(own)[: len(row["sha256"])]
+    if "tail_md5" in row:
+        row["tail_md5"] = hashlib.md5(own.read_bytes()[-TAIL_BYTES:]).hexdigest()
     if "bytes" in row:
         assert abs(own.stat().st_size / row["bytes"] - 1) < 0.001, "not the released size"
         row["bytes"] = own.stat().st_size

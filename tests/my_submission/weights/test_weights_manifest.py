@@ -5,14 +5,31 @@ from pathlib import Path
 import pytest
 import yaml
 
+from my_submission.models.mdx_net import MdxNetParameters, Treatment
 from my_submission.registry import find_architecture
 from my_submission.schema import read_yaml
 from my_submission.weights import Manifest, ManifestError, load_manifest
 from my_submission.weights.manifest import WEIGHTS_FOLDER, read_manifests
+from my_submission.weights.store import record_key
 
 pytestmark = pytest.mark.quick
 
+OTHER_MDX_NETS = {
+    *(
+        f"UVR-MDX-NET-Inst_{name}"
+        for name in ("1", "2", "3", "HQ_1", "HQ_3", "HQ_4", "HQ_5", "Main", "full_292")
+    ),
+    *(f"UVR-MDX-NET_Inst_{name}_beta" for name in (187, 82, 90)),
+    *(f"UVR-MDX-NET_Main_{name}" for name in (340, 390, 406, 427, 438)),
+    *("UVR-MDX-NET-Voc_FT", "UVR-MDX-NET_Crowd_HQ_1", "Reverb_HQ_By_FoxJoy"),
+    *("UVR_MDXNET_1_9703", "UVR_MDXNET_2_9682", "UVR_MDXNET_3_9662", "UVR_MDXNET_9482"),
+    *("UVR_MDXNET_KARA", "UVR_MDXNET_KARA_2", "UVR_MDXNET_Main"),
+    *(f"kuielab_{entry}_{stem}" for entry in "ab" for stem in ("bass", "drums", "other", "vocals")),
+}
+"""Besides the four of the SDX23 ensembles."""
+
 EXPERTS = ("drums", "bass", "other", "vocals")
+OPEN_UNMIX = {f"{system}_{stem}" for system in ("umx", "umxhq", "umxl") for stem in EXPERTS}
 
 DROPPED = object()
 SPECTROGRAM = {"n_fft": 7680, "dim_f": 3072, "dim_t": 256, "hop": 1024}
@@ -41,32 +58,74 @@ def shipped() -> Manifest:
 
 
 def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
-    assert set(shipped.checkpoints) == {
+    rows = {row.name for row in shipped.checkpoints.values() if row.form is None and row.has_file}
+    assert rows - OTHER_MDX_NETS - OPEN_UNMIX == {
         *("Kim_Vocal_1", "Kim_Vocal_2", "Kim_Inst", "UVR-MDX-NET-Inst_HQ_2"),
         *(f"htdemucs_ft_{stem}" for stem in EXPERTS),
         *("htdemucs", "htdemucs_6s", "hdemucs_mmi"),
         *("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468"),
         *("bsroformer-musdb", "polarformer", "bsroformer-1297", "mega-53", "melband-kim", "melband-deux"),
         *("bs-resurrection-voc", "bs-resurrection-inst"),
-        *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi"),
+        *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi", "kuielab_a_mixer"),
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
     }
+    assert rows > OTHER_MDX_NETS | OPEN_UNMIX
     assert shipped.bags["htdemucs_ft"].members == tuple(
         (f"htdemucs_ft_{stem}", {stem: 1}) for stem in EXPERTS
     )
 
 
-def test_demucs_file_names_end_in_the_beginning_of_their_hash(shipped: Manifest) -> None:
+def test_every_mdx_net_is_named_by_its_file_and_has_the_form_of_uvr(shipped: Manifest) -> None:
+    rows = [row for row in shipped.checkpoints.values() if row.architecture == "mdx_net"]
+    own = {row.name: row for row in rows if row.form is None}
+    assert len(own) == 39
+    assert len({row.tail_md5 for row in own.values()}) == 39
+    for row in own.values():
+        assert row.file == f"{row.name}.onnx"
+        assert row.tail_md5
+        assert (row.licence is not None) == row.name.startswith("kuielab"), row.name
+        plain, uvr = row.parameters, shipped.checkpoints[f"{row.name}@uvr"].parameters
+        assert isinstance(plain, MdxNetParameters)
+        assert isinstance(uvr, MdxNetParameters)
+        assert plain.treatment == Treatment()
+        assert uvr.treatment == Treatment(uvr.compensate, zero_low_bins=3, window="hann")
+
+
+@pytest.mark.parametrize(
+    ("bins", "frames", "growth", "values"),
+    [(3072, 256, 48, 16_684_228), (2560, 256, 48, 14_763_012), (2048, 256, 48, 13_191_108),
+     (2048, 256, 32, 7_420_548), (2048, 512, 32, 7_420_548), (2048, 128, 32, 5_478_276)],
+)  # fmt: skip
+def test_sizes_of_mdx_nets_are_those_of_their_networks(
+    shipped: Manifest, bins: int, frames: int, growth: int, values: int
+) -> None:
+    """Of every row of these bins and frames that states one: four bytes a value, and what an ONNX graph takes."""
+    sizes = [
+        row.bytes - 4 * values
+        for row in shipped.checkpoints.values()
+        if isinstance(row.parameters, MdxNetParameters)
+        and (row.parameters.dim_f, row.parameters.dim_t) == (bins, frames)
+        and row.bytes
+        and (row.bytes > 40e6) == (growth == 48)
+    ]
+    assert sizes
+    assert min(sizes) > 10_000
+    assert max(sizes) < 50_000
+
+
+def test_names_of_demucs_and_open_unmix_end_in_the_beginning_of_their_hash(shipped: Manifest) -> None:
     for row in shipped.checkpoints.values():
-        if row.file.endswith(".th"):
+        if row.file.endswith((".th", ".pth")):
             assert row.sha256
-            assert row.file.removesuffix(".th").split("-")[1] == row.sha256[:8], row.name
+            assert Path(row.file).stem.split("-")[1] == row.sha256[:8], row.name
 
 
 def test_every_published_hash_is_whole(shipped: Manifest) -> None:
-    without = {row.name for row in shipped.checkpoints.values() if row.sha256 is None}
+    rows = [row for row in shipped.checkpoints.values() if row.has_file]
+    without = {row.row for row in rows if not (row.sha256 or row.tail_md5)}
     assert without == {"bsroformer-musdb", "scnet-xl"}  # of which nobody published one
-    assert {len(row.sha256) for row in shipped.checkpoints.values() if row.sha256} == {64}
+    begun = {row.name for row in shipped.checkpoints.values() if row.sha256 and len(row.sha256) < 64}
+    assert begun == {name for name in OPEN_UNMIX if not name.startswith("umxhq")}
 
 
 def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> None:
@@ -77,9 +136,9 @@ def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> N
 
 
 def test_every_checkpoint_has_a_size_and_an_origin(shipped: Manifest) -> None:
-    for row in shipped.checkpoints.values():
+    for row in (row for row in shipped.checkpoints.values() if row.has_file):
         assert row.about_bytes
-        assert row.about_bytes > 5e7
+        assert row.about_bytes > 2e7 or row.architecture == "mixer"
         assert row.origins
         assert all(
             origin.copy.file.endswith(find_architecture(row.architecture).suffixes) for origin in row.origins
@@ -95,6 +154,77 @@ def test_a_users_file_adds_rows_with_paths_relative_to_it(tmp_path: Path) -> Non
     assert row.path == tmp_path / "nets" / "mine.th"
     assert (row.file, row.sha256, row.origins, row.licence) == ("mine.th", None, (), None)
     assert "htdemucs" in load_manifest(own).checkpoints
+
+
+def test_a_form_is_the_rows_file_with_other_parameters(tmp_path: Path) -> None:
+    row = {**ROW, "forms": {"loud": {"compensate": 2}, "short": {"dim_t": 64}}}
+    bag = [{"checkpoint": "mine@loud", "weights": {"vocals": 1}}]
+    manifest = read(tmp_path, {"checkpoints": {"mine": row}, "bags": {"both": bag}})
+    own, loud, short = (manifest.checkpoints[name] for name in ("mine", "mine@loud", "mine@short"))
+    assert dict(own.parameters) == {
+        **SPECTROGRAM, "compensate": 1.0, "zero_low_bins": 0, "window": None
+    }  # fmt: skip
+    assert dict(loud.parameters) == {**dict(own.parameters), "compensate": 2}
+    assert dict(short.parameters) == {**dict(own.parameters), "dim_t": 64}
+    assert loud.copies() == own.copies()
+    assert {checkpoint.row for checkpoint in manifest.checkpoints.values()} == {"mine"}
+    assert record_key(loud, loud.copies()["mine.onnx"]) == "mine/mine.onnx"
+
+
+UMX = {"architecture": "open_unmix", "parameters": {"n_fft": 4096, "hop": 1024, "bins": 1487, "hidden": 512}}
+
+
+def umx_rows(**changes: object) -> dict[str, object]:
+    """Two rows of one target and one of both."""
+    one = {name: {**UMX, "sources": [name], "file": f"{name}.pth"} for name in ("vocals", "drums")}
+    return {**one, "both": {**UMX, "sources": ["vocals", "drums"], "parts": ["vocals", "drums"], **changes}}
+
+
+def test_a_row_of_parts_has_their_sources_and_no_file(tmp_path: Path) -> None:
+    both = read(tmp_path, {"checkpoints": umx_rows()}).checkpoints["both"]
+    assert both.parts == ("vocals", "drums")
+    assert not both.has_file
+    assert both.origins == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"file": "both.pth"}, r"both\.file: a row of 'parts' has no file of its own, so no 'file'"),
+        ({"sha256": "a" * 64}, r"both\.sha256: a row of 'parts' has no file"),
+        ({"parts": ["vocals", "bass"]}, r"both\.parts: 'bass' is no row of open_unmix with a file"),
+        ({"parts": ["both"]}, r"both\.parts: 'both' is no row of open_unmix with a file"),
+        (
+            {"sources": ["drums", "vocals"]},
+            r"both\.parts: expected parts with the sources \['drums', 'vocals'\]",
+        ),
+        (
+            {"architecture": "mdx_net", "parameters": SPECTROGRAM},
+            r"both\.parts: mdx_net makes nothing of several",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_row_of_parts_is_named(
+    tmp_path: Path, changes: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(ManifestError, match=complaint):
+        read(tmp_path, {"checkpoints": umx_rows(**changes)})
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        ({"mine": {**ROW, "forms": {"a": {"loud": 2}}}}, r"mine\.forms\.a: unknown key 'loud'"),
+        ({"mine": {**ROW, "forms": {"a": {"dim_t": 0}}}}, r"mine\.forms\.a\.dim_t: expected a whole number"),
+        ({"mine": {**ROW, "forms": {"a": 3}}}, r"mine\.forms\.a: expected a mapping"),
+        ({"mine": {**ROW, "forms": {"a b": {}}}}, r"mine\.forms"),
+        ({"mine": {**ROW, "forms": {f"f{n}": {} for n in range(17)}}}, r"mine\.forms: expected at most 16"),
+        ({"mine@a": ROW}, r"mine@a.*expected a name without @"),
+    ],
+)
+def test_what_is_wrong_in_a_form_is_named(tmp_path: Path, document: object, complaint: str) -> None:
+    with pytest.raises(ManifestError, match=complaint):
+        read(tmp_path, {"checkpoints": document})
 
 
 def test_a_name_defined_twice_names_both_files(tmp_path: Path) -> None:
@@ -139,12 +269,19 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
             r"parameters\.hop: expected a whole number above 0",
         ),
         ({"parameters": {**SPECTROGRAM, "hop": "1"}}, r"parameters\.hop: expected .*found '1'"),
+        ({"parameters": {**SPECTROGRAM, "compensate": 0}}, r"parameters\.compensate: expected a gain"),
+        ({"parameters": {**SPECTROGRAM, "compensate": 101}}, r"compensate: expected at most 100"),
+        ({"parameters": {**SPECTROGRAM, "zero_low_bins": -1}}, r"zero_low_bins: expected a whole number"),
+        ({"parameters": {**SPECTROGRAM, "zero_low_bins": 3073}}, r"zero_low_bins: expected at most dim_f"),
+        ({"parameters": {**SPECTROGRAM, "window": "hamming"}}, r"window: found 'hamming'; allowed: hann"),
         ({"file": "../mine.onnx"}, r"mine\.file: expected a file name without folders"),
         ({"file": "mine.th"}, r"'mine\.th' is not a file of mdx_net: it must end in \.onnx"),
         ({"path": "x.onnx"}, r"give either 'file'"),
         ({"path": "x.onnx", "file": DROPPED}, r"a row with 'path' cannot have 'origins'"),
         ({"bytes": "10 MB"}, r"mine\.bytes: expected a whole number"),
         ({"sha256": "ABC"}, r"mine\.sha256: expected 8 to 64 lower-case hex digits"),
+        ({"tail_md5": "A" * 32}, r"mine\.tail_md5: expected 32 lower-case hex digits"),
+        ({"tail_md5": "a" * 31}, r"mine\.tail_md5: expected 32 lower-case hex digits"),
         ({"licence": 3}, r"mine\.licence: expected text"),
         ({"origins": "here"}, r"mine\.origins: expected a list"),
         ({"origins": [{"hub": "a/b", "url": "https://c/mine.onnx"}]}, r"origins\[0\]: give either 'hub'"),
@@ -157,6 +294,7 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
         ({"origins": [{"url": "file:///etc/mine.onnx"}]}, r"origins\[0\]\.url: expected an http"),
         ({"origins": [{"url": "https://host/mine.zip"}]}, r"'mine\.zip' must end in \.onnx"),
         ({"origins": [{"url": "https://host/mine.onnx", "sha256": "b" * 64}]}, r"into the row"),
+        ({"origins": [{"url": "https://host/mine.onnx", "tail_md5": "b" * 32}]}, r"into the row"),
     ],
 )
 def test_what_is_wrong_in_a_row_is_named(tmp_path: Path, change: dict[str, object], complaint: str) -> None:

@@ -20,7 +20,7 @@ from my_submission.weights import (
 )
 from my_submission.weights.manifest import Copy, Origin
 from my_submission.weights.required import download_allowed
-from my_submission.weights.store import RECORD_FILE, record_sha256
+from my_submission.weights.store import RECORD_FILE, TAIL_BYTES, is_vouched, record_sha256
 
 CONTENTS = b"weights of some network"
 SHA256 = hashlib.sha256(CONTENTS).hexdigest()
@@ -51,6 +51,46 @@ def row(tmp_path: Path) -> Checkpoint:
 
 def unpublished(row: Checkpoint, sha256: str | None = None) -> Checkpoint:
     return replace(row, bytes=None, sha256=sha256)
+
+
+def tail_md5_of(contents: bytes) -> str:
+    return hashlib.md5(contents[-TAIL_BYTES:]).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, TAIL_BYTES - 1, TAIL_BYTES, TAIL_BYTES + 1, TAIL_BYTES + (9 << 20)])
+def test_tail_md5_is_of_the_end_of_a_file(row: Checkpoint, size: int) -> None:
+    path = row.folder / "net.th"
+    contents = bytes(1000) + bytes(range(256)) * (size // 256 + 1)
+    contents = contents[:size]
+    path.write_bytes(contents)
+    assert verify(replace(unpublished(row), tail_md5=tail_md5_of(contents)), path).against == "tail_md5"
+    with pytest.raises(
+        WrongContent, match=r"net: .*net\.th: the md5 of its last [\d,]+ bytes is .*, expected 0+$"
+    ):
+        verify(replace(unpublished(row), tail_md5="0" * 32), path)
+
+
+def test_tail_md5_stands_beside_a_sha256(row: Checkpoint) -> None:
+    path = row.folder / "net.th"
+    right, wrong = tail_md5_of(CONTENTS), "0" * 32
+    for sha256, against in ((None, "tail_md5"), (SHA256[:8], "prefix"), (SHA256, "sha256")):
+        assert verify(replace(unpublished(row, sha256), tail_md5=right), path).against == against
+        with pytest.raises(WrongContent, match="md5"):
+            verify(replace(unpublished(row, sha256), tail_md5=wrong), path)
+    with pytest.raises(WrongContent, match="sha256"):
+        verify(replace(unpublished(row, "0" * 8), tail_md5=right), path)
+
+
+def test_tail_md5_vouches_for_nothing(row: Checkpoint) -> None:
+    """A file can be made to have it; so it is tried in a process of its own, and its sha256 is recorded."""
+    path = row.folder / "net.th"
+    row = replace(unpublished(row), tail_md5=tail_md5_of(CONTENTS))
+    assert not is_vouched(row, path)
+    record_sha256(row, row.copies()["net.th"], SHA256)
+    assert verify(row, path).against == "recorded"
+    path.write_bytes(b"other" + CONTENTS)
+    with pytest.raises(WrongContent, match="md5"):
+        verify(row, path)
 
 
 def test_weights_dir_comes_before_the_manifests_folder(row: Checkpoint, tmp_path: Path) -> None:
