@@ -4,7 +4,7 @@ import shutil
 
 from evaluator.isolation import folders
 from evaluator.isolation.sandbox import Workplace
-from evaluator.running import sessions
+from evaluator.running import scoring, sessions
 from evaluator.running.job import Job, Observer
 from evaluator.running.recorder import Recorder
 from evaluator.running.sessions import SessionLoop, TrackQueue
@@ -58,8 +58,8 @@ def _run(job: Job, observer: Observer, recorder: Recorder) -> None:
             for place in places:
                 folders.remove(str(place.root))
             recorder.finish_scoring()
-    if "bss_eval_sdr" in job.plan.metrics:
-        recorder.add_bss_eval()
+    if scoring.costly(job.plan.metrics):
+        recorder.add_costly()
     if not job.keep_estimates:
         shutil.rmtree(job.out / "estimates", ignore_errors=True)
 

@@ -4,8 +4,8 @@ Scoring runs in its own low-priority thread, so that it overlaps with the separa
 has no core to spare, that takes time from the submission, but very little: 2 to 3 ms of one core for each second of
 audio (benchmarks/scoring.py), of which the submission may use 1570 ms on four cores, so 0.05 %. Therefore it does not
 wait for a free core. SCHED_IDLE would take less and might cost more: a thread that holds the interpreter's lock and
-gets no core would keep the evaluator from stopping the submission's clock. BSS Eval, which takes far longer, waits
-until the submission is done with the machine.
+gets no core would keep the evaluator from stopping the submission's clock. Measures that take far longer, such as
+BSS Eval, wait until the submission is done with the machine.
 """
 
 import os
@@ -29,7 +29,7 @@ from evaluator.isolation.output_log import last_lines
 from evaluator.isolation.process_tree import end_with_parent
 from evaluator.isolation.sandbox import Isolation, Outcome
 from evaluator.isolation.variables import THREAD_VARIABLES
-from evaluator.measures import ranges
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import Scores
 from evaluator.running import scoring
 from evaluator.running.dataset import Track
@@ -138,31 +138,29 @@ class Recorder:
         for future in self._pending:
             future.result()
 
-    def add_bss_eval(self) -> None:
-        """BSS Eval of the tracks that have none yet, several at once, after the submission is done."""
+    def add_costly(self) -> None:
+        """The costly measures of the tracks that lack any, several at once, after the submission is done."""
+        names = scoring.costly(self._job.plan.metrics)
         todo = [
             track
             for track in self._job.dataset.tracks
             if self._tracks[track.name].status == "ok"
-            and "bss_eval_sdr" not in self._tracks[track.name].scores
+            and not set(names) <= set(self._tracks[track.name].scores)
         ]
         if not todo:
             return
-        self._observer.measuring("bss_eval_sdr", len(todo))
+        self._observer.measuring(", ".join(names), len(todo))
         workers = min(len(todo), os.cpu_count() or 1)
         with (
             _one_thread_each(),
             ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent, (os.getpid(),)) as pool,
         ):
-            futures = [pool.submit(scoring.bss_eval_track, track, self.estimates(track)) for track in todo]
+            futures = [
+                pool.submit(scoring.costly_scores, track, self.estimates(track), names) for track in todo
+            ]
             for track, future in zip(todo, futures, strict=True):
                 before = self._tracks[track.name]
-                found = {
-                    stem: value if ranges.is_possible("bss_eval_sdr", value) else None
-                    for stem, value in future.result().items()
-                }
-                scores = {**before.scores, "bss_eval_sdr": found}
-                self._tracks[track.name] = replace(before, scores=scores)
+                self._tracks[track.name] = replace(before, scores={**before.scores, **future.result()})
                 self.save()
 
     def _later(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -179,7 +177,7 @@ class Recorder:
         except InvalidOutputError as error:
             result = replace(result, status="invalid_output", reason=str(error))
         self._record(track, result, outcome.log)
-        if not self._job.keep_estimates and "bss_eval_sdr" not in self._job.plan.metrics:
+        if not self._job.keep_estimates and not scoring.costly(self._job.plan.metrics):
             shutil.rmtree(self.estimates(track), ignore_errors=True)
 
     def _track_result(self, track: Track, outcome: Outcome) -> TrackResult:
@@ -217,7 +215,7 @@ def _require_possible(scores: Mapping[str, Scores]) -> None:
     """InvalidOutputError for samples so far from full scale that no reader of results takes their scores."""
     for measure, found in scores.items():
         for stem, value in found.items():
-            if not ranges.is_possible(measure, value):
+            if not MEASURES[measure].can_be(value):
                 raise InvalidOutputError(f"{stem}: samples far beyond full scale ({measure} {value:.0f} dB)")
 
 

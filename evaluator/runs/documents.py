@@ -17,8 +17,8 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_v
 from evaluator import printable, schema, strict_json
 from evaluator.challenge import of_name
 from evaluator.isolation.sandbox import Isolation, Limits, Status
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import Scores
-from evaluator.measures.ranges import POSSIBLE_DB
 from evaluator.runs.records import DataInfo, Identity, SetupResult
 
 SCHEMA_VERSION = 1
@@ -100,6 +100,14 @@ Positive = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(ge=0, le=MOST_BYTES)]
 
 
+def _known_measures(metrics: tuple[str, ...]) -> tuple[str, ...]:
+    if SDR not in metrics or len(set(metrics)) < len(metrics) or not set(metrics) <= set(MEASURES):
+        found = printable.plain(", ".join(metrics), schema.KEY_CHARACTERS) or "none"
+        raise ValueError(f"found {found}, expected {SDR} among them, and each once, of {', '.join(MEASURES)}")
+    return metrics
+
+
+Metrics = Annotated[tuple[str, ...], AfterValidator(_known_measures)]
 Record = TypeVar("Record", SetupResult, Isolation)
 
 
@@ -182,7 +190,7 @@ class ScoredTrack(schema.Document):
 
 
 def _scores(value: object, measure: str, stems: Sequence[str], where: str) -> Scores:
-    low, high = POSSIBLE_DB[measure]
+    known = MEASURES[measure]
     if not isinstance(value, dict):
         raise ResultError(f"{where}: found {schema.found(value)}, expected a valid dictionary")
     for stem, score in value.items():
@@ -191,10 +199,9 @@ def _scores(value: object, measure: str, stems: Sequence[str], where: str) -> Sc
         key = f"{where}: {printable.plain(stem, schema.KEY_CHARACTERS)}"
         if isinstance(score, bool) or not isinstance(score, int | float):
             raise ResultError(f"{key}: found {schema.found(score)}, expected a valid number")
-        if not low <= score <= high:
-            raise ResultError(
-                f"{key}: found {score}, expected from {low:g} to {high:g} dB, as no {measure} lies beyond"
-            )
+        if not known.can_be(score):
+            between = f"from {known.lowest:g} to {known.highest:g}{' dB' if known.unit == 'dB' else ''}"
+            raise ResultError(f"{key}: found {score}, expected {between}, as no {measure} lies beyond")
     if value.keys() != set(stems):
         names = printable.plain(", ".join(value), schema.KEY_CHARACTERS)
         raise ResultError(f"{where}: found {names}, expected {', '.join(stems)}")
@@ -284,20 +291,11 @@ class Run(ScoredRun):
     setup: Annotated[SetupResult, AfterValidator(_sane_setup)] | None
     submission: Submission
     isolation: Annotated[Isolation, AfterValidator(_shown_record)] | None
-    metrics: tuple[Literal["sdr", "si_sdr", "bss_eval_sdr"], ...]
+    metrics: Metrics
     runner: Annotated[str, _matching(re.compile(r"[a-z][a-z0-9_-]{0,30}"), "the name of a runner")]
     jobs: Annotated[int, Field(ge=1, le=MOST_TRACKS)] = 1
     machine: Machine
     duration_seconds: Seconds
-
-    @field_validator("metrics")
-    @classmethod
-    def _each_once(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
-        if SDR not in metrics or len(set(metrics)) < len(metrics):
-            raise ValueError(
-                f"found {', '.join(metrics) or 'none'}, expected {SDR} among them, and each once"
-            )
-        return metrics
 
 
 Kind = TypeVar("Kind", bound=schema.Document)

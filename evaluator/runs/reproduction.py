@@ -7,6 +7,7 @@ from evaluator import text_table
 from evaluator.challenge import CHALLENGES, of_name
 from evaluator.isolation.sandbox import Limits
 from evaluator.locations import REPOSITORY, command
+from evaluator.measures.catalogue import MEASURES
 from evaluator.runs.results import Result
 
 OPTIONS = {
@@ -42,7 +43,7 @@ def commands(result: Result) -> list[str]:
     if plan.metrics != ("sdr",):
         arguments += [
             "--metrics",
-            ",".join(name.replace("bss_eval_sdr", "bss_eval") for name in plan.metrics),
+            ",".join(MEASURES[name].option for name in plan.metrics),
         ]
     if plan.jobs > 1:
         arguments += ["--jobs", str(plan.jobs)]
