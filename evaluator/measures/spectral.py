@@ -14,7 +14,7 @@ The packages whose classes that code calls hold a whole recording, in several fo
 torchaudio; here memory does not grow with length. The tests compare the two.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
@@ -162,3 +162,10 @@ def _levels(signal: Signal) -> Iterator[NDArray[np.float64]]:
     bands = bands_of(RATE_HZ, BLEED_SIZE, BLEED_BANDS)
     for frames in magnitudes(signal(), hann(BLEED_SIZE), BLEED_HOP, "zeros"):
         yield 20 * np.log10(np.maximum(bands(frames), LEAST_MAGNITUDE))
+
+
+DISTANCES: Mapping[str, Callable[[Signal, Signal], float | None]] = {
+    "l1_freq": l1_freq,
+    "aura_stft": aura_stft,
+    "aura_mrstft": aura_mrstft,
+}

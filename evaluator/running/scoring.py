@@ -11,19 +11,21 @@ from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from evaluator.measures import log_wmse, spectral
 from evaluator.measures.catalogue import MEASURES
-from evaluator.measures.frames import Block
 from evaluator.measures.means import Scores
 from evaluator.measures.sdr import SILENCE, Energies, energies, sdr_from, si_sdr_from
-from evaluator.measures.spectral import Signal
 from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
+
+if TYPE_CHECKING:
+    from evaluator.measures.frames import Block
+    from evaluator.measures.spectral import Signal
 
 BLOCK_FRAMES = 1 << 15
 
@@ -32,11 +34,6 @@ ENERGY_METRICS: Mapping[str, Callable[[Energies], float]] = {
     "si_sdr": si_sdr_from,
 }
 BLEED = ("bleedless", "fullness")
-SPECTRAL_METRICS: Mapping[str, Callable[[Signal, Signal], float | None]] = {
-    "l1_freq": spectral.l1_freq,
-    "aura_stft": spectral.aura_stft,
-    "aura_mrstft": spectral.aura_mrstft,
-}
 
 
 def score_track(track: Track, estimates: Path, names: Sequence[str]) -> dict[str, Scores]:
@@ -105,11 +102,15 @@ def costly_scores(track: Track, estimates: Path, names: Sequence[str]) -> dict[s
 
 def _spectral(track: Track, estimates: Path, stem: str, names: Sequence[str]) -> dict[str, float | None]:
     """Those measures of one stem that need spectra or filters."""
+    from evaluator.measures import log_wmse, spectral  # scipy.signal takes a second to import
+
     file = estimates / f"{stem}.wav"
     channels = max(soundfile.info(path).channels for path in (file, *track.mixtures))
     channels = max(channels, len(track.mixtures))
     reference, estimate = (_signal([path], channels) for path in (track.references[stem], file))
-    found = {name: SPECTRAL_METRICS[name](reference, estimate) for name in names if name in SPECTRAL_METRICS}
+    found = {
+        name: spectral.DISTANCES[name](reference, estimate) for name in names if name in spectral.DISTANCES
+    }
     if "log_wmse" in names:
         found["log_wmse"] = log_wmse.log_wmse(reference, estimate, _signal(track.mixtures, channels))
     if set(names) & set(BLEED):
@@ -118,10 +119,10 @@ def _spectral(track: Track, estimates: Path, stem: str, names: Sequence[str]) ->
     return found
 
 
-def _signal(paths: Sequence[Path], channels: int) -> Signal:
+def _signal(paths: Sequence[Path], channels: int) -> "Signal":
     """The samples of a file, or of one file for each channel; one channel stands for the same signal in all."""
 
-    def read() -> Iterator[Block]:
+    def read() -> "Iterator[Block]":
         for parts in zip(*map(blocks, paths), strict=True):
             block = np.concatenate(parts, axis=1, dtype=np.float64)
             yield np.repeat(block, channels, axis=1) if block.shape[1] < channels else block
