@@ -26,7 +26,6 @@ SHOWN = 5  # failed tracks that are named
 REASON_CHARACTERS = 2000
 RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
-NOTHING_TO_PASS = "these stems are no challenge's, so there is nothing to pass"
 DIFFERS = "Differs from the organisers' machine:"  # what of their limits was not in force here
 
 
@@ -60,6 +59,7 @@ class ProgressBar(Observer):
         self._bar = tqdm(total=self._total, file=sys.stderr, bar_format=RUN_BAR, desc="starting")
         self._what, self._began = "starting", time.monotonic()
         self._current: dict[str, _Current] = {}
+        self._is_given_up = False  # the tracks that follow all fail for a reason that was told
         self._done: dict[str, float] = {}  # seconds of audio, by track
         self._spent, self._covered = 0.0, 0.0  # compute seconds and seconds of audio of tracks of this run
         self._lock = threading.Lock()
@@ -110,6 +110,7 @@ class ProgressBar(Observer):
         self._turn_to("loading the submission")
 
     def setup_failed(self, outcome: Outcome, log: Sequence[str]) -> None:
+        self._is_given_up = True
         self._report(f"the submission could not be constructed: {outcome.status}, {outcome.reason}", log)
 
     def separating(self, track: Track, limit_seconds: float | None) -> None:
@@ -129,7 +130,7 @@ class ProgressBar(Observer):
             if result.seconds is not None:
                 self._spent += result.seconds
                 self._covered += track.seconds
-        if result.status != "ok" and result.seconds is not None:
+        if result.status != "ok" and (result.seconds is not None or not self._is_given_up):
             self._report(f"{track.name}: {result.status}, {result.reason}", log)
 
     def measuring(self, metric: str, tracks: int) -> None:
@@ -220,6 +221,15 @@ def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list
     ]
 
 
+def nothing_to_pass(result: Result) -> str | None:
+    """Why no run of this kind would pass or fail with the organisers; None if one would."""
+    if result.plan.submission is None:
+        return "estimates were given, so there is nothing to pass"
+    if result.plan.challenge not in CHALLENGES:
+        return "these stems are no challenge's, so there is nothing to pass"
+    return None
+
+
 def verdict(result: Result) -> str:
     """One sentence: would this submission have passed, and with what score? A second one on --jobs."""
     return f"{_verdict(result)}{_shared(result)}"
@@ -235,19 +245,19 @@ def _shared(result: Result) -> str:
 
 def _verdict(result: Result) -> str:
     score, passing = result.score(), would_pass(result)
-    challenge = result.plan.challenge in CHALLENGES
+    reason = nothing_to_pass(result)
     late = [track for track in result.tracks if track.late]
     if score is not None and late:
         worst = max((track.seconds or 0) / (track.limit_seconds or 1) for track in late)
-        so = ": on this machine, as busy as it is, the submission would not pass." if challenge else "."
+        so = ": on this machine, as busy as it is, the submission would not pass." if reason is None else "."
         return (
             f"All tracks were scored: {text_table.db(score[MEAN])} dB. But {len(late)} of {len(result.tracks)} took "
             f"longer than allowed, up to {worst:.1f} times as long{so}"
         )
     if score is not None:
         mean = text_table.db(score[MEAN])
-        if not challenge:
-            return f"All tracks were scored: {mean} dB; {NOTHING_TO_PASS}."
+        if reason is not None:
+            return f"All tracks were scored: {mean} dB; {reason}."
         if passing == "yes":
             return f"This submission would have passed, with a score of {mean} dB."
         return (
@@ -255,12 +265,13 @@ def _verdict(result: Result) -> str:
             f"the submission would pass: {mean} dB."
         )
     if result.status == "incomplete":
-        return f"Incomplete: {len(result.tracks)} of {result.plan.data.number} tracks were separated."
+        done = "scored" if result.plan.submission is None else "separated"
+        return f"Incomplete: {len(result.tracks)} of {result.plan.data.number} tracks were {done}."
     names = ", ".join(f"{track.name} ({track.status})" for track in result.failed[:SHOWN])
     more = len(result.failed) - SHOWN
     names += f" and {more} more" if more > 0 else ""
     counts = f"{len(result.failed)} of {len(result.tracks)} tracks failed: {names}."
-    if not challenge:
+    if reason is not None:
         return counts
     if passing == "no":
         return f"This submission would NOT have passed: {counts}"

@@ -79,6 +79,8 @@ def passing_words(entry: Entry) -> str:
     if entry.withdrawal is not None:
         return entry.withdrawal.words
     passing, failed = would_pass(entry.result), failures(entry.result)
+    if entry.result.plan.submission is None:
+        return failed or "-"
     return f"{passing}: {failed}" if failed else passing
 
 
@@ -96,7 +98,7 @@ def failures(result: Result) -> str:
 def commit(result: Result) -> str:
     """The submission's commit, shortened; "+" stands for uncommitted changes."""
     submission = result.plan.submission
-    if submission.commit is None:
+    if submission is None or submission.commit is None:
         return "-"
     return submission.commit[:8] + ("+" if submission.dirty else "")
 
@@ -165,9 +167,10 @@ def _record(entry: Entry, place: int | None) -> dict[str, Any]:
         "recorded": entry.recorded,
         "withdrawn": None if entry.withdrawal is None else asdict(entry.withdrawal),
         "preset": result.preset,
-        "commit": submission.commit,
-        "dirty": submission.dirty,
-        "files_sha256": submission.files_sha256,
+        "commit": None if submission is None else submission.commit,
+        "dirty": None if submission is None else submission.dirty,
+        "files_sha256": None if submission is None else submission.files_sha256,
+        "predictions": None if plan.predictions is None else asdict(plan.predictions),
         "weights": result.weights,
         "limits": asdict(plan.limits),
         "runner": plan.runner,
@@ -230,7 +233,8 @@ def detail(entry: Entry) -> str:
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:
-    result, plan, submission = entry.result, entry.result.plan, entry.result.plan.submission
+    result, plan = entry.result, entry.result.plan
+    submission = plan.submission
     failed = failures(result)
     gaps = () if result.isolation is None else result.isolation.not_in_force
     withdrawn = () if entry.withdrawal is None else (("withdrawn", entry.withdrawal.words),)
@@ -241,22 +245,37 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         ("data", f"{plan.challenge}, {plan.data.path}, {tracks_words(plan.data)}"),
         ("data hash", entry.data_hash),
         ("status", f"{result.status} ({failed})" if failed else result.status),
-        ("would pass", would_pass(result)),
+        *(() if submission is None else (("would pass", would_pass(result)),)),
         *((stem, f"{text_table.db(entry.score(stem))} dB") for stem in (MEAN, *result.stems)),
         ("RTF", "-" if result.rtf is None else f"{result.rtf:.3f}"),
-        ("preset", str(result.preset or "-")),
-        (
-            "commit",
-            (submission.commit or "-") + (" with uncommitted changes" if submission.dirty else ""),
+        *made_by(result),
+        *(
+            ()
+            if submission is None
+            else (
+                ("limits", ", ".join(limits_words(plan.limits))),
+                ("tracks at a time", str(plan.jobs)),
+                ("not in force", "; ".join(gaps) or "-"),
+            )
         ),
-        ("files", f"SHA-256 {submission.files_sha256}"),
-        *(("weights", line) for line in weights_lines(result)),
-        ("limits", ", ".join(limits_words(plan.limits))),
-        ("tracks at a time", str(plan.jobs)),
-        ("not in force", "; ".join(gaps) or "-"),
         ("machine", ", ".join(machine_words(result.machine))),
         ("versions", ", ".join(f"{key} {value}" for key, value in result.versions.items())),
         ("folder", entry.folder or "on another machine"),
+    ]
+
+
+def made_by(result: Result) -> list[tuple[str, str]]:
+    """What made the estimates, as names and values: a submission, or nobody knows who."""
+    submission, given = result.plan.submission, result.plan.predictions
+    if submission is None:
+        assert given is not None
+        return [("estimates", given.path), ("files", f"SHA-256 {given.files_sha256}")]
+    changed = " with uncommitted changes" if submission.dirty else ""
+    return [
+        ("preset", str(result.preset or "-")),
+        ("commit", (submission.commit or "-") + changed),
+        ("files", f"SHA-256 {submission.files_sha256}"),
+        *(("weights", line) for line in weights_lines(result)),
     ]
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from evaluator import printable, regular_files
-from evaluator.challenge import CHALLENGES, of_name
+from evaluator.challenge import of_name
 from evaluator.measures.means import MEAN
 from evaluator.reporting import charts, leaderboard_view, pages, track_details
 from evaluator.reporting.charts import Axis, Strip
-from evaluator.reporting.display import DIFFERS, NOTHING_TO_PASS
+from evaluator.reporting.display import DIFFERS, nothing_to_pass
 from evaluator.running import dataset
 from evaluator.running.dataset import DataError, Track
 from evaluator.runs import baseline, published, reproduction, run_folder, run_scores
@@ -217,9 +217,9 @@ def verdict(result: Result) -> Verdict:
         *(f"{track.name}: {track.status}, {track.reason}" for track in failed),
         *(f"{track.name}: late, {track.seconds:.1f} of {track.limit_seconds:.1f} s" for track in late),
     )
-    if result.plan.challenge not in CHALLENGES and result.status != "incomplete":
+    if nothing_to_pass(result) and result.status != "incomplete":
         if not reasons:
-            return Verdict("good", f"All tracks were scored; {NOTHING_TO_PASS}", ())
+            return Verdict("good", f"All tracks were scored; {nothing_to_pass(result)}", ())
         return Verdict("bad", f"{len(reasons)} of {number} tracks failed or were late", reasons)
     if passing == "yes":
         return Verdict("good", "This submission would have passed", ())

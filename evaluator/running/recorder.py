@@ -97,6 +97,7 @@ class Recorder:
 
     def set_up(self, outcome: Outcome, isolation: Isolation | None) -> None:
         """The submission was imported and constructed, or could not be; a failure stays on record."""
+        assert self._job.plan.submission is not None
         own = Path(self._job.plan.submission.path) / "my_submission" / "aicrowd_wrapper.py"
         setup = SetupResult(
             status=outcome.status,
@@ -124,9 +125,24 @@ class Recorder:
     def separated(self, track: Track, outcome: Outcome) -> None:
         """A track is done, and if it is ok, its estimates are collected: score them and keep the result."""
         if outcome.status == "ok":
-            self._later(self._score, track, outcome)
+            self._later(self._score, track, self._track_result(track, outcome), outcome.log)
         else:
             self._later(self._record, track, self._track_result(track, outcome), outcome.log)
+
+    def given(self, track: Track, problem: str | None) -> None:
+        """The estimates of a track, which somebody made elsewhere, are collected, or cannot be: then `problem`."""
+        result = TrackResult(
+            name=track.name,
+            status="ok" if problem is None else "invalid_output",
+            reason=_shown(problem),
+            seconds=None,
+            limit_seconds=None,
+            audio_seconds=track.seconds,
+            peak_memory_bytes=None,
+            economies=(),
+            scores={},
+        )
+        self._later(self._score if problem is None else self._record, track, result, "")
 
     def estimates(self, track: Track) -> Path:
         """The folder for the estimates of a track."""
@@ -167,16 +183,15 @@ class Recorder:
         """Do this in the one thread that scores and records."""
         self._pending.append(self._scorer.submit(work, *arguments))
 
-    def _score(self, track: Track, outcome: Outcome) -> None:
+    def _score(self, track: Track, result: TrackResult, log: str) -> None:
         metrics = [name for name in self._job.plan.metrics if name in scoring.ENERGY_METRICS]
-        result = self._track_result(track, outcome)
         try:
             scores = scoring.score_track(track, self.estimates(track), metrics)
             _require_possible(scores)
             result = replace(result, scores=scores)
         except InvalidOutputError as error:
             result = replace(result, status="invalid_output", reason=str(error))
-        self._record(track, result, outcome.log)
+        self._record(track, result, log)
         if not self._job.keep_estimates and not scoring.costly(self._job.plan.metrics):
             shutil.rmtree(self.estimates(track), ignore_errors=True)
 

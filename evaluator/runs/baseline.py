@@ -10,7 +10,7 @@ from evaluator.challenge import of_name
 from evaluator.measures.means import MEAN
 from evaluator.runs import documents, entries, results, run_scores
 from evaluator.runs.documents import SDR, ResultError
-from evaluator.runs.records import Identity, Plan, TrackResult
+from evaluator.runs.records import NOTHING_RUNS, Identity, Plan, TrackResult
 from evaluator.runs.results import Result
 from evaluator.runs.run_scores import RunScores
 
@@ -38,7 +38,12 @@ def to_json(result: Result, run: str | None = None) -> dict[str, Any]:
         "track": item["track"],
         "score": item["score"],
         "tracks": [{key: track[key] for key in TRACK_KEYS} for track in item["tracks"]],
-        "submission": {key: item["submission"][key] for key in SUBMISSION_KEYS},
+        "submission": None
+        if item["submission"] is None
+        else {key: item["submission"][key] for key in SUBMISSION_KEYS},
+        "predictions": None
+        if result.plan.predictions is None
+        else {"path": result.plan.predictions.name, "files_sha256": result.plan.predictions.files_sha256},
         "data": {**item["data"], "path": run_scores.data_name(item["data"]["path"])},
         "limits": item["limits"],
         "versions": item["versions"],
@@ -56,16 +61,19 @@ def from_json(item: Mapping[str, Any], where: str = "baseline") -> Result:
     result = Result(
         plan=Plan(
             challenge=found.track,
-            submission=Identity("", said.commit, said.dirty, said.files_sha256, None),
+            submission=None
+            if said is None
+            else Identity("", said.commit, said.dirty, said.files_sha256, None),
             data=found.data,
             limits=found.limits,
             metrics=(SDR,),
-            runner="process",
+            runner="process" if said is not None else NOTHING_RUNS,
+            predictions=found.predictions,
         ),
         start=found.start,
         duration_seconds=0.0,
         setup=None,
-        provenance={"preset": said.preset, "weights": said.weights},
+        provenance=None if said is None else {"preset": said.preset, "weights": said.weights},
         isolation=None,
         machine={},
         versions=found.versions,
@@ -237,11 +245,18 @@ def _verdict(found: Check) -> str:
     return f"REGRESSION {against}: {'; '.join(part for part in counts if part)}."
 
 
+def _origin(result: Result) -> str:
+    """Where the scores of a baseline come from."""
+    submission = result.plan.submission
+    if submission is None:
+        return f"estimates {result.name}"
+    changed = " with uncommitted changes" if submission.dirty else ""
+    return f"preset {result.preset}, commit {submission.commit or 'unknown'}{changed}"
+
+
 def show(result: Result) -> str:
     """A baseline as text: where it comes from, and its scores."""
     plan, stems = result.plan, result.stems
-    commit = plan.submission.commit or "unknown"
-    changed = " with uncommitted changes" if plan.submission.dirty else ""
     header = ["track", "status", *stems, MEAN]
     rows = [
         [
@@ -259,7 +274,7 @@ def show(result: Result) -> str:
     data = run_scores.data_name(plan.data.path)
     return "\n".join(
         [
-            f"{plan.challenge} baseline of {result.start}, preset {result.preset}, commit {commit}{changed}",
+            f"{plan.challenge} baseline of {result.start}, {_origin(result)}",
             f"data {data}, {text_table.count(plan.data.number, 'track')}, hash {plan.data.hash}",
             "",
             table[0],

@@ -19,7 +19,7 @@ from evaluator.challenge import of_name
 from evaluator.isolation.sandbox import Isolation, Limits, Status
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import Scores
-from evaluator.runs.records import DataInfo, Identity, SetupResult
+from evaluator.runs.records import DataInfo, GivenEstimates, Identity, SetupResult
 
 SCHEMA_VERSION = 1
 SDR = "sdr"
@@ -133,6 +133,17 @@ def _sane_data(data: DataInfo) -> DataInfo:
     return data
 
 
+def _sane_estimates(given: GivenEstimates) -> GivenEstimates:
+    if not given.path or len(given.path) > PATH_CHARACTERS:
+        raise ValueError(f"path: {len(given.path)} characters, expected from 1 to {PATH_CHARACTERS}")
+    if not SHA256.fullmatch(given.files_sha256):
+        raise ValueError(
+            f"files_sha256: found {schema.found(given.files_sha256)}, expected 64 hexadecimal digits"
+        )
+    _visible(given.path)
+    return given
+
+
 def _sane_setup(setup: SetupResult) -> SetupResult:
     for name, seconds in (("seconds", setup.seconds), ("limit_seconds", setup.limit_seconds)):
         if seconds is not None and not 0 <= seconds <= LONGEST_SECONDS:
@@ -229,9 +240,11 @@ class BaselineSubmission(schema.Document):
 
 
 class ScoredRun(schema.Document):
-    """What results and baselines share."""
+    """What results and baselines share. `predictions` was added later, and stands in place of `submission`."""
 
     schema_version: Literal[1]
+    submission: Any
+    predictions: Annotated[GivenEstimates, AfterValidator(_sane_estimates)] | None = None
     track: str
     status: RunStatus
     score: dict[str, float | None] | None
@@ -245,6 +258,13 @@ class ScoredRun(schema.Document):
     @classmethod
     def _is_known(cls, track: str) -> str:
         return of_name(track).name
+
+    @model_validator(mode="after")
+    def _something_was_scored(self) -> "ScoredRun":
+        if (self.submission is None) == (self.predictions is None):
+            found = "neither" if self.submission is None else "both"
+            raise ValueError(f"submission, predictions: found {found}, expected one of the two")
+        return self
 
     @model_validator(mode="after")
     def _tracks_are_of_the_data(self) -> "ScoredRun":
@@ -264,7 +284,7 @@ class Baseline(ScoredRun):
     """The file of a baseline. `run` was added later."""
 
     kind: Literal["baseline"]
-    submission: BaselineSubmission
+    submission: BaselineSubmission | None
     run: Sha256 | None = None
 
 
@@ -289,7 +309,7 @@ class Run(ScoredRun):
 
     tracks: tuple[Track, ...]
     setup: Annotated[SetupResult, AfterValidator(_sane_setup)] | None
-    submission: Submission
+    submission: Submission | None
     isolation: Annotated[Isolation, AfterValidator(_shown_record)] | None
     metrics: Metrics
     runner: Annotated[str, _matching(re.compile(r"[a-z][a-z0-9_-]{0,30}"), "the name of a runner")]
