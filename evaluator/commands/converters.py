@@ -76,6 +76,13 @@ def metrics(text: str) -> tuple[str, ...]:
     return tuple(full for name, full in METRICS.items() if name in (*asked, "sdr"))
 
 
+def metric(text: str) -> str:
+    """The name of one metric."""
+    if text not in METRICS:
+        raise ArgumentTypeError(f"{text}: unknown; there are {', '.join(METRICS)}")
+    return METRICS[text]
+
+
 def stems(text: str) -> str:
     """Stems, separated by commas -> the name of their challenge, or of themselves (`challenge.of_name`)."""
     try:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from evaluator import printable, text_table
 from evaluator.challenge import CHALLENGES
 from evaluator.isolation.sandbox import Outcome
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import Dataset, Track
 from evaluator.running.job import Observer
@@ -26,6 +27,7 @@ SHOWN = 5  # failed tracks that are named
 REASON_CHARACTERS = 2000
 RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
+SDR_WORDS = f"SDR in {MEASURES['sdr'].words} (the challenge's global SDR)."
 DIFFERS = "Differs from the organisers' machine:"  # what of their limits was not in force here
 
 
@@ -197,7 +199,8 @@ def table(result: Result) -> str:
     totals += [text_table.db(result.totals(name)[MEAN]) for name in extra]
     lines = text_table.align([header, *rows, totals], left=(0, 1))
     rule = "-" * max(map(len, lines))
-    parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], "SDR in dB (the challenge's global SDR)."]
+    parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], SDR_WORDS]
+    parts += _others(result, extra)
     parts += [
         f"{track.name}: to be in time, {printable.plain('; '.join(map(str, track.economies)), REASON_CHARACTERS)}."
         for track in result.tracks
@@ -206,6 +209,24 @@ def table(result: Result) -> str:
     if result.isolation is not None and result.isolation.not_in_force:
         parts.append(f"{DIFFERS} {'; '.join(result.isolation.not_in_force)}.")
     return printable.lines("\n".join([*parts, "", verdict(result)]))
+
+
+def _others(result: Result, extra: Sequence[str]) -> list[str]:
+    """What was measured besides SDR: unit, direction, and means over the tracks that worked."""
+    if not extra:
+        return []
+    rows = [["measure", "unit", "better", *result.stems, MEAN]]
+    for name in extra:
+        totals = result.totals(name)
+        rows.append(
+            [
+                name,
+                MEASURES[name].unit,
+                MEASURES[name].better,
+                *(text_table.db(totals[stem]) for stem in (*result.stems, MEAN)),
+            ]
+        )
+    return ["", *text_table.align(rows, left=(0, 1, 2)), ""]
 
 
 def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list[str]:

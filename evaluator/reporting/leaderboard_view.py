@@ -9,9 +9,11 @@ from typing import Any
 
 from evaluator import printable, text_table
 from evaluator.isolation.sandbox import Limits
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
 from evaluator.reporting import pages
 from evaluator.runs import reproduction
+from evaluator.runs.documents import SDR
 from evaluator.runs.entries import Entry, Group
 from evaluator.runs.passing import would_pass
 from evaluator.runs.published import PublishedRow, PublishedSet
@@ -41,10 +43,11 @@ def text(board: Board) -> str:
 
 def _group_text(group: Group) -> str:
     stems = group.newest.result.stems
+    heading = f"{title(group)}; SDR in {MEASURES[SDR].words}"
     header = ["#", "run", "preset", "commit", "when", MEAN, *stems, "RTF", "would pass"]
     rows = [_row(str(place), entry, stems) for place, entry in enumerate(group.ranked, 1)]
     rows += [_row("-", entry, stems) for entry in group.unranked]
-    return "\n".join([title(group), *text_table.align([header, *rows], left=(1, 2, 3, 4))])
+    return "\n".join([heading, *text_table.align([header, *rows], left=(1, 2, 3, 4))])
 
 
 def title(group: Group) -> str:
@@ -160,7 +163,12 @@ def _record(entry: Entry, place: int | None) -> dict[str, Any]:
         "name": result.name,
         "status": result.status,
         "would_pass": would_pass(result),
+        "measure": SDR,
+        **_unit_and_direction(SDR),
         "scores": {stem: entry.score(stem) for stem in (MEAN, *result.stems)},
+        "other_measures": {
+            name: {**_unit_and_direction(name), **result.totals(name)} for name in plan.metrics if name != SDR
+        },
         "rtf": result.rtf,
         "start": result.start,
         "duration_seconds": result.duration_seconds,
@@ -179,6 +187,10 @@ def _record(entry: Entry, place: int | None) -> dict[str, Any]:
         "versions": result.versions,
         "folder": entry.folder,
     }
+
+
+def _unit_and_direction(measure: str) -> dict[str, str]:
+    return {"unit": MEASURES[measure].unit, "better": MEASURES[measure].better}
 
 
 def as_json(board: Board) -> str:
@@ -209,6 +221,7 @@ def as_html(board: Board) -> str:
     """The board as a self-contained page."""
     return pages.render(
         "leaderboard.html.j2",
+        sdr=MEASURES[SDR],
         board=board,
         groups=[(group, title(group), group.newest.result.stems) for group in board.groups],
         published=[
@@ -247,6 +260,7 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         ("status", f"{result.status} ({failed})" if failed else result.status),
         *(() if submission is None else (("would pass", would_pass(result)),)),
         *((stem, f"{text_table.db(entry.score(stem))} dB") for stem in (MEAN, *result.stems)),
+        *((name, _measured(result, name)) for name in plan.metrics if name != SDR),
         ("RTF", "-" if result.rtf is None else f"{result.rtf:.3f}"),
         *made_by(result),
         *(
@@ -262,6 +276,12 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{key} {value}" for key, value in result.versions.items())),
         ("folder", entry.folder or "on another machine"),
     ]
+
+
+def _measured(result: Result, measure: str) -> str:
+    """The means of another measure than SDR in words."""
+    found = ", ".join(f"{stem} {text_table.db(value)}" for stem, value in result.totals(measure).items())
+    return f"{found} ({MEASURES[measure].words})"
 
 
 def made_by(result: Result) -> list[tuple[str, str]]:

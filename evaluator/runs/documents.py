@@ -243,8 +243,6 @@ class ScoredRun(schema.Document):
     """What results and baselines share. `predictions` was added later, and stands in place of `submission`."""
 
     schema_version: Literal[1]
-    submission: Any
-    predictions: Annotated[GivenEstimates, AfterValidator(_sane_estimates)] | None = None
     track: str
     status: RunStatus
     score: dict[str, float | None] | None
@@ -253,6 +251,8 @@ class ScoredRun(schema.Document):
     versions: dict[Name, Shown]
     start: When
     tracks: tuple[ScoredTrack, ...]
+    submission: Any
+    predictions: Annotated[GivenEstimates, AfterValidator(_sane_estimates)] | None = None
 
     @field_validator("track")
     @classmethod
@@ -281,11 +281,12 @@ class ScoredRun(schema.Document):
 
 
 class Baseline(ScoredRun):
-    """The file of a baseline. `run` was added later."""
+    """The file of a baseline. `run` and `metrics` were added later."""
 
     kind: Literal["baseline"]
     submission: BaselineSubmission | None
     run: Sha256 | None = None
+    metrics: Metrics = (SDR,)
 
 
 class Submission(schema.Document):
