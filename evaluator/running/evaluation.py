@@ -17,6 +17,9 @@ from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 
 WORK = "work-{}"  # below a run's folder: of each session, whose supervisor removes it whatever becomes of us
+COPIES_AHEAD = (
+    1  # tracks that are copied and not scored yet, so that an interruption is quick and the disk not full
+)
 
 __all__ = ["RESULT_FILE", "Interrupted", "Job", "Observer", "evaluate"]
 
@@ -86,6 +89,7 @@ def _take(predictions: Predictions, left: list[Track], recorder: Recorder) -> No
             except InvalidOutputError as error:
                 problem = str(error)
             recorder.given(track, problem)
+            recorder.catch_up(COPIES_AHEAD)
     finally:
         recorder.finish_scoring()
 

@@ -10,6 +10,7 @@ scored.
 import hashlib
 import os
 import shutil
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ DEEPEST = 3  # SPLIT/TRACK/FILE
 MOST_FILES = 100_000
 PASSED_OVER = ("__MACOSX",)  # and what is hidden
 READ_BYTES = 1 << 20
+MOST_NAMED = 20  # stems in one sentence
 
 Parts = tuple[str, ...]
 """A path below the folder."""
@@ -126,7 +128,13 @@ def _by_any_name(data: Contents) -> dict[str, str]:
     """The tracks by their names, by those under which they are seen, and by those without a split, if only one is."""
     short = [name.rpartition("/")[2] for name in data.folders]
     found = {each: name for each, name in zip(short, data.folders, strict=True) if short.count(each) == 1}
-    return found | {each: name for name, seen in data.folders.items() for each in (seen, name)}
+    found |= {each: name for name, seen in data.folders.items() for each in (seen, name)}
+    return {_composed(each): name for each, name in found.items()}
+
+
+def _composed(name: str) -> str:
+    """A name with its accents as parts of their letters: some systems take them apart, and zips carry that on."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _sound_files(folder: Path, above: Parts = ()) -> Iterator[Parts]:
@@ -145,7 +153,7 @@ def _sound_files(folder: Path, above: Parts = ()) -> Iterator[Parts]:
 
 def _meaning(parts: Parts, tracks: Mapping[str, str], stems: frozenset[str]) -> tuple[str, str] | None:
     """(track, stem) of a file by its name; None for one of no track."""
-    *folders, file = parts
+    *folders, file = map(_composed, parts)
     name, dot, _ = file.rpartition(".")
     if not dot:
         return None
@@ -185,7 +193,8 @@ def stems_to_score(found: Survey, data: Contents, folder: Path) -> StemSet:
 
 
 def _listed(names: set[str] | frozenset[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+    """Names of others in a sentence."""
+    return ", ".join(map(printable.plain, printable.listed(sorted(names), MOST_NAMED))) or "none"
 
 
 def check(found: Survey, tracks: tuple[Track, ...], data: Contents, all_stems: bool) -> Predictions:

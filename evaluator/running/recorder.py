@@ -144,6 +144,11 @@ class Recorder:
         )
         self._later(self._score if problem is None else self._record, track, result, "")
 
+    def catch_up(self, most: int) -> None:
+        """Wait until no more than `most` tracks are still to be scored; raises what went wrong with the others."""
+        for future in self._pending[: max(len(self._pending) - most, 0)]:
+            future.result()
+
     def estimates(self, track: Track) -> Path:
         """The folder for the estimates of a track."""
         return self._job.out / "estimates" / track.folder

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,6 +190,16 @@ def test_the_longest_name_of_a_track_counts(data: Path, tmp_path: Path) -> None:
     assert found.files["a", "bass"] == (("a_bass.wav",),)
 
 
+@pytest.mark.parametrize("name", ["{track}_{stem}.wav", "{track}/{stem}.wav"])
+def test_accents_may_be_written_in_either_way(tmp_path: Path, name: str) -> None:
+    forms = [unicodedata.normalize(form, "Caf\u00e9") for form in ("NFC", "NFD")]
+    for track, other in (forms, forms[::-1]):
+        data = audio.write_music(tmp_path / other / "data", {track: 1000})
+        for stem in MUSIC.stems:
+            write(tmp_path / other / "given" / name.format(track=other, stem=stem))
+        assert {name for name, _ in look(tmp_path / other / "given", data).files} == {track}
+
+
 @pytest.mark.parametrize("name", ["x.wav", "song_bass.wav", "a_guitar.wav", "deep/er/a/bass.wav", "a.wav"])
 def test_a_folder_without_a_file_of_the_data_says_what_is_expected(
     data: Path, tmp_path: Path, name: str
@@ -265,6 +276,14 @@ def test_flac_that_does_not_decode_is_of_its_track_alone(data: Path, tmp_path: P
         found.collect(broken, tmp_path / "kept" / "a")
     assert not (tmp_path / "kept" / "a").exists()
     found.collect(whole, tmp_path / "kept" / "a_b")
+
+
+def test_names_of_stems_stay_in_their_line(data: Path, tmp_path: Path) -> None:
+    for index in range(30):
+        write(tmp_path / "given" / f"a_evil\n{index}.wav")
+    (problem,) = problems(tmp_path / "given", data)
+    assert problem.isprintable()
+    assert "and 10 more" in problem
 
 
 def test_names_that_act_on_a_terminal_are_shown_as_escapes(data: Path, tmp_path: Path) -> None:
