@@ -324,5 +324,5 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         type=converters.not_negative,
         default=baseline.DEFAULT_TOLERANCE_DB,
         metavar="DB",
-        help="how much a score may fall in --check (default: %(default)s)",
+        help="how much a score may fall in --check, in dB or the measure's own unit (default: %(default)s)",
     )

@@ -200,7 +200,6 @@ def table(result: Result) -> str:
     lines = text_table.align([header, *rows, totals], left=(0, 1))
     rule = "-" * max(map(len, lines))
     parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], SDR_WORDS]
-    parts += _others(result, extra)
     parts += [
         f"{track.name}: to be in time, {printable.plain('; '.join(map(str, track.economies)), REASON_CHARACTERS)}."
         for track in result.tracks
@@ -208,7 +207,7 @@ def table(result: Result) -> str:
     ]
     if result.isolation is not None and result.isolation.not_in_force:
         parts.append(f"{DIFFERS} {'; '.join(result.isolation.not_in_force)}.")
-    return printable.lines("\n".join([*parts, "", verdict(result)]))
+    return printable.lines("\n".join([*parts, *_others(result, extra), "", verdict(result)]))
 
 
 def _others(result: Result, extra: Sequence[str]) -> list[str]:
@@ -226,7 +225,7 @@ def _others(result: Result, extra: Sequence[str]) -> list[str]:
                 *(text_table.db(totals[stem]) for stem in (*result.stems, MEAN)),
             ]
         )
-    return ["", *text_table.align(rows, left=(0, 1, 2)), ""]
+    return ["", *text_table.align(rows, left=(0, 1, 2))]
 
 
 def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list[str]:

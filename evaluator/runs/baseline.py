@@ -314,5 +314,11 @@ def show(result: Result) -> str:
             *table[1:-1],
             rule,
             table[-1],
+            f"SDR in {MEASURES[SDR].words}.",
+            *(
+                f"{name}: {text_table.db(result.totals(name)[MEAN])} on average ({MEASURES[name].words})."
+                for name in plan.metrics
+                if name != SDR
+            ),
         ]
     )

@@ -136,6 +136,9 @@ def test_every_measure_of_the_baseline_is_checked_and_what_the_run_lacks_is_name
     )
     old = baseline.from_json(baseline.to_json(made_results.result({"a": STEMS}, measured=before)))
     assert old.plan.metrics == ("sdr", "bleedless", "aura_stft")
+    shown = baseline.show(old)
+    assert "SDR in dB, higher is better." in shown
+    assert "aura_stft: 2.500 on average (0 to 100, higher is better)." in shown
     for measured, passed in ((before, True), (lower, False), ({"aura_stft": before["aura_stft"]}, True)):
         run = made_results.result({"a": STEMS}, measured=measured)
         found = baseline.check(run_scores.of_result(old, "old.json"), run_scores.of_result(run, "this run"))
