@@ -40,6 +40,7 @@ _BLOCK = re.compile(r"(?:^<!-- (.*?) -->\n)?^( *)```(.*)\n((?:.*\n)*?)^ *```$", 
 STAND_INS = [
     # what the reader has
     (r"/data/musdb18hq/test|(?<=--data )DIR", "my/data"),
+    (r"(?<=--predictions )DIR", "my/estimates"),
     (r"--(vocals|instrumentals|dialog|effect|music) DIR", r"--\1 my/recordings"),
     (r"\.\./their-kit", "my/perfect"),
     (r"RUN_A|RUN_B", "latest"),
@@ -136,6 +137,9 @@ def working_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             subprocess.run(["ffmpeg", "-v", "error", "-i", copy / "song.mp3", copy / name], check=True)
     for name in ("song_1", "song_2"):
         write_beginning(copy / "local_data" / "demo" / "music" / name, copy / "my" / "data" / name)
+    (copy / "my" / "estimates").mkdir()
+    for path in (copy / "my" / "data").glob("*/[dv]*.flac"):  # drums and vocals
+        shutil.copy(path, copy / "my" / "estimates" / f"{path.parent.name}_{path.name}")
     write_submission(copy / "my", "perfect")
     return copy
 

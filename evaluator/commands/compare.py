@@ -23,6 +23,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("a", metavar="RUN_A", help="the run before")
     parser.add_argument("b", metavar="RUN_B", help="the run after")
+    parser.add_argument(
+        "--metric",
+        type=converters.metric,
+        default="sdr",
+        metavar="NAME",
+        help=f"compare by this measure: {', '.join(converters.METRICS)} (default: sdr)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     converters.add_withdrawn(parser)
     parser.set_defaults(run=_compare)
@@ -31,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def _compare(given: Namespace) -> int:
     store = Store()
     a, b = (_scores(wanted, store, given.withdrawn) for wanted in (given.a, given.b))
-    found = compare.compare(a, b)
+    found = compare.compare(a, b, measure=given.metric)
     print(printable.json_text(_to_json(found)) if given.json else compare.describe(found))
     return 0
 
@@ -56,6 +63,11 @@ def _to_json(found: Comparison) -> dict[str, Any]:
         "a": found.a.label,
         "b": found.b.label,
         "data": {"name": found.a.data_name, "hash": found.a.data_hash},
+        "measure": {
+            "name": found.measure.name,
+            "unit": found.measure.unit,
+            "better": found.measure.better,
+        },
         "tracks": list(found.tracks),
         "left_out": list(found.left_out),
         "stems": [asdict(paired) for paired in found.stems],

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from math import isfinite
 
 from evaluator.challenge import CHALLENGES, of_stems
+from evaluator.measures.catalogue import MEASURES
 
 UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}  # of sizes, as powers of two
-METRICS = {"sdr": "sdr", "si_sdr": "si_sdr", "bss_eval": "bss_eval_sdr"}
+METRICS = {measure.option: measure.name for measure in MEASURES.values()}
 
 
 def positive(text: str) -> float:
@@ -73,6 +74,13 @@ def metrics(text: str) -> tuple[str, ...]:
     if unknown:
         raise ArgumentTypeError(f"{', '.join(unknown)}: unknown; there are {', '.join(METRICS)}")
     return tuple(full for name, full in METRICS.items() if name in (*asked, "sdr"))
+
+
+def metric(text: str) -> str:
+    """The name of one metric."""
+    if text not in METRICS:
+        raise ArgumentTypeError(f"{text}: unknown; there are {', '.join(METRICS)}")
+    return METRICS[text]
 
 
 def stems(text: str) -> str:

@@ -20,7 +20,8 @@ from evaluator.reporting import display, report
 from evaluator.running import evaluation
 from evaluator.running.dataset import DataError
 from evaluator.running.job import Job
-from evaluator.running.preparation import RUNNERS, Options, UsageError, prepare
+from evaluator.running.predictions import PredictionsError
+from evaluator.running.preparation import RUNNERS, UNLIMITED, Options, UsageError, prepare
 from evaluator.running.submission import SubmissionError
 from evaluator.runs import baseline, leaderboard, results, run_scores
 from evaluator.runs.documents import ResultError
@@ -56,6 +57,9 @@ def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
     except DataError as error:
         problems = map(printable.lines, error.problems)
         print(f"{prog}: the data cannot be used:", *problems, sep="\n  ", file=sys.stderr)
+    except PredictionsError as error:
+        problems = map(printable.lines, error.problems)
+        print(f"{prog}: the estimates cannot be used:", *problems, sep="\n  ", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -161,7 +165,8 @@ def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs]:
     """What to evaluate and how, and what to do with the result."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Run a submission on local data under the organisers' limits, and score it as they do.",
+        description="Run a submission on local data under the organisers' limits, and score it as they do. Or score"
+        " estimates that are there already (--predictions).",
         epilog="Exit codes: 0 every track scored; 1 some track failed, or --check found a regression; "
         "2 wrong usage or unusable data.",
     )
@@ -170,14 +175,13 @@ def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs]:
     _add_course(parser)
     _add_outputs(parser)
     given = parser.parse_args(arguments)
-    none = Limits(time_factor=None, setup_seconds=None, cpus=None, memory_bytes=None, scratch_bytes=None)
     return Options(
-        submission=given.submission,
+        submission=given.submission or submission_folder(),
         data=given.data,
         preset=given.preset,
         challenge=given.challenge,
         only=given.only,
-        limits=none
+        limits=UNLIMITED
         if given.no_limits
         else Limits(given.time_factor, given.setup_timeout, given.cpus, given.memory, given.scratch),
         runner=given.runner,
@@ -189,6 +193,7 @@ def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs]:
         keep_estimates=given.report,
         readable=tuple(given.readable),
         require_isolation=given.require_isolation,
+        predictions=given.predictions,
     ), Outputs(given.json, given.check, given.tolerance_db, given.report)
 
 
@@ -196,15 +201,21 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
     """What is evaluated on what."""
     add = parser.add_argument
     add("--data", type=Path, metavar="DIR", help="tracks with references (default: the demo tracks)")
-    add(
-        "--submission",
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--submission", type=Path, metavar="DIR", help="folder above my_submission/ (default: here)"
+    )
+    what.add_argument(
+        "--predictions",
         type=Path,
         metavar="DIR",
-        default=submission_folder(),
-        help="folder above my_submission/ (default: here)",
+        help="run nothing, and score the estimates in this folder: TRACK/STEM.wav, as runs keep them, or"
+        " TRACK_STEM.wav side by side, .wav or .flac; which stems there are decides what is scored",
     )
     add("--preset", metavar="NAME-OR-FILE", help="ensemble to use (default: the one in user_config.py)")
-    converters.add_challenge_or_stems(parser, default="what the submission makes, else that of the data")
+    converters.add_challenge_or_stems(
+        parser, default="what the submission makes, or the files are of, else that of the data"
+    )
     add("--only", metavar="GLOB", help="evaluate the tracks whose name matches")
 
 
@@ -286,7 +297,7 @@ def _add_course(parser: argparse.ArgumentParser) -> None:
         type=converters.metrics,
         default=("sdr",),
         metavar="LIST",
-        help=f"of {','.join(converters.METRICS)}, separated by commas (default: sdr)",
+        help=f"of {','.join(converters.METRICS)}, separated by commas (default: sdr); of all, higher is better",
     )
     add("--resume", action="store_true", help="continue an interrupted run")
 
@@ -313,5 +324,5 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         type=converters.not_negative,
         default=baseline.DEFAULT_TOLERANCE_DB,
         metavar="DB",
-        help="how much a score may fall in --check (default: %(default)s)",
+        help="how much a score may fall in --check, in dB or the measure's own unit (default: %(default)s)",
     )

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from evaluator import printable, text_table
 from evaluator.challenge import CHALLENGES
 from evaluator.isolation.sandbox import Outcome
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import Dataset, Track
 from evaluator.running.job import Observer
@@ -26,7 +27,7 @@ SHOWN = 5  # failed tracks that are named
 REASON_CHARACTERS = 2000
 RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
-NOTHING_TO_PASS = "these stems are no challenge's, so there is nothing to pass"
+SDR_WORDS = f"SDR in {MEASURES['sdr'].words} (the challenge's global SDR)."
 DIFFERS = "Differs from the organisers' machine:"  # what of their limits was not in force here
 
 
@@ -60,6 +61,7 @@ class ProgressBar(Observer):
         self._bar = tqdm(total=self._total, file=sys.stderr, bar_format=RUN_BAR, desc="starting")
         self._what, self._began = "starting", time.monotonic()
         self._current: dict[str, _Current] = {}
+        self._is_given_up = False  # the tracks that follow all fail for a reason that was told
         self._done: dict[str, float] = {}  # seconds of audio, by track
         self._spent, self._covered = 0.0, 0.0  # compute seconds and seconds of audio of tracks of this run
         self._lock = threading.Lock()
@@ -110,6 +112,7 @@ class ProgressBar(Observer):
         self._turn_to("loading the submission")
 
     def setup_failed(self, outcome: Outcome, log: Sequence[str]) -> None:
+        self._is_given_up = True
         self._report(f"the submission could not be constructed: {outcome.status}, {outcome.reason}", log)
 
     def separating(self, track: Track, limit_seconds: float | None) -> None:
@@ -129,7 +132,7 @@ class ProgressBar(Observer):
             if result.seconds is not None:
                 self._spent += result.seconds
                 self._covered += track.seconds
-        if result.status != "ok" and result.seconds is not None:
+        if result.status != "ok" and (result.seconds is not None or not self._is_given_up):
             self._report(f"{track.name}: {result.status}, {result.reason}", log)
 
     def measuring(self, metric: str, tracks: int) -> None:
@@ -196,7 +199,7 @@ def table(result: Result) -> str:
     totals += [text_table.db(result.totals(name)[MEAN]) for name in extra]
     lines = text_table.align([header, *rows, totals], left=(0, 1))
     rule = "-" * max(map(len, lines))
-    parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], "SDR in dB (the challenge's global SDR)."]
+    parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], SDR_WORDS]
     parts += [
         f"{track.name}: to be in time, {printable.plain('; '.join(map(str, track.economies)), REASON_CHARACTERS)}."
         for track in result.tracks
@@ -204,7 +207,25 @@ def table(result: Result) -> str:
     ]
     if result.isolation is not None and result.isolation.not_in_force:
         parts.append(f"{DIFFERS} {'; '.join(result.isolation.not_in_force)}.")
-    return printable.lines("\n".join([*parts, "", verdict(result)]))
+    return printable.lines("\n".join([*parts, *_others(result, extra), "", verdict(result)]))
+
+
+def _others(result: Result, extra: Sequence[str]) -> list[str]:
+    """What was measured besides SDR: unit, direction, and means over the tracks that worked."""
+    if not extra:
+        return []
+    rows = [["measure", "unit", "better", *result.stems, MEAN]]
+    for name in extra:
+        totals = result.totals(name)
+        rows.append(
+            [
+                name,
+                MEASURES[name].unit,
+                MEASURES[name].better,
+                *(text_table.db(totals[stem]) for stem in (*result.stems, MEAN)),
+            ]
+        )
+    return ["", *text_table.align(rows, left=(0, 1, 2))]
 
 
 def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list[str]:
@@ -218,6 +239,15 @@ def _row(track: TrackResult, stems: Sequence[str], extra: Sequence[str]) -> list
         text_table.db(track.mean("sdr")),
         *(text_table.db(track.mean(name)) for name in extra),
     ]
+
+
+def nothing_to_pass(result: Result) -> str | None:
+    """Why no run of this kind would pass or fail with the organisers; None if one would."""
+    if result.plan.submission is None:
+        return "estimates were given, so there is nothing to pass"
+    if result.plan.challenge not in CHALLENGES:
+        return "these stems are no challenge's, so there is nothing to pass"
+    return None
 
 
 def verdict(result: Result) -> str:
@@ -235,19 +265,19 @@ def _shared(result: Result) -> str:
 
 def _verdict(result: Result) -> str:
     score, passing = result.score(), would_pass(result)
-    challenge = result.plan.challenge in CHALLENGES
+    reason = nothing_to_pass(result)
     late = [track for track in result.tracks if track.late]
     if score is not None and late:
         worst = max((track.seconds or 0) / (track.limit_seconds or 1) for track in late)
-        so = ": on this machine, as busy as it is, the submission would not pass." if challenge else "."
+        so = ": on this machine, as busy as it is, the submission would not pass." if reason is None else "."
         return (
             f"All tracks were scored: {text_table.db(score[MEAN])} dB. But {len(late)} of {len(result.tracks)} took "
             f"longer than allowed, up to {worst:.1f} times as long{so}"
         )
     if score is not None:
         mean = text_table.db(score[MEAN])
-        if not challenge:
-            return f"All tracks were scored: {mean} dB; {NOTHING_TO_PASS}."
+        if reason is not None:
+            return f"All tracks were scored: {mean} dB; {reason}."
         if passing == "yes":
             return f"This submission would have passed, with a score of {mean} dB."
         return (
@@ -255,12 +285,13 @@ def _verdict(result: Result) -> str:
             f"the submission would pass: {mean} dB."
         )
     if result.status == "incomplete":
-        return f"Incomplete: {len(result.tracks)} of {result.plan.data.number} tracks were separated."
+        done = "scored" if result.plan.submission is None else "separated"
+        return f"Incomplete: {len(result.tracks)} of {result.plan.data.number} tracks were {done}."
     names = ", ".join(f"{track.name} ({track.status})" for track in result.failed[:SHOWN])
     more = len(result.failed) - SHOWN
     names += f" and {more} more" if more > 0 else ""
     counts = f"{len(result.failed)} of {len(result.tracks)} tracks failed: {names}."
-    if not challenge:
+    if reason is not None:
         return counts
     if passing == "no":
         return f"This submission would NOT have passed: {counts}"

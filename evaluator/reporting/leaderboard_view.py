@@ -9,9 +9,11 @@ from typing import Any
 
 from evaluator import printable, text_table
 from evaluator.isolation.sandbox import Limits
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
 from evaluator.reporting import pages
 from evaluator.runs import reproduction
+from evaluator.runs.documents import SDR
 from evaluator.runs.entries import Entry, Group
 from evaluator.runs.passing import would_pass
 from evaluator.runs.published import PublishedRow, PublishedSet
@@ -41,10 +43,11 @@ def text(board: Board) -> str:
 
 def _group_text(group: Group) -> str:
     stems = group.newest.result.stems
+    heading = f"{title(group)}; SDR in {MEASURES[SDR].words}"
     header = ["#", "run", "preset", "commit", "when", MEAN, *stems, "RTF", "would pass"]
     rows = [_row(str(place), entry, stems) for place, entry in enumerate(group.ranked, 1)]
     rows += [_row("-", entry, stems) for entry in group.unranked]
-    return "\n".join([title(group), *text_table.align([header, *rows], left=(1, 2, 3, 4))])
+    return "\n".join([heading, *text_table.align([header, *rows], left=(1, 2, 3, 4))])
 
 
 def title(group: Group) -> str:
@@ -79,6 +82,8 @@ def passing_words(entry: Entry) -> str:
     if entry.withdrawal is not None:
         return entry.withdrawal.words
     passing, failed = would_pass(entry.result), failures(entry.result)
+    if entry.result.plan.submission is None:
+        return failed or "-"
     return f"{passing}: {failed}" if failed else passing
 
 
@@ -96,7 +101,7 @@ def failures(result: Result) -> str:
 def commit(result: Result) -> str:
     """The submission's commit, shortened; "+" stands for uncommitted changes."""
     submission = result.plan.submission
-    if submission.commit is None:
+    if submission is None or submission.commit is None:
         return "-"
     return submission.commit[:8] + ("+" if submission.dirty else "")
 
@@ -158,16 +163,22 @@ def _record(entry: Entry, place: int | None) -> dict[str, Any]:
         "name": result.name,
         "status": result.status,
         "would_pass": would_pass(result),
+        "measure": SDR,
+        **_unit_and_direction(SDR),
         "scores": {stem: entry.score(stem) for stem in (MEAN, *result.stems)},
+        "other_measures": {
+            name: {**_unit_and_direction(name), **result.totals(name)} for name in plan.metrics if name != SDR
+        },
         "rtf": result.rtf,
         "start": result.start,
         "duration_seconds": result.duration_seconds,
         "recorded": entry.recorded,
         "withdrawn": None if entry.withdrawal is None else asdict(entry.withdrawal),
         "preset": result.preset,
-        "commit": submission.commit,
-        "dirty": submission.dirty,
-        "files_sha256": submission.files_sha256,
+        "commit": None if submission is None else submission.commit,
+        "dirty": None if submission is None else submission.dirty,
+        "files_sha256": None if submission is None else submission.files_sha256,
+        "predictions": None if plan.predictions is None else asdict(plan.predictions),
         "weights": result.weights,
         "limits": asdict(plan.limits),
         "runner": plan.runner,
@@ -176,6 +187,10 @@ def _record(entry: Entry, place: int | None) -> dict[str, Any]:
         "versions": result.versions,
         "folder": entry.folder,
     }
+
+
+def _unit_and_direction(measure: str) -> dict[str, str]:
+    return {"unit": MEASURES[measure].unit, "better": MEASURES[measure].better}
 
 
 def as_json(board: Board) -> str:
@@ -206,6 +221,7 @@ def as_html(board: Board) -> str:
     """The board as a self-contained page."""
     return pages.render(
         "leaderboard.html.j2",
+        sdr=MEASURES[SDR],
         board=board,
         groups=[(group, title(group), group.newest.result.stems) for group in board.groups],
         published=[
@@ -230,7 +246,8 @@ def detail(entry: Entry) -> str:
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:
-    result, plan, submission = entry.result, entry.result.plan, entry.result.plan.submission
+    result, plan = entry.result, entry.result.plan
+    submission = plan.submission
     failed = failures(result)
     gaps = () if result.isolation is None else result.isolation.not_in_force
     withdrawn = () if entry.withdrawal is None else (("withdrawn", entry.withdrawal.words),)
@@ -241,22 +258,44 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
         ("data", f"{plan.challenge}, {plan.data.path}, {tracks_words(plan.data)}"),
         ("data hash", entry.data_hash),
         ("status", f"{result.status} ({failed})" if failed else result.status),
-        ("would pass", would_pass(result)),
+        *(() if submission is None else (("would pass", would_pass(result)),)),
         *((stem, f"{text_table.db(entry.score(stem))} dB") for stem in (MEAN, *result.stems)),
+        *((name, _measured(result, name)) for name in plan.metrics if name != SDR),
         ("RTF", "-" if result.rtf is None else f"{result.rtf:.3f}"),
-        ("preset", str(result.preset or "-")),
-        (
-            "commit",
-            (submission.commit or "-") + (" with uncommitted changes" if submission.dirty else ""),
+        *made_by(result),
+        *(
+            ()
+            if submission is None
+            else (
+                ("limits", ", ".join(limits_words(plan.limits))),
+                ("tracks at a time", str(plan.jobs)),
+                ("not in force", "; ".join(gaps) or "-"),
+            )
         ),
-        ("files", f"SHA-256 {submission.files_sha256}"),
-        *(("weights", line) for line in weights_lines(result)),
-        ("limits", ", ".join(limits_words(plan.limits))),
-        ("tracks at a time", str(plan.jobs)),
-        ("not in force", "; ".join(gaps) or "-"),
         ("machine", ", ".join(machine_words(result.machine))),
         ("versions", ", ".join(f"{key} {value}" for key, value in result.versions.items())),
         ("folder", entry.folder or "on another machine"),
+    ]
+
+
+def _measured(result: Result, measure: str) -> str:
+    """The means of another measure than SDR in words."""
+    found = ", ".join(f"{stem} {text_table.db(value)}" for stem, value in result.totals(measure).items())
+    return f"{found} ({MEASURES[measure].words})"
+
+
+def made_by(result: Result) -> list[tuple[str, str]]:
+    """What made the estimates, as names and values: a submission, or nobody knows who."""
+    submission, given = result.plan.submission, result.plan.predictions
+    if submission is None:
+        assert given is not None
+        return [("estimates", given.path), ("files", f"SHA-256 {given.files_sha256}")]
+    changed = " with uncommitted changes" if submission.dirty else ""
+    return [
+        ("preset", str(result.preset or "-")),
+        ("commit", (submission.commit or "-") + changed),
+        ("files", f"SHA-256 {submission.files_sha256}"),
+        *(("weights", line) for line in weights_lines(result)),
     ]
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from evaluator import printable, regular_files
-from evaluator.challenge import CHALLENGES, of_name
+from evaluator.challenge import of_name
+from evaluator.measures import means
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
 from evaluator.reporting import charts, leaderboard_view, pages, track_details
 from evaluator.reporting.charts import Axis, Strip
-from evaluator.reporting.display import DIFFERS, NOTHING_TO_PASS
+from evaluator.reporting.display import DIFFERS, nothing_to_pass
 from evaluator.running import dataset
 from evaluator.running.dataset import DataError, Track
 from evaluator.runs import baseline, published, reproduction, run_folder, run_scores
@@ -189,6 +191,8 @@ def _context(
         "check_text": None if found is None else baseline.describe(found),
         "score": result.score(),
         "scores": _score_rows(result, sources.baseline),
+        "sdr": MEASURES[SDR],
+        "others": [(MEASURES[name], result.totals(name)) for name in result.plan.metrics if name != SDR],
         "published": published.of_challenge(result.plan.challenge),
         "axis": axis,
         "strips": strips,
@@ -217,9 +221,9 @@ def verdict(result: Result) -> Verdict:
         *(f"{track.name}: {track.status}, {track.reason}" for track in failed),
         *(f"{track.name}: late, {track.seconds:.1f} of {track.limit_seconds:.1f} s" for track in late),
     )
-    if result.plan.challenge not in CHALLENGES and result.status != "incomplete":
+    if nothing_to_pass(result) and result.status != "incomplete":
         if not reasons:
-            return Verdict("good", f"All tracks were scored; {NOTHING_TO_PASS}", ())
+            return Verdict("good", f"All tracks were scored; {nothing_to_pass(result)}", ())
         return Verdict("bad", f"{len(reasons)} of {number} tracks failed or were late", reasons)
     if passing == "yes":
         return Verdict("good", "This submission would have passed", ())
@@ -248,15 +252,14 @@ def _score_rows(result: Result, before: RunScores | None) -> list[ScoreRow]:
     if before is None:
         return rows
     run = run_scores.of_result(result, "this run")
-    names = run_scores.common(before, run)
-    means = {
-        stem: (run_scores.mean_over(before, names, stem), run_scores.mean_over(run, names, stem))
-        for stem in run.measures
+    both = {
+        column: run_scores.mean_pair(run_scores.pairs(before, run, column)) or (None, None)
+        for column in run.columns
     }
     rows.append(
-        ScoreRow(f"baseline {Path(before.label).name}", {stem: old for stem, (old, _) in means.items()})
+        ScoreRow(f"baseline {Path(before.label).name}", {stem: old for stem, (old, _) in both.items()})
     )
-    change = {stem: None if old is None or new is None else new - old for stem, (old, new) in means.items()}
+    change = {stem: None if old is None or new is None else new - old for stem, (old, new) in both.items()}
     return [*rows, ScoreRow("difference", change, signed=True)]
 
 
@@ -266,9 +269,10 @@ def _strips(result: Result) -> tuple[Axis | None, list[Strip]]:
     worked = [(index, track) for index, track in enumerate(scores.tracks.values()) if track.sdr]
     if not worked:
         return None, []
+    values = {column: run_scores.pairs(scores, scores, column) for column in scores.columns}
     strips = [
-        charts.strip(measure, [(index, track.name, track.value(measure)) for index, track in worked])
-        for measure in scores.measures
+        charts.strip(column, [(index, track.name, found[track.name][0]) for index, track in worked])
+        for column, found in values.items()
     ]
     return charts.axis([value for _, track in worked for value in track.sdr.values()]), strips
 
@@ -276,12 +280,13 @@ def _strips(result: Result) -> tuple[Axis | None, list[Strip]]:
 def _track_row(track: TrackResult, sources: Sources, details: Mapping[str, Mapping[str, Any]]) -> TrackRow:
     limit, seconds, mean = track.limit_seconds, track.seconds, track.mean(SDR)
     old = None if sources.baseline is None else sources.baseline.tracks.get(track.name)
+    before = means.mean([*old.sdr.values()]) if old is not None else None
     found = details.get(track.name)
     return TrackRow(
         result=track,
         mean=mean,
         ratio=None if limit is None or seconds is None else seconds / limit,
-        difference=None if old is None or not old.sdr or mean is None else mean - old.value(MEAN),
+        difference=None if before is None or mean is None else mean - before,
         log=_log(sources.entry, track.name.replace("/", "__")),
         details=None if found is None else {**found, "scores": track.scores.get(SDR)},
     )

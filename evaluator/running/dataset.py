@@ -10,7 +10,7 @@ from pathlib import Path
 import soundfile
 
 from evaluator import printable
-from evaluator.challenge import CHALLENGES, CINEMATIC, MUSIC, Challenge, StemSet
+from evaluator.challenge import CHALLENGES, CINEMATIC, MUSIC, STEM_NAME, TAKEN, Challenge, StemSet
 from evaluator.digests import sha256_of_file
 from evaluator.locations import DEMO
 from evaluator.running import reference_files
@@ -112,13 +112,42 @@ def load(path: Path, only: str | None = None, wanted: StemSet | None = None) -> 
     if len(challenges) > 1:
         raise DataError([f"{folder}: a {name} track beside others" for name, folder in challenges.items()])
     problems = _name_problems(path, found)
-    tracks = [
-        _load_track(name, folder, layout, problems, in_split="/" in name) for name, folder, layout in found
-    ]
+    tracks = [_load_track(name, folder, layout, problems) for name, folder, layout in found]
     if problems:
         raise DataError(problems)
     challenge = found[0][2].challenge
     return Dataset(path, challenge, tuple(track for track in tracks if track is not None), tuple(notes))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a data folder holds by the names in it, before anything is read.
+
+    folders: the name of each track's folder below the data folder -> the folder name under which estimates lie.
+    """
+
+    folders: Mapping[str, str]
+    stems: frozenset[str]
+
+
+def contents(path: Path) -> Contents:
+    """The tracks below `path`, and every stem that one of them has; DataError if it is no folder."""
+    if not path.is_dir():
+        raise DataError([f"{path}: not a folder; expected the folder that holds the track folders"])
+    folders: dict[str, str] = {}
+    stems: set[str] = set()
+    for name, folder, layout in _track_folders(path, (), []):
+        folders[name] = _seen_as(name, folder)
+        known = {file.format(folder=folder.name): stem for stem, file in layout.stems.items()}
+        mixtures = {file.format(folder=folder.name) for files in layout.mixtures for file in files}
+        names = {known.get(file, file) for file in _audio_names(folder) - mixtures - {"mixture", "mix"}}
+        stems |= {stem for stem in names if STEM_NAME.fullmatch(stem) and stem not in TAKEN}
+    return Contents(folders, frozenset(stems))
+
+
+def _seen_as(name: str, folder: Path) -> str:
+    """The folder name under which a track is seen, which names its split, too."""
+    return name.replace("/", "__") if "/" in name else folder.name
 
 
 def demo_folder(wanted: StemSet, demo: Path = DEMO) -> Path:
@@ -229,7 +258,7 @@ def _missing(folder: Path, layout: Layout) -> int:
     return sum(name.format(folder=folder.name) not in present for name in layout.stems.values())
 
 
-def _load_track(name: str, folder: Path, layout: Layout, problems: list[str], in_split: bool) -> Track | None:
+def _load_track(name: str, folder: Path, layout: Layout, problems: list[str]) -> Track | None:
     """Check one track folder; None if there are problems, which are appended."""
     before = len(problems)
     mixtures = _find_mixtures(folder, layout, problems)
@@ -245,9 +274,10 @@ def _load_track(name: str, folder: Path, layout: Layout, problems: list[str], in
         return None
     frames, rate_hz, channels = described
     estimate_channels = max(channels, len(mixtures), len(layout.challenge.mixture_files))
-    folder_name = name.replace("/", "__") if in_split else folder.name
     complete = {stem: path for stem, path in references.items() if path is not None}
-    return Track(name, folder_name, tuple(mixtures), complete, frames, rate_hz, channels, estimate_channels)
+    return Track(
+        name, _seen_as(name, folder), tuple(mixtures), complete, frames, rate_hz, channels, estimate_channels
+    )
 
 
 def _find_mixtures(folder: Path, layout: Layout, problems: list[str]) -> list[Path]:

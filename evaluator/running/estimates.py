@@ -1,9 +1,9 @@
-"""What a submission left on disk: taken out of its reach by bytes, and checked before anybody decodes it."""
+"""What a submission left on disk, or anybody gave: copied out of its reach by bytes, and checked before decoding."""
 
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -45,12 +45,12 @@ def collect(predictions: Folder, track: Track, challenge: StemSet, destination: 
     shutil.rmtree(destination, ignore_errors=True)
     expected = {challenge.estimate_path(Path(track.folder), stem).name: stem for stem in challenge.stems}
     problems: list[str] = []
-    with _opened_folder(predictions, track.folder) as folder:
+    with opened_folder(predictions, track.folder) as folder:
         destination.mkdir(parents=True)
         for name, stem in expected.items():
             try:
-                with _opened_file(folder, name) as file:
-                    _keep(file, track, destination / f"{stem}.wav")
+                with opened_file(folder, name) as file:
+                    keep(file, track, destination / f"{stem}.wav", [track.estimate_channels])
             except (InvalidOutputError, HeaderError) as error:
                 problems.append(f"{stem}: {error}")
         extra = sorted(name for name in _names(folder) if name not in expected and name.endswith(".wav"))
@@ -62,7 +62,7 @@ def collect(predictions: Folder, track: Track, challenge: StemSet, destination: 
 
 
 @contextmanager
-def _opened_folder(predictions: Folder, name: str) -> Iterator[Folder]:
+def opened_folder(predictions: Folder, name: str) -> Iterator[Folder]:
     """The folder of a track, which must be one and no link."""
     if not HAS_DESCRIPTORS:
         assert isinstance(predictions, Path)
@@ -89,7 +89,7 @@ def _opened_folder(predictions: Folder, name: str) -> Iterator[Folder]:
 
 
 @contextmanager
-def _opened_file(folder: Folder, name: str) -> Iterator[BinaryIO]:
+def opened_file(folder: Folder, name: str) -> Iterator[BinaryIO]:
     """A file of that folder, opened once without following links or waiting, and looked at through what is open."""
     with _theirs(name):
         status = _status(folder, name)
@@ -140,17 +140,30 @@ def _names(folder: Folder) -> Iterator[str]:
             yield entry.name.encode(errors="backslashreplace").decode()
 
 
-def _keep(file: BinaryIO, track: Track, target: Path) -> None:
-    """Check a file's header against the track, and copy its samples."""
+def check_header(file: BinaryIO, track: Track, channels: Collection[int]) -> Header:
+    """What an open file states; InvalidOutputError with all that differs from the track, HeaderError for other files.
+
+    channels: how many it may have.
+    """
     with _theirs():
         header = audio_header.read(file)
-    for what, expected, found in (
-        ("sample rate", track.rate_hz, header.rate_hz),
-        ("channels", track.estimate_channels, header.channels),
-        ("length in samples", track.frames, header.frames),
-    ):
-        if found != expected:
-            raise InvalidOutputError(f"{what} {found}, expected {expected}")
+    wrong = [
+        f"{what} {found}, expected {' or '.join(map(str, expected))}"
+        for what, expected, found in (
+            ("sample rate", [track.rate_hz], header.rate_hz),
+            ("channels", sorted(channels), header.channels),
+            ("length in samples", [track.frames], header.frames),
+        )
+        if found not in expected
+    ]
+    if wrong:
+        raise InvalidOutputError("; ".join(wrong))
+    return header
+
+
+def keep(file: BinaryIO, track: Track, target: Path, channels: Collection[int]) -> None:
+    """Check a file's header against the track, and copy its samples to `target`, with a header of ours."""
+    header = check_header(file, track, channels)
     kept_as, blocks = _samples(file, header)
     with target.open("wb") as kept:
         kept.write(audio_header.wav(kept_as))

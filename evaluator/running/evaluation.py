@@ -4,8 +4,11 @@ import shutil
 
 from evaluator.isolation import folders
 from evaluator.isolation.sandbox import Workplace
-from evaluator.running import sessions
+from evaluator.running import scoring, sessions
+from evaluator.running.dataset import Track
+from evaluator.running.estimates import InvalidOutputError
 from evaluator.running.job import Job, Observer
+from evaluator.running.predictions import Predictions
 from evaluator.running.recorder import Recorder
 from evaluator.running.sessions import SessionLoop, TrackQueue
 from evaluator.runs import records, results, run_folder
@@ -14,6 +17,9 @@ from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 
 WORK = "work-{}"  # below a run's folder: of each session, whose supervisor removes it whatever becomes of us
+COPIES_AHEAD = (
+    1  # tracks that are copied and not scored yet, so that an interruption is quick and the disk not full
+)
 
 __all__ = ["RESULT_FILE", "Interrupted", "Job", "Observer", "evaluate"]
 
@@ -50,18 +56,42 @@ def _run(job: Job, observer: Observer, recorder: Recorder) -> None:
     observer.resumed(done)
     if left:
         run_folder.remove_report(job.out)
-        places = [Workplace(job.out / WORK.format(n), n) for n in range(min(job.plan.jobs, len(left)))]
-        queue = TrackQueue(left)
-        try:
-            sessions.run_all([SessionLoop(job, place, queue, recorder, observer) for place in places])
-        finally:
-            for place in places:
-                folders.remove(str(place.root))
-            recorder.finish_scoring()
-    if "bss_eval_sdr" in job.plan.metrics:
-        recorder.add_bss_eval()
+        if job.predictions is not None:
+            observer.measuring("sdr", len(left))
+            _take(job.predictions, left, recorder)
+        else:
+            _separate(job, observer, recorder, left)
+    if scoring.costly(job.plan.metrics):
+        recorder.add_costly()
     if not job.keep_estimates:
         shutil.rmtree(job.out / "estimates", ignore_errors=True)
+
+
+def _separate(job: Job, observer: Observer, recorder: Recorder, left: list[Track]) -> None:
+    """Have the submission separate these tracks, in as many sessions as the plan says."""
+    places = [Workplace(job.out / WORK.format(n), n) for n in range(min(job.plan.jobs, len(left)))]
+    queue = TrackQueue(left)
+    try:
+        sessions.run_all([SessionLoop(job, place, queue, recorder, observer) for place in places])
+    finally:
+        for place in places:
+            folders.remove(str(place.root))
+        recorder.finish_scoring()
+
+
+def _take(predictions: Predictions, left: list[Track], recorder: Recorder) -> None:
+    """Score the estimates of these tracks that somebody made elsewhere."""
+    try:
+        for track in left:
+            problem = None
+            try:
+                predictions.collect(track, recorder.estimates(track))
+            except InvalidOutputError as error:
+                problem = str(error)
+            recorder.given(track, problem)
+            recorder.catch_up(COPIES_AHEAD)
+    finally:
+        recorder.finish_scoring()
 
 
 def _previous(job: Job) -> Result | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evaluator.isolation.sandbox import Outcome, Runner, Workplace
 from evaluator.running.dataset import Dataset, Track
+from evaluator.running.predictions import Predictions
 from evaluator.runs.records import Plan, TrackResult
 
 
@@ -39,7 +40,7 @@ class Observer:
 
 @dataclass(frozen=True)
 class Job:
-    """What to evaluate, where to put it, and how to run it: one runner for each workplace.
+    """What to evaluate, where to put it, and how to run it: one runner for each workplace, or else given estimates.
 
     patience: how many times its limit a track may take before it is ended; it is late from the limit on.
     """
@@ -48,5 +49,6 @@ class Job:
     dataset: Dataset
     out: Path
     keep_estimates: bool
-    make_runner: Callable[[Workplace], Runner]
+    make_runner: Callable[[Workplace], Runner] | None
     patience: float = 1.0
+    predictions: Predictions | None = None  # in place of a runner

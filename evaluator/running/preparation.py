@@ -16,9 +16,10 @@ from evaluator.isolation import view
 from evaluator.isolation.sandbox import Isolation, Limits, ProcessRunner, SessionRunner, Workplace
 from evaluator.isolation.variables import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
 from evaluator.locations import DEMO, RUNS
-from evaluator.running import dataset, submission
-from evaluator.running.dataset import Dataset, OtherStemsError, Track
+from evaluator.running import dataset, predictions, submission
+from evaluator.running.dataset import Contents, Dataset, OtherStemsError, Track
 from evaluator.running.job import Job
+from evaluator.running.predictions import Survey
 from evaluator.running.weights_in_sight import weights_folders, weights_variables
 from evaluator.runs import records, results
 from evaluator.runs.documents import ResultError
@@ -31,6 +32,8 @@ RUNNERS = ("process", "docker")
 SHOWN_LINKS = 3  # of those that lead out of a submission
 OF_A_PRESET = (".yaml", ".yml", ".th", ".pt", ".pth", ".ckpt", ".chpt", ".onnx", ".safetensors")
 WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use, separated by commas
+
+UNLIMITED = Limits(time_factor=None, setup_seconds=None, cpus=None, memory_bytes=None, scratch_bytes=None)
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class Options:
     keep_estimates: bool = False  # where there is no `out`; with it they are kept anyway
     readable: tuple[Path, ...] = ()  # what the submission may read besides its own folder
     require_isolation: bool = False  # run nothing where a promise of SECURITY.md cannot be kept
+    predictions: Path | None = None  # a folder of estimates to score, in place of those of a submission
 
 
 Accept = Callable[[Isolation], object]
@@ -72,9 +76,11 @@ def prepare(
     """Settle what the options leave open and check the data; the submission is not constructed.
 
     `checked` is called with each track whose files were read, and the number of tracks.
-    Raises UsageError, SubmissionError or DataError; EngineError if a container is requested and there is no
-    engine; SandboxError if no process can be started.
+    Raises UsageError, SubmissionError, PredictionsError or DataError; EngineError if a container is requested and
+    there is no engine; SandboxError if no process can be started.
     """
+    if options.predictions is not None:
+        return _prepare_given(options, options.predictions, checked)
     path = submission.check_folder(options.submission)
     data, preset = _data_and_preset(options, path, accept)
     time_factor = _told_time_factor(options, path)
@@ -104,6 +110,67 @@ def prepare(
         ),
         patience=DEMO_PATIENCE if options.data is None else 1.0,
     )
+
+
+def _prepare_given(options: Options, folder: Path, checked: Callable[[Track, int], None]) -> Job:
+    """The job of scoring estimates that were made elsewhere: which stems, by which files there are."""
+    _require_nothing_to_run(options, folder)
+    data_folder, holds, found = _look_up(options, folder)
+    asked = None if options.challenge is None else of_name(options.challenge)
+    wanted = asked or predictions.stems_to_score(found, holds, data_folder)
+    try:
+        data = dataset.load(data_folder, options.only, wanted)
+    except OtherStemsError as error:
+        raise UsageError(f"{wanted.option}, but {error}") from None
+    given = predictions.check(found, data.tracks, holds, all_stems=asked is None)
+    digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
+    plan = Plan(
+        challenge=data.challenge.name,
+        submission=None,
+        data=DataInfo(str(data.path.resolve()), len(data.tracks), digest, options.only),
+        limits=UNLIMITED,
+        metrics=options.metrics,
+        runner=records.NOTHING_RUNS,
+        predictions=given.identity,
+    )
+    out = _out_folder(options, plan).resolve()
+    _require_apart(out / records.ESTIMATES, given.root.resolve())
+    keep = options.keep_estimates or options.out is not None
+    return Job(plan, data, out, keep, make_runner=None, predictions=given)
+
+
+def _require_nothing_to_run(options: Options, folder: Path) -> None:
+    """UsageError for options of a submission, and for a folder that no result can name."""
+    without = Options(options.submission)
+    given = {
+        "--preset": options.preset is not None,
+        "--fit": options.fit,
+        "--readable": bool(options.readable),
+        "--require-isolation": options.require_isolation,
+        "--runner": options.runner != without.runner,
+        "--jobs": options.jobs != without.jobs,
+    }
+    if names := [name for name, is_given in given.items() if is_given]:
+        raise UsageError(f"--predictions runs nothing, so {', '.join(names)} cannot be given with it")
+    if (wrong := printable.fault(str(folder.resolve()))) is not None:
+        raise UsageError(f"{folder}: has the character {wrong}, which no name may have; give it another name")
+
+
+def _look_up(options: Options, folder: Path) -> tuple[Path, Contents, Survey]:
+    """The data, what is in it, and the estimates by name; without --data, the demo's tracks that they are of."""
+    demo = [DEMO / name for name in CHALLENGES]
+    places = [options.data] if options.data is not None else demo
+    looked = [(place, holds, predictions.survey(folder, holds)) for place in places
+              for holds in [dataset.contents(place)]]  # fmt: skip
+    return max(looked, key=lambda each: len(each[2].files))
+
+
+def _require_apart(kept: Path, given: Path) -> None:
+    """UsageError where copies would be kept in the place of the files that they are made of."""
+    if kept == given or kept in given.parents or given in kept.parents:
+        raise UsageError(
+            f"--out would keep copies in {kept}, but the estimates are in {given}; name another folder"
+        )
 
 
 def _data_and_preset(options: Options, path: Path, accept: Accept) -> tuple[Dataset, str | None]:

@@ -4,8 +4,8 @@ Scoring runs in its own low-priority thread, so that it overlaps with the separa
 has no core to spare, that takes time from the submission, but very little: 2 to 3 ms of one core for each second of
 audio (benchmarks/scoring.py), of which the submission may use 1570 ms on four cores, so 0.05 %. Therefore it does not
 wait for a free core. SCHED_IDLE would take less and might cost more: a thread that holds the interpreter's lock and
-gets no core would keep the evaluator from stopping the submission's clock. BSS Eval, which takes far longer, waits
-until the submission is done with the machine.
+gets no core would keep the evaluator from stopping the submission's clock. Measures that take far longer, such as
+BSS Eval, wait until the submission is done with the machine.
 """
 
 import os
@@ -29,7 +29,7 @@ from evaluator.isolation.output_log import last_lines
 from evaluator.isolation.process_tree import end_with_parent
 from evaluator.isolation.sandbox import Isolation, Outcome
 from evaluator.isolation.variables import THREAD_VARIABLES
-from evaluator.measures import ranges
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import Scores
 from evaluator.running import scoring
 from evaluator.running.dataset import Track
@@ -97,6 +97,7 @@ class Recorder:
 
     def set_up(self, outcome: Outcome, isolation: Isolation | None) -> None:
         """The submission was imported and constructed, or could not be; a failure stays on record."""
+        assert self._job.plan.submission is not None
         own = Path(self._job.plan.submission.path) / "my_submission" / "aicrowd_wrapper.py"
         setup = SetupResult(
             status=outcome.status,
@@ -124,9 +125,29 @@ class Recorder:
     def separated(self, track: Track, outcome: Outcome) -> None:
         """A track is done, and if it is ok, its estimates are collected: score them and keep the result."""
         if outcome.status == "ok":
-            self._later(self._score, track, outcome)
+            self._later(self._score, track, self._track_result(track, outcome), outcome.log)
         else:
             self._later(self._record, track, self._track_result(track, outcome), outcome.log)
+
+    def given(self, track: Track, problem: str | None) -> None:
+        """The estimates of a track, which somebody made elsewhere, are collected, or cannot be: then `problem`."""
+        result = TrackResult(
+            name=track.name,
+            status="ok" if problem is None else "invalid_output",
+            reason=_shown(problem),
+            seconds=None,
+            limit_seconds=None,
+            audio_seconds=track.seconds,
+            peak_memory_bytes=None,
+            economies=(),
+            scores={},
+        )
+        self._later(self._score if problem is None else self._record, track, result, "")
+
+    def catch_up(self, most: int) -> None:
+        """Wait until no more than `most` tracks are still to be scored; raises what went wrong with the others."""
+        for future in self._pending[: max(len(self._pending) - most, 0)]:
+            future.result()
 
     def estimates(self, track: Track) -> Path:
         """The folder for the estimates of a track."""
@@ -138,48 +159,45 @@ class Recorder:
         for future in self._pending:
             future.result()
 
-    def add_bss_eval(self) -> None:
-        """BSS Eval of the tracks that have none yet, several at once, after the submission is done."""
+    def add_costly(self) -> None:
+        """The costly measures of the tracks that lack any, several at once, after the submission is done."""
+        names = scoring.costly(self._job.plan.metrics)
         todo = [
             track
             for track in self._job.dataset.tracks
             if self._tracks[track.name].status == "ok"
-            and "bss_eval_sdr" not in self._tracks[track.name].scores
+            and not set(names) <= set(self._tracks[track.name].scores)
         ]
         if not todo:
             return
-        self._observer.measuring("bss_eval_sdr", len(todo))
+        self._observer.measuring(", ".join(names), len(todo))
         workers = min(len(todo), os.cpu_count() or 1)
         with (
             _one_thread_each(),
             ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent, (os.getpid(),)) as pool,
         ):
-            futures = [pool.submit(scoring.bss_eval_track, track, self.estimates(track)) for track in todo]
+            futures = [
+                pool.submit(scoring.costly_scores, track, self.estimates(track), names) for track in todo
+            ]
             for track, future in zip(todo, futures, strict=True):
                 before = self._tracks[track.name]
-                found = {
-                    stem: value if ranges.is_possible("bss_eval_sdr", value) else None
-                    for stem, value in future.result().items()
-                }
-                scores = {**before.scores, "bss_eval_sdr": found}
-                self._tracks[track.name] = replace(before, scores=scores)
+                self._tracks[track.name] = replace(before, scores={**before.scores, **future.result()})
                 self.save()
 
     def _later(self, work: Callable[..., None], *arguments: Any) -> None:
         """Do this in the one thread that scores and records."""
         self._pending.append(self._scorer.submit(work, *arguments))
 
-    def _score(self, track: Track, outcome: Outcome) -> None:
+    def _score(self, track: Track, result: TrackResult, log: str) -> None:
         metrics = [name for name in self._job.plan.metrics if name in scoring.ENERGY_METRICS]
-        result = self._track_result(track, outcome)
         try:
             scores = scoring.score_track(track, self.estimates(track), metrics)
             _require_possible(scores)
             result = replace(result, scores=scores)
         except InvalidOutputError as error:
             result = replace(result, status="invalid_output", reason=str(error))
-        self._record(track, result, outcome.log)
-        if not self._job.keep_estimates and "bss_eval_sdr" not in self._job.plan.metrics:
+        self._record(track, result, log)
+        if not self._job.keep_estimates and not scoring.costly(self._job.plan.metrics):
             shutil.rmtree(self.estimates(track), ignore_errors=True)
 
     def _track_result(self, track: Track, outcome: Outcome) -> TrackResult:
@@ -217,7 +235,7 @@ def _require_possible(scores: Mapping[str, Scores]) -> None:
     """InvalidOutputError for samples so far from full scale that no reader of results takes their scores."""
     for measure, found in scores.items():
         for stem, value in found.items():
-            if not ranges.is_possible(measure, value):
+            if not MEASURES[measure].can_be(value):
                 raise InvalidOutputError(f"{stem}: samples far beyond full scale ({measure} {value:.0f} dB)")
 
 

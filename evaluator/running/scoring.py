@@ -1,24 +1,31 @@
 """Estimates on disk and references -> scores of a track.
 
-Files are read in blocks side by side, so memory does not grow with length.
+Files are read in blocks side by side, so memory does not grow with length; BSS Eval alone holds the whole track.
 """
 
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import Scores
 from evaluator.measures.sdr import SILENCE, Energies, energies, sdr_from, si_sdr_from
 from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
+
+if TYPE_CHECKING:
+    from evaluator.measures.frames import Block
+    from evaluator.measures.spectral import Signal
 
 BLOCK_FRAMES = 1 << 15
 
@@ -26,7 +33,7 @@ ENERGY_METRICS: Mapping[str, Callable[[Energies], float]] = {
     "sdr": sdr_from,
     "si_sdr": si_sdr_from,
 }
-METRICS = (*ENERGY_METRICS, "bss_eval_sdr")
+BLEED = ("bleedless", "fullness")
 
 
 def score_track(track: Track, estimates: Path, names: Sequence[str]) -> dict[str, Scores]:
@@ -69,6 +76,58 @@ def _as_channels(reference: NDArray[np.float32], channels: int) -> NDArray[np.fl
     if reference.shape[1] == channels:
         return reference
     return np.broadcast_to(reference, (len(reference), channels))
+
+
+def costly(names: Sequence[str]) -> list[str]:
+    """Those of the measures `names` that take too long to be computed beside a submission."""
+    return [name for name in names if name not in ENERGY_METRICS]
+
+
+def costly_scores(track: Track, estimates: Path, names: Sequence[str]) -> dict[str, Scores]:
+    """The costly measures `names` of the files `estimates`/{stem}.wav, as {name: {stem: value}}.
+
+    The value is None where a measure is not defined, or beyond what signals can have.
+    """
+    found: dict[str, dict[str, float | None]] = {name: {} for name in names}
+    for stem in track.references:
+        for name, value in _spectral(track, estimates, stem, names).items():
+            found[name][stem] = value
+    if "bss_eval_sdr" in names:
+        found["bss_eval_sdr"] = dict(bss_eval_track(track, estimates))
+    return {
+        name: {stem: value if MEASURES[name].can_be(value) else None for stem, value in scores.items()}
+        for name, scores in found.items()
+    }
+
+
+def _spectral(track: Track, estimates: Path, stem: str, names: Sequence[str]) -> dict[str, float | None]:
+    """Those measures of one stem that need spectra or filters."""
+    from evaluator.measures import log_wmse, spectral  # scipy.signal takes a second to import
+
+    file = estimates / f"{stem}.wav"
+    channels = max(soundfile.info(path).channels for path in (file, *track.mixtures))
+    channels = max(channels, len(track.mixtures))
+    reference, estimate = (_signal([path], channels) for path in (track.references[stem], file))
+    found = {
+        name: spectral.DISTANCES[name](reference, estimate) for name in names if name in spectral.DISTANCES
+    }
+    if "log_wmse" in names:
+        found["log_wmse"] = log_wmse.log_wmse(reference, estimate, _signal(track.mixtures, channels))
+    if set(names) & set(BLEED):
+        both = asdict(spectral.bleed(reference, estimate))
+        found |= {name: both[name] for name in BLEED if name in names}
+    return found
+
+
+def _signal(paths: Sequence[Path], channels: int) -> "Signal":
+    """The samples of a file, or of one file for each channel; one channel stands for the same signal in all."""
+
+    def read() -> "Iterator[Block]":
+        for parts in zip(*map(blocks, paths), strict=True):
+            block = np.concatenate(parts, axis=1, dtype=np.float64)
+            yield np.repeat(block, channels, axis=1) if block.shape[1] < channels else block
+
+    return read
 
 
 def bss_eval_track(track: Track, estimates: Path) -> Scores:

@@ -47,6 +47,7 @@ class SessionLoop:
         self._queue = queue
         self._recorder = recorder
         self._observer = observer
+        assert job.make_runner is not None
         self._runner: Runner = job.make_runner(workplace)
 
     def run(self) -> None:

@@ -7,16 +7,17 @@ from typing import Any
 
 from evaluator import text_table
 from evaluator.challenge import of_name
+from evaluator.measures.catalogue import MEASURES, Measure
 from evaluator.measures.means import MEAN
 from evaluator.runs import documents, entries, results, run_scores
 from evaluator.runs.documents import SDR, ResultError
-from evaluator.runs.records import Identity, Plan, TrackResult
+from evaluator.runs.records import NOTHING_RUNS, Identity, Plan, TrackResult
 from evaluator.runs.results import Result
 from evaluator.runs.run_scores import RunScores
 
 DEFAULT_TOLERANCE_DB = 0.02
 ROUNDING_DB = 1e-9  # a fall of exactly the tolerance passes, however its decimals round
-TRACK_KEYS = ("name", "status", "audio_seconds", "sdr", "mean")
+TRACK_KEYS = ("name", "status", "audio_seconds")
 SUBMISSION_KEYS = ("commit", "dirty", "files_sha256", "preset", "weights")
 ALL_TRACKS = "all tracks"
 
@@ -30,6 +31,7 @@ def to_json(result: Result, run: str | None = None) -> dict[str, Any]:
     if result.status == "incomplete":
         raise ResultError("an unfinished run cannot be a baseline; finish it with --resume")
     item = result.to_json()
+    keys = (*TRACK_KEYS, *item["metrics"], "mean")
     return {
         "schema_version": item["schema_version"],
         "kind": "baseline",
@@ -37,8 +39,14 @@ def to_json(result: Result, run: str | None = None) -> dict[str, Any]:
         "status": item["status"],
         "track": item["track"],
         "score": item["score"],
-        "tracks": [{key: track[key] for key in TRACK_KEYS} for track in item["tracks"]],
-        "submission": {key: item["submission"][key] for key in SUBMISSION_KEYS},
+        "metrics": item["metrics"],
+        "tracks": [{key: track[key] for key in keys if key in track} for track in item["tracks"]],
+        "submission": None
+        if item["submission"] is None
+        else {key: item["submission"][key] for key in SUBMISSION_KEYS},
+        "predictions": None
+        if result.plan.predictions is None
+        else {"path": result.plan.predictions.name, "files_sha256": result.plan.predictions.files_sha256},
         "data": {**item["data"], "path": run_scores.data_name(item["data"]["path"])},
         "limits": item["limits"],
         "versions": item["versions"],
@@ -56,16 +64,19 @@ def from_json(item: Mapping[str, Any], where: str = "baseline") -> Result:
     result = Result(
         plan=Plan(
             challenge=found.track,
-            submission=Identity("", said.commit, said.dirty, said.files_sha256, None),
+            submission=None
+            if said is None
+            else Identity("", said.commit, said.dirty, said.files_sha256, None),
             data=found.data,
             limits=found.limits,
-            metrics=(SDR,),
-            runner="process",
+            metrics=found.metrics,
+            runner="process" if said is not None else NOTHING_RUNS,
+            predictions=found.predictions,
         ),
         start=found.start,
         duration_seconds=0.0,
         setup=None,
-        provenance={"preset": said.preset, "weights": said.weights},
+        provenance=None if said is None else {"preset": said.preset, "weights": said.weights},
         isolation=None,
         machine={},
         versions=found.versions,
@@ -79,7 +90,7 @@ def from_json(item: Mapping[str, Any], where: str = "baseline") -> Result:
                 audio_seconds=track.audio_seconds,
                 peak_memory_bytes=None,
                 economies=(),
-                scores=track.scores((SDR,), stems, f"{where}: tracks.{index}"),
+                scores=track.scores(found.metrics, stems, f"{where}: tracks.{index}"),
             )
             for index, track in enumerate(found.tracks)
         ),
@@ -109,11 +120,17 @@ class Change:
     stem: str
     before: float
     after: float
+    measure: Measure = MEASURES[SDR]
 
     @property
     def difference(self) -> float:
-        """In dB, above 0 if the score rose."""
+        """In the measure's unit, above 0 if the score rose."""
         return self.after - self.before
+
+    @property
+    def gain(self) -> float:
+        """The same, above 0 if the score got better."""
+        return self.measure.gain(self.before, self.after)
 
 
 @dataclass(frozen=True)
@@ -127,10 +144,15 @@ class StatusChange:
 
 @dataclass(frozen=True)
 class Check:
-    """What moved between a baseline and a run, by more than `tolerance_db`."""
+    """What moved between a baseline and a run, by more than `tolerance_db`, which holds for every unit.
+
+    measures: those that both have; `unchecked`: those that the run lacks.
+    """
 
     baseline: str
     tolerance_db: float
+    measures: tuple[str, ...]
+    unchecked: tuple[str, ...]
     fell: tuple[Change, ...]
     rose: tuple[Change, ...]
     worse: tuple[StatusChange, ...]
@@ -144,37 +166,42 @@ class Check:
 
 
 def check(baseline: RunScores, run: RunScores, tolerance_db: float = DEFAULT_TOLERANCE_DB) -> Check:
-    """Compare every stem's score over all tracks, every stem of every track, and every status.
+    """Compare every stem's score over all tracks, every stem of every track, by every measure, and every status.
 
     Stems' scores are means over the tracks that worked in both. A track that is missing from the run counts as
     worse. ResultError if the two were made on different data.
     """
     run_scores.require_same_data(baseline, run)
+    measures = tuple(name for name in baseline.metrics if name in run.metrics)
     moved = [
-        change for change in _changes(baseline, run) if abs(change.difference) > tolerance_db + ROUNDING_DB
+        change
+        for measure in measures
+        for change in _changes(baseline, run, measure)
+        if abs(change.gain) > tolerance_db + ROUNDING_DB
     ]
-    moved.sort(key=lambda change: (change.where != ALL_TRACKS, change.difference))
+    moved.sort(key=lambda change: (change.where != ALL_TRACKS, change.gain))
     statuses = list(_status_changes(baseline, run))
     return Check(
         baseline=baseline.label,
         tolerance_db=tolerance_db,
-        fell=tuple(change for change in moved if change.difference < 0),
-        rose=tuple(change for change in moved if change.difference > 0),
+        measures=measures,
+        unchecked=tuple(name for name in baseline.metrics if name not in run.metrics),
+        fell=tuple(change for change in moved if change.gain < 0),
+        rose=tuple(change for change in moved if change.gain > 0),
         worse=tuple(change for change in statuses if change.before == "ok"),
         better=tuple(change for change in statuses if change.after == "ok"),
         other=tuple(change for change in statuses if "ok" not in (change.before, change.after)),
     )
 
 
-def _changes(baseline: RunScores, run: RunScores) -> Iterator[Change]:
-    names = run_scores.common(baseline, run)
-    for stem in run.measures:
-        before = run_scores.mean_over(baseline, names, stem)
-        after = run_scores.mean_over(run, names, stem)
-        if before is not None and after is not None:
-            yield Change(ALL_TRACKS, stem, before, after)
-        for name in names:
-            yield Change(name, stem, baseline.tracks[name].value(stem), run.tracks[name].value(stem))
+def _changes(baseline: RunScores, run: RunScores, measure: str) -> Iterator[Change]:
+    for column in run.columns:
+        pairs = run_scores.pairs(baseline, run, column, measure)
+        means = run_scores.mean_pair(pairs)
+        if means is not None:
+            yield Change(ALL_TRACKS, column, *means, MEASURES[measure])
+        for name, (before, after) in pairs.items():
+            yield Change(name, column, before, after, MEASURES[measure])
 
 
 def _status_changes(baseline: RunScores, run: RunScores) -> Iterator[StatusChange]:
@@ -193,7 +220,15 @@ def describe(found: Check) -> str:
         *_section("Tracks that work now", [_status(change) for change in found.better]),
         *_section("Tracks that fail in another way", [_status(change) for change in found.other]),
     ]
-    return "\n".join([*parts, _verdict(found)])
+    if found.unchecked:
+        parts += [f"Not checked, since this run was made without: {', '.join(found.unchecked)}.", ""]
+    return "\n".join([*parts, _measures(found), _verdict(found)])
+
+
+def _measures(found: Check) -> str:
+    """What was compared, and which way is better."""
+    named = [f"{name} ({MEASURES[name].words})" for name in found.measures]
+    return f"Measured by {', '.join(named)}."
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:
@@ -208,15 +243,20 @@ def _scores(changes: Sequence[Change]) -> list[str]:
     rows = [
         [
             change.where,
-            change.stem,
+            _label(change),
             text_table.db(change.before),
             "->",
             text_table.db(change.after),
-            f"({text_table.signed_db(change.difference)} dB)",
+            f"({text_table.signed_db(change.difference)}{' dB' * (change.measure.unit == 'dB')})",
         ]
         for change in changes
     ]
     return text_table.align(rows, left=(0, 1)) if rows else []
+
+
+def _label(change: Change) -> str:
+    """The stem, with the measure if it is not SDR."""
+    return change.stem if change.measure.name == SDR else f"{change.stem} {change.measure.name}"
 
 
 def _verdict(found: Check) -> str:
@@ -224,7 +264,7 @@ def _verdict(found: Check) -> str:
     if found.passed:
         return f"No regression {against}."
     stems = sorted(
-        {change.stem for change in found.fell if change.where == ALL_TRACKS and change.stem != MEAN}
+        {_label(change) for change in found.fell if change.where == ALL_TRACKS and change.stem != MEAN}
     )
     tracks = {change.where for change in found.fell if change.where != ALL_TRACKS}
     counts = [
@@ -237,11 +277,18 @@ def _verdict(found: Check) -> str:
     return f"REGRESSION {against}: {'; '.join(part for part in counts if part)}."
 
 
+def _origin(result: Result) -> str:
+    """Where the scores of a baseline come from."""
+    submission = result.plan.submission
+    if submission is None:
+        return f"estimates {result.name}"
+    changed = " with uncommitted changes" if submission.dirty else ""
+    return f"preset {result.preset}, commit {submission.commit or 'unknown'}{changed}"
+
+
 def show(result: Result) -> str:
     """A baseline as text: where it comes from, and its scores."""
     plan, stems = result.plan, result.stems
-    commit = plan.submission.commit or "unknown"
-    changed = " with uncommitted changes" if plan.submission.dirty else ""
     header = ["track", "status", *stems, MEAN]
     rows = [
         [
@@ -259,7 +306,7 @@ def show(result: Result) -> str:
     data = run_scores.data_name(plan.data.path)
     return "\n".join(
         [
-            f"{plan.challenge} baseline of {result.start}, preset {result.preset}, commit {commit}{changed}",
+            f"{plan.challenge} baseline of {result.start}, {_origin(result)}",
             f"data {data}, {text_table.count(plan.data.number, 'track')}, hash {plan.data.hash}",
             "",
             table[0],
@@ -267,5 +314,11 @@ def show(result: Result) -> str:
             *table[1:-1],
             rule,
             table[-1],
+            f"SDR in {MEASURES[SDR].words}.",
+            *(
+                f"{name}: {text_table.db(result.totals(name)[MEAN])} on average ({MEASURES[name].words})."
+                for name in plan.metrics
+                if name != SDR
+            ),
         ]
     )

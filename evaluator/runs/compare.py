@@ -1,7 +1,8 @@
 """Is one run better than another? Paired differences track by track, an interval, a test, one sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 from typing import Literal
 
@@ -9,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluator import text_table
+from evaluator.measures.catalogue import MEASURES, Measure
 from evaluator.measures.means import MEAN
 from evaluator.runs import run_scores
+from evaluator.runs.documents import SDR, ResultError
 from evaluator.runs.run_scores import RunScores
 
 RESAMPLES = 10_000
 SEED = 0
 CONFIDENCE = 0.95
-TIE_DB = 1e-6  # sums of squares are good to 1e-7 of their value, which is 4e-7 dB
+TIE = 1e-6  # sums of squares are good to 1e-7 of their value, which is 4e-7 dB
 FEWEST_TRACKS = 6  # with fewer, even the same sign on every track has a probability above 5 % (2·0.5⁵)
 MOVED = 5
 
@@ -25,7 +28,7 @@ Verdict = Literal["better", "worse", "not distinguishable", "equal"]
 
 @dataclass(frozen=True)
 class Paired:
-    """Differences B − A of one stem, or of the tracks' means, over tracks: dB."""
+    """Differences B − A of one stem, or of the tracks' means, over the tracks that have it in both runs."""
 
     stem: str
     mean_a: float
@@ -41,18 +44,19 @@ class Paired:
 
 @dataclass(frozen=True)
 class Moved:
-    """A track and its differences B − A, in dB by stem."""
+    """A track and its differences B − A, by stem, as far as both have it."""
 
     name: str
-    differences: dict[str, float]
+    differences: dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run B against run A over the tracks that worked in both."""
+    """Run B against run A, by one measure, over the tracks that worked in both."""
 
     a: RunScores
     b: RunScores
+    measure: Measure
     tracks: tuple[str, ...]
     left_out: tuple[str, ...]  # one phrase for each track that failed in either
     stems: tuple[Paired, ...]  # the mean first; empty without a common track
@@ -61,11 +65,11 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         """What the mean over stems says of B; nothing on too few tracks."""
-        if self.stems and all(paired.ties == len(self.tracks) for paired in self.stems):
+        if self.stems and all(paired.higher == paired.lower == 0 for paired in self.stems):
             return "equal"
         if len(self.tracks) < FEWEST_TRACKS or self.stems[0].low <= 0 <= self.stems[0].high:
             return "not distinguishable"
-        return "better" if self.stems[0].low > 0 else "worse"
+        return "better" if self.measure.gain(0.0, self.stems[0].low) > 0 else "worse"
 
     @property
     def sentence(self) -> str:
@@ -73,26 +77,28 @@ class Comparison:
         return _sentence(self)
 
 
-def compare(a: RunScores, b: RunScores, seed: int = SEED) -> Comparison:
-    """Compare B with A; ResultError if they were made on different data."""
+def compare(a: RunScores, b: RunScores, seed: int = SEED, measure: str = SDR) -> Comparison:
+    """Compare B with A; ResultError if they were made on different data, or one lacks the measure."""
     run_scores.require_same_data(a, b)
-    names = run_scores.common(a, b)
-    differences = {
-        stem: np.array([b.tracks[name].value(stem) - a.tracks[name].value(stem) for name in names])
-        for stem in a.measures
-    }
-    picks = np.random.default_rng(seed).integers(0, max(len(names), 1), (RESAMPLES, len(names)))
+    for run in (a, b):
+        if measure not in run.metrics:
+            raise ResultError(
+                f"{run.label} has no {measure}, only {', '.join(run.metrics)}; evaluate it with"
+                f" --metrics {MEASURES[measure].option}"
+            )
+    pairs = {column: run_scores.pairs(a, b, column, measure) for column in a.columns}
     return Comparison(
         a=a,
         b=b,
-        tracks=names,
-        left_out=tuple(_left_out(a, b, names)),
-        stems=tuple(_paired(a, b, names, stem, differences[stem], picks) for stem in a.measures if names),
-        moved=_most_moved(names, differences),
+        measure=MEASURES[measure],
+        tracks=tuple(pairs[MEAN]),
+        left_out=tuple(_left_out(a, b, pairs[MEAN])),
+        stems=tuple(_paired(column, found, seed) for column, found in pairs.items() if found),
+        moved=_most_moved(pairs),
     )
 
 
-def _left_out(a: RunScores, b: RunScores, names: Sequence[str]) -> list[str]:
+def _left_out(a: RunScores, b: RunScores, names: Collection[str]) -> list[str]:
     every = dict.fromkeys([*a.tracks, *b.tracks])
     return [
         f"{name}: {_status(a, name)} in A, {_status(b, name)} in B" for name in every if name not in names
@@ -103,31 +109,31 @@ def _status(run: RunScores, name: str) -> str:
     return run.tracks[name].status if name in run.tracks else "not run"
 
 
-def _paired(
-    a: RunScores,
-    b: RunScores,
-    names: Sequence[str],
-    stem: str,
-    differences: NDArray[np.float64],
-    picks: NDArray[np.int64],
-) -> Paired:
-    low, high = bootstrap_interval(differences, picks)
-    higher, lower = int((differences > TIE_DB).sum()), int((differences < -TIE_DB).sum())
-    mean_a, mean_b = run_scores.mean_over(a, names, stem), run_scores.mean_over(b, names, stem)
-    assert mean_a is not None
-    assert mean_b is not None
+def _paired(column: str, pairs: Mapping[str, tuple[float, float]], seed: int) -> Paired:
+    number = len(pairs)
+    differences = np.array([in_b - in_a for in_a, in_b in pairs.values()])
+    low, high = bootstrap_interval(differences, _picks(number, seed))
+    higher, lower = int((differences > TIE).sum()), int((differences < -TIE).sum())
+    means = run_scores.mean_pair(pairs)
+    assert means is not None
     return Paired(
-        stem=stem,
-        mean_a=mean_a,
-        mean_b=mean_b,
+        stem=column,
+        mean_a=means[0],
+        mean_b=means[1],
         difference=float(differences.mean()),
         low=low,
         high=high,
         higher=higher,
         lower=lower,
-        ties=len(differences) - higher - lower,
+        ties=number - higher - lower,
         p_value=sign_test(higher, lower),
     )
+
+
+@lru_cache(maxsize=1)
+def _picks(number: int, seed: int) -> NDArray[np.int64]:
+    """Which of so many tracks each resample takes, (resamples, tracks)."""
+    return np.random.default_rng(seed).integers(0, number, (RESAMPLES, number))
 
 
 def bootstrap_interval(
@@ -146,13 +152,19 @@ def sign_test(higher: int, lower: int) -> float:
     return min(1.0, 2.0 * float(tail))
 
 
-def _most_moved(names: Sequence[str], differences: dict[str, NDArray[np.float64]]) -> tuple[Moved, ...]:
-    order = np.argsort(-np.abs(differences[MEAN]), kind="stable")[:MOVED]
+def _most_moved(pairs: Mapping[str, Mapping[str, tuple[float, float]]]) -> tuple[Moved, ...]:
+    rows = [
+        Moved(name, {column: _difference(found.get(name)) for column, found in pairs.items()})
+        for name in pairs[MEAN]
+    ]
+    rows.sort(key=lambda row: -abs(row.differences[MEAN] or 0.0))
     return tuple(
-        Moved(names[i], {stem: float(values[i]) for stem, values in differences.items()})
-        for i in order
-        if any(abs(values[i]) > TIE_DB for values in differences.values())
+        row for row in rows[:MOVED] if any(abs(value or 0.0) > TIE for value in row.differences.values())
     )
+
+
+def _difference(pair: tuple[float, float] | None) -> float | None:
+    return None if pair is None else pair[1] - pair[0]
 
 
 def _sentence(found: Comparison) -> str:
@@ -163,12 +175,13 @@ def _sentence(found: Comparison) -> str:
     if found.verdict == "equal":
         return f"The two runs are equal: no stem differs on any of the {tracks} that worked in both."
     mean = found.stems[0]
+    unit = " dB" if found.measure.unit == "dB" else f" of {found.measure.name}"
     few = f" ({tracks} cannot tell, at least {FEWEST_TRACKS} are needed)" if number < FEWEST_TRACKS else ""
     verdict = (
         "not distinguishable from" if found.verdict == "not distinguishable" else f"{found.verdict} than"
     )
     return (
-        f"B is {verdict} A on this data{few}: {mean.difference:+.3f} dB on average (95 % interval {mean.low:+.3f} "
+        f"B is {verdict} A on this data{few}: {mean.difference:+.3f}{unit} on average (95 % interval {mean.low:+.3f} "
         f"to {mean.high:+.3f}), higher on {mean.higher} and lower on {mean.lower} of {tracks} "
         f"(sign test p = {mean.p_value:.2g})."
     )
@@ -176,18 +189,19 @@ def _sentence(found: Comparison) -> str:
 
 def describe(found: Comparison) -> str:
     """The comparison as text: what A and B are, differences by stem, tracks that moved most, the sentence."""
-    parts = [f"A: {found.a.label}", f"B: {found.b.label}", f"data: {found.a.data_name}", ""]
+    parts = [f"A: {found.a.label}", f"B: {found.b.label}", f"data: {found.a.data_name}"]
+    parts += [f"measure: {found.measure.name} ({found.measure.words})", ""]
     if found.stems:
         header = ["stem", "A", "B", "B - A", "95 % interval", "higher", "lower", "equal", "sign test p"]
         parts += [*text_table.align([header, *map(_paired_row, found.stems)]), ""]
     if found.moved:
-        measures = found.a.measures
+        columns = found.a.columns
         rows = [
-            [moved.name, *(text_table.signed_db(moved.differences[stem]) for stem in measures)]
+            [moved.name, *(text_table.signed_db(moved.differences[column]) for column in columns)]
             for moved in found.moved
         ]
-        parts += ["Tracks that moved most (B - A, dB):"]
-        parts += [f"  {line}" for line in text_table.align([["track", *measures], *rows])] + [""]
+        parts += [f"Tracks that moved most (B - A, {found.measure.unit}):"]
+        parts += [f"  {line}" for line in text_table.align([["track", *columns], *rows])] + [""]
     if found.left_out:
         parts += ["Left out, since not ok in both:", *(f"  {phrase}" for phrase in found.left_out), ""]
     return "\n".join([*parts, found.sentence])

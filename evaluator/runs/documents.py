@@ -17,9 +17,9 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, field_v
 from evaluator import printable, schema, strict_json
 from evaluator.challenge import of_name
 from evaluator.isolation.sandbox import Isolation, Limits, Status
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import Scores
-from evaluator.measures.ranges import POSSIBLE_DB
-from evaluator.runs.records import DataInfo, Identity, SetupResult
+from evaluator.runs.records import DataInfo, GivenEstimates, Identity, SetupResult
 
 SCHEMA_VERSION = 1
 SDR = "sdr"
@@ -100,6 +100,14 @@ Positive = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(ge=0, le=MOST_BYTES)]
 
 
+def _known_measures(metrics: tuple[str, ...]) -> tuple[str, ...]:
+    if SDR not in metrics or len(set(metrics)) < len(metrics) or not set(metrics) <= set(MEASURES):
+        found = printable.plain(", ".join(metrics), schema.KEY_CHARACTERS) or "none"
+        raise ValueError(f"found {found}, expected {SDR} among them, and each once, of {', '.join(MEASURES)}")
+    return metrics
+
+
+Metrics = Annotated[tuple[str, ...], AfterValidator(_known_measures)]
 Record = TypeVar("Record", SetupResult, Isolation)
 
 
@@ -123,6 +131,17 @@ def _sane_data(data: DataInfo) -> DataInfo:
         if (wrong := printable.fault(text)) is not None:
             raise ValueError(f"{name}: found the character {wrong}, which no name may have")
     return data
+
+
+def _sane_estimates(given: GivenEstimates) -> GivenEstimates:
+    if not given.path or len(given.path) > PATH_CHARACTERS:
+        raise ValueError(f"path: {len(given.path)} characters, expected from 1 to {PATH_CHARACTERS}")
+    if not SHA256.fullmatch(given.files_sha256):
+        raise ValueError(
+            f"files_sha256: found {schema.found(given.files_sha256)}, expected 64 hexadecimal digits"
+        )
+    _visible(given.path)
+    return given
 
 
 def _sane_setup(setup: SetupResult) -> SetupResult:
@@ -182,7 +201,7 @@ class ScoredTrack(schema.Document):
 
 
 def _scores(value: object, measure: str, stems: Sequence[str], where: str) -> Scores:
-    low, high = POSSIBLE_DB[measure]
+    known = MEASURES[measure]
     if not isinstance(value, dict):
         raise ResultError(f"{where}: found {schema.found(value)}, expected a valid dictionary")
     for stem, score in value.items():
@@ -191,10 +210,9 @@ def _scores(value: object, measure: str, stems: Sequence[str], where: str) -> Sc
         key = f"{where}: {printable.plain(stem, schema.KEY_CHARACTERS)}"
         if isinstance(score, bool) or not isinstance(score, int | float):
             raise ResultError(f"{key}: found {schema.found(score)}, expected a valid number")
-        if not low <= score <= high:
-            raise ResultError(
-                f"{key}: found {score}, expected from {low:g} to {high:g} dB, as no {measure} lies beyond"
-            )
+        if not known.can_be(score):
+            between = f"from {known.lowest:g} to {known.highest:g}{' dB' if known.unit == 'dB' else ''}"
+            raise ResultError(f"{key}: found {score}, expected {between}, as no {measure} lies beyond")
     if value.keys() != set(stems):
         names = printable.plain(", ".join(value), schema.KEY_CHARACTERS)
         raise ResultError(f"{where}: found {names}, expected {', '.join(stems)}")
@@ -222,7 +240,7 @@ class BaselineSubmission(schema.Document):
 
 
 class ScoredRun(schema.Document):
-    """What results and baselines share."""
+    """What results and baselines share. `predictions` was added later, and stands in place of `submission`."""
 
     schema_version: Literal[1]
     track: str
@@ -233,11 +251,20 @@ class ScoredRun(schema.Document):
     versions: dict[Name, Shown]
     start: When
     tracks: tuple[ScoredTrack, ...]
+    submission: Any
+    predictions: Annotated[GivenEstimates, AfterValidator(_sane_estimates)] | None = None
 
     @field_validator("track")
     @classmethod
     def _is_known(cls, track: str) -> str:
         return of_name(track).name
+
+    @model_validator(mode="after")
+    def _something_was_scored(self) -> "ScoredRun":
+        if (self.submission is None) == (self.predictions is None):
+            found = "neither" if self.submission is None else "both"
+            raise ValueError(f"submission, predictions: found {found}, expected one of the two")
+        return self
 
     @model_validator(mode="after")
     def _tracks_are_of_the_data(self) -> "ScoredRun":
@@ -254,11 +281,12 @@ class ScoredRun(schema.Document):
 
 
 class Baseline(ScoredRun):
-    """The file of a baseline. `run` was added later."""
+    """The file of a baseline. `run` and `metrics` were added later."""
 
     kind: Literal["baseline"]
-    submission: BaselineSubmission
+    submission: BaselineSubmission | None
     run: Sha256 | None = None
+    metrics: Metrics = (SDR,)
 
 
 class Submission(schema.Document):
@@ -282,22 +310,13 @@ class Run(ScoredRun):
 
     tracks: tuple[Track, ...]
     setup: Annotated[SetupResult, AfterValidator(_sane_setup)] | None
-    submission: Submission
+    submission: Submission | None
     isolation: Annotated[Isolation, AfterValidator(_shown_record)] | None
-    metrics: tuple[Literal["sdr", "si_sdr", "bss_eval_sdr"], ...]
+    metrics: Metrics
     runner: Annotated[str, _matching(re.compile(r"[a-z][a-z0-9_-]{0,30}"), "the name of a runner")]
     jobs: Annotated[int, Field(ge=1, le=MOST_TRACKS)] = 1
     machine: Machine
     duration_seconds: Seconds
-
-    @field_validator("metrics")
-    @classmethod
-    def _each_once(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
-        if SDR not in metrics or len(set(metrics)) < len(metrics):
-            raise ValueError(
-                f"found {', '.join(metrics) or 'none'}, expected {SDR} among them, and each once"
-            )
-        return metrics
 
 
 Kind = TypeVar("Kind", bound=schema.Document)

@@ -14,9 +14,9 @@ def would_pass(result: Result) -> Passing:
 
     A failure under stricter limits does not show that theirs would be missed, and neither does one of tracks that
     shared the machine. A track that was late has its score, and counts as one that failed. Of stems that are no
-    challenge's, nothing is known.
+    challenge's, and of estimates without a submission, nothing is known.
     """
-    if result.plan.challenge not in CHALLENGES:
+    if result.plan.challenge not in CHALLENGES or result.plan.submission is None:
         return "unknown"
     organisers, limits = Limits(), result.plan.limits
     compared = [

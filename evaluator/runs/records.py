@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import PurePath
 from typing import Any
 
 from evaluator.isolation.sandbox import Limits, Status
 from evaluator.measures import means
 from evaluator.measures.means import Scores
+
+ESTIMATES = "estimates"  # the folder of a run that holds them
+NOTHING_RUNS = "none"  # the runner where estimates are given
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,23 @@ class Identity:
     files_sha256: str
     requested_preset: str | None  # None leaves the choice to the submission
     requested_time_factor: float | None = None  # that of --fit; None asks for no economies
+
+
+@dataclass(frozen=True)
+class GivenEstimates:
+    """Which files, where a run scores estimates that were made elsewhere, and nothing is known of how.
+
+    files_sha256: of their contents, by track and stem, whatever the files are called.
+    """
+
+    path: str
+    files_sha256: str
+
+    @property
+    def name(self) -> str:
+        """How they are called: the folder, or for the estimates of a run its folder."""
+        path = PurePath(self.path)
+        return (path.parent if path.name == ESTIMATES else path).name
 
 
 @dataclass(frozen=True)
@@ -36,12 +57,13 @@ class Plan:
     """Everything that decides what is computed; a run may be resumed by an equal plan only."""
 
     challenge: str  # its name, or that of any other stems (`challenge.of_name`)
-    submission: Identity
+    submission: Identity | None  # None where estimates are given
     data: DataInfo
     limits: Limits
     metrics: tuple[str, ...]
     runner: str
     jobs: int = 1  # tracks at a time, which share the machine
+    predictions: GivenEstimates | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +111,7 @@ def _differences(prefix: str, before: Any, now: Any) -> list[str]:
     found = []
     for field in fields(now):
         there, here = getattr(before, field.name), getattr(now, field.name)
-        if is_dataclass(here):
+        if is_dataclass(here) and is_dataclass(there):
             found += _differences(f"{prefix}{field.name}.", there, here)
         elif there != here:
             found.append(f"{prefix}{field.name}: {_words(there)}, now {_words(here)}")
@@ -97,4 +119,6 @@ def _differences(prefix: str, before: Any, now: Any) -> list[str]:
 
 
 def _words(value: Any) -> str:
+    if is_dataclass(value):
+        return str(getattr(value, "path", value))
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -7,6 +7,8 @@ from evaluator import text_table
 from evaluator.challenge import CHALLENGES, of_name
 from evaluator.isolation.sandbox import Limits
 from evaluator.locations import REPOSITORY, command
+from evaluator.measures.catalogue import MEASURES
+from evaluator.runs.records import Plan
 from evaluator.runs.results import Result
 
 OPTIONS = {
@@ -20,6 +22,8 @@ OPTIONS = {
 def commands(result: Result) -> list[str]:
     """Shell commands that run the same code on the same data under the same limits; notes begin with #."""
     plan, submission, data = result.plan, result.plan.submission, result.plan.data
+    if submission is None:
+        return _of_estimates(plan)
     lines = []
     elsewhere = Path(submission.path) != REPOSITORY
     if submission.commit is not None:
@@ -39,18 +43,27 @@ def commands(result: Result) -> list[str]:
     if plan.runner != "process":
         arguments += ["--runner", plan.runner]
     arguments += _limits(plan.limits)
-    if plan.metrics != ("sdr",):
-        arguments += [
-            "--metrics",
-            ",".join(name.replace("bss_eval_sdr", "bss_eval") for name in plan.metrics),
-        ]
     if plan.jobs > 1:
         arguments += ["--jobs", str(plan.jobs)]
-    if data.only is not None:
-        arguments += ["--only", data.only]
-    lines.append(shlex.join(arguments))
-    lines.append(f"# the data: {text_table.count(data.number, 'track')} with hash {data.hash}")
-    return lines
+    return [*lines, *_scoring(plan, arguments)]
+
+
+def _of_estimates(plan: Plan) -> list[str]:
+    """The commands for estimates that were given."""
+    assert plan.predictions is not None
+    arguments = [*command("eval").split(), "--data", plan.data.path, "--predictions", plan.predictions.path]
+    arguments += of_name(plan.challenge).option.split()
+    return [*_scoring(plan, arguments), f"# the estimates had SHA-256 {plan.predictions.files_sha256}"]
+
+
+def _scoring(plan: Plan, arguments: list[str]) -> list[str]:
+    """The command with what is scored, and a note on the data."""
+    if plan.metrics != ("sdr",):
+        arguments = [*arguments, "--metrics", ",".join(MEASURES[name].option for name in plan.metrics)]
+    if plan.data.only is not None:
+        arguments = [*arguments, "--only", plan.data.only]
+    tracks = text_table.count(plan.data.number, "track")
+    return [shlex.join(arguments), f"# the data: {tracks} with hash {plan.data.hash}"]
 
 
 def _limits(limits: Limits) -> list[str]:

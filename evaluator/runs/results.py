@@ -61,7 +61,8 @@ class Result:
     @property
     def preset(self) -> Any:
         """What the submission says it used, or what it was asked to; None for one without presets."""
-        requested = self.plan.submission.requested_preset
+        submission = self.plan.submission
+        requested = None if submission is None else submission.requested_preset
         return (self.provenance or {}).get("preset", requested)
 
     @property
@@ -71,8 +72,12 @@ class Result:
 
     @property
     def name(self) -> str:
-        """What ran: the preset, or for a submission without presets its folder."""
-        return Path(str(self.preset)).stem if self.preset else Path(self.plan.submission.path).name
+        """What ran: the preset, or for a submission without presets its folder; of given estimates, theirs."""
+        if self.preset:
+            return Path(str(self.preset)).stem
+        if self.plan.submission is not None:
+            return Path(self.plan.submission.path).name
+        return "" if self.plan.predictions is None else self.plan.predictions.name
 
     @property
     def rtf(self) -> float | None:
@@ -108,12 +113,15 @@ class Result:
             **self.derived(),
             "tracks": [_track_to_json(track) for track in self.tracks],
             "setup": None if self.setup is None else asdict(self.setup),
-            "submission": {
+            "submission": None
+            if plan.submission is None
+            else {
                 **asdict(plan.submission),
                 "preset": self.preset,
                 "weights": self.weights,
                 "provenance": self.provenance,
             },
+            "predictions": None if plan.predictions is None else asdict(plan.predictions),
             "data": asdict(plan.data),
             "limits": asdict(plan.limits),
             "isolation": None if self.isolation is None else asdict(self.isolation, dict_factory=_with_lists),
@@ -137,17 +145,18 @@ class Result:
         result = cls(
             plan=Plan(
                 challenge=run.track,
-                submission=run.submission.identity(),
+                submission=None if run.submission is None else run.submission.identity(),
                 data=run.data,
                 limits=run.limits,
                 metrics=run.metrics,
                 runner=run.runner,
                 jobs=run.jobs,
+                predictions=run.predictions,
             ),
             start=run.start,
             duration_seconds=run.duration_seconds,
             setup=run.setup,
-            provenance=run.submission.provenance,
+            provenance=None if run.submission is None else run.submission.provenance,
             isolation=run.isolation,
             machine=run.machine.as_given(),
             versions=run.versions,

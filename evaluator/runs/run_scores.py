@@ -1,12 +1,11 @@
 """What of a run is compared with another run: its data, and the status and scores of each track."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from evaluator import text_table
 from evaluator.challenge import of_name
-from evaluator.measures import means
 from evaluator.measures.means import MEAN
 from evaluator.runs.documents import SDR, ResultError
 from evaluator.runs.records import Plan
@@ -15,15 +14,16 @@ from evaluator.runs.results import Result
 
 @dataclass(frozen=True)
 class TrackScore:
-    """Status of one track, and {stem: SDR in dB}, empty unless the status is ok."""
+    """Status of one track, and {measure: {stem: value}} where that is defined, empty unless the status is ok."""
 
     name: str
     status: str
-    sdr: Mapping[str, float]
+    scores: Mapping[str, Mapping[str, float]]
 
-    def value(self, stem: str) -> float:
-        """SDR of `stem`, or for "mean" the mean over stems, in dB; KeyError if it has none."""
-        return sum(self.sdr.values()) / len(self.sdr) if stem == MEAN and self.sdr else self.sdr[stem]
+    @property
+    def sdr(self) -> Mapping[str, float]:
+        """{stem: SDR in dB}."""
+        return self.scores.get(SDR, {})
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,11 @@ class RunScores:
     data_hash: str
     data_number: int
     stems: tuple[str, ...]
+    metrics: tuple[str, ...]
     tracks: Mapping[str, TrackScore]
 
     @property
-    def measures(self) -> tuple[str, ...]:
+    def columns(self) -> tuple[str, ...]:
         """The mean, then the stems in their order."""
         return (MEAN, *self.stems)
 
@@ -50,7 +51,10 @@ def of_result(result: Result, label: str) -> RunScores:
         track.name: TrackScore(
             track.name,
             track.status,
-            {stem: value for stem, value in track.scores.get(SDR, {}).items() if value is not None},
+            {
+                measure: {stem: value for stem, value in scores.items() if value is not None}
+                for measure, scores in track.scores.items()
+            },
         )
         for track in result.tracks
     }
@@ -70,6 +74,7 @@ def _scores(plan: Plan, label: str, tracks: Mapping[str, TrackScore]) -> RunScor
         data_hash=plan.data.hash,
         data_number=plan.data.number,
         stems=of_name(plan.challenge).stems,
+        metrics=plan.metrics,
         tracks=tracks,
     )
 
@@ -94,11 +99,25 @@ def _data(run: RunScores) -> str:
     return f"{run.challenge}, {run.data_name}, {tracks}, hash {run.data_hash[:12]}"
 
 
-def common(a: RunScores, b: RunScores) -> tuple[str, ...]:
-    """Names of the tracks that are ok in both runs, in the order of `a`."""
-    return tuple(name for name in a.tracks if name in b.tracks and a.tracks[name].sdr and b.tracks[name].sdr)
+def pairs(a: RunScores, b: RunScores, column: str, measure: str = SDR) -> dict[str, tuple[float, float]]:
+    """What both runs have of a stem, or of the mean over the stems that both have, by track, in the order of `a`."""
+    found = {}
+    for name, track in a.tracks.items():
+        if name in b.tracks:
+            one, other = (each.scores.get(measure, {}) for each in (track, b.tracks[name]))
+            stems = [stem for stem in one if stem in other and column in (MEAN, stem)]
+            if stems:
+                found[name] = (_mean(one[stem] for stem in stems), _mean(other[stem] for stem in stems))
+    return found
 
 
-def mean_over(run: RunScores, names: Sequence[str], stem: str) -> float | None:
-    """Mean over the tracks `names` of a stem's SDR, or of the tracks' means, in dB; None without tracks."""
-    return means.mean([run.tracks[name].value(stem) for name in names])
+def mean_pair(pairs: Mapping[str, tuple[float, float]]) -> tuple[float, float] | None:
+    """Means over tracks; None without tracks."""
+    if not pairs:
+        return None
+    return _mean(one for one, _ in pairs.values()), _mean(other for _, other in pairs.values())
+
+
+def _mean(values: Iterable[float]) -> float:
+    every = list(values)
+    return sum(every) / len(every)

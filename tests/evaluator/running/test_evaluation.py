@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,10 +25,11 @@ from evaluator.isolation.sandbox import (
 )
 from evaluator.running import dataset, estimates
 from evaluator.running.dataset import Track
-from evaluator.running.evaluation import Interrupted, Job, Observer, evaluate
+from evaluator.running.evaluation import COPIES_AHEAD, Interrupted, Job, Observer, evaluate
+from evaluator.running.predictions import Predictions
 from evaluator.runs import results
 from evaluator.runs.documents import ResultError
-from evaluator.runs.records import DataInfo, Identity, Plan
+from evaluator.runs.records import DataInfo, GivenEstimates, Identity, Plan
 from evaluator.runs.run_folder import RESULT_FILE
 from tests.evaluator import audio
 
@@ -378,3 +380,63 @@ def test_a_result_from_before_jobs_were_recorded_had_one(make_job: JobMaker, tmp
     del item["jobs"], item["data"]["only"]
     file.write_text(json.dumps(item))
     assert evaluate(job, Observer(), resume=True).status == "ok"
+
+
+class Given(Predictions):
+    """Estimates that are perfect: copies of the references; `watch` is called before each track is copied."""
+
+    def __init__(self, watch: Callable[[Track, Path], object]) -> None:
+        super().__init__(GivenEstimates("/given", "e" * 64), Path("/given"), {})
+        object.__setattr__(self, "watch", watch)
+
+    def collect(self, track: Track, destination: Path) -> None:
+        self.watch(track, destination)  # type: ignore[attr-defined]
+        destination.mkdir(parents=True)
+        for stem, path in track.references.items():
+            shutil.copy(path, destination / f"{stem}.wav")
+
+
+def given(job: Job, watch: Callable[[Track, Path], object] = lambda track, destination: None) -> Job:
+    """The same job of estimates that are there already."""
+    found = Given(watch)
+    plan = replace(job.plan, submission=None, predictions=found.identity, runner="none")
+    return replace(job, plan=plan, make_runner=None, predictions=found)
+
+
+def test_given_estimates_are_scored_in_the_data_sets_order_and_nothing_runs(make_job: JobMaker) -> None:
+    job, runners = make_job(write_perfect, tracks=4)
+    result = evaluate(given(job), Observer(), resume=False)
+    assert (result.status, runners) == ("ok", [])
+    assert [track.name for track in result.tracks] == ["a", "b", "c", "d"]
+    assert {(track.seconds, track.limit_seconds, track.late) for track in result.tracks} == {
+        (None, None, False)
+    }
+    assert result.rtf is None
+
+
+def test_copies_do_not_run_far_ahead_of_scoring(make_job: JobMaker) -> None:
+    most = 0
+
+    def count(track: Track, destination: Path) -> None:
+        nonlocal most
+        most = max(most, len(list(destination.parent.glob("*"))))
+
+    job = replace(given(make_job(write_perfect, tracks=8)[0], count), keep_estimates=False)
+    assert evaluate(job, Observer(), resume=False).status == "ok"
+    assert most <= COPIES_AHEAD
+
+
+def test_an_interruption_keeps_what_is_scored_and_resuming_goes_on_from_there(make_job: JobMaker) -> None:
+    job = make_job(write_perfect, tracks=3)[0]
+    asked: list[str] = []
+
+    def interrupt(track: Track, destination: Path) -> None:
+        asked.append(track.name)
+        if track.name == "b" and len(asked) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        evaluate(given(job, interrupt), Observer(), resume=False)
+    assert [track.name for track in caught.value.result.tracks] == ["a"]
+    assert evaluate(given(job, interrupt), Observer(), resume=True).status == "ok"
+    assert asked == ["a", "b", "b", "c"]

@@ -46,6 +46,7 @@ def with_presets(tmp_path: Path) -> Path:
 def chosen(options: Options) -> tuple[str, str | None, str]:
     """Track, preset, and the first data track of the job."""
     job = prepare(options)
+    assert job.plan.submission is not None
     return job.plan.challenge, job.plan.submission.requested_preset, job.dataset.tracks[0].name
 
 
@@ -196,6 +197,8 @@ def test_fit_tells_a_submission_that_listens_the_time_factor(demo: Path, with_pr
     config.write_text(f'{PRESET_CONFIG}LIMIT = os.environ.get("SDX_TIME_LIMIT_FACTOR", "")\n')
     told = prepare(Options(with_presets, fit=True, limits=Limits(time_factor=0.5)))
     untold = prepare(Options(with_presets))
+    assert told.plan.submission is not None
+    assert untold.plan.submission is not None
     assert told.plan.submission.requested_time_factor == 0.5
     assert untold.plan.submission.requested_time_factor is None
     with pytest.raises(UsageError, match="--fit plans to fit a time limit, and --no-limits sets none"):

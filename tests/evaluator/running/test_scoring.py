@@ -9,8 +9,10 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from evaluator.measures import means
+from evaluator.measures import log_wmse, means, spectral
+from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.sdr import sdr, si_sdr
+from evaluator.measures.spectral import Signal
 from evaluator.running import dataset, scoring
 from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
@@ -127,6 +129,63 @@ def test_bss_eval_of_silence_alone_is_not_defined(tmp_path: Path) -> None:
     track = track_of(tmp_path / "data", dict.fromkeys(("bass", "drums", "other", "vocals"), SILENT))
     folder = write_estimates(tmp_path / "estimates", track)
     assert set(scoring.bss_eval_track(track, folder).values()) == {None}
+
+
+def in_blocks(samples: NDArray[np.float64]) -> Signal:
+    return lambda: iter([samples])
+
+
+def test_costly_measures_of_files_are_those_of_their_arrays(tmp_path: Path) -> None:
+    reference, estimate = audio.noise(40000, seed=7), audio.noise(40000, seed=8)
+    track = track_of(tmp_path / "data", {"bass": reference})
+    folder = write_estimates(tmp_path / "estimates", track, bass=estimate)
+    names = [name for name in scoring.costly([*MEASURES]) if name != "bss_eval_sdr"]  # takes seconds
+    found = scoring.costly_scores(track, folder, names)
+    mixture, _ = soundfile.read(track.mixtures[0])
+    s, s_hat, x = map(in_blocks, (reference, estimate, mixture))
+    bleed = spectral.bleed(s, s_hat)
+    expected = {
+        "l1_freq": spectral.l1_freq(s, s_hat),
+        "log_wmse": log_wmse.log_wmse(s, s_hat, x),
+        "aura_stft": spectral.aura_stft(s, s_hat),
+        "aura_mrstft": spectral.aura_mrstft(s, s_hat),
+        "bleedless": bleed.bleedless,
+        "fullness": bleed.fullness,
+    }
+    assert {name: found[name]["bass"] for name in expected} == pytest.approx(expected, rel=1e-9)
+    assert {name: found[name]["drums"] for name in expected} == {
+        name: pytest.approx(log_wmse.HIGHEST if name == "log_wmse" else 100) for name in expected
+    }
+    assert set(found) == set(names) == set(expected)
+
+
+def test_costly_measures_depend_on_the_samples_and_not_on_their_rate(tmp_path: Path) -> None:
+    names = [name for name in scoring.costly([*MEASURES]) if name != "bss_eval_sdr"]
+    found = []
+    for rate in (44100, 48000, 8000):
+        track = track_of(tmp_path / f"{rate}", {"bass": audio.noise(20000, seed=1)})
+        folder = write_estimates(tmp_path / f"{rate}-estimates", track, bass=audio.noise(20000, seed=2))
+        for path in (*track.mixtures, *track.references.values(), *folder.iterdir()):
+            soundfile.write(path, soundfile.read(path)[0], rate)
+        found.append(scoring.costly_scores(replace(track, rate_hz=rate), folder, names))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_mixture_in_two_files_is_one_of_two_channels(tmp_path: Path, channels: int) -> None:
+    (track,) = dataset.load(audio.write_cinematic(tmp_path / "data", ("one",))).tracks
+    left, right = (soundfile.read(path)[0] for path in track.mixtures)
+    estimates = tmp_path / "estimates"
+    estimates.mkdir()
+    estimate = audio.noise(20000, channels=channels, seed=5)
+    for stem in track.references:
+        soundfile.write(estimates / f"{stem}.wav", estimate, track.rate_hz)
+    found = scoring.costly_scores(track, estimates, ["log_wmse"])["log_wmse"]["music"]
+    reference, _ = soundfile.read(track.references["music"])
+    s, s_hat, x = map(
+        in_blocks, (reference, np.broadcast_to(estimate, (20000, 2)), np.stack([left, right], 1))
+    )
+    assert found == pytest.approx(log_wmse.log_wmse(s, s_hat, x))
 
 
 def test_totals_are_plain_means() -> None:

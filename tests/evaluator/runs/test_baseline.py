@@ -128,3 +128,49 @@ def test_a_file_that_is_neither_result_nor_baseline(
     (tmp_path / "some.json").write_text('{"schema_version": 1}')
     assert __main__.main(["baseline", "show", str(tmp_path / "some.json")]) == 2
     assert "some.json: track: missing (and " in capsys.readouterr().err
+
+
+def test_every_measure_of_the_baseline_is_checked_and_what_the_run_lacks_is_named() -> None:
+    before, lower = (
+        {"bleedless": {"a": {**STEMS, "other": value}}, "aura_stft": {"a": STEMS}} for value in (50.0, 49.0)
+    )
+    old = baseline.from_json(baseline.to_json(made_results.result({"a": STEMS}, measured=before)))
+    assert old.plan.metrics == ("sdr", "bleedless", "aura_stft")
+    shown = baseline.show(old)
+    assert "SDR in dB, higher is better." in shown
+    assert "aura_stft: 2.500 on average (0 to 100, higher is better)." in shown
+    for measured, passed in ((before, True), (lower, False), ({"aura_stft": before["aura_stft"]}, True)):
+        run = made_results.result({"a": STEMS}, measured=measured)
+        found = baseline.check(run_scores.of_result(old, "old.json"), run_scores.of_result(run, "this run"))
+        assert found.passed is passed
+        text = baseline.describe(found)
+        assert ("Not checked, since this run was made without: bleedless." in text) == (
+            "bleedless" not in measured
+        )
+        assert ("bleedless (0 to 100, higher is better)" in text) == ("bleedless" in measured)
+        assert ("other bleedless fell over all tracks" in text) != passed
+    assert "(dB, higher is better)" in text
+    first, second = (made_results.result({"a": STEMS}, measured=each) for each in (before, lower))
+    fell = baseline.check(run_scores.of_result(first, "x"), run_scores.of_result(second, "y"))
+    assert "(-1.000)" in baseline.describe(fell)  # which is no dB
+
+
+def test_a_baseline_that_contradicts_its_measures_is_refused() -> None:
+    item = baseline.to_json(made_results.result({"a": STEMS}, measured={"fullness": {"a": STEMS}}))
+    for wrong in (
+        {"metrics": ["sdr", "pesq"]},
+        {"metrics": ["sdr", "fullness", "bleedless"]},
+        {"predictions": 3},
+    ):
+        with pytest.raises(ResultError):
+            baseline.from_json(item | wrong)
+    before = {key: value for key, value in item.items() if key not in ("metrics", "predictions")}
+    assert baseline.from_json(before).plan.metrics == ("sdr",)  # as they were made
+
+
+def test_a_baseline_of_given_estimates_names_no_path() -> None:
+    run = made_results.result({"a": STEMS}, given=True)
+    item = baseline.to_json(run)
+    assert "/somewhere" not in json.dumps(item)
+    old = baseline.from_json(item)
+    assert (old.name, old.plan.submission, old.score()) == (run.name, None, run.score())

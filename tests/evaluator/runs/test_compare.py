@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from math import comb
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from evaluator import __main__
 from evaluator.runs import baseline, compare, run_scores
 from evaluator.runs.compare import Comparison
 from evaluator.runs.documents import ResultError
+from evaluator.runs.run_scores import RunScores
 from tests.evaluator import made_results
 from tests.evaluator.made_results import Given
 
@@ -118,7 +120,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert __main__.main(["compare", *files]) == 0
     assert "B is better than A on this data: +0.500 dB" in capsys.readouterr().out
     assert __main__.main(["compare", *files, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["verdict"] == "better"
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"] == "better"
+    assert found["measure"] == {"name": "sdr", "unit": "dB", "better": "higher"}
+    assert __main__.main(["compare", *files, "--metric", "bleedless"]) == 2
+    assert "has no bleedless" in capsys.readouterr().err
     assert __main__.main(["compare", files[0], "nothing"]) == 2
 
 
@@ -128,3 +134,41 @@ def test_a_baseline_can_be_compared_with_a_run(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "baseline.json").write_text(json.dumps(baseline.to_json(run)))
     assert __main__.main(["compare", str(tmp_path / "baseline.json"), str(tmp_path / "run.json")]) == 0
     assert "The two runs are equal" in capsys.readouterr().out
+
+
+def measured(shift: float, undefined: tuple[str, ...] = ()) -> RunScores:
+    stems = ("bass", "drums", "other", "vocals")
+    values = {
+        f"t{i}": {stem: None if stem in undefined and i == 0 else level + shift for stem in stems}
+        for i, level in enumerate(LEVELS)
+    }
+    run = made_results.result({f"t{i}": 1.0 for i in range(len(LEVELS))}, measured={"bss_eval_sdr": values})
+    return run_scores.of_result(run, f"shifted by {shift}")
+
+
+def test_runs_are_compared_by_any_measure_that_both_have() -> None:
+    a, b = measured(0.0), measured(0.5)
+    assert compare.compare(a, b).verdict == "equal"  # by SDR
+    found = compare.compare(a, b, measure="bss_eval_sdr")
+    assert found.verdict == "better"
+    assert found.stems[0].difference == pytest.approx(0.5)
+    assert "measure: bss_eval_sdr (dB, higher is better)" in compare.describe(found)
+    with pytest.raises(
+        ResultError, match="shifted by 0.0 has no fullness, only sdr, bss_eval_sdr; evaluate it with"
+    ):
+        compare.compare(a, b, measure="fullness")
+
+
+def test_a_stem_that_one_run_has_no_value_of_counts_in_neither() -> None:
+    a, b = measured(0.0, undefined=("vocals",)), measured(0.5, undefined=("bass",))
+    found = compare.compare(a, b, measure="bss_eval_sdr")
+    counts = {paired.stem: paired.higher for paired in found.stems}
+    assert counts == {"mean": 8, "bass": 7, "drums": 8, "other": 8, "vocals": 7}
+    assert all(paired.difference == pytest.approx(0.5) for paired in found.stems)
+    nothing = compare.compare(measured(0.0, ("bass", "drums", "other", "vocals")), b, measure="bss_eval_sdr")
+    assert nothing.tracks == tuple(f"t{i}" for i in range(1, 8))
+
+
+def test_where_lower_is_better_a_fall_is_better() -> None:
+    found = compared(LEVELS, [level - 0.25 for level in LEVELS])
+    assert replace(found, measure=replace(found.measure, higher_is_better=False)).verdict == "better"

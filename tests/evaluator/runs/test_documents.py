@@ -13,7 +13,8 @@ import pytest
 
 from evaluator import __main__
 from evaluator.isolation.sandbox import Isolation
-from evaluator.measures import ranges, sdr
+from evaluator.measures import sdr
+from evaluator.measures.catalogue import MEASURES
 from evaluator.reporting import display, leaderboard_view
 from evaluator.running import dataset
 from evaluator.runs import baseline, documents, entries
@@ -291,6 +292,47 @@ def test_what_is_only_shown_is_made_visible() -> None:
     assert entries.make_entry(result, None).document.isprintable()
 
 
+GIVEN = made_results.result({"a": 1.0, "b": 2.0}, given=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"submission": ANY_RESULT.to_json()["submission"]}, "found both, expected one of the two"),
+        ({"predictions": None}, "found neither, expected one of the two"),
+        ({"predictions": {"path": "/x"}}, "predictions.files_sha256: missing"),
+        ({"predictions": {"path": "", "files_sha256": "e" * 64}}, "path: 0 characters"),
+        ({"predictions": {"path": "a\x1bb", "files_sha256": "e" * 64}}, "which no name may have"),
+        ({"predictions": {"path": LONG, "files_sha256": "e" * 64}}, "expected from 1 to"),
+        ({"predictions": {"path": "/x", "files_sha256": "E" * 64}}, "expected 64 hexadecimal digits"),
+        ({"predictions": "/x"}, "predictions: found"),
+    ],
+)
+def test_given_estimates_are_said_as_strictly(changed: dict[str, object], said: str) -> None:
+    item = GIVEN.to_json()
+    assert Result.from_json(item) == GIVEN
+    with pytest.raises(ResultError, match=said):
+        Result.from_json(item | changed)
+
+
+def test_results_of_before_there_were_given_estimates_are_read() -> None:
+    item = ANY_RESULT.to_json()
+    del item["predictions"]
+    assert Result.from_json(item) == ANY_RESULT
+
+
+@pytest.mark.parametrize(("measure", "value"), [("bleedless", 100.1), ("l1_freq", -0.1), ("log_wmse", 75.0)])
+def test_no_measure_is_beyond_its_own_limits(measure: str, value: float) -> None:
+    stems = dict.fromkeys(("bass", "drums", "other", "vocals"), 50.0)
+    item = made_results.result({"a": 1.0}, measured={measure: {"a": stems}}).to_json()
+    Result.from_json(item)
+    item["tracks"][0][measure] = {**stems, "bass": value}
+    with pytest.raises(
+        ResultError, match=f"{measure}: bass: found {value}, expected from .* as no {measure} lies"
+    ):
+        Result.from_json(item)
+
+
 def test_no_signal_has_a_score_beyond_what_is_possible() -> None:
     """A day of stereo at 192 kHz, on the scale of 16-bit integers, at its best and at its worst."""
     most = 86_400 * 192_000 * 2 * (2.0 * 32_768) ** 2
@@ -301,9 +343,9 @@ def test_no_signal_has_a_score_beyond_what_is_possible() -> None:
         sdr.Energies(most, most, most),
     ):
         for name, measure in (("sdr", sdr.sdr_from), ("si_sdr", sdr.si_sdr_from)):
-            assert ranges.is_possible(name, measure(energies))
-    assert ranges.is_possible("sdr", None)
-    assert not ranges.is_possible("sdr", float("nan"))
+            assert MEASURES[name].can_be(measure(energies))
+    assert MEASURES["sdr"].can_be(None)
+    assert not MEASURES["sdr"].can_be(float("nan"))
 
 
 def test_the_data_and_the_record_agree_on_names(tmp_path: Path) -> None:

@@ -216,6 +216,7 @@ def test_repeating_a_part_of_the_data_with_several_at_a_time() -> None:
     (*_, command, _) = reproduction.commands(made_results.result({"a": 1.0, "b": 1.0}, only="[ab]", jobs=2))
     assert command.endswith("--jobs 2 --only '[ab]'")
     plan = made_results.result({"a": 1.0}).plan
+    assert plan.submission is not None
     fitted = replace(plan, submission=replace(plan.submission, requested_time_factor=1.57))
     assert " --fit" in reproduction.commands(replace(made_results.result({"a": 1.0}), plan=fitted))[-2]
 

@@ -21,9 +21,10 @@ pytestmark = pytest.mark.quick
 
 STEMS = ("bass", "drums", "other", "vocals")
 HASH = "4567" * 16
+IDENTITY = Identity("/here", "c" * 40, False, "0" * 64, None)
 PLAN = Plan(
     challenge="music",
-    submission=Identity("/here", "c" * 40, False, "0" * 64, None),
+    submission=IDENTITY,
     data=DataInfo("/data", 2, HASH),
     limits=Limits(),
     metrics=("sdr", "bss_eval_sdr"),
@@ -193,7 +194,7 @@ def test_differences_between_plans_are_named() -> None:
         "limits.time_factor: 1.57, now 2.0",
         "metrics: sdr, bss_eval_sdr, now sdr",
     ]
-    asked = replace(PLAN, submission=replace(PLAN.submission, requested_preset="mdx-c"))
+    asked = replace(PLAN, submission=replace(IDENTITY, requested_preset="mdx-c"))
     assert records.differences(PLAN, asked) == ["submission.requested_preset: None, now mdx-c"]
 
 

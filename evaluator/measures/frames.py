@@ -1,0 +1,87 @@
+"""Signals that come in blocks -> filtered signals, and the frames of a centred short-time Fourier transform.
+
+A signal is an iterator of (samples, channels) float64 blocks of any lengths, so that memory does not grow with it.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Literal
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+from numpy.typing import NDArray
+
+Block = NDArray[np.float64]
+Padding = Literal["reflect", "zeros"]
+
+
+class TooShortError(ValueError):
+    """The signal is too short to be mirrored at its ends, so its transform is not defined."""
+
+
+def magnitudes(
+    blocks: Iterable[Block], window: NDArray[np.float64], hop: int, padding: Padding
+) -> Iterator[NDArray[np.float64]]:
+    """|STFT|, frame by frame: (frames, channels, bins) for each block that completes any.
+
+    Frames are centred on 0, hop, 2·hop, …, up to the last sample and a hop, as in torch.stft with center=True; the
+    signal is continued by half a window on both sides. TooShortError if it is shorter than its reflection.
+    """
+    for frames in _frames(_padded(blocks, len(window) // 2, padding), len(window), hop):
+        yield np.abs(scipy.fft.rfft(frames * window))
+
+
+def hann(size: int) -> NDArray[np.float64]:
+    """The periodic Hann window."""
+    return np.asarray(scipy.signal.get_window("hann", size), np.float64)
+
+
+def filtered(blocks: Iterable[Block], taps: NDArray[np.float64]) -> Iterator[Block]:
+    """The signal convolved with `taps`, as long as it was: the middle of the convolution, zeros around the signal."""
+    after = (len(taps) - 1) // 2
+    history: Block | None = None
+    for block in blocks:
+        if history is None:
+            history = np.zeros((len(taps) - 1 - after, block.shape[1]))
+        history = np.concatenate([history, block])
+        if len(history) >= len(taps):
+            yield _valid(history, taps)
+            history = history[len(history) - len(taps) + 1 :]
+    if history is not None and after:
+        history = np.concatenate([history, np.zeros((after, history.shape[1]))])
+        if len(history) >= len(taps):
+            yield _valid(history, taps)
+
+
+def _valid(signal: Block, taps: NDArray[np.float64]) -> Block:
+    return np.asarray(scipy.signal.oaconvolve(signal, taps[:, None], mode="valid", axes=0), np.float64)
+
+
+def _padded(blocks: Iterable[Block], half: int, padding: Padding) -> Iterator[Block]:
+    """The signal with `half` samples before it and after it."""
+    left = iter(blocks)
+    start = next(left, np.zeros((0, 1)))
+    while len(start) <= half and (block := next(left, None)) is not None:
+        start = np.concatenate([start, block])
+    reflects = padding == "reflect"
+    if reflects and len(start) <= half:
+        raise TooShortError(f"{len(start)} samples, expected more than {half}")
+    silence = np.zeros((half, start.shape[1]))
+    yield start[half:0:-1] if reflects else silence
+    end = start[:0]
+    for block in chain([start], left):
+        yield block
+        end = np.concatenate([end, block])[-half - 1 :]
+    yield end[-2::-1] if reflects else silence
+
+
+def _frames(blocks: Iterable[Block], size: int, hop: int) -> Iterator[NDArray[np.float64]]:
+    """All whole frames, (frames, channels, size); those that a block completes come at once."""
+    rest: Block | None = None
+    for block in blocks:
+        rest = block if rest is None else np.concatenate([rest, block])
+        count = (len(rest) - size) // hop + 1
+        if count > 0:
+            yield np.lib.stride_tricks.sliding_window_view(rest, size, axis=0)[: (count - 1) * hop + 1 : hop]
+            rest = rest[count * hop :]

@@ -1,0 +1,171 @@
+"""Measures on magnitudes of short-time spectra, as MVSep's quality checker publishes them; all are better if higher.
+
+They are defined by the code that computes the published values (utils/metrics.py of
+Music-Source-Separation-Training), and everything about them is part of that: sizes, windows, and that mel bands and
+weighting are made for 44.1 kHz whatever the rate of a recording is. So a score depends on the samples alone, and
+scores of recordings of another rate can be compared with each other only.
+
+Signals are functions that give a new iterator of (samples, channels) float64 blocks, since some measures need a
+signal twice. Reference and estimate have equal channels and come in blocks of equal lengths. All samples of all
+channels count alike, so a mono signal scores as it would in several equal channels. Nothing is undefined in silence:
+two silent signals score 100, and logarithms have a floor.
+
+The packages whose classes that code calls hold a whole recording, in several forms, and need PyTorch, librosa and
+torchaudio; here memory does not grow with length. The tests compare the two.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import sqrt
+
+import numpy as np
+import scipy.signal
+from numpy.typing import NDArray
+
+from evaluator.measures.frames import Block, TooShortError, filtered, hann, magnitudes
+from evaluator.measures.mel import MelBands, bands_of
+
+Signal = Callable[[], Iterator[Block]]
+
+RATE_HZ = 44100  # of all filters here, whatever the recording's
+L1_SIZE, L1_HOP = 2048, 1024
+AURA_SIZE, AURA_HOP = 1024, 256
+MULTI_SIZES, MULTI_BANDS = (1024, 2048, 4096), 128
+LEAST_POWER = 1e-8  # of a bin
+BLEED_SIZE, BLEED_HOP, BLEED_BANDS = 4096, 1024, 512
+LEAST_MAGNITUDE = 1e-10  # of a band, before its logarithm
+RANGE_DB = 80.0  # below the loudest band, everything is as loud as that
+
+
+def l1_freq(reference: Signal, estimate: Signal) -> float | None:
+    """100 / (1 + 10·mean |‌|S| − |Ŝ|‌|), frames of 2048 without a window; None for 1024 samples or fewer."""
+    window = np.ones(L1_SIZE)
+    total, number = 0.0, 0
+    try:
+        for s, s_hat in zip(
+            magnitudes(reference(), window, L1_HOP, "reflect"),
+            magnitudes(estimate(), window, L1_HOP, "reflect"),
+            strict=True,
+        ):
+            total += float(np.abs(s - s_hat).sum())
+            number += s.size
+    except TooShortError:
+        return None
+    return _of_hundred(10 * total / number)
+
+
+def aura_stft(reference: Signal, estimate: Signal) -> float | None:
+    """100 / (1 + 10·d), d the distance of spectra in frames of 1024 (auraloss's STFTLoss); None up to 512 samples."""
+    try:
+        return _of_hundred(10 * _distance(reference, estimate, AURA_SIZE, AURA_HOP))
+    except TooShortError:
+        return None
+
+
+def aura_mrstft(reference: Signal, estimate: Signal) -> float | None:
+    """100 / (1 + 10·d), d the mean distance of A-weighted mel spectra of three sizes; None up to 2048 samples.
+
+    It is auraloss's MultiResolutionSTFTLoss with scale "mel", 128 bands and perceptual weighting.
+    """
+    weighted_reference, weighted_estimate = _weighted(reference), _weighted(estimate)
+    try:
+        distances = [
+            _distance(
+                weighted_reference, weighted_estimate, size, size // 4, bands_of(RATE_HZ, size, MULTI_BANDS)
+            )
+            for size in MULTI_SIZES
+        ]
+    except TooShortError:
+        return None
+    return _of_hundred(10 * sum(distances) / len(distances))
+
+
+def _of_hundred(distance: float) -> float:
+    return 100 / (1 + distance)
+
+
+def _distance(
+    reference: Signal, estimate: Signal, size: int, hop: int, bands: MelBands | None = None
+) -> float:
+    """Mean |ln S − ln Ŝ| plus spectral convergence ‖Ŝ − S‖ / ‖Ŝ‖ (Arik et al. 2018), which the estimate scales here.
+
+    That is how the published code calls auraloss: with the estimate where its loss has the target.
+    """
+    window = hann(size)
+    logs, number, error, energy = 0.0, 0, 0.0, 0.0
+    for s, s_hat in zip(
+        magnitudes(reference(), window, hop, "reflect"),
+        magnitudes(estimate(), window, hop, "reflect"),
+        strict=True,
+    ):
+        s, s_hat = (np.maximum(each, sqrt(LEAST_POWER)) for each in (s, s_hat))
+        if bands is not None:
+            s, s_hat = bands(s), bands(s_hat)
+        logs += float(np.abs(np.log(s / s_hat)).sum())
+        number += s.size
+        error += float(np.square(s_hat - s).sum())
+        energy += float(np.square(s_hat).sum())
+    return logs / number + sqrt(error / energy)
+
+
+def _weighted(signal: Signal) -> Signal:
+    return lambda: filtered(signal(), _a_weighting())
+
+
+@lru_cache(maxsize=1)
+def _a_weighting() -> NDArray[np.float64]:
+    """101 taps whose response is near that of IEC 61672's A-weighting, brought to 44.1 kHz by the bilinear transform.
+
+    As auraloss has it (Wright and Välimäki 2019): least squares on 512 frequencies, in pairs, as scipy's firls takes
+    them.
+    """
+    f1, f2, f3, f4 = (2 * np.pi * f for f in (20.598997, 107.65265, 737.86223, 12194.217))
+    numerator = [f4**2 * 10 ** (1.9997 / 20), 0, 0, 0, 0]
+    denominator = np.polymul([1, 2 * f4, f4**2], [1, 2 * f1, f1**2])
+    denominator = np.polymul(np.polymul(denominator, [1, f3]), [1, f2])
+    frequencies, response = scipy.signal.freqz(
+        *scipy.signal.bilinear(numerator, denominator, fs=RATE_HZ), worN=512, fs=RATE_HZ
+    )
+    return np.asarray(scipy.signal.firls(101, frequencies, np.abs(response), fs=RATE_HZ), np.float64)
+
+
+@dataclass(frozen=True)
+class Bleed:
+    """What an estimate has too much of, and too little; each from 0 to 100, which is nothing."""
+
+    bleedless: float
+    fullness: float
+
+
+def bleed(reference: Signal, estimate: Signal) -> Bleed:
+    """100 / (1 + m), m the mean in dB by which mel bands are louder than the reference's; fullness: by which quieter.
+
+    Levels in 512 bands of frames of 4096 are taken no lower than 80 dB below the loudest one of their own signal.
+    """
+    floor, floor_hat = (_loudest(signal) - RANGE_DB for signal in (reference, estimate))
+    more, louder, less, quieter = 0.0, 0, 0.0, 0
+    for level, level_hat in zip(_levels(reference), _levels(estimate), strict=True):
+        difference = np.maximum(level_hat, floor_hat) - np.maximum(level, floor)
+        above, below = difference[difference > 0], difference[difference < 0]
+        more, louder = more + float(above.sum()), louder + above.size
+        less, quieter = less - float(below.sum()), quieter + below.size
+    return Bleed(_of_hundred(more / max(louder, 1)), _of_hundred(less / max(quieter, 1)))
+
+
+def _loudest(signal: Signal) -> float:
+    return max(float(level.max()) for level in _levels(signal))
+
+
+def _levels(signal: Signal) -> Iterator[NDArray[np.float64]]:
+    """Levels of the mel bands in dB, (frames, channels, bands)."""
+    bands = bands_of(RATE_HZ, BLEED_SIZE, BLEED_BANDS)
+    for frames in magnitudes(signal(), hann(BLEED_SIZE), BLEED_HOP, "zeros"):
+        yield 20 * np.log10(np.maximum(bands(frames), LEAST_MAGNITUDE))
+
+
+DISTANCES: Mapping[str, Callable[[Signal, Signal], float | None]] = {
+    "l1_freq": l1_freq,
+    "aura_stft": aura_stft,
+    "aura_mrstft": aura_mrstft,
+}

@@ -1,0 +1,197 @@
+"""The measures that are published: equal to the packages that define them, in blocks of any size, and in silence."""
+
+import pickle
+from collections.abc import Iterator
+from importlib.resources import files
+from math import log
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from evaluator.measures import frames, log_wmse, mel, spectral
+from evaluator.measures.catalogue import MEASURES, Measure
+from evaluator.measures.spectral import Signal
+from tests.evaluator.measures import published_measures as published
+
+Samples = NDArray[np.float64]
+
+LENGTHS = [5000, 44100, 2 * (1 << 15), 70001]
+
+
+def in_blocks(samples: Samples, size: int = 1 << 15) -> Signal:
+    """The samples as the measures take them."""
+
+    def read() -> Iterator[Samples]:
+        return (samples[start : start + size] for start in range(0, len(samples), size))
+
+    return read
+
+
+def music(length: int, channels: int = 2, seed: int = 0) -> Samples:
+    """Noise that swells and falls, with more in its lows than in its highs."""
+    noise = np.random.default_rng(seed).standard_normal((length, channels))
+    noise[1:] += 0.9 * noise[:-1]
+    return noise * 0.1 * np.abs(np.sin(np.arange(length) / 9000 + seed))[:, None]
+
+
+def ours(
+    reference: Samples, estimate: Samples, mixture: Samples, block: int = 1 << 15
+) -> dict[str, float | None]:
+    s, s_hat, x = (in_blocks(each, block) for each in (reference, estimate, mixture))
+    bleed = spectral.bleed(s, s_hat)
+    return {
+        "l1_freq": spectral.l1_freq(s, s_hat),
+        "log_wmse": log_wmse.log_wmse(s, s_hat, x),
+        "aura_stft": spectral.aura_stft(s, s_hat),
+        "aura_mrstft": spectral.aura_mrstft(s, s_hat),
+        "bleedless": bleed.bleedless,
+        "fullness": bleed.fullness,
+    }
+
+
+def theirs(reference: Samples, estimate: Samples, mixture: Samples) -> dict[str, float]:
+    bleedless, fullness = published.bleed(reference, estimate)
+    return {
+        "l1_freq": published.l1_freq(reference, estimate),
+        "log_wmse": published.log_wmse(reference, estimate, mixture),
+        "aura_stft": published.aura_stft(reference, estimate),
+        "aura_mrstft": published.aura_mrstft(reference, estimate),
+        "bleedless": bleedless,
+        "fullness": fullness,
+    }
+
+
+@pytest.mark.parametrize("level", [1e-4, 0.02, 0.5])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_they_equal_the_packages_that_define_them(length: int, level: float) -> None:
+    reference, rest, error = (music(length, seed=seed) for seed in range(3))
+    estimate = 0.9 * reference + level * error
+    found, expected = (compute(reference, estimate, reference + rest) for compute in (ours, theirs))
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("which", ["reference", "estimate"])
+def test_they_equal_the_packages_where_a_part_is_silent(which: str) -> None:
+    reference, estimate, mixture = (music(50000, seed=seed) for seed in range(3))
+    (reference if which == "reference" else estimate)[10000:30000] = 0
+    assert ours(reference, estimate, mixture) == pytest.approx(theirs(reference, estimate, mixture), abs=1e-4)
+
+
+@pytest.mark.parametrize("block", [37, 1024, 4097, 100_000])
+def test_blocks_of_any_size_give_the_same(block: int) -> None:
+    reference, estimate, mixture = (music(12345, seed=seed) for seed in range(3))
+    whole = ours(reference, estimate, mixture)
+    assert ours(reference, estimate, mixture, block) == pytest.approx(whole, rel=1e-12)
+
+
+def test_mono_scores_as_it_would_in_two_equal_channels() -> None:
+    s, s_hat, x = (music(20000, channels=1, seed=seed) for seed in range(3))
+    found = ours(s, s_hat, x)
+    s2, s_hat2, x2 = (np.repeat(each, 2, axis=1) for each in (s, s_hat, x))
+    assert found == pytest.approx(ours(s2, s_hat2, x2), rel=1e-12)
+    assert found == pytest.approx(theirs(s, s_hat, x), abs=1e-4)
+
+
+def test_a_perfect_estimate_has_the_highest_values() -> None:
+    reference = music(20000)
+    best = {"log_wmse": -4 * log(1e-8)}
+    for found in (ours(reference, reference, 2 * reference), ours(0 * reference, 0 * reference, reference)):
+        assert found == pytest.approx({name: best.get(name, 100.0) for name in found}, abs=1e-9)
+
+
+def test_silence_is_finite_and_says_which_of_the_two_it_is() -> None:
+    signal = music(20000)
+    bleeding, empty = ours(0 * signal, signal, signal), ours(signal, 0 * signal, signal)
+    for found in (bleeding, empty):
+        assert all(MEASURES[name].can_be(value) and value is not None for name, value in found.items())
+        assert found["aura_stft"] is not None and found["aura_stft"] < 5  # noqa: PT018
+    assert bleeding["fullness"] == empty["bleedless"] == 100
+    assert bleeding["bleedless"] == pytest.approx(empty["fullness"])
+    assert bleeding["bleedless"] is not None and bleeding["bleedless"] < 1  # noqa: PT018
+
+
+def test_beside_a_silent_mixture_any_error_is_enormous_and_none_is_best() -> None:
+    signal = in_blocks(music(20000))
+    silence = in_blocks(np.zeros((20000, 2)))
+    assert log_wmse.log_wmse(silence, signal, silence) < -100
+    assert log_wmse.log_wmse(signal, signal, silence) == pytest.approx(log_wmse.HIGHEST)
+
+
+def test_the_worst_that_anybody_may_write_is_possible() -> None:
+    loud = 32768.0 * np.sign(music(20000, seed=3))
+    for name, value in ours(loud, -loud, 0 * loud).items():
+        assert MEASURES[name].can_be(value), (name, value)
+
+
+@pytest.mark.parametrize(("name", "longest"), [("l1_freq", 1024), ("aura_stft", 512), ("aura_mrstft", 2048)])
+def test_signals_that_are_shorter_than_their_reflection_have_no_value(name: str, longest: int) -> None:
+    for length, defined in ((1, False), (longest, False), (longest + 1, True)):
+        reference, estimate = (music(length, seed=seed) for seed in range(2))
+        assert (ours(reference, estimate, reference)[name] is not None) == defined
+
+
+def test_one_sample_has_the_other_measures() -> None:
+    s, s_hat, x = (np.full((1, 2), value) for value in (0.5, 0.4, 0.6))
+    found = ours(s, s_hat, x)
+    assert all(found[name] is not None for name in ("log_wmse", "bleedless", "fullness"))
+
+
+def test_stems_that_add_up_to_the_mixture_have_equal_log_wmse() -> None:
+    vocals, rest, error = (music(30000, seed=seed) for seed in range(3))
+    mixture = vocals + rest
+    one = ours(vocals, vocals + 0.1 * error, mixture)["log_wmse"]
+    assert one == pytest.approx(ours(rest, mixture - (vocals + 0.1 * error), mixture)["log_wmse"])
+
+
+@pytest.mark.parametrize("gain", [0.5, 0.97, 1.03, 4.0])
+def test_a_gain_alone_is_heard_as_bleeding_or_as_missing(gain: float) -> None:
+    reference = music(30000)
+    found = spectral.bleed(in_blocks(reference), in_blocks(gain * reference))
+    wrong, right = (found.bleedless, found.fullness) if gain > 1 else (found.fullness, found.bleedless)
+    assert wrong == pytest.approx(100 / (1 + abs(20 * np.log10(gain))))
+    assert right == 100
+
+
+@pytest.mark.parametrize(("size", "hop"), [(64, 16), (64, 24), (2048, 1024)])
+@pytest.mark.parametrize("length", [2000, 2049])
+def test_spectra_are_those_of_torch(length: int, size: int, hop: int) -> None:
+    signal = music(length)
+    window = frames.hann(size)
+    for padding, mode in (("reflect", "reflect"), ("zeros", "constant")):
+        found = np.concatenate([*frames.magnitudes(in_blocks(signal, 700)(), window, hop, padding)])  # type: ignore[arg-type]
+        expected = torch.stft(torch.from_numpy(signal.T.copy()), size, hop, return_complex=True, pad_mode=mode,
+                              window=torch.hann_window(size, dtype=torch.float64)).abs()  # fmt: skip
+        np.testing.assert_allclose(found.transpose(1, 2, 0), expected.numpy(), atol=1e-9)
+
+
+@pytest.mark.parametrize("taps", [1, 2, 5, 400])
+@pytest.mark.parametrize("length", [1, 3, 399, 1000])
+def test_a_filtered_signal_is_the_middle_of_the_convolution(length: int, taps: int) -> None:
+    signal, response = music(length), music(taps, channels=1)[:, 0]
+    for block in (1, 7, 5000):
+        found = np.concatenate([*frames.filtered(in_blocks(signal, block)(), response)])
+        start = (taps - 1) // 2
+        expected = [np.convolve(signal[:, i], response)[start : start + length] for i in range(2)]
+        np.testing.assert_allclose(found.T, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "bands"), [(1024, 128), (4096, 128), (4096, 512)])
+def test_mel_filters_are_slaneys_and_none_is_empty(size: int, bands: int) -> None:
+    found = mel.filters(44100, size, bands)
+    np.testing.assert_allclose(found, published.mel(sr=44100, n_fft=size, n_mels=bands), atol=1e-8)
+    assert found.any(axis=1).all()
+
+
+def test_hearing_is_that_of_the_package() -> None:
+    expected = pickle.loads(files("log_wmse_audio_quality").joinpath("filter_ir.pkl").read_bytes())
+    np.testing.assert_allclose(log_wmse.hearing(), expected, atol=1e-7)
+
+
+def test_every_measure_says_its_unit_and_which_way_is_better() -> None:
+    for name, measure in MEASURES.items():
+        assert measure.name == name
+        assert measure.unit in ("dB", "0 to 100", "no unit")
+        assert measure.words.endswith("higher is better")
+    assert Measure("x", "x", "dB", 0, 9).gain(1, 3) == Measure("x", "x", "dB", 0, 9, False).gain(3, 1) == 2
