@@ -57,8 +57,9 @@ $(VENV)/.installed: requirements.txt | $(RUN)
 	$(RUN) -m pip install --quiet -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-tests: tests/requirements.txt training/requirements.txt $(VENV)/.installed
+$(VENV)/.installed-tests: tests/requirements.txt tests/requirements-alone.txt training/requirements.txt $(VENV)/.installed
 	$(RUN) -m pip install --quiet -r tests/requirements.txt -r training/requirements.txt
+	$(RUN) -m pip install --quiet --no-deps -r tests/requirements-alone.txt
 	@touch $@
 
 clean:

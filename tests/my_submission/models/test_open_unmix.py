@@ -198,6 +198,7 @@ def all_estimates(model: ChunkModel, track: Tensor) -> Tensor:
     return torch.cat([piece for _, piece in pieces], dim=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("iterations", [0, 1, 2])
 def test_all_targets_with_the_filter_are_those_of_the_package(
     iterations: int, package: Any, tmp_path: Path
@@ -216,6 +217,7 @@ def test_all_targets_with_the_filter_are_those_of_the_package(
     assert (made - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+@pytest.mark.slow
 def test_all_targets_without_the_filter_are_each_by_itself(tmp_path: Path) -> None:
     networks = [random_network(SMALL, seed) for seed in range(4)]
     track = noise(30_000)
