@@ -110,7 +110,7 @@ def test_a_network_from_outside_is_used_everywhere(kit: Path) -> None:
 
 
 WRONG = {
-    "architecture: stacks": "stack (did you mean 'stack'?)",
+    "architecture: stacks": "(did you mean 'stack'?)",
     "architecture: sdx23_stack:NOTHING": "cannot be imported: AttributeError",
     "architecture: nowhere:ARCHITECTURE": "cannot be imported: ModuleNotFoundError",
     "architecture: sdx23_stack:KERNEL": "sdx23_stack:KERNEL is 33, expected an Architecture",
