@@ -430,7 +430,7 @@ def test_the_file_for_a_pointer_of_git_lfs_is_no_change(tmp_path: Path) -> None:
     assert git_state.read(repository).dirty is False  # not fetched
     write(repository / "weights.th", content)
     assert git_state.read(repository).dirty is False
-    for other in (content[:-1], content[:-1] + b"\0", b"", pointer.encode() + b"\n"):
+    for other in (content[:-1], content[:-1] + bytes([content[-1] ^ 1]), b"", pointer.encode() + b"\n"):
         write(repository / "weights.th", other)
         assert git_state.read(repository).dirty is True
 
