@@ -36,16 +36,16 @@ challenge: music
 steps:
   - name: networks
     input: mixture
-    stems: [b, d, o, v]
+    stems: [x, d, o, v]  # not in the order of their names
     members:
       - model: net
-        sources: {b: bass, d: drums, o: other, v: vocals}
+        sources: {x: bass, d: drums, o: other, v: vocals}
   - name: stems
     input: mixture
     stems: [bass, drums, other, vocals]
     members:
       - model: mixer
-        estimates: {bass: b, drums: d, other: o, vocals: v}
+        estimates: {bass: x, drums: d, other: o, vocals: v}
         weights: {bass: 0.5, drums: 0.5, other: 0.7, vocals: 0.9}
       - model: others
         weights: {bass: 0.5, drums: 0.5, other: 0.3, vocals: 0.1}
@@ -190,7 +190,7 @@ def test_members_one_by_one_are_what_the_step_is_made_of(
     """What `tune` and `ablate` work on: the mixer is a candidate like any other."""
     run = ensemble(preset, models)._run
     step, signals = step_signals(preset, "stems", noise(), 0, run_whole(run))
-    assert set(signals) == {"mixture", "b", "d", "o", "v"}
+    assert set(signals) == {"mixture", "x", "d", "o", "v"}
     (_, first), (_, second) = member_estimates(step, preset, signals, 0, run_whole(run))
     net = models["net"](noise()[None])[0]
     assert agreement(mixed(matrix, net, noise()), of(first)) > 120
@@ -253,7 +253,7 @@ def test_a_file_that_is_no_mixer_of_these_sources_is_refused(
         load_model(mixer_row(tmp_path), tmp_path / "other.ckpt", CPU, torch.float32)
 
 
-ESTIMATES = "estimates: {bass: b, drums: d, other: o, vocals: v}"
+ESTIMATES = "estimates: {bass: x, drums: d, other: o, vocals: v}"
 
 
 @pytest.mark.parametrize(
@@ -264,8 +264,8 @@ ESTIMATES = "estimates: {bass: b, drums: d, other: o, vocals: v}"
         (ESTIMATES, ESTIMATES.replace("vocals: v", "piano: v"), r"estimates: found 'piano', which mixer does not"),
         (ESTIMATES, ESTIMATES.replace("vocals: v", "vocals: w"), r"estimates\.vocals: found 'w', which no earlier"),
         (ESTIMATES, ESTIMATES.replace("vocals: v", "vocals: vocals"), r"estimates\.vocals: found 'vocals'"),
-        ("model: others", "model: others\n        estimates: {bass: b}", r"others refines no estimates; remove"),
-        (f"model: mixer\n        {ESTIMATES}", "model: net", r"steps\[0\]: nothing uses what it makes: b, d, o, v"),
+        ("model: others", "model: others\n        estimates: {bass: x}", r"others refines no estimates; remove"),
+        (f"model: mixer\n        {ESTIMATES}", "model: net", r"steps\[0\]: nothing uses what it makes: x, d, o, v"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_about_estimates_is_named(
