@@ -14,12 +14,12 @@ from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from my_submission.models.waveforms import WaveformModel, in_float32
+from my_submission.models.waveforms import Chunks, WaveformModel, in_float32
 from my_submission.registry import Architecture, register
-from my_submission.schema import Record, Whole, at_most, expecting, problem
+from my_submission.schema import Whole, at_most, problem
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint
 from my_submission.weights.load import PICKLES, build, open_network_state
@@ -35,15 +35,14 @@ MOST_SCALES = 16
 """More than any number of bins can be halved that an FFT of 65,536 has."""
 
 
-class Mdx23cParameters(Record):
+class Mdx23cParameters(Chunks):
     """A network's size, under the names of published configurations (dim_f: the lowest bins that it sees), and the
-    chunks that it is given; see `Geometry` for `fade_samples`.
+    chunks that it is given.
 
     num_subbands: dim_f is cut into so many, which are channels. num_scales: levels of the U-Net besides its middle.
     num_channels: of the first level; growth: how many more each has. bottleneck_factor: of the bins, within a TDF.
     """
 
-    n_fft: Whole
     hop: Whole
     dim_f: Whole
     num_subbands: Whole
@@ -52,8 +51,6 @@ class Mdx23cParameters(Record):
     num_channels: Whole
     growth: Whole
     bottleneck_factor: Whole
-    chunk_samples: Whole
-    fade_samples: Annotated[int, Field(ge=0), expecting("a whole number")]
 
     @model_validator(mode="after")
     def _check_size(self) -> "Mdx23cParameters":
@@ -65,8 +62,6 @@ class Mdx23cParameters(Record):
         if self.dim_f % multiple or self.dim_f // multiple < self.bottleneck_factor:
             least = multiple * self.bottleneck_factor
             raise problem(f"expected a multiple of {multiple}, at least {least}, found {self.dim_f}", "dim_f")
-        if self.chunk_samples <= self.n_fft // 2:
-            raise problem(f"expected more than n_fft/2, found {self.chunk_samples}", "chunk_samples")
         return self
 
     @property

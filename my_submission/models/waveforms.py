@@ -2,13 +2,33 @@
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
+from typing import Annotated, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from my_submission.models.heap import keep_heap
 from my_submission.models.precision import computing
+from my_submission.schema import Record, Whole, expecting, problem
 from my_submission.signal.chunking import Geometry
+
+
+class Chunks(Record):
+    """What a manifest row says of a network's chunks, in samples at its own rate; see `Geometry` for `fade_samples`.
+
+    To come before the class that says the rest of the network, so that its keys come last.
+    """
+
+    n_fft: Whole
+    chunk_samples: Whole
+    fade_samples: Annotated[int, Field(ge=0), expecting("a whole number")]
+
+    @model_validator(mode="after")
+    def _check_chunk(self) -> Self:
+        if self.chunk_samples <= self.n_fft // 2:
+            raise problem(f"expected more than n_fft/2, found {self.chunk_samples}", "chunk_samples")
+        return self
 
 
 class WaveformModel:

@@ -3,18 +3,16 @@
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from my_submission.models.bandit.bands import bands_covering
 from my_submission.models.bandit.layout import BanditLayout
 from my_submission.models.bandit.network import Bandit
-from my_submission.models.waveforms import WaveformModel, noise_work
+from my_submission.models.waveforms import Chunks, WaveformModel, noise_work
 from my_submission.registry import Architecture, register
-from my_submission.schema import Whole, expecting, problem
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, UnsafeFile
 from my_submission.weights.load import PICKLES, build, open_network_state
@@ -27,17 +25,8 @@ PUBLISHED_SOURCES = {"speech": "dialog", "sfx": "effect", "effects": "effect"}
 """What files call the challenge's stems."""
 
 
-class BanditParameters(BanditLayout):
-    """A network's size, and its chunks, in samples at its own rate; see `Geometry` for `fade_samples`."""
-
-    chunk_samples: Whole
-    fade_samples: Annotated[int, Field(ge=0), expecting("a whole number")]
-
-    @model_validator(mode="after")
-    def _check_chunk(self) -> "BanditParameters":
-        if self.chunk_samples <= self.n_fft // 2:
-            raise problem(f"expected more than n_fft/2, found {self.chunk_samples}", "chunk_samples")
-        return self
+class BanditParameters(Chunks, BanditLayout):
+    """A network's size, and its chunks."""
 
 
 def load(

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from my_submission.models.scnet.layout import STEREO_PARTS, ScNetLayout
 from my_submission.models.scnet.network import ScNet
-from my_submission.models.waveforms import WaveformModel, noise_work
+from my_submission.models.waveforms import Chunks, WaveformModel, noise_work
 from my_submission.registry import Architecture, register
-from my_submission.schema import Name, Positive, Whole, expecting, problem
+from my_submission.schema import Name, Positive, expecting, problem
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint
@@ -25,17 +25,8 @@ _BYTES_PER_VALUE = 24
 """Of memory while a chunk is computed, for each value of the grids between the encoder's blocks; measured."""
 
 
-class ScNetParameters(ScNetLayout):
-    """A network's size, and the chunks that it is given; see `Geometry` for `fade_samples`."""
-
-    chunk_samples: Whole
-    fade_samples: Annotated[int, Field(ge=0), expecting("a whole number")]
-
-    @model_validator(mode="after")
-    def _check_chunk(self) -> "ScNetParameters":
-        if self.chunk_samples <= self.n_fft // 2:
-            raise problem(f"expected more than n_fft/2, found {self.chunk_samples}", "chunk_samples")
-        return self
+class ScNetParameters(Chunks, ScNetLayout):
+    """A network's size, and the chunks that it is given."""
 
 
 def chunk_model(
