@@ -109,9 +109,7 @@ class Owners:
     """
 
     def __init__(self) -> None:
-        self._users: dict[
-            tuple[int, int], int
-        ] = {}  # namespaces of users, open, by the owner's user and group
+        self._users: dict[tuple[int, int], int] = {}  # open namespaces, by the owner's user and group
 
     def __enter__(self) -> Self:
         return self

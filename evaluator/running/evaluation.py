@@ -17,9 +17,8 @@ from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 
 WORK = "work-{}"  # below a run's folder: of each session, whose supervisor removes it whatever becomes of us
-COPIES_AHEAD = (
-    1  # tracks that are copied and not scored yet, so that an interruption is quick and the disk not full
-)
+COPIES_AHEAD = 1
+"""Tracks that are copied and not scored yet: few, so that an interruption is quick and the disk not full."""
 
 __all__ = ["RESULT_FILE", "Interrupted", "Job", "Observer", "evaluate"]
 

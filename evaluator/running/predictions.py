@@ -162,9 +162,8 @@ def _meaning(parts: Parts, tracks: Mapping[str, str], stems: frozenset[str]) -> 
         stem = name.removeprefix(f"{folders[-1]}_")
         return None if track is None else (track, _stem(stem, stems))
     cuts = [index for index, character in enumerate(name) if character == "_"]
-    for cut in reversed(
-        cuts
-    ):  # the longest name first, since a track may be called as the beginning of another
+    # The longest name first, since a track may be called as the beginning of another.
+    for cut in reversed(cuts):
         if name[:cut] in tracks:
             return tracks[name[:cut]], _stem(name[cut + 1 :], stems)
     return None
