@@ -4,7 +4,6 @@ A chunk contributes to `[offset, offset + length)` of the track. A model may nee
 that it does not predict well (MDX-Net), or its full input size when the last chunk of a track is shorter (HTDemucs).
 """
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -228,7 +227,6 @@ LEAST_WEIGHT = 1e-12
 """Of a window that would begin with zero: next to any other it does not count, and alone it is divided out again."""
 
 
-@functools.lru_cache(maxsize=4)  # nearly all chunks have one length
 def hann_window(length: int) -> Tensor:
     """Weights of a chunk's samples, (length,) float32: a symmetric Hann window, never zero.
 
@@ -289,6 +287,7 @@ def overlap_add(
     weights = torch.empty(0)
     start = 0
     longest = max((chunk.length for chunk in chunks), default=0)
+    windows: dict[int, Tensor] = {}  # on the outputs' device; nearly all chunks have one length
     for chunk, output in zip(chunks, outputs, strict=True):
         if sums is None:
             sums = output.new_zeros((*output.shape[:-1], longest))
@@ -298,7 +297,9 @@ def overlap_add(
             yield start, sums[..., :finished] / weights[:finished]
             sums, weights = _advance(sums, finished), _advance(weights, finished)
             start = chunk.offset
-        used = window(chunk.whole_length)[chunk.cut : chunk.cut + chunk.length].to(sums)
+        if chunk.whole_length not in windows:
+            windows[chunk.whole_length] = window(chunk.whole_length).to(sums)
+        used = windows[chunk.whole_length][chunk.cut : chunk.cut + chunk.length]
         sums[..., : chunk.length] += used * output[..., chunk.trim : chunk.trim + chunk.length].to(
             sums.device
         )
