@@ -15,6 +15,7 @@ from evaluator.isolation import namespaces
 PROC = Path("/proc")
 HAS_PROC = sys.platform.startswith("linux")
 STOP_SECONDS, LOOK_SECONDS = 8.0, 0.0005  # on a busy machine each process has its turn before it stops
+LONGEST_PAUSE_SECONDS = 0.25
 # Fields of /proc/PID/stat, counted after the command's name.
 STATE, PARENT, USER_TIME, SYSTEM_TIME, START_TIME = 0, 1, 11, 12, 19
 
@@ -41,6 +42,7 @@ def stop(tree: Callable[[], set[int]], signal_all: Callable[[int], None] | None 
     not come to yet may wake another that it has seen. signal_all: sends a signal to all at once, if possible.
     """
     deadline = time.monotonic() + STOP_SECONDS
+    pause = LOOK_SECONDS
     quiet = 0
     while quiet < 2:
         running = {pid for pid in tree() if not _stands_still(pid)}
@@ -53,7 +55,23 @@ def stop(tree: Callable[[], set[int]], signal_all: Callable[[int], None] | None 
             else:
                 signal_each(running, signal.SIGSTOP)
             time.sleep(LOOK_SECONDS)
+            if _let_start(running, pause):
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
     return True
+
+
+def _let_start(running: Set[int], seconds: float) -> bool:
+    """Let programs go on that were stopped on their way into another: a parent of vfork cannot stop before that.
+
+    It waits in the kernel, deaf to signals, until its child has become another program or has ended. True if there
+    were such; they had `seconds` for it.
+    """
+    waiting = {pid for pid in running if "D" in _thread_states(pid)}
+    starting = {pid for pid, parent, _ in _processes() if parent in waiting} if waiting else set()
+    signal_each(starting, signal.SIGCONT)
+    if starting:
+        time.sleep(seconds)
+    return bool(starting)
 
 
 def signal_each(pids: Iterable[int], number: int) -> None:
@@ -69,12 +87,17 @@ def _stands_still(pid: int) -> bool:
         command = ["ps", "-o", "state=", "-p", str(pid)]
         state = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         return not state or state[0] in "TZ"
+    return _thread_states(pid) <= set("TtZX")
+
+
+def _thread_states(pid: int) -> set[str]:
+    """The states of a process' threads in letters of proc(5); none if it has gone, or without /proc."""
     try:
         threads = os.listdir(PROC / str(pid) / "task")
     except OSError:
-        return True
+        return set()
     stats = (_read(PROC / str(pid) / "task" / thread / "stat") for thread in threads)
-    return all(not stat or stat.rpartition(")")[2].split()[STATE] in "TtZX" for stat in stats)
+    return {stat.rpartition(")")[2].split()[STATE] for stat in stats if stat}
 
 
 def end_strays(known: Set[int]) -> None:

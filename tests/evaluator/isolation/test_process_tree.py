@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -170,6 +171,41 @@ def test_signals_may_be_sent_to_all_at_once() -> None:
 
         assert process_tree.stop(lambda: {pid}, signal_all)
         assert set(sent) == {signal.SIGSTOP}
+
+
+@linux
+def test_a_parent_of_vfork_is_stopped_once_its_child_is_another_program(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Here the child's way there leads through a pipe that nobody has opened for writing yet."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    code = f"""
+import os
+print(flush=True)
+opened = [(os.POSIX_SPAWN_OPEN, 0, {str(pipe)!r}, os.O_RDONLY, 0)]
+os.posix_spawn("/bin/sleep", ["sleep", "3600"], os.environ, file_actions=opened)
+os.wait()
+"""
+    with started(code) as pid:
+
+        def tree() -> set[int]:
+            return {pid} | process_tree.descendants(pid)
+
+        def stop() -> bool:
+            return process_tree.stop(tree, lambda number: process_tree.signal_each(tree(), number))
+
+        deadline = time.monotonic() + 10
+        while "D" not in process_tree._thread_states(pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(process_tree, "STOP_SECONDS", 0.2)
+            assert not stop()
+        opens = threading.Timer(0.1, lambda: os.close(os.open(pipe, os.O_RDWR)))
+        opens.start()
+        assert stop()
+        opens.join()
+        assert len(tree()) == 2
+        assert {state for state, *_ in cpu_ticks(tree()).values()} == {"T"}
 
 
 def test_what_has_ended_stands_still() -> None:
