@@ -17,7 +17,6 @@ from torch import Tensor
 
 from my_submission.models.dconv import fold_dconv
 from my_submission.models.demucs_file import CHANNELS, DemucsParameters, SegmentSeconds, load_torch
-from my_submission.models.heap import keep_heap
 from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.precision import computing
 from my_submission.registry import Architecture, register
@@ -71,7 +70,6 @@ class DemucsModel:
         )
         self.bytes_per_sample = _BYTES_PER_SAMPLE_AND_CHANNEL * cast("int", network.channels)
         if device.type == "cpu":
-            keep_heap()
             if supported(network):
                 network = FastHTDemucs(network, dtype)
             else:

@@ -11,7 +11,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from my_submission.models.heap import keep_heap
 from my_submission.models.onnx_file import check_model
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.models.precision import computing
@@ -210,8 +209,6 @@ def load(
     if device.type == "cpu" and dtype == torch.float32:
         network, shape = _open_session(path, device)
     else:
-        if device.type == "cpu":
-            keep_heap()
         try:
             network = OnnxNetwork(path, device, dtype)
             shape = network.input_shape

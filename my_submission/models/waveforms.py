@@ -8,7 +8,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from my_submission.models.heap import keep_heap
 from my_submission.models.precision import computing
 from my_submission.schema import Record, Whole, expecting, problem
 from my_submission.signal.chunking import Geometry
@@ -54,8 +53,6 @@ class WaveformModel:
         self.bytes_per_sample = bytes_per_sample
         self.network = network.to(device).eval()
         self._device, self._dtype = device, dtype
-        if device.type == "cpu":
-            keep_heap()
 
     def __call__(self, chunks: Tensor) -> Tensor:
         """(batch, channels, samples) float32 -> (batch, sources, channels, samples) float32 on the device."""

@@ -8,7 +8,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from my_submission.models.heap import keep_heap
 from my_submission.models.precision import computing
 from my_submission.models.roformer.bands import Bands
 from my_submission.models.roformer.checkpoint import read_network
@@ -123,8 +122,6 @@ class RoformerModel:
         self.bytes_per_sample = _bytes_per_sample(network.config, len(kept), dtype)
         self.bytes_per_sample += _WORKSPACE_BYTES // parameters.chunk_samples
         self._device, self._dtype = device, dtype
-        if device.type == "cpu":
-            keep_heap()
         self._network = QuickRoformer(network, kept, device, dtype)
 
     def __call__(self, chunks: Tensor) -> Tensor:

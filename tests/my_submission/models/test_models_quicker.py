@@ -1,9 +1,6 @@
 """What replaces a network's modules for speed computes what they computed; precision keeps its promises."""
 
 import copy
-import logging
-import resource
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,6 @@ from my_submission.models import fused, onnx_network
 from my_submission.models.dconv import FoldedDConv, fold_dconv
 from my_submission.models.demucs import DemucsModel
 from my_submission.models.demucs_file import load_torch
-from my_submission.models.heap import keep_heap
 from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.htdemucs.attention import Attention
 from my_submission.models.precision import computing, exact_float32
@@ -272,19 +268,6 @@ def test_float32_on_a_gpu_is_not_tf32(before: bool, monkeypatch: pytest.MonkeyPa
     assert torch.backends.cudnn.allow_tf32 is before
     with exact_float32(CPU):
         assert torch.backends.cudnn.allow_tf32 is before
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
-def test_large_tensors_come_from_the_heap(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG):
-        keep_heap()
-    assert caplog.text == ""
-    rounds, numbers = 48, 12 * 2**20  # above 32 MiB, up to which malloc learns by itself
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(rounds):
-        torch.ones(numbers)
-    pages = rounds * numbers * 4 // resource.getpagesize()  # all of them are faults where nothing is kept
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 2
 
 
 @pytest.fixture

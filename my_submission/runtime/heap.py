@@ -14,8 +14,9 @@ def keep_heap() -> None:
     """Tell glibc's allocator, for the whole process, to keep freed memory for the next tensor.
 
     By default every tensor of more than a few MiB is newly mapped, and the kernel fills its pages with zeros on first
-    touch: an eighth of a chunk's CPU time. All threads share one arena, since the others do not keep large blocks. On
-    a system without glibc nothing changes.
+    touch: an eighth of a chunk's CPU time. All threads share one arena, since the others do not keep large blocks.
+    Threads use the arenas that exist: so call this before anything is computed, which starts torch's threads;
+    afterwards an ensemble had four times the page faults. On a system without glibc nothing changes.
     """
     if not sys.platform.startswith("linux"):
         return
