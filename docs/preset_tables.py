@@ -1,24 +1,28 @@
-"""Writes the tables of presets in README.md and docs/presets.md: `python docs/preset_tables.py`.
+"""Writes the tables of presets in README.md, docs/presets.md and docs/models.md: `python docs/preset_tables.py`.
 
 - in README.md, which presets stay within the challenge's time limit: from counted operations, which are an estimate;
-- in docs/presets.md, the presets since 2023: what they make, weights, licences, scores that others published.
+- in docs/presets.md, the presets since 2023: what they make, weights, licences, scores that others published;
+- in docs/models.md, every system, as `python -m my_submission models` lists them.
 
-Both follow from presets, manifest and published_scores.yaml. A test says when they no longer do.
+All follow from presets, manifest and published_scores.yaml. A test says when they no longer do.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from evaluator.runs import published
-from evaluator.runs.published import PublishedRow, PublishedSet
+from evaluator.runs.published import PublishedSet
 from my_submission.ensemble.deadline import FILES_FACTOR, MARGIN
 from my_submission.ensemble.plan import step_passes
 from my_submission.ensemble.preset import Preset, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset, preset_names
-from my_submission.weights.licences import licence_text
+from my_submission.ensemble.systems import System, all_systems, rows_by_licence
+from my_submission.weights import Checkpoint
+from my_submission.weights.required import size_text
 
 GFLOP = {
     **dict.fromkeys(("Kim_Vocal_1", "Kim_Vocal_2", "Kim_Inst", "UVR-MDX-NET-Inst_HQ_2"), 132),
@@ -107,15 +111,13 @@ def today_table() -> str:
         size = sum(row.about_bytes or 0 for row in checkpoint_rows(preset)) / 1e9
         scores = [score(preset.name, one) for one in published.load() if one.name in SETS]
         makes = ", ".join(preset.instruments)
-        rows.append([f"`{preset.name}`", makes, f"{size:.2g} GB", licences(preset), *scores])
+        rows.append([f"`{preset.name}`", makes, f"{size:.2g} GB", licences(checkpoint_rows(preset)), *scores])
     return as_markdown(rows)
 
 
-def licences(preset: Preset) -> str:
-    """The licences of its files, each with those that have it, where they differ."""
-    by_text: dict[str, list[str]] = {}
-    for row in checkpoint_rows(preset):
-        by_text.setdefault(licence_text(row), []).append(row.name)
+def licences(files: Sequence[Checkpoint]) -> str:
+    """The licences of files, each with those that have it, where they differ."""
+    by_text = rows_by_licence(files)
     if len(by_text) == 1:
         return next(iter(by_text))
     return "; ".join(f"{text}: {', '.join(names)}" for text, names in by_text.items())
@@ -124,11 +126,30 @@ def licences(preset: Preset) -> str:
 def score(preset: str, one: PublishedSet) -> str:
     """What others published of it on this data, or a dash."""
     rows = [row for row in one.rows if row.preset == preset]
-    return "; ".join(_scores_text(row) for row in rows) or "–"
+    return "; ".join(_scores_text(row.scores) for row in rows) or "–"
 
 
-def _scores_text(row: PublishedRow) -> str:
-    return ", ".join(f"{stem} {value:.2f}" for stem, value in row.scores.items())
+def _scores_text(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{stem} {value:.2f}" for stem, value in scores.items())
+
+
+def models_table() -> str:
+    """Markdown: a row for each system."""
+    heading = ["name", "is a", "makes", "files", "size", "licence", "published"]
+    return as_markdown([heading, ["---"] * len(heading), *map(_system_cells, all_systems())])
+
+
+def _system_cells(system: System) -> list[str]:
+    published = [f"{one.set}: {_scores_text(one.scores)}" for one in system.published]
+    return [
+        f"`{system.name}`",
+        system.kind,
+        ", ".join(system.makes),
+        str(len(system.files)),
+        size_text(system.bytes),
+        licences(system.files),
+        "; ".join(published) or "–",
+    ]
 
 
 def as_markdown(rows: list[list[str]]) -> str:
@@ -136,7 +157,11 @@ def as_markdown(rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-TABLES = {REPOSITORY / "README.md": time_table, REPOSITORY / "docs" / "presets.md": today_table}
+TABLES = {
+    REPOSITORY / "README.md": time_table,
+    REPOSITORY / "docs" / "presets.md": today_table,
+    REPOSITORY / "docs" / "models.md": models_table,
+}
 START, END = "<!-- written by docs/preset_tables.py -->", "<!-- end -->"
 
 
@@ -150,7 +175,7 @@ def with_table(text: str, table: str) -> str:
 
 
 def main() -> int:
-    """Write both."""
+    """Write all of them."""
     for path, table in TABLES.items():
         text = path.read_text(encoding="utf-8")
         path.write_text(with_table(text, table()), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`python -m my_submission …`: separate recordings, and manage weights."""
+"""`python -m my_submission …`: separate recordings, list models, and manage weights."""
 
 import argparse
 import sys
@@ -8,6 +8,10 @@ from importlib import import_module
 # name -> (module with add_arguments(parser), which sets the default `run`: arguments -> exit code; help)
 COMMANDS = {
     "separate": ("my_submission.commands.separate", "separate recordings into one file per stem"),
+    "models": (
+        "my_submission.commands.models",
+        "list all systems: stems, size, licence, score, here or not",
+    ),
     "weights": ("my_submission.commands.weights", "fetch, list, verify and pack checkpoints"),
 }
 

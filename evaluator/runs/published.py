@@ -1,14 +1,15 @@
-"""Scores that others published, on data that is not ours: published_scores.yaml, read and checked."""
+"""Scores that others published, on data that is not ours: weights/published_scores.yaml, read and checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-FILE = Path(__file__).with_name("published_scores.yaml")
+from evaluator.locations import REPOSITORY
+
+FILE = REPOSITORY / "weights" / "published_scores.yaml"
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from my_submission.ensemble.preset import Preset, PresetError
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, is_manifest, load_preset, preset_names
+from my_submission.ensemble.systems import files_of
 from my_submission.locations import IS_INSTALLED, command
 from my_submission.weights.errors import LicenceNotAccepted, WeightsError, WrongContent
 from my_submission.weights.fetch import fetch, set_aside
 from my_submission.weights.licences import Agree, accept, licence_text, record_path, refuse
-from my_submission.weights.manifest import Checkpoint, Manifest, load_manifest
+from my_submission.weights.manifest import Checkpoint, load_manifest
 from my_submission.weights.pack import PRESETS, is_own, pack
 from my_submission.weights.required import locate, size_text
 from my_submission.weights.store import Verification, kept_folder, verify
@@ -120,26 +121,18 @@ def _one_wanted(name: str) -> _Wanted:
         return _Wanted(name, None, tuple(row for row in own if row.has_file))
     if name in preset_names() or name.endswith((".yaml", ".yml")):
         preset = load_preset(name)
-        return _Wanted(name, preset, _rows(preset.manifest, preset.checkpoints))
+        return _Wanted(name, preset, files_of(preset.manifest, preset.checkpoints))
     manifest = load_manifest()
     if name in manifest.bags:
         members = manifest.bags[name].members
-        return _Wanted(name, None, _rows(manifest, (member for member, _ in members)))
+        return _Wanted(name, None, files_of(manifest, (member for member, _ in members)))
     if name in manifest.checkpoints:
-        return _Wanted(name, None, _rows(manifest, (name,)))
+        return _Wanted(name, None, files_of(manifest, (name,)))
     names = [row.name for row in manifest.checkpoints.values() if row.form is None]
     raise WeightsError(
         f"found {name!r}; expected a preset ({', '.join(preset_names())}), a bag ({', '.join(manifest.bags)}),"
         f" a checkpoint ({', '.join(names)}), or the YAML file of a preset or manifest of your own"
     )
-
-
-def _rows(manifest: Manifest, checkpoints: Iterable[str]) -> tuple[Checkpoint, ...]:
-    """The rows of these checkpoints. Here only files matter, and all forms of a row have one."""
-    known = manifest.checkpoints
-    chosen = (known[name] for one in checkpoints for name in (*known[one].parts, one))
-    names = dict.fromkeys(checkpoint.row for checkpoint in chosen if checkpoint.has_file)
-    return tuple(manifest.checkpoints[name] for name in names)
 
 
 def _unique_rows(wanted: Iterable[_Wanted]) -> list[Checkpoint]:

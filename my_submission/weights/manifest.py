@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -149,7 +150,7 @@ def read_manifests(*paths: Path) -> Manifest:
     defined_in: dict[str, Path] = {}
     for path in paths:
         _check_is_file(path)
-        document = validate(_Document, read_document(path, ManifestError), path, ManifestError)
+        document = _document(path, _identity(path) if path in (MANIFEST, DEMO_MANIFEST) else None)
         for name in [*document.checkpoints, *document.bags]:
             if name in defined_in:
                 raise ManifestError(f"{path}: {name!r} is already defined in {defined_in[name]}; rename one")
@@ -162,6 +163,25 @@ def read_manifests(*paths: Path) -> Manifest:
         for name, members in document.bags.items():
             bags[name] = _bag(name, members, path, checkpoints)
     return Manifest(checkpoints, bags)
+
+
+def _document(path: Path, identity: tuple[int, ...] | None) -> _Document:
+    return _read(path) if identity is None else _read_once(path, identity)
+
+
+def _read(path: Path) -> _Document:
+    return validate(_Document, read_document(path, ManifestError), path, ManifestError)
+
+
+@functools.lru_cache(maxsize=2)
+def _read_once(path: Path, identity: tuple[int, ...]) -> _Document:
+    """The kit's own manifests are long, and every preset is read with them."""
+    return _read(path)
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _check_is_file(path: Path) -> None:
