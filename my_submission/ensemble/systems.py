@@ -96,6 +96,8 @@ def _of_manifest(
 
 def _published() -> dict[str, tuple[Published, ...]]:
     """System -> what was published of it. A row names the preset that runs this model and no other, or the model."""
+    if not PUBLISHED_SCORES.is_file():  # a packed submission has none
+        return {}
     found: dict[str, list[Published]] = {}
     sets: list[dict[str, Any]] = read_document(PUBLISHED_SCORES, ManifestError)
     for one in sets:

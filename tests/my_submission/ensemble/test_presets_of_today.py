@@ -24,6 +24,7 @@ SINGLE = (
     "scnet-xl-ihf", "scnet-xl", "bsroformer-musdb", "melband-kim", "polarformer", "mdx23c-vocals", "bandit-plus",
     "bandit-v2-multi",
 )  # fmt: skip
+LARGE = pytest.param("music-2026", marks=pytest.mark.slow)
 FOUR = ("drums", "bass", "other", "vocals")
 
 
@@ -51,7 +52,7 @@ def mixture() -> Any:
     return 0.1 * np.random.default_rng(7).standard_normal((8_820, 2)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", [*ENSEMBLES, *SINGLE])
+@pytest.mark.parametrize("name", [LARGE, *ENSEMBLES[1:], *SINGLE])
 def test_a_preset_runs_whole_and_with_all_its_economies(name: str, weights: Path, mixture: Any) -> None:
     preset = load_preset(name)
     whole = opened(weights, name)
@@ -69,7 +70,7 @@ def test_a_preset_runs_whole_and_with_all_its_economies(name: str, weights: Path
             assert np.abs(sum(stems.values()) - mixture).max() < 1e-6
 
 
-@pytest.mark.parametrize("name", ENSEMBLES)
+@pytest.mark.parametrize("name", [LARGE, *ENSEMBLES[1:]])
 def test_a_time_limit_takes_what_it_needs(
     name: str, weights: Path, mixture: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

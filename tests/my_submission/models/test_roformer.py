@@ -139,13 +139,16 @@ def test_sources_that_are_not_needed_are_not_computed(
 
 
 @pytest.fixture(
-    params=[("bs_roformer", {"pope": False}), ("bs_roformer", {"pope": True}), ("mel_band_roformer", {})]
+    scope="module",
+    params=[("bs_roformer", {"pope": False}), ("bs_roformer", {"pope": True}), ("mel_band_roformer", {})],
 )
-def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Reference, ChunkModel]:
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Reference, ChunkModel]:
     """A reference network and our model with its weights."""
     architecture, changes = request.param
     checkpoint = row(architecture, 2, **changes)
-    theirs, path = saved(checkpoint, tmp_path)
+    theirs, path = saved(checkpoint, tmp_path_factory.mktemp("pair"))
     return theirs, load_model(checkpoint, path, CPU, torch.float32)
 
 
@@ -154,7 +157,7 @@ def estimates(model: ChunkModel, signal: Tensor, overlap: float, schedule: Sched
     return torch.cat([piece for _, piece in pieces], dim=-1)
 
 
-@pytest.mark.parametrize("samples", [1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 9_001])
+@pytest.mark.parametrize("samples", [1, CHUNK, CHUNK + 1, 9_001])
 def test_a_track_of_any_length_is_the_reference_network_on_its_chunks(
     samples: int, pair: tuple[Reference, ChunkModel]
 ) -> None:
@@ -243,8 +246,13 @@ WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", [*WRAPPED, "x.safetensors", "saved once.safetensors", "without.safetensors"])
-@pytest.mark.parametrize("pope", [False, True])
+@pytest.mark.parametrize(
+    ("name", "pope"),
+    [
+        *((name, place % 2 == 0) for place, name in enumerate(WRAPPED)),
+        *((f"{name}.safetensors", pope) for name in ("x", "saved once", "without") for pope in (False, True)),
+    ],
+)
 def test_files_of_every_kind(name: str, pope: bool, tmp_path: Path) -> None:
     """Also those that have what layers share only once, or no frequencies at all."""
     checkpoint = row("bs_roformer", 2, pope=pope)
