@@ -19,6 +19,7 @@ COMMANDS = {
         "compare": "tell whether run B is better than run A",
         "report": "write the page of a run",
         "ablate": "show what each part of an ensemble is worth",
+        "table": "score models and ensembles side by side, as the paper's tables do",
         "tune": "find an ensemble's weights on your data",
         "dataset": "build a data set from your own recordings",
         "submit": "check, tag and push a submission",

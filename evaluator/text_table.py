@@ -1,5 +1,6 @@
-"""Tables as text: columns as wide as their widest cell, in which everything is seen."""
+"""Tables as text, Markdown and LaTeX, in which everything is seen and nothing in a cell acts as markup."""
 
+import re
 from collections.abc import Collection, Sequence
 
 from evaluator import printable
@@ -18,6 +19,42 @@ def align(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[s
         ).rstrip()
         for row in rows
     ]
+
+
+def ruled(rows: Sequence[Sequence[str]]) -> str:
+    """For a terminal: the first row is the header, with a line below it; numbers to the right."""
+    header, *lines = align(rows)
+    return "\n".join([header, "-" * max(map(len, [header, *lines])), *lines])
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """In Markdown; the first row is the header, numbers to the right."""
+    header, *lines = [list(map(_markdown, cells)) for cells in rows]
+    rule = ["---", *(["---:"] * (len(header) - 1))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines)) + "\n"
+
+
+def latex(rows: Sequence[Sequence[str]]) -> str:
+    """A tabular with the rules of the package booktabs; the first row is the header, numbers to the right."""
+    header, *lines = [" & ".join(map(_latex, cells)) + r" \\" for cells in rows]
+    opening = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
+    return "\n".join(
+        [opening, r"\toprule", header, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", ""]
+    )
+
+
+def _markdown(cell: str) -> str:
+    return re.sub(r"([\\`*\[\]|<>&])", r"\\\1", printable.plain(cell))
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
+
+
+def _latex(cell: str) -> str:
+    named = "".join(
+        _LATEX.get(sign, rf"\{sign}" if sign in "&%$#_{}" else sign) for sign in printable.plain(cell)
+    )
+    return f"${named}$" if re.fullmatch(r"[-+]\d+\.\d+", named) else named
 
 
 def db(value: float | None, digits: int = 3) -> str:

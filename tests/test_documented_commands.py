@@ -45,7 +45,7 @@ STAND_INS = [
     (r"\.\./their-kit", "my/perfect"),
     (r"RUN_A|RUN_B", "latest"),
     # less of the same
-    (r"(tune|ablate) mdx-c", r"\1 mdx-demo"),
+    (r"(tune|ablate|table --presets) mdx-c(,melband-kim)?", r"\1 mdx-demo"),
     (r"--tracks \d+", "--tracks 1"),
     (r"--seconds \d+", "--seconds 1"),
     (r"^(python run_eval.py)(?!.*--(check|submission))", r"\1 --only *_1"),

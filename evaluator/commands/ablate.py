@@ -3,7 +3,6 @@
 import sys
 from argparse import Namespace
 from fnmatch import fnmatch
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -22,7 +21,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "ablate",
         description="Score a preset, the preset without each of its members, augmentations and steps, and each "
-        "member alone. What variants share is computed once.",
+        "member alone. In mdx-c, 'without the step vocals' is the paper's comparison with and without the separate "
+        "vocal removal. What variants share is computed once.",
         epilog="RTF: seconds that the models took per second of audio when their estimates were computed.",
     )
     estimator_options.add(parser)
@@ -30,8 +30,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--variants", metavar="GLOB", help="only those whose name matches, beside the whole preset"
     )
     parser.add_argument("--list", action="store_true", help="list the variants, run nothing")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown, too")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV, too")
+    estimator_options.add_tables(parser)
     parser.set_defaults(run=_run)
 
 
@@ -56,11 +55,9 @@ def _run(given: Namespace) -> int:
 
             rows = ablate.ablate(runner, chosen, data, progress)
     stems = data.challenge.stems
-    if given.markdown is not None:
-        given.markdown.write_text(ablate.as_markdown(rows, stems), encoding="utf-8")
-    if given.csv is not None:
-        given.csv.write_text(ablate.as_csv(rows, stems), encoding="utf-8")
-    print(ablate.as_text(rows, stems))
+    table = ablate.as_table(rows, stems)
+    estimator_options.write_tables(given, table, ablate.as_csv(rows, stems))
+    print(text_table.ruled(table))
     tracks = text_table.count(len(data.tracks), "track")
     print(f"SDR in dB over {tracks} of {data.path}; models on {info.device}, {info.precision}.")
     return 0

@@ -1,8 +1,10 @@
-"""What `tune` and `ablate` have in common: a preset, tracks, how members are run, where estimates are kept."""
+"""What `tune`, `ablate` and `table` have in common: tracks, how members are run, where estimates are kept."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
+from evaluator import text_table
 from evaluator.challenge import of_stems
 from evaluator.commands import converters
 from evaluator.running import dataset
@@ -14,8 +16,13 @@ GIB = 1 << 30
 
 
 def add(parser: ArgumentParser) -> None:
-    """Add the common arguments."""
+    """Add a preset and the common arguments."""
     parser.add_argument("preset", metavar="PRESET", help="name or YAML file")
+    add_data(parser)
+
+
+def add_data(parser: ArgumentParser) -> None:
+    """Add the arguments about tracks and about how members are run."""
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="tracks with references (default: the demo tracks)"
     )
@@ -38,6 +45,23 @@ def add(parser: ArgumentParser) -> None:
         default=estimator.CACHE_LIMIT_BYTES,
         help=f"what it may hold (default: {estimator.CACHE_LIMIT_BYTES // GIB}); the longest unused goes first",
     )
+
+
+def add_tables(parser: ArgumentParser) -> None:
+    """Add the files to which a table is written, too."""
+    for name, words in (("markdown", "Markdown"), ("latex", "LaTeX"), ("csv", "CSV, unrounded")):
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write the table as {words}, too")
+
+
+def write_tables(given: Namespace, table: Sequence[Sequence[str]], csv: str) -> None:
+    """Write the files that were asked for."""
+    for file, text in (
+        (given.markdown, text_table.markdown(table)),
+        (given.latex, text_table.latex(table)),
+        (given.csv, csv),
+    ):
+        if file is not None:
+            file.write_text(text, encoding="utf-8")
 
 
 def make_estimator(given: Namespace) -> Estimator:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ def read_document(preset: Path) -> dict[str, Any]:
     return document
 
 
-def _cells(rows: Sequence[Row], stems: Sequence[str]) -> list[list[str]]:
+def as_table(rows: Sequence[Row], stems: Sequence[str]) -> list[list[str]]:
     """Header and rows: variant, SDR of every stem, mean, difference to the first row's mean, RTF."""
     cells = [["variant", *stems, "mean", "difference", "RTF"]]
     whole = means.total(rows[0].scores, stems)["mean"]
@@ -100,24 +99,6 @@ def _cells(rows: Sequence[Row], stems: Sequence[str]) -> list[list[str]]:
             ]
         )
     return cells
-
-
-def as_text(rows: Sequence[Row], stems: Sequence[str]) -> str:
-    """The table for a terminal; the first row is what the others are compared with."""
-    header, *lines = text_table.align(_cells(rows, stems))
-    return "\n".join([header, "-" * max(map(len, [header, *lines])), *lines])
-
-
-def as_markdown(rows: Sequence[Row], stems: Sequence[str]) -> str:
-    """The table in Markdown, numbers to the right."""
-    header, *lines = [list(map(_markdown, cells)) for cells in _cells(rows, stems)]
-    rule = ["---", *(["---:"] * (len(header) - 1))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines)) + "\n"
-
-
-def _markdown(cell: str) -> str:
-    """The cell as text that no reader of Markdown takes for markup."""
-    return re.sub(r"([\\`*\[\]|<>&])", r"\\\1", printable.plain(cell))
 
 
 def as_csv(rows: Sequence[Row], stems: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ the same computation.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -193,16 +193,25 @@ def _alone(document: Document, info: PresetInfo) -> Iterator[Variant]:
         blended = info.steps[index].residual_shares or "mix" in step
         if set(info.steps[index].stems) == set(info.instruments) and not blended:
             continue  # the same as this member only
-        own = dict(step["members"][place])
-        for key in ("weight", "weights"):
-            own.pop(key, None)
-        sources = {stem: text for stem, text in own.pop("sources", {}).items() if stem in info.instruments}
-        own |= {"sources": sources} if sources else {}  # of other stems there are none now
-        only = {
-            "name": "all",
-            "input": "mixture",
-            "stems": list(info.instruments),
-            **{key: step[key] for key in RUN_KEYS if key in step},
-            "members": [own],
-        }
-        yield Variant("one member", f"{member.model} alone", {**document, "steps": [only]})
+        yield Variant(
+            "one member",
+            f"{member.model} alone",
+            {**document, "steps": [alone(document, index, place, info.instruments)]},
+        )
+
+
+def alone(document: Document, index: int, place: int, stems: Sequence[str]) -> Document:
+    """The only step of a preset in which a member makes these stems of the mixture, run as it is in its own step."""
+    step = document["steps"][index]
+    own = dict(step["members"][place])
+    for key in ("weight", "weights"):
+        own.pop(key, None)
+    sources = {stem: text for stem, text in own.pop("sources", {}).items() if stem in stems}
+    own |= {"sources": sources} if sources else {}  # of other stems there are none now
+    return {
+        "name": "all",
+        "input": "mixture",
+        "stems": list(stems),
+        **{key: step[key] for key in RUN_KEYS if key in step},
+        "members": [own],
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from evaluator import text_table
 from evaluator.tuning import ablate
 from evaluator.tuning.ablate import Row
 from evaluator.tuning.variants import FULL, Variant
@@ -25,14 +26,14 @@ ROWS = [
 
 
 def test_text_has_means_differences_and_cost() -> None:
-    header, _, whole, variant = ablate.as_text(ROWS, STEMS).splitlines()
+    header, _, whole, variant = text_table.ruled(ablate.as_table(ROWS, STEMS)).splitlines()
     assert header.split() == ["variant", "dialog", "music", "mean", "difference", "RTF"]
     assert whole.split()[-5:] == ["5.000", "2.000", "3.500", "-", "1.500"]
     assert variant.split()[-5:] == ["4.500", "1.000", "2.750", "-0.750", "0.250"]
 
 
 def test_markdown_has_one_cell_a_column() -> None:
-    lines = ablate.as_markdown(ROWS, STEMS).splitlines()
+    lines = text_table.markdown(ablate.as_table(ROWS, STEMS)).splitlines()
     assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: |"
     assert [line.replace("\\|", "").count("|") for line in lines] == [7] * 4
 
@@ -57,9 +58,23 @@ def test_names_of_variants_do_not_act_in_any_form() -> None:
     rows = [replace(ROWS[0], variant=Variant(name, name, {})), *ROWS[1:]]
     (first, _) = csv.DictReader(io.StringIO(ablate.as_csv(rows, STEMS)))
     assert first["variant"] == first["kind"] == f"'{name}".replace("\x1b", "\\x1b")
-    text = ablate.as_text(rows, STEMS)
+    text = text_table.ruled(ablate.as_table(rows, STEMS))
     assert "=1+1|<img src=x>[a](b)`c`\\x1b[2J\\nrow" in text
     assert len(text.splitlines()) == 4
-    markdown = ablate.as_markdown(rows, STEMS)
+    markdown = text_table.markdown(ablate.as_table(rows, STEMS))
     assert "=1+1\\|\\<img src=x\\>\\[a\\](b)\\`c\\`\\\\x1b\\[2J\\\\nrow" in markdown
     assert len(markdown.splitlines()) == 4
+    latex = text_table.latex(ablate.as_table(rows, STEMS))
+    assert r"=1+1|<img src=x>[a](b)`c`\textbackslash{}x1b[2J\textbackslash{}nrow & 5.000" in latex
+    assert len(latex.splitlines()) == 8
+
+
+def test_latex_has_one_column_for_each_and_acts_on_no_sign() -> None:
+    table = [["a_b", "50 %"], ["#1 & {x} $y$ ~^\\", "-0.750"]]
+    lines = text_table.latex(table).splitlines()
+    assert lines[0] == r"\begin{tabular}{lr}"
+    assert lines[2] == r"a\_b & 50 \% \\"
+    assert lines[4] == (
+        r"\#1 \& \{x\} \$y\$ \textasciitilde{}\textasciicircum{}\textbackslash{} & $-0.750$ \\"
+    )
+    assert lines[-1] == r"\end{tabular}"

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from evaluator.__main__ import main
 from evaluator.commands import estimator_options
+from evaluator.measures import means
 from evaluator.measures.sdr import sdr
 from evaluator.running import dataset, scoring
 from evaluator.running.dataset import Dataset
-from evaluator.tuning import ablate, tune
+from evaluator.tuning import ablate, table, tune
 from evaluator.tuning.estimator import Cost, Estimator, EstimatorError, PresetInfo, scratch_folder
+from evaluator.tuning.table import Named
 from evaluator.tuning.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, TuneError
 from evaluator.tuning.variants import FULL, variants
 from evaluator.tuning.weighting import Layout, Vector, scorer
@@ -321,6 +323,12 @@ def test_ablate_shares_what_variants_have_in_common(setup: Setup) -> None:
             setup.runner.write_stems(setup.preset, track, folder)
             assert scores == scoring.score_track(track, folder, ["sdr"])["sdr"]
     assert all(row.rtf > 0 for row in rows)
+    preset = Named("whole", document, setup.info)
+    stems = table.columns([preset], setup.data.path)
+    systems = table.systems([preset], stems)
+    lines = table.run(setup.runner, systems, setup.data.path, None)
+    assert [set(line.scores) - {"mean"} for line in lines] == [set(made) for _, made in systems]
+    assert lines[-1].scores == means.total(whole_row.scores, stems)
 
 
 class Spy:
