@@ -2,16 +2,27 @@
 
 A checkpoint's archive holds its tensors' bytes as they are, and one pickle of containers, numbers and text that names
 what its values are made by. Anything else is refused by what it says of itself, in milliseconds.
+
+Before PyTorch 1.6 an archive was no zip but five pickles in a row and the bytes of the tensors: a magic number, a
+version, the machine, the content, the order of the bytes. Its reader makes room for what the content states before it
+has read any bytes. So the numbers in the content may add up to no more than the file has bytes.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
+import pickle
 import pickletools
 import re
 import struct
+import tempfile
 import zipfile
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from ..plain_files import open_regular
 from ..schema import brief
@@ -20,6 +31,13 @@ from .tensors import MOST_TENSORS, file_bytes
 
 LARGEST_PICKLE_BYTES = 2 << 20
 """Of what a pickle says besides its tensors; networks of 500 tensors have 60 kB."""
+COMPRESSED = ".gz"
+LARGEST_INFLATION = 16
+"""How much larger than its file a compressed checkpoint may be. Released ones, of rounded numbers, are four times."""
+
+_BLOCK_BYTES = 1 << 20
+_BEFORE_ZIP = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
+"""What archives begin with that are no zip: the magic number and the version."""
 
 # Of what torch allows on its own, what dense tensors and plain containers need. The rest makes arrays of any stated
 # size (bytearray, torch.Tensor), or tensors that no network here takes (sparse, quantised, nested, without data).
@@ -32,29 +50,72 @@ _TORCH_GLOBALS = re.compile(
 _ZIP_ERRORS = (zipfile.BadZipFile, ValueError, LookupError, EOFError, RuntimeError, struct.error, OSError)
 
 
-def check_archive(path: Path, allowed: Collection[str]) -> None:
+@contextmanager
+def readable(path: Path) -> Iterator[Path]:
+    """The path of a checkpoint as torch's weights-only unpickler takes it: itself or, within this context, a copy.
+
+    A `.gz` is decompressed. In an archive from before PyTorch 1.6 a network's class is marked as one, with its source
+    code, which that unpickler does not take. What is marked, ("module", class, file, source), becomes the only item
+    of a tuple instead.
+    Raises UnsafeFile, FileNotFoundError.
+    """
+    size, marks = file_bytes(path), [] if path.suffix == COMPRESSED else _class_marks(path)
+    if path.suffix != COMPRESSED and not marks:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.stem)
+        try:
+            with open_regular(path) as file, copy.open("wb") as target:
+                source = gzip.GzipFile(fileobj=file) if path.suffix == COMPRESSED else file
+                while block := source.read(_BLOCK_BYTES):
+                    target.write(block)
+                    if target.tell() > LARGEST_INFLATION * size:
+                        raise UnsafeFile(
+                            f"{path}: refused: decompressed, it is more than {LARGEST_INFLATION * size:,} bytes"
+                        )
+        except (OSError, EOFError, zlib.error) as error:  # no gzip, cut short, or no room for it
+            raise UnsafeFile(
+                f"{path}: refused: it cannot be decompressed: {first_sentence(error)}"
+            ) from error
+        marks = marks or _class_marks(copy)
+        with copy.open("r+b") as target:
+            for offset in marks:
+                target.seek(offset)
+                target.write(pickle.TUPLE1)
+        yield copy
+
+
+def check_archive(path: Path, allowed: Collection[str], called: Path | None = None) -> None:
     """Refuse an archive that is not as torch.save writes it, or a pickle that names what is not allowed.
 
-    allowed: dotted names besides those of tensors. Raises UnsafeFile, FileNotFoundError.
+    allowed: dotted names besides those of tensors. called: the path in errors, by default itself.
+    Raises UnsafeFile, FileNotFoundError.
     """
     size = file_bytes(path)
+    called = called or path
+    named: set[str] = set()
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            complaint = _complaint(entries, size)
-            pickled = b"" if complaint else archive.read(_pickles(entries)[0])
-        named = set() if complaint else _named(pickled)
+        with open_regular(path) as file:
+            pickles = _pickles_before_zip(file)
+            if pickles:
+                named, complaint = _look_at(pickles, size)
+            else:
+                file.seek(0)
+                with zipfile.ZipFile(file) as archive:
+                    entries = archive.infolist()
+                    complaint = _complaint(entries, size)
+                    if not complaint:
+                        named = _named(archive.read(_pickles(entries)[0]))
     except _ZIP_ERRORS as error:
-        complaint = (
-            f"it is no archive as torch.save has written it since PyTorch 1.6 ({first_sentence(error)})"
-        )
+        complaint = f"it is no archive as torch.save writes it ({first_sentence(error)})"
     if complaint:
-        raise UnsafeFile(f"{path}: refused: it is damaged, or no checkpoint: {complaint}")
+        raise UnsafeFile(f"{called}: refused: it is damaged, or no checkpoint: {complaint}")
     odd = sorted(name for name in named if name not in allowed and not _TORCH_GLOBALS.fullmatch(name))
     if odd:
         raise UnsafeFile(
-            f"{path}: refused: it asks for code to be run, or for other things than dense tensors, numbers and text."
-            f" No code of it was run. It names {', '.join(odd[:3])[:200]}"
+            f"{called}: refused: it asks for code to be run, or for other things than dense tensors, numbers and"
+            f" text. No code of it was run. It names {', '.join(odd[:3])[:200]}"
         )
 
 
@@ -84,10 +145,69 @@ def _pickles(entries: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
 
 def _named(pickled: bytes) -> set[str]:
     """The dotted names of all that a pickle would import; it is read and not run."""
-    found = set()
-    for operation, argument, _ in pickletools.genops(pickled):
-        if operation.name == "GLOBAL":
-            found.add(str(argument).replace(" ", ".", 1))
-        elif operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
-            found.add(f"something by the operation {operation.name}")
-    return found
+    return {
+        name
+        for operation, argument, _ in pickletools.genops(pickled)
+        for name in _names(operation.name, argument)
+    }
+
+
+def _names(operation: str, argument: object) -> list[str]:
+    if operation == "GLOBAL":
+        return [str(argument).replace(" ", ".", 1)]
+    if operation in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
+        return [f"something by the operation {operation}"]
+    return []
+
+
+def _pickles_before_zip(file: BinaryIO) -> bytes:
+    """What follows the version in an archive that is no zip, as far as pickles may reach; nothing of another file."""
+    return file.read(LARGEST_PICKLE_BYTES) if file.read(len(_BEFORE_ZIP)) == _BEFORE_ZIP else b""
+
+
+def _operations(pickles: bytes) -> Iterator[tuple[str, str, Any, int]]:
+    """(which pickle, operation, argument, place) of the three pickles that follow the version."""
+    source = io.BytesIO(pickles)
+    for part in ("machine", "content", "order of the bytes"):
+        for operation, argument, place in pickletools.genops(source):
+            yield part, operation.name, argument, place or 0
+
+
+def _look_at(pickles: bytes, size: int) -> tuple[set[str], str]:
+    """What the pickles of an archive that is no zip name, and what is wrong with them. size: of the whole file.
+
+    Numbers are counted where they stand, so none may be kept and used again.
+    """
+    named: set[str] = set()
+    stated, before = 0, ""
+    for part, operation, argument, _ in _operations(pickles):
+        named.update(_names(operation, argument))
+        if part == "content" and operation in _INTEGERS:
+            stated += max(0, argument)
+        elif before in _INTEGERS and operation in _KEEPING:
+            return named, "it uses a number more than once"
+        before = operation
+    return named, f"its pickle states {stated:,} values, but it has {size:,} bytes" if stated > size else ""
+
+
+def _class_marks(path: Path) -> list[int]:
+    """Where the operations are that mark a class of a network, each the last of its tuple's."""
+    with open_regular(path) as file:
+        pickles = _pickles_before_zip(file)
+    marks: list[int] = []
+    first: Any = None
+    before = ""
+    try:
+        for _, operation, argument, place in _operations(pickles):
+            if before == "MARK":
+                first = argument
+            if operation == "BINPERSID" and first == "module":
+                marks.append(len(_BEFORE_ZIP) + place)
+            before = operation
+    except ValueError:  # which whoever opens it says in words
+        return []
+    return marks
+
+
+_INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
+_KEEPING = ("DUP", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")

@@ -1,6 +1,6 @@
 """Opens checkpoints as the untrusted input that they are. This has the only torch.load of my_submission.
 
-A `.th`, `.ckpt` or `.pt` file is a zip archive with a pickle. What it holds and names is looked at first
+A `.th`, `.ckpt` or `.pt` file is an archive with a pickle. What it holds and names is looked at first
 (`archives.py`); then torch's weights-only unpickler opens it, which runs nothing that is not on an allow-list. A
 `.safetensors` file holds tensors and text. An architecture takes what it needs from either; `build` checks the
 tensors against the shapes of the network before any of the network's memory is allocated.
@@ -32,7 +32,7 @@ from torch.nn.modules.module import (
 
 from ..plain_files import open_regular
 from ..schema import brief
-from .archives import check_archive
+from .archives import check_archive, readable
 from .errors import UnsafeFile, WeightsError, first_sentence
 from .tensors import MOST_TENSORS, check_finite, check_shapes, check_state, file_bytes
 
@@ -55,7 +55,7 @@ MOST_UNSAVED_VALUES = 1 << 26
 """Of tensors that a network has besides those of its file, such as windows."""
 
 
-class _Unread:
+class Unread:
     """Stands in for a value that nothing reads: a numpy number among the training arguments or metrics."""
 
     def __init__(self, *_: object) -> None:
@@ -81,7 +81,7 @@ class CheckedFraction(Fraction):
 ALLOWED_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (CheckedFraction, "fractions.Fraction"),
     *(
-        (_Unread, name)
+        (Unread, name)
         for name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
     ),
 ]
@@ -100,15 +100,16 @@ def open_pickle(path: Path, stand_ins: Mapping[str, type] | None = None) -> Any:
     Raises UnsafeFile for anything else, without running any of it; FileNotFoundError.
     """
     allowed = [*ALLOWED_GLOBALS, *((stand_in, name) for name, stand_in in (stand_ins or {}).items())]
-    check_archive(path, {one[1] for one in allowed if isinstance(one, tuple)})
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except _UNPICKLING_ERRORS as error:
-        raise UnsafeFile(
-            f"{path}: refused: it is not a checkpoint, is damaged, or asks for code to be run."
-            f" No code of it was run. torch says: {first_sentence(error)}"
-        ) from error
+    with readable(path) as plain:
+        check_archive(plain, {one[1] for one in allowed if isinstance(one, tuple)}, called=path)
+        try:
+            with torch.serialization.safe_globals(allowed):
+                return torch.load(plain, map_location="cpu", weights_only=True)
+        except _UNPICKLING_ERRORS as error:
+            raise UnsafeFile(
+                f"{path}: refused: it is not a checkpoint, is damaged, or asks for code to be run."
+                f" No code of it was run. torch says: {first_sentence(error)}"
+            ) from error
 
 
 def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -3,6 +3,7 @@
 Here by the checks of numbers alone, in this process; `test_weights_trial.py` is about what they cannot bound.
 """
 
+import gzip
 import io
 import json
 import os
@@ -368,10 +369,93 @@ def test_a_large_pickle(tmp_path: Path) -> None:
     refused(path, r"data\.pkl has 3,000,003 bytes, expected at most 2,097,152", open_pickle)
 
 
-def test_files_from_before_zip_archives_are_refused(tmp_path: Path) -> None:
-    """Their reader makes room for what their numbers state before it has read anything."""
-    torch.save({"a": torch.zeros(1)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    refused(tmp_path / "old.pt", "no archive as torch.save has written it since PyTorch 1.6", open_pickle)
+def old_file(path: Path, content: object) -> Path:
+    """As torch.save wrote it before PyTorch 1.6."""
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def test_files_from_before_zip_archives_hold_the_same(tmp_path: Path) -> None:
+    content: dict[str, Any] = {
+        "a": torch.randn(3, 4),
+        "b": [1, "x", torch.arange(5)],
+        "c": torch.zeros(2, dtype=torch.float16),
+    }
+    content["view"] = content["a"][1:]
+    loaded = open_pickle(old_file(tmp_path / "old.pt", content))
+    assert torch.equal(loaded["a"], content["a"])
+    assert torch.equal(loaded["view"], content["view"])
+    assert loaded["b"][:2] == [1, "x"]
+    assert loaded["c"].dtype == torch.float16
+    compressed = tmp_path / "old.pt.gz"
+    compressed.write_bytes(gzip.compress((tmp_path / "old.pt").read_bytes()))
+    assert torch.equal(open_pickle(compressed)["a"], content["a"])
+
+
+def old_pickles(*pickles: bytes, tensors: bytes = b"") -> bytes:
+    """The magic number, the version and these pickles."""
+    return b"".join((pickle.dumps(0x1950A86A20F9469CFC6C, 2), pickle.dumps(1001, 2), *pickles, tensors))
+
+
+def stated(values: int, times: int = 1) -> bytes:
+    """A pickle of so many storages, each of which states so many values."""
+    names = [f"X\x01\x00\x00\x00{chr(97 + place)}".encode() for place in range(times)]
+    number = pickle.dumps(values, 2)[2:-1]
+    one = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n%bX\x03\x00\x00\x00cpu%bNtQ"
+    return PROTOCOL + b"]" + b"(" + b"".join(one % (name, number) for name in names) + b"e."
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (
+            old_pickles(pickle.dumps({}, 2), stated(10**12)),
+            "its pickle states 1,000,000,000,000 values, but it has",
+        ),
+        (old_pickles(pickle.dumps({}, 2), stated(2**70)), r"its pickle states [\d,]+ values"),
+        (old_pickles(pickle.dumps({}, 2), stated(200, 26)), r"its pickle states 5,200 values, but it has"),
+        (
+            old_pickles(pickle.dumps({}, 2), PROTOCOL + b"K\x05q\x00h\x00\x86."),
+            "it uses a number more than once",
+        ),
+        (old_pickles(pickle.dumps({}, 2), PROTOCOL + b"K\x052\x86."), "it uses a number more than once"),
+        (old_pickles(pickle.dumps({}, 2), call("os.system", "true")), r"It names os\.system"),
+        (old_pickles(call("os.system", "true"), pickle.dumps({}, 2)), r"It names os\.system"),
+        (
+            old_pickles(pickle.dumps({}, 2), pickle.dumps({}, 2), call("os.system", "x")),
+            r"It names os\.system",
+        ),
+        (old_pickles(pickle.dumps({}, 2), PROTOCOL + b"]" * 3_000_000 + b"."), "refused"),
+        (old_pickles(), "refused"),
+    ],
+)
+def test_odd_files_from_before_zip_archives(content: bytes, complaint: str, tmp_path: Path) -> None:
+    """Their reader makes room for what their numbers state before it has read anything: so these are added up."""
+    # A list of storages' names follows, where one is missing.
+    (tmp_path / "old.pt").write_bytes(content + pickle.dumps([], 2) + pickle.dumps([], 2))
+    refused(tmp_path / "old.pt", complaint, open_pickle)
+
+
+def test_a_marked_class_is_not_imported_and_must_be_allowed(tmp_path: Path) -> None:
+    path = old_file(tmp_path / "old.pt", (NETWORK, {"a": 1}))
+    refused(path, r"It names demucs\.htdemucs\.HTDemucs", open_pickle)
+    ((marked,), rest) = open_pickle(path, {"demucs.htdemucs.HTDemucs": Fraction})
+    assert marked[:2] == ("module", Fraction)
+    assert rest == {"a": 1}
+
+
+def test_odd_compressed_files(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt.gz"
+    for content, complaint in (
+        (b"", "refused"),
+        (b"no gzip", "it cannot be decompressed"),
+        (gzip.compress(b"x" * 1_000)[:-9], "it cannot be decompressed"),
+        (gzip.compress(bytes(10_000_000)), r"decompressed, it is more than [\d,]+ bytes"),
+        (gzip.compress(b"no archive"), "no archive as torch.save writes it"),
+    ):
+        path.write_bytes(content)
+        refused(path, complaint, open_pickle)
+    assert not [*tmp_path.glob("x.pt")]
 
 
 def test_a_sparse_file_of_a_terabyte(tmp_path: Path) -> None:
