@@ -53,7 +53,7 @@ def estimate_track(
     geometry = model.geometry
     samples, rate = track_samples + augmentation.delay_samples, geometry.sample_rate
     chunks = plan_chunks(_own_samples(geometry, samples), geometry, overlap, segment_samples)
-    own_read = reader_at_rate(augmentation.forward(read), MODEL_SAMPLE_RATE, rate)
+    own_read = reader_at_rate(augmentation.forward(read, track_samples), MODEL_SAMPLE_RATE, rate)
     outputs = _run_batches(model, chunks, own_read, schedule, on_chunks)
     own_pieces = overlap_add(chunks, outputs, blend_window(geometry, segment_samples))
     pieces = pieces_at_rate(own_pieces, rate, MODEL_SAMPLE_RATE, _own_samples(geometry, samples), samples)
@@ -68,12 +68,12 @@ def lookahead_samples(
 ) -> int:
     """How far beyond a sample `estimate_track` may read the track before it yields that sample's piece."""
     ahead = longest_advance(geometry, overlap, segment_samples) * schedule.batch_size * (schedule.workers + 1)
-    return _kit_samples(geometry, ahead + geometry.chunk_samples + geometry.margin_samples)
+    return _kit_samples(geometry, ahead + geometry.chunk_samples + geometry.around_samples)
 
 
 def lookback_samples(geometry: Geometry) -> int:
     """How far before the end of a piece `estimate_track` may still read the track for the next one."""
-    return _kit_samples(geometry, geometry.chunk_samples + geometry.margin_samples)
+    return _kit_samples(geometry, geometry.chunk_samples + geometry.around_samples)
 
 
 def _own_samples(geometry: Geometry, samples: int) -> int:

@@ -28,6 +28,8 @@ class Geometry:
     short_chunk: how to read a chunk shorter than chunk_samples. "as_is": at its own length, or centred in
         `least_samples` if it is shorter than that; "start": at full size from its own start; "centre": at full size
         with the chunk in the middle, so that real context is read on both sides before the zeros beyond the track.
+    valid_length: how many samples to read for a chunk of so many, centred in the same way, where a network takes only
+        some lengths or loses samples at its ends; instead of a margin and of `short_chunk`.
     fade_samples: a chunk's weights in the blend rise and fall linearly over that many samples at its ends and are 1
         between; None: as `window` says.
     window: "triangle" rises to the middle (`triangular_window`); "hann" is a Hann window as long as the chunk, also
@@ -51,11 +53,19 @@ class Geometry:
     sample_rate: int = 44_100
     channels: Literal[1, 2] = 2
     signals: int = 1
+    valid_length: Callable[[int], int] | None = None
 
     @property
     def read_samples(self) -> int:
         """What is read for a full chunk."""
+        if self.valid_length is not None:
+            return self.valid_length(self.chunk_samples)
         return self.chunk_samples + 2 * self.margin_samples
+
+    @property
+    def around_samples(self) -> int:
+        """How much is read before or after a chunk, at most, as far as that is no short one."""
+        return self.margin_samples if self.valid_length is None else self.read_samples - self.chunk_samples
 
     def hop_samples(self, overlap: float) -> int:
         """Samples between the starts of two full chunks."""
@@ -167,7 +177,10 @@ def longest_advance(geometry: Geometry, overlap: float, segment_samples: int | N
 def _chunk_at(offset: int, track_samples: int, geometry: Geometry) -> Chunk:
     """offset: below zero where the chunk begins before the track."""
     whole = min(geometry.chunk_samples, track_samples + _trail_samples(track_samples, geometry) - offset)
-    full = geometry.least_samples if geometry.short_chunk == "as_is" else geometry.chunk_samples
+    if geometry.valid_length is not None:
+        full = geometry.valid_length(whole)
+    else:
+        full = geometry.least_samples if geometry.short_chunk == "as_is" else geometry.chunk_samples
     missing = max(0, full - whole)
     before = 0 if geometry.short_chunk == "start" else missing // 2
     if geometry.margins_inside:

@@ -122,6 +122,26 @@ def test_no_more_is_read_than_is_said(rate: int) -> None:
         done = end
 
 
+def test_no_more_is_read_than_is_said_where_a_network_loses_samples() -> None:
+    """Also for the last chunk, which is short."""
+    model = Fake(valid_length=lambda samples: 4_096 * (samples // 4_096 + 3))
+    reads: list[tuple[int, int]] = []
+
+    def noted(start: int, length: int) -> Tensor:
+        reads.append((start, start + length))
+        return torch.ones(2, length)
+
+    samples, done = 5 * model.geometry.chunk_samples // 2 + 1, 0
+    for start, piece in estimate_track(model, noted, samples, Augmentation(), 0.5):
+        end = start + piece.shape[-1]
+        assert max(last for _, last in reads) <= end + lookahead_samples(model.geometry, 0.5, SEQUENTIAL)
+        assert min(first for first, _ in reads) >= done - lookback_samples(model.geometry)
+        reads.clear()
+        reads.append((done, end))
+        done = end
+    assert done == samples
+
+
 @pytest.mark.parametrize("rate", [22_050, 48_000])
 def test_as_many_chunks_as_are_counted(rate: int) -> None:
     model = Fake(sample_rate=rate)
