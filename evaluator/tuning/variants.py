@@ -21,6 +21,7 @@ RUN_KEYS = (
     "overlap",
     "segment_samples",
     "loudness_lufs",
+    "normalise",
 )  # of a step, how its members are run
 
 

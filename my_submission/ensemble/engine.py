@@ -5,6 +5,7 @@ of any size. With small blocks, memory does not grow with a track. A time limit 
 unit can be left out only while none of its output has been passed on; so does a study of the members.
 """
 
+import functools
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -21,7 +22,7 @@ from my_submission.runtime.inference import count_chunks, estimate_track, lookah
 from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems
-from my_submission.signal.augment import loudness_gain
+from my_submission.signal.augment import Normalise, loudness_gain, mean_and_deviation
 from my_submission.signal.chunking import Reader, reader, stacked
 from my_submission.signal.sliding import SlidingSignal
 
@@ -36,6 +37,9 @@ Pieces = Generator[tuple[int, Mapping[str, Tensor]], None, None]
 
 RunPass = Callable[[Pass, Reader, int, Callable[[int], None]], Pieces]
 """Runs a pass over the signal of a reader, of that many samples; reports how many chunks it has just computed."""
+
+Level = tuple[float, float]
+"""What to subtract from a signal, and what to multiply it by then."""
 
 Reach = Callable[[Step], tuple[int, int]]
 """How many samples of its input a step reads behind and ahead of what it has finished."""
@@ -100,7 +104,7 @@ def run_blocks(
         these steps take of others that came before them.
     block_samples: None makes the track one block; `reach` is then not needed.
     """
-    if any(step.loudness_lufs is not None and step.input != MIXTURE for step in preset.steps):
+    if any(step.needs_whole_input and step.input != MIXTURE for step in preset.steps):
         block_samples = None  # such a step reads its whole input first
     track = _Track(policy, run, channels, samples, progress)
     signals: dict[str, Reader] = dict(given)
@@ -153,9 +157,10 @@ class _Track:
         """An empty signal for each name."""
         return {name: SlidingSignal(self.channels, self.samples) for name in names}
 
-    def open(self, one: Pass, read: Reader, gain: float) -> "_OpenPass":
-        """Start a pass over a signal times `gain`; the gain is undone on its estimates."""
-        augmentation = replace(one.augmentation, gain=gain * one.augmentation.gain)
+    def open(self, one: Pass, read: Reader, level: Level) -> "_OpenPass":
+        """Start a pass over a signal brought to a level, which is undone on its estimates."""
+        offset, gain = level
+        augmentation = replace(one.augmentation, gain=gain * one.augmentation.gain, offset=offset)
 
         def count(chunks: int) -> None:
             told = self.policy.note(one, chunks)
@@ -229,18 +234,27 @@ class _Stage:
 
     def _begin(self) -> None:
         """Run the first block of each unit in turn. Only a unit that finishes it counts, and continues."""
-        gain = 1.0
-        if self.step.loudness_lufs is not None:
-            whole = self._read(0, self._track.samples)
-            gain = loudness_gain(whole, MODEL_SAMPLE_RATE, self.step.loudness_lufs)
+        level_for = functools.cache(self._level)  # which reads the whole signal
         while unit := self._track.policy.next(self._index):
             sums = self._track.silence(unit.masses)
-            passes = [self._track.open(one, self._reader_for(one), gain) for one in unit.passes]
+            passes = [
+                self._track.open(one, self._reader_for(one), level_for(one.normalise)) for one in unit.passes
+            ]
             if all(one.add_to(sums, self.goal, self._track.policy.stop) for one in passes):
                 for stem, own in sums.items():
                     self._sums[stem].add(0, own.read(0, own.end))
                 self._ran.append(unit)
                 self._open += passes
+
+    def _level(self, normalise: Normalise | None) -> Level:
+        """Of the step's input: of mean 0 and deviation 1, or at the step's loudness, or as it is."""
+        if normalise is not None:
+            mean, deviation = mean_and_deviation(self._read, self._track.samples, normalise)
+            return mean, 1 / deviation
+        if self.step.loudness_lufs is not None:
+            whole = self._read(0, self._track.samples)
+            return 0.0, loudness_gain(whole, MODEL_SAMPLE_RATE, self.step.loudness_lufs)
+        return 0.0, 1.0
 
     def _reader_for(self, one: Pass) -> Reader:
         """Reads what a pass takes: the step's input, with the channels of what it refines below."""
@@ -305,8 +319,8 @@ class Ensemble:
             steps back of at most a few chunks.
         block_samples: None makes the track one block. policy: the default runs everything in the preset.
         Yields `(start, stems)`, consecutive blocks. Every chunk is computed once, on one grid for the whole track, so
-        block size changes nothing but the order of sums. A step with loudness_lufs reads its whole input first; if
-        that is another step's output, the whole track becomes one block.
+        block size changes nothing but the order of sums. A step with loudness_lufs, or a member that normalises,
+        reads its whole input first; if that is another step's output, the whole track becomes one block.
         """
         if policy is None:
             work = self.work(samples)

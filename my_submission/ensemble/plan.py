@@ -17,7 +17,7 @@ from my_submission.ensemble.preset import (
     needed_experts,
 )
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
-from my_submission.signal.augment import Augmentation, draw_delays
+from my_submission.signal.augment import Augmentation, Normalise, draw_delays
 
 MAX_DELAY_SAMPLES = MODEL_SAMPLE_RATE // 2
 """The shift trick's delays are at most half a second."""
@@ -28,7 +28,7 @@ class Pass:
     """One checkpoint over one signal under one augmentation, and what that adds to each stem.
 
     overlap, segment_samples: as `chunking.plan_chunks` takes them. beside: the earlier steps' signals that it takes
-        after the step's input.
+        after the step's input. normalise: as its member says; the level itself is not known yet.
     factors: stem -> {source: factor}: the member's weight, the bag's share, the sum's sign and the mean over the
         augmentations, in one number. A step's sums are divided by the masses of the units that ran only at the
         finish, so that units may be left out.
@@ -40,6 +40,7 @@ class Pass:
     factors: Mapping[str, Mapping[str, float]]
     segment_samples: int | None = None
     beside: tuple[str, ...] = ()
+    normalise: Normalise | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -88,6 +89,7 @@ def step_units(step: Step, preset: Preset, seed: int) -> list[Unit]:
                         source_factors(member, shares),
                         member.segment_samples,
                         estimates_for(member, preset.manifest.checkpoints[name]),
+                        member.normalise,
                     )
                     for name, shares in experts
                 ]

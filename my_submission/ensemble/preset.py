@@ -15,7 +15,7 @@ from pydantic import Field
 from my_submission.registry import find_architecture
 from my_submission.schema import Record, expecting, validate
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
-from my_submission.signal.augment import Polarity
+from my_submission.signal.augment import Normalise, Polarity
 from my_submission.signal.chunking import hop_samples
 from my_submission.weights import Bag, Checkpoint, Manifest
 
@@ -63,6 +63,7 @@ class Member:
     segment_samples: cut the signal into segments of that many samples, which overlap instead of the chunks
         (`chunking.plan_chunks`); or None.
     estimates: source -> the earlier step's signal that the model refines; empty for a model that refines none.
+    normalise: subtract the whole signal's mean and divide by its deviation, which is undone on every source; or None.
     """
 
     model: str
@@ -73,6 +74,7 @@ class Member:
     shifts: int
     segment_samples: int | None = None
     estimates: Mapping[str, str] = field(default_factory=dict)
+    normalise: Normalise | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ class Step:
     def consistent(self) -> bool:
         """Whether the stems add up to the input."""
         return math.isclose(sum(self.residual_shares.values()), 1.0)
+
+    @property
+    def needs_whole_input(self) -> bool:
+        """Whether its passes depend on the level of all of its input."""
+        return self.loudness_lufs is not None or any(member.normalise for member in self.members)
 
     @property
     def makes(self) -> tuple[str, ...]:

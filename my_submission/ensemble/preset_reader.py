@@ -57,7 +57,7 @@ from my_submission.schema import (
     read,
     validate,
 )
-from my_submission.signal.augment import Polarity
+from my_submission.signal.augment import Normalise, Polarity
 from my_submission.weights import Checkpoint, Manifest, load_manifest
 
 WIENER = "wiener"
@@ -198,6 +198,7 @@ Segment = Annotated[
 ]
 Loudness = Annotated[float, Field(ge=-70, le=0), expecting("a loudness from -70 to 0 LUFS")]
 PolarityName = Annotated[Polarity, Strict(False), one_of(Polarity)]
+NormaliseName = Annotated[Normalise, Strict(False), one_of(Normalise)]
 Challenge = Annotated[str, one_of(CHALLENGES)]
 
 
@@ -208,6 +209,7 @@ class _RunKeys(Record):
     overlap: Overlap | None = None
     shifts: Shifts | None = None
     segment_samples: Segment | None = None
+    normalise: NormaliseName | None = None
 
 
 class _MemberRow(_RunKeys):
@@ -390,6 +392,12 @@ class _Reader:
         sources = self._sources(place, member, offered)
         weights = self._weights(place, member, sources)
         estimates = self._estimates(place, member, signals)
+        if estimates and (member.normalise or self.row.normalise):
+            place.fail(
+                f"{member.name} refines estimates, whose level would have to change, too; it cannot be"
+                " normalised. Give the key to the other members",
+                "normalise",
+            )
 
         def setting(key: str, default: Any) -> Any:
             given = (getattr(row, key) for row in (member, self.row))
@@ -404,6 +412,7 @@ class _Reader:
             shifts=setting("shifts", 0),
             segment_samples=setting("segment_samples", None),
             estimates=estimates,
+            normalise=setting("normalise", None),
         )
 
     def _estimates(self, place: _Place, member: _MemberRow, signals: list[str]) -> Mapping[str, str]:

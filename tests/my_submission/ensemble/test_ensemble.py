@@ -253,6 +253,43 @@ def test_loudness_of_the_input_is_normalised_and_undone(tmp_path: Path, noise: T
     assert seen[0] == pytest.approx(seen[1], rel=1e-3)
 
 
+@pytest.mark.parametrize(("of", "polarity"), [("mono", "plain"), ("all", "plain"), ("mono", "inverted")])
+def test_a_normalised_member_sees_mean_0_and_deviation_1_and_every_source_gets_the_level_back(
+    of: str, polarity: str, tmp_path: Path, noise: Tensor
+) -> None:
+    """Only that member; whatever size blocks have."""
+    members = [
+        {
+            "model": "dnr_a778de4a",
+            "normalise": of,
+            "polarity": polarity,
+            "weights": {"music": 1, "effect": 1},
+        },
+        {"model": "dnr_dbb4db15", "weights": {"dialog": 1}},
+    ]
+    step = {"name": "all", "input": "mixture", "stems": ["dialog", "effect", "music"], "members": members}
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump({"track": "cinematic", "steps": [step]}))
+    track = 0.1 * noise + torch.tensor([[0.3], [0.1]])
+    gains = {"music": 0.5, "effect": 0.25, "dialog": 0.125}
+    model, other = Gains(gains), Gains(gains)
+    models: dict[str, ChunkModel] = {"dnr_a778de4a": model, "dnr_dbb4db15": other}
+    stems = ensemble(path, models).separate(track)
+    values = track.mean(dim=0) if of == "mono" else track
+    mean, deviation = values.mean(), values.std()
+    torch.testing.assert_close(stems["music"], 0.5 * (track - mean) + mean, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(stems["effect"], 0.25 * (track - mean) + mean, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(stems["dialog"], 0.125 * track)
+    sign = -1 if polarity == "inverted" else 1
+    assert max(float(chunk.max()) for chunk in model.inputs) == pytest.approx(
+        float((sign * (track - mean) / deviation).max()), rel=1e-3
+    )
+    blocks = list(ensemble(path, models).stream(reader(track), 2, track.shape[-1], block_samples=5_000))
+    assert len(blocks) > 1
+    whole = torch.cat([block["music"] for _, block in blocks], dim=-1)
+    torch.testing.assert_close(whole, stems["music"], rtol=1e-5, atol=1e-6)
+
+
 def test_delays_depend_on_the_seed_alone(noise: Tensor) -> None:
     """A bias that a window does not cancel shows where chunks lay; the same seed gives the same bits."""
 
@@ -417,9 +454,12 @@ def test_a_long_track_is_held_in_stretches_only(segment_samples: str, tmp_path: 
         under_way[0] = start + block
 
 
-def test_loudness_behind_another_step_sees_the_whole_signal(tmp_path: Path, noise: Tensor) -> None:
+@pytest.mark.parametrize("key", [{"loudness_lufs": -27}, {"normalise": "mono"}])
+def test_a_level_behind_another_step_is_of_the_whole_signal(
+    key: dict[str, Any], tmp_path: Path, noise: Tensor
+) -> None:
     document = yaml.safe_load((PRESETS_FOLDER / "cdx-b.yaml").read_text())
-    document["steps"][1]["loudness_lufs"] = -27
+    document["steps"][1] |= key
     path = tmp_path / "p.yaml"
     path.write_text(yaml.safe_dump(document))
     rows = load_preset("cdx-b").manifest.checkpoints
