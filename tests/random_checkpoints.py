@@ -5,13 +5,13 @@
     save_checkpoint(load_manifest().checkpoints["Kim_Inst"], folder, small=True, seed=0)
     full_size_checkpoint(load_manifest().checkpoints["Kim_Inst"])           # made once a machine, then reused
 
-`small=False` gives the released networks' sizes (84, 55, 167 and 67 MB). `small=True` keeps the structure
-(same layers, attention, LSTM, sources, bins of MDX-Net) with few channels and one level or layer less where they
-repeat: milliseconds a chunk on one core, and chunks of SMALL_SEGMENT or SMALL_FRAMES, so that a second of audio is
-several of them. Both kinds have the file names and sources of their manifest rows, so a folder of them can be a
-`weights_dir` of any preset. The row of any other architecture says everything about its network, so its checkpoint
-has the row's size: give it a small row for a small one. `write_small_kit` makes one of any presets', and the manifest
-with its small rows.
+`small=False` gives the released networks' sizes (84, 55, 167 and 67 MB, and 1,063 of Demucs v1 and v2). `small=True`
+keeps the structure (same layers, attention, LSTM, sources, bins of MDX-Net) with few channels and one level or layer
+less where they repeat: milliseconds a chunk on one core, and chunks of SMALL_SEGMENT or SMALL_FRAMES, so that a
+second of audio is several of them. Both kinds have the file names and sources of their manifest rows, so a folder of
+them can be a `weights_dir` of any preset. The row of any other architecture says everything about its network, so its
+checkpoint has the row's size: give it a small row for a small one. `write_small_kit` makes one of any presets', and
+the manifest with its small rows.
 """
 
 import json
@@ -26,15 +26,19 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from demucs.demucs import Demucs
 from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from safetensors.torch import save_file
 
 from my_submission.ensemble.preset_reader import load_preset
+from my_submission.models.demucs_file import ARCHITECTURES
+from my_submission.models.demucs_v2 import DemucsV1, DemucsV2
 from my_submission.models.mdx_net import MdxNetParameters
 from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
-from my_submission.weights import Checkpoint
+from my_submission.weights import Checkpoint, load_manifest
 from my_submission.weights.manifest import MANIFEST, read_manifests
+from tests.old_demucs import save_v1
 from tests.reference_networks import REFERENCES, reference
 from tests.small_networks import save_network, smaller
 
@@ -47,7 +51,12 @@ MUSIC = ["drums", "bass", "other", "vocals"]
 SOURCES = {
     "htdemucs_6s": [*MUSIC, "guitar", "piano"],
     **{name: ["music", "sfx", "speech"] for name in ("dnr_a778de4a", "dnr_dbb4db15", "dnr_e41a5468")},
+    **{f"UVR_Demucs_Model_{number}": ["vocals", "non_vocals"] for number in (1, 2)},
 }
+_ROWS = load_manifest().checkpoints
+_OF_THE_WAVEFORM: dict[str, type[torch.nn.Module]] = {
+    "demucs_v1": DemucsV1, "demucs_v2": DemucsV2, "demucs_v3": Demucs,
+}  # fmt: skip
 
 _HTDEMUCS: dict[str, Any] = {
     "audio_channels": 2, "samplerate": 44100, "segment": Fraction(39, 5), "channels": 48, "growth": 2,
@@ -72,7 +81,10 @@ _HDEMUCS: dict[str, Any] = {
 def demucs_arguments(name: str, *, small: bool) -> tuple[type[torch.nn.Module], dict[str, Any]]:
     """(class, constructor arguments) of the checkpoint of this manifest name; an unknown name is like htdemucs."""
     sources = SOURCES.get(name, MUSIC)
-    if name == "hdemucs_mmi":
+    architecture = _ROWS[name].architecture if name in _ROWS else "htdemucs"
+    if architecture in _OF_THE_WAVEFORM:
+        return _OF_THE_WAVEFORM[architecture], {"sources": sources, **({"channels": 4} if small else {})}
+    if architecture == "hdemucs":
         shrunk = {"channels": 4, "segment": SMALL_SEGMENT, "rescale": 0} if small else {}
         return HDemucs, {"sources": sources, **_HDEMUCS, **shrunk}
     wide: dict[str, Any] = {"bottom_channels": 512} if name in _BOTTOM_512 else {}
@@ -85,13 +97,23 @@ def demucs_arguments(name: str, *, small: bool) -> tuple[type[torch.nn.Module], 
 
 
 def save_demucs(name: str, path: Path, *, small: bool, seed: int) -> Path:
-    """Write the Demucs checkpoint of this manifest name with random fp16 weights, as `.th` or `.safetensors`."""
+    """Write the Demucs checkpoint of this manifest name with random fp16 weights, as `.th` or `.safetensors`.
+
+    The first two versions have float32, and each its own form of file.
+    """
     network, kwargs = demucs_arguments(name, small=small)
+    if network is DemucsV1:
+        kwargs["sources"] = len(kwargs["sources"])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = network(**kwargs)
-    state = {key: value.half() for key, value in module.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
+    if network is DemucsV1:
+        return save_v1(path, kwargs, module.state_dict())
+    if network is DemucsV2:
+        torch.save(module.state_dict(), path)
+        return path
+    state = {key: value.half() for key, value in module.state_dict().items()}
     if path.suffix == ".safetensors":
         save_file(state, path, metadata=safetensors_metadata(network, kwargs))
     else:
@@ -154,7 +176,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, small: bool, seed: 
         parameters = checkpoint.parameters
         assert isinstance(parameters, MdxNetParameters)
         return save_mdx_net(path, small=small, seed=seed, dim_f=parameters.dim_f, dim_t=parameters.dim_t)
-    if checkpoint.architecture in ("htdemucs", "hdemucs"):
+    if checkpoint.architecture in ARCHITECTURES:
         return save_demucs(checkpoint.name, path, small=small, seed=seed)
     if checkpoint.architecture in REFERENCES and not small:
         return save_reference(checkpoint, path, seed=seed)

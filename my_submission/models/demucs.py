@@ -1,4 +1,4 @@
-"""HTDemucs and HDemucs checkpoints as callables on chunks."""
+"""Demucs checkpoints of all versions as callables on chunks."""
 
 import hashlib
 import inspect
@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import torch
-from demucs.hdemucs import HDemucs
+from demucs.demucs import Demucs
 from demucs.htdemucs import HTDemucs
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from my_submission.models.dconv import fold_dconv
-from my_submission.models.demucs_file import CHANNELS, DemucsParameters, SegmentSeconds, load_torch
+from my_submission.models.demucs_file import (
+    CHANNELS,
+    DemucsParameters,
+    Network,
+    SegmentSeconds,
+    load_torch,
+)
+from my_submission.models.demucs_v2 import DemucsV2
 from my_submission.models.htdemucs import FastHTDemucs, supported
 from my_submission.models.precision import computing
 from my_submission.registry import Architecture, register
@@ -31,18 +38,21 @@ _BYTES_PER_SAMPLE_AND_CHANNEL = 45
 """Measured on full-size networks with glibc's allocator: 28 (hdemucs_mmi in bfloat16) to 45 (htdemucs_6s)."""
 
 _TRIED_SAMPLES = 4_410
+_MOST_SAMPLES = 10 * MODEL_SAMPLE_RATE
+"""That a network may read for so few; released ones read 8,874."""
 
 LEAST_SAMPLES = 5
 """Fewer samples leave one value per channel after the first strided layers, which HDemucs cannot normalise."""
 
 
 class DemucsModel:
-    """A Demucs network of either family in evaluation mode on one device.
+    """A Demucs network of any version in evaluation mode on one device.
 
     sources: those computed, in the network's own order and the challenge's terms.
     bytes_per_sample: follows from the channels of its first layer.
     geometry: the training segment. An HTDemucs trained with `use_train_segment` takes nothing else, so short chunks
-        are read with their surroundings; any other network runs at a chunk's own length.
+        are read with their surroundings. A network over the waveform alone reads each chunk with as much around it
+        as its layers lose; any other network runs at a chunk's own length.
     """
 
     def __init__(
@@ -67,6 +77,7 @@ class DemucsModel:
             chunk_samples=int(MODEL_SAMPLE_RATE * _segment_seconds(network)),
             short_chunk="centre" if fixed else "as_is",
             least_samples=LEAST_SAMPLES,
+            valid_length=_valid_length(network),
         )
         self.bytes_per_sample = _BYTES_PER_SAMPLE_AND_CHANNEL * cast("int", network.channels)
         if device.type == "cpu":
@@ -109,9 +120,15 @@ def load(
     return DemucsModel(network, checkpoint.sources, device, dtype, needed)
 
 
-def _check_runs(path: Path, network: HTDemucs | HDemucs, sources: tuple[str, ...]) -> None:
+def _check_runs(path: Path, network: Network, sources: tuple[str, ...]) -> None:
     """Refuse a network whose layers do not fit together: neither its constructor nor its tensors' shapes tell."""
-    noise = 0.1 * torch.randn(1, CHANNELS, _TRIED_SAMPLES, generator=torch.Generator().manual_seed(0))
+    valid_length = _valid_length(network)
+    samples = valid_length(_TRIED_SAMPLES) if valid_length else _TRIED_SAMPLES
+    if samples > _MOST_SAMPLES:
+        raise UnsafeFile(
+            f"{path}: its network reads {samples:,} samples at least, expected {_MOST_SAMPLES:,} at most"
+        )
+    noise = 0.1 * torch.randn(1, CHANNELS, samples, generator=torch.Generator().manual_seed(0))
     expected = (1, len(sources), *noise.shape[1:])
     fixed, network.use_train_segment = getattr(network, "use_train_segment", False), False
     try:
@@ -145,13 +162,28 @@ def piece_of_work(
     return run
 
 
+def _valid_length(network: torch.nn.Module) -> Callable[[int], int] | None:
+    """What a network over the waveform alone reads for a chunk of so many samples."""
+    return network.valid_length if isinstance(network, Demucs | DemucsV2) else None
+
+
 def _last_layers(network: torch.nn.Module) -> list[torch.nn.Module]:
-    """The last layers of the two branches, which give each source a spectrogram and a waveform."""
-    return [cast("torch.nn.ModuleList", branch)[-1] for branch in (network.decoder, network.tdecoder)]
+    """The last layers of the branches, which give each source a spectrogram, a waveform, or both."""
+    branches = [cast("torch.nn.ModuleList", network.decoder)]
+    if not isinstance(network, Demucs | DemucsV2):
+        branches.append(cast("torch.nn.ModuleList", network.tdecoder))
+    return [branch[-1] for branch in branches]
+
+
+def _last_convolution(layer: Any) -> torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d:
+    found = layer[-1] if isinstance(layer, torch.nn.Sequential) else layer.conv_tr
+    return cast("torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d", found)
 
 
 def _sources_are_apart(network: torch.nn.Module) -> bool:
     """Whether no source's estimate depends on another's: no Wiener filter and no normalisation comes after."""
+    if isinstance(network, Demucs | DemucsV2):
+        return True
     apart = all(isinstance(layer.norm2, torch.nn.Identity) for layer in _last_layers(network))
     return apart and bool(network.cac)
 
@@ -160,7 +192,7 @@ def _keep_sources(network: torch.nn.Module, kept: Sequence[int]) -> None:
     """Make a network compute only some of its sources, in place, by dropping channels of its last layers."""
     sources = cast("list[str]", network.sources)
     for layer in _last_layers(network):
-        convolution = cast("torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d", layer.conv_tr)
+        convolution = _last_convolution(layer)
         channels = convolution.out_channels // len(sources)
         chosen = torch.tensor([place * channels + i for place in kept for i in range(channels)])
         convolution.weight = torch.nn.Parameter(convolution.weight.detach()[:, chosen])
@@ -255,3 +287,7 @@ register(
     )
 )
 register(Architecture("hdemucs", SUFFIXES, load, DemucsParameters, piece_of_work=piece_of_work))
+# Those over the waveform alone change its rate at their ends, where lower precision would round the waveform itself.
+register(Architecture("demucs_v3", SUFFIXES, load, DemucsParameters, lower_precision=False))
+register(Architecture("demucs_v2", SUFFIXES, load, DemucsParameters, lower_precision=False))
+register(Architecture("demucs_v1", (".th", ".th.gz"), load, DemucsParameters, lower_precision=False))

@@ -8,7 +8,7 @@ import yaml
 
 from my_submission.ensemble.preset import Preset, PresetError, checkpoint_rows, needed_experts
 from my_submission.ensemble.preset_reader import load_preset, preset_names
-from my_submission.signal.augment import Polarity
+from my_submission.signal.augment import Normalise, Polarity
 
 pytestmark = pytest.mark.quick
 
@@ -102,12 +102,49 @@ def test_kuielab_a_refines_the_estimates_of_its_networks_and_b_has_none() -> Non
     networks, mixed = load_preset("kuielab-a").steps
     assert [m.model for m in networks.members] == [f"kuielab_a_{stem}" for stem in stems]
     assert mixed.reads == ("mixture", *(f"net_{stem}" for stem in stems))
-    (mixer,) = mixed.members
+    mixer, demucs_a = mixed.members
     assert mixer.estimates == {stem: f"net_{stem}" for stem in stems}
-    (only,) = load_preset("kuielab-b").steps
-    assert [m.weights for m in only.members] == [{stem: 1} for stem in stems]
-    steps = (networks, mixed, only)
-    assert {(m.overlap, m.shifts, m.polarity) for s in steps for m in s.members} == {(0, 0, Polarity.PLAIN)}
+    (blended,) = load_preset("kuielab-b").steps
+    *of_networks, demucs_b = blended.members
+    of_mdx = {"bass": 0.5, "drums": 0.5, "other": 0.7, "vocals": 0.9}
+    assert mixer.weights == of_mdx
+    assert [m.weights for m in of_networks] == [{stem: weight} for stem, weight in of_mdx.items()]
+    for demucs, model in ((demucs_a, "demucs_v2"), (demucs_b, "demucs_v2_extra")):
+        assert (demucs.model, demucs.overlap, demucs.shifts) == (model, 0.5, 0)
+        assert {stem: round(1 - weight, 9) for stem, weight in demucs.weights.items()} == of_mdx
+    assert (demucs_a.normalise, demucs_b.normalise) == (Normalise.ALL, Normalise.MONO)
+    mdx = (*networks.members, mixer, *of_networks)
+    assert {(m.overlap, m.shifts, m.polarity, m.normalise) for m in mdx} == {(0, 0, Polarity.PLAIN, None)}
+
+
+@pytest.mark.parametrize("level", ["step", "member"])
+def test_what_refines_estimates_cannot_be_normalised(level: str, tmp_path: Path) -> None:
+    document = yaml.safe_load(load_preset("kuielab-a").path.read_text())
+    step = document["steps"][1]
+    (step if level == "step" else step["members"][0])["normalise"] = "mono"
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(PresetError, match=r"members\[0\].normalise: kuielab_a_mixer refines estimates"):
+        load_preset(tmp_path / "p.yaml")
+
+
+def test_the_demucs_presets_run_as_its_command_lines_did() -> None:
+    """What is left to the step is in none of the members."""
+    expected: dict[str, tuple[Any, ...]] = {
+        "demucs-v1": (0, 0, 441_000), "demucs-v2": (0.25, 0, None), "demucs-mdx": (0.25, 1, None),
+        "demucs-mdx-extra": (0.25, 1, None), "uvr-demucs": (0.25, 0, None),
+    }  # fmt: skip
+    for name, settings in expected.items():
+        ((only,),) = (step.members for step in load_preset(name).steps)
+        assert (only.overlap, only.shifts, only.segment_samples) == settings
+        assert only.normalise is Normalise.MONO
+    mdx = load_preset("demucs-mdx")
+    shares = {name: dict(shares) for name, shares in needed_experts(member(mdx, 0, 0), mdx.manifest)}
+    assert shares == {
+        "mdx_0d19c1c6": {"drums": 1 / 3, "bass": 1 / 2},
+        "mdx_7ecf8ec1": {"bass": 1 / 2},
+        "mdx_c511e2ab": {"drums": 1 / 3, "other": 1 / 2, "vocals": 1 / 2},
+        "mdx_7d865c68": {"drums": 1 / 3, "other": 1 / 2, "vocals": 1 / 2},
+    }
 
 
 @pytest.mark.parametrize("name", ["umx", "umxhq", "umxl"])
@@ -217,6 +254,7 @@ MEMBER = ("steps", 0, "members", 0)
         (changed(*FIRST, "consistency", value=True), "shares of it add up to one"),
         (changed(*FIRST, "consistency", value="yes"), "consistency: expected true or false, found 'yes'"),
         (changed(*FIRST, "loudness_lufs", value=27), "loudness_lufs: expected a loudness from -70 to 0"),
+        (changed(*FIRST, "normalise", value=True), r"steps\[0\].normalise: found True; allowed: all, mono"),
         (changed(*MEMBER, "model", value="htdemux"), r"members\[0\].model: found 'htdemux'.*mean 'htdemucs'"),
         (
             changed(*MEMBER, "weight", value=-1),

@@ -269,7 +269,7 @@ def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
 
 
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"expected a file that ends in \.th or \.safetensors"):
+    with pytest.raises(WeightsError, match=r"expected a file that ends in \.th or \.th\.gz or \.safetensors"):
         load_torch(tmp_path / "x.onnx", ROWS["htdemucs"])
 
 

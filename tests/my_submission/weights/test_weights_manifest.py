@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import demucs
 import pytest
 import yaml
 
@@ -30,6 +31,15 @@ OTHER_MDX_NETS = {
 
 EXPERTS = ("drums", "bass", "other", "vocals")
 OPEN_UNMIX = {f"{system}_{stem}" for system in ("umx", "umxhq", "umxl") for stem in EXPERTS}
+DEMUCS_V1 = {f"demucs_v1{kind}{q}" for kind in ("", "_extra", "_light", "_light_extra") for q in ("", "_q")}
+DEMUCS_V2 = {"demucs_v2", "demucs_v2_extra", "demucs48_hq"}
+DEMUCS_V3 = {
+    *(f"mdx_{name}" for name in ("0d19c1c6", "7ecf8ec1", "c511e2ab", "7d865c68")),
+    *(f"mdx_extra_{name}" for name in ("e51eebcc", "a1d90b5c", "5d2d6c55", "cfa93e08")),
+    *(f"repro_mdx_a_{name}" for name in ("9a6b4851", "1ef250f1", "fa0cb7f9", "902315c2")),
+}
+UVR_DEMUCS = {"UVR_Demucs_Model_1", "UVR_Demucs_Model_2"}
+OLD_DEMUCS = DEMUCS_V1 | DEMUCS_V2 | DEMUCS_V3 | UVR_DEMUCS
 
 DROPPED = object()
 SPECTROGRAM = {"n_fft": 7680, "dim_f": 3072, "dim_t": 256, "hop": 1024}
@@ -59,7 +69,7 @@ def shipped() -> Manifest:
 
 def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
     rows = {row.name for row in shipped.checkpoints.values() if row.form is None and row.has_file}
-    assert rows - OTHER_MDX_NETS - OPEN_UNMIX == {
+    assert rows - OTHER_MDX_NETS - OPEN_UNMIX - OLD_DEMUCS == {
         *("Kim_Vocal_1", "Kim_Vocal_2", "Kim_Inst", "UVR-MDX-NET-Inst_HQ_2"),
         *(f"htdemucs_ft_{stem}" for stem in EXPERTS),
         *("htdemucs", "htdemucs_6s", "hdemucs_mmi"),
@@ -69,7 +79,7 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi", "kuielab_a_mixer"),
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
     }
-    assert rows > OTHER_MDX_NETS | OPEN_UNMIX
+    assert rows > OTHER_MDX_NETS | OPEN_UNMIX | OLD_DEMUCS
     assert shipped.bags["htdemucs_ft"].members == tuple(
         (f"htdemucs_ft_{stem}", {stem: 1}) for stem in EXPERTS
     )
@@ -115,7 +125,7 @@ def test_sizes_of_mdx_nets_are_those_of_their_networks(
 
 def test_names_of_demucs_and_open_unmix_end_in_the_beginning_of_their_hash(shipped: Manifest) -> None:
     for row in shipped.checkpoints.values():
-        if row.file.endswith((".th", ".pth")):
+        if row.file.endswith((".th", ".pth")) and row.name not in DEMUCS_V1 | UVR_DEMUCS:
             assert row.sha256
             assert Path(row.file).stem.split("-")[1] == row.sha256[:8], row.name
 
@@ -125,7 +135,24 @@ def test_every_published_hash_is_whole(shipped: Manifest) -> None:
     without = {row.row for row in rows if not (row.sha256 or row.tail_md5)}
     assert without == {"bsroformer-musdb", "scnet-xl"}  # of which nobody published one
     begun = {row.name for row in shipped.checkpoints.values() if row.sha256 and len(row.sha256) < 64}
-    assert begun == {name for name in OPEN_UNMIX if not name.startswith("umxhq")}
+    assert begun == {name for name in OPEN_UNMIX if not name.startswith("umxhq")} | DEMUCS_V2
+
+
+def test_bags_of_demucs_are_those_of_its_package(shipped: Manifest) -> None:
+    """`remote/*.yaml` there; the first two of four networks work on the waveform alone."""
+    remote = Path(demucs.__file__).parent / "remote"
+    for name in ("mdx", "mdx_extra", "repro_mdx_a"):
+        bag = yaml.safe_load((remote / f"{name}.yaml").read_text())
+        members = shipped.bags[name].members
+        assert [member for member, _ in members] == [f"{name}_{signature}" for signature in bag["models"]]
+        weights = bag.get("weights", [[1] * 4] * 4)
+        assert [[given.get(source, 0) for source in EXPERTS] for _, given in members] == weights
+        rows = [shipped.checkpoints[member] for member, _ in members]
+        assert {dict(row.parameters)["segment_seconds"] for row in rows} == {bag["segment"]}
+        waveform = "hdemucs" if name == "mdx_extra" else "demucs_v3"
+        assert [row.architecture for row in rows] == [waveform, waveform, "hdemucs", "hdemucs"]
+    listed = (remote / "files.txt").read_text().split()
+    assert {shipped.checkpoints[name].file for name in DEMUCS_V3} < set(listed)
 
 
 def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> None:
@@ -137,8 +164,10 @@ def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> N
 
 def test_every_checkpoint_has_a_size_and_an_origin(shipped: Manifest) -> None:
     for row in (row for row in shipped.checkpoints.values() if row.has_file):
-        assert row.about_bytes
-        assert row.about_bytes > 2e7 or row.architecture == "mixer"
+        assert bool(row.about_bytes) != row.name.startswith("demucs_v1_light"), (
+            "of which nobody told the size"
+        )
+        assert not row.about_bytes or row.about_bytes > 2e7 or row.architecture == "mixer"
         assert row.origins
         assert all(
             origin.copy.file.endswith(find_architecture(row.architecture).suffixes) for origin in row.origins
