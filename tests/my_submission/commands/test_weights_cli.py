@@ -159,7 +159,7 @@ def test_a_name_that_is_nothing_lists_what_is(capsys: pytest.CaptureFixture[str]
     failed = run(capsys, action, "mdx-z", code=1)
     assert "error: found 'mdx-z'; expected a preset (" in failed
     assert ", cdx-b, " in failed
-    assert "a bag (htdemucs_ft)" in failed
+    assert "a bag (htdemucs_ft, " in failed
     assert "a checkpoint (Kim_Vocal_1, " in failed
 
 

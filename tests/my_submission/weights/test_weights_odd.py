@@ -469,11 +469,18 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     whole = io.BytesIO()
     torch.save({"a": torch.arange(50.0)}, whole)
     save_file({"a": torch.arange(50.0)}, tmp_path / "x.safetensors")
-    contents = {"x.pt": whole.getvalue(), "x.safetensors": (tmp_path / "x.safetensors").read_bytes()}
+    old = old_file(tmp_path / "old.pt", {"a": torch.arange(50.0)}).read_bytes()
+    contents = {
+        "x.pt": whole.getvalue(),
+        "x.safetensors": (tmp_path / "x.safetensors").read_bytes(),
+        "old.pt": old,
+        "old.pt.gz": gzip.compress(old),
+    }
     for name, content in contents.items():
         for length in range(0, len(content) - 1, 37):
             (tmp_path / name).write_bytes(content[:length])
-            refused(tmp_path / name, "refused|not a safetensors file", open_tensors)
+            opened = open_pickle if name.startswith("old") else open_tensors
+            refused(tmp_path / name, "refused|not a safetensors file", opened)
 
 
 @pytest.mark.parametrize("name", ["x.th", "x.safetensors", "x.pt"])
