@@ -1,67 +1,43 @@
 """A preset's YAML file -> `preset.Preset`, checked in full before any model is loaded.
 
-The records below say what the file may hold. The rest checks what only the whole file and the manifest can tell:
-whether the models, sources, stems and signals that it names exist.
+The records of `preset_rows` say what the file may hold. Here is checked what only the whole file and the manifest can
+tell: whether the models, sources, stems and signals that it names exist.
 """
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
-
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConstraints, model_validator
+from typing import Any, NoReturn
 
 from my_submission.ensemble.preset import (
     CHALLENGES,
-    LARGEST_FACTOR,
-    LARGEST_SEGMENT_SAMPLES,
-    LARGEST_WEIGHT,
-    LEAST_SEGMENT_SAMPLES,
-    LEAST_WEIGHT,
     MIXTURE,
-    MOST_ECONOMIES,
-    MOST_MEMBERS,
-    MOST_STEMS,
-    MOST_STEPS,
     STEP_INPUT,
     Economy,
     Member,
-    Overlap,
     Preset,
     PresetError,
-    Shifts,
     Step,
     as_bag,
     check_work,
 )
+from my_submission.ensemble.preset_rows import WIENER, EconomyRow, MemberRow, PresetRow, StepRow
 from my_submission.ensemble.signed_sum import parse_sum
 from my_submission.plain_files import check_regular, read_regular
 from my_submission.registry import find_architecture
 from my_submission.schema import (
     LARGEST_DOCUMENT_BYTES,
     LONGEST_TEXT,
-    Name,
-    Record,
-    Text,
     allowed_text,
-    at_most,
     brief,
-    choice_text,
-    expecting,
-    one_of,
     place_text,
-    problem,
     read,
     validate,
 )
-from my_submission.signal.augment import Normalise, Polarity
+from my_submission.signal.augment import Polarity
 from my_submission.weights import Checkpoint, Manifest, load_manifest
 
-WIENER = "wiener"
-"""The architecture, and the key of a member that is one of its filters."""
 PRESETS_FOLDER = Path(__file__).parents[1] / "presets"
 
 
@@ -87,7 +63,7 @@ def load_preset(name_or_path: str | Path) -> Preset:
     Raises PresetError for anything wrong in it, ManifestError for a wrong manifest.
     """
     path = _preset_path(name_or_path)
-    row = read(_PresetRow, path, PresetError)
+    row = read(PresetRow, path, PresetError)
     manifest_file = path.parent / row.manifest if row.manifest else None
     manifest = load_manifest(*([manifest_file] if manifest_file else []))
     manifest = _with_filters(manifest, row, path)
@@ -103,7 +79,7 @@ def load_preset(name_or_path: str | Path) -> Preset:
     )
 
 
-def _with_filters(manifest: Manifest, row: "_PresetRow", path: Path) -> Manifest:
+def _with_filters(manifest: Manifest, row: "PresetRow", path: Path) -> Manifest:
     """The manifest with the filters that members name: checkpoints without files."""
     filters = {}
     for index, step in enumerate(row.steps):
@@ -147,195 +123,6 @@ def _preset_path(name_or_path: str | Path) -> Path:
     return named
 
 
-# Fraction itself would read 1e999999999, and write out its digits.
-_NUMBER = re.compile(r"\s*[+-]?[\d.]{1,20}(e[+-]?\d{1,2})?(\s*/\s*\d{1,20})?\s*", re.ASCII | re.IGNORECASE)
-
-
-def _as_number(value: Any) -> Any:
-    """A fraction as text, 1/3, as a number."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(Fraction("".join(value.split()))) if _NUMBER.fullmatch(value) else math.nan
-    except (ValueError, ArithmeticError):
-        return math.nan
-
-
-def _check_weight(weight: float) -> float:
-    if 0 < weight < LEAST_WEIGHT:
-        raise problem(f"expected 0, or {LEAST_WEIGHT} or more, found {weight}")
-    return weight
-
-
-Names = Annotated[
-    tuple[Name, ...], Field(min_length=1), expecting("a list of names"), Field(max_length=MOST_STEMS)
-]
-Weight = Annotated[
-    float,
-    Field(ge=0),
-    expecting("a number, 0 or more"),
-    at_most(LARGEST_WEIGHT),
-    AfterValidator(_check_weight),
-]
-Share = Annotated[
-    float,
-    Field(ge=0, le=1),
-    BeforeValidator(_as_number),
-    expecting("a share from 0 to 1, such as 0.5 or 1/3"),
-]
-Factor = Annotated[
-    float,
-    Field(ge=-LARGEST_FACTOR, le=LARGEST_FACTOR),
-    BeforeValidator(_as_number),
-    expecting(f"a factor from -{LARGEST_FACTOR:,} to {LARGEST_FACTOR:,}, such as -0.1 or 1/3"),
-]
-Mix = Annotated[Mapping[str, Factor], Field(min_length=1, max_length=MOST_STEMS + 1)]
-Segment = Annotated[
-    int,
-    Field(ge=LEAST_SEGMENT_SAMPLES),
-    expecting(f"a whole number of samples, {LEAST_SEGMENT_SAMPLES} or more"),
-    at_most(LARGEST_SEGMENT_SAMPLES),
-]
-Loudness = Annotated[float, Field(ge=-70, le=0), expecting("a loudness from -70 to 0 LUFS")]
-PolarityName = Annotated[Polarity, Strict(False), one_of(Polarity)]
-NormaliseName = Annotated[Normalise, Strict(False), one_of(Normalise)]
-Challenge = Annotated[str, one_of(CHALLENGES)]
-
-
-class _RunKeys(Record):
-    """How to run members; a step's keys are the defaults of its members."""
-
-    polarity: PolarityName | None = None
-    overlap: Overlap | None = None
-    shifts: Shifts | None = None
-    segment_samples: Segment | None = None
-    normalise: NormaliseName | None = None
-
-
-class _MemberRow(_RunKeys):
-    """`wiener`: a filter of the `estimates`, instead of a `model`; its keys are those of the architecture."""
-
-    model: str | None = None
-    wiener: Mapping[str, Any] | None = None
-    sources: Mapping[str, Any] = {}
-    estimates: Mapping[str, str] = {}
-    weight: Weight | None = None
-    weights: Mapping[str, Weight] | None = None
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> "_MemberRow":
-        if self.model is None and self.wiener is None:
-            raise problem("the key 'model' is missing")
-        if self.model is not None and self.wiener is not None:
-            raise problem("'wiener' is a member of its own, without a model; remove one of the two", "wiener")
-        if self.wiener is not None and len(self.estimates) < 2:
-            raise problem("a filter divides the mixture among two signals or more; name them", "estimates")
-        return self
-
-    @property
-    def name(self) -> str:
-        """The model's, or one that is the same for filters that do the same."""
-        if self.model is not None:
-            return self.model
-        settings = "".join(f", {key} {value}" for key, value in sorted((self.wiener or {}).items()))
-        return f"{WIENER} of {', '.join(self.estimates)}{settings}"
-
-    @model_validator(mode="after")
-    def _check_weights(self) -> "_MemberRow":
-        if self.weight is not None and self.weights is not None:
-            raise problem("give either one weight for all stems or weights by stem", "weight")
-        return self
-
-
-class _StepRow(_RunKeys):
-    name: Text
-    input: str
-    stems: Names
-    members: Annotated[tuple[_MemberRow, ...], Field(min_length=1, max_length=MOST_MEMBERS)]
-    consistency: bool = False
-    residual_shares: Mapping[str, Share] | None = None
-    residual: Name | None = None
-    loudness_lufs: Loudness | None = None
-    mix: Mapping[str, Mix] = {}
-
-    @model_validator(mode="after")
-    def _check_mix(self) -> "_StepRow":
-        for stem, factors in self.mix.items():
-            if stem not in self.stems:
-                raise problem(choice_text(stem, self.stems), "mix")
-            for name in factors:
-                if name not in (*self.stems, STEP_INPUT):
-                    raise problem(choice_text(name, (*self.stems, STEP_INPUT)), "mix")
-        return self
-
-    @model_validator(mode="after")
-    def _check_shares(self) -> "_StepRow":
-        if self.consistency and self.residual_shares is not None:
-            raise problem(
-                "consistency: true is an equal share for all; drop one of the two keys", "residual_shares"
-            )
-        for stem in self.residual_shares or {}:
-            if stem not in self.stems:
-                raise problem(choice_text(stem, self.stems), "residual_shares")
-        if self.residual and math.isclose(sum(self.shares.values()), 1.0):
-            raise problem(
-                "the residual would be silence, since the stems' shares of it add up to one", "residual"
-            )
-        return self
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """stem -> its share of the residual, where above zero."""
-        equal = dict.fromkeys(self.stems, 1 / len(self.stems)) if self.consistency else {}
-        return {stem: share for stem, share in (self.residual_shares or equal).items() if share}
-
-
-_SAVINGS = ("drop", "overlap", "polarity", "shifts")
-
-
-class _EconomyRow(Record):
-    step: str
-    model: str | None = None
-    drop: str | None = None
-    polarity: Annotated[Polarity, Strict(False), one_of(("plain", "inverted"))] | None = None
-    overlap: Overlap | None = None
-    shifts: Shifts | None = None
-
-    @model_validator(mode="after")
-    def _check_saving(self) -> "_EconomyRow":
-        savings = [key for key in _SAVINGS if getattr(self, key) is not None]
-        if len(savings) != 1:
-            raise problem(f"expected one of {', '.join(_SAVINGS)}, found {' and '.join(savings) or 'none'}")
-        if self.drop is not None and self.model is not None:
-            raise problem("'drop' already names the model; remove this key", "model")
-        return self
-
-
-class _PresetRow(Record):
-    """`track` is the old name of `challenge`."""
-
-    challenge: Challenge | None = None
-    track: Challenge | None = None
-    stems: Names | None = None
-    description: Annotated[str, StringConstraints(max_length=LONGEST_TEXT)] = ""
-    manifest: Text | None = None
-    steps: Annotated[tuple[_StepRow, ...], Field(min_length=1, max_length=MOST_STEPS)]
-    economies: Annotated[tuple[_EconomyRow, ...], Field(min_length=1, max_length=MOST_ECONOMIES)] = ()
-
-    @model_validator(mode="after")
-    def _check_stems(self) -> "_PresetRow":
-        given = [key for key in ("challenge", "track", "stems") if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise problem(
-                f"expected one of stems (the names of what it makes) and challenge ({', '.join(CHALLENGES)}),"
-                f" found {' and '.join(given) or 'none'}"
-            )
-        for stem in self.stems or ():
-            if (self.stems or ()).count(stem) > 1:
-                raise problem(f"{stem!r} is named twice", "stems")
-        return self
-
-
 @dataclass(frozen=True)
 class _Place:
     """A place in a file, for readable errors."""
@@ -361,7 +148,7 @@ class _Reader:
     """Makes a step from its row, with the manifest's models."""
 
     place: _Place
-    row: _StepRow
+    row: StepRow
     manifest: Manifest
 
     def step(self, earlier: list[Step]) -> Step:
@@ -385,7 +172,7 @@ class _Reader:
             row.name, row.input, row.stems, members, row.shares, row.residual, row.loudness_lufs, row.mix
         )
 
-    def _member(self, place: _Place, member: _MemberRow, signals: list[str]) -> Member:
+    def _member(self, place: _Place, member: MemberRow, signals: list[str]) -> Member:
         """signals: those that there are before the step."""
         place.check_choice(member.name, [*self.manifest.checkpoints, *self.manifest.bags], "model")
         offered = {source for _, weights in as_bag(member.name, self.manifest).members for source in weights}
@@ -415,7 +202,7 @@ class _Reader:
             normalise=setting("normalise", None),
         )
 
-    def _estimates(self, place: _Place, member: _MemberRow, signals: list[str]) -> Mapping[str, str]:
+    def _estimates(self, place: _Place, member: MemberRow, signals: list[str]) -> Mapping[str, str]:
         """source -> the signal that the model refines: one for each of its sources, or none at all."""
         experts = [self.manifest.checkpoints[name] for name, _ in as_bag(member.name, self.manifest).members]
         refined = {
@@ -437,7 +224,7 @@ class _Reader:
             )
         return member.estimates
 
-    def _sources(self, place: _Place, member: _MemberRow, offered: set[str]) -> dict[str, dict[str, int]]:
+    def _sources(self, place: _Place, member: MemberRow, offered: set[str]) -> dict[str, dict[str, int]]:
         """stem -> signed sources: the source of the same name, unless `sources` has a sum for the stem."""
         sources = {stem: {stem: 1} for stem in self.row.stems if stem in offered}
         for stem, text in member.sources.items():
@@ -445,7 +232,7 @@ class _Reader:
             sources[stem] = _read_sum(place.at("sources", stem), text, offered | {STEP_INPUT})
         return sources
 
-    def _weights(self, place: _Place, member: _MemberRow, sources: Mapping[str, Any]) -> dict[str, float]:
+    def _weights(self, place: _Place, member: MemberRow, sources: Mapping[str, Any]) -> dict[str, float]:
         """stem -> weight above zero; without any, 1 for every stem the model has a source for."""
         weights = member.weights
         if weights is None:
@@ -475,7 +262,7 @@ def _read_sum(place: _Place, text: Any, allowed: set[str]) -> dict[str, int]:
     return dict(terms)
 
 
-def _read_economies(root: _Place, rows: Iterable[_EconomyRow], steps: list[Step]) -> tuple[Economy, ...]:
+def _read_economies(root: _Place, rows: Iterable[EconomyRow], steps: list[Step]) -> tuple[Economy, ...]:
     """The list `economies`; each must save something that those before it did not."""
     economies = []
     current = {step.name: step for step in steps}
@@ -494,7 +281,7 @@ def _read_economies(root: _Place, rows: Iterable[_EconomyRow], steps: list[Step]
     return tuple(economies)
 
 
-def _read_economy(place: _Place, row: _EconomyRow, steps: Mapping[str, Step]) -> Economy:
+def _read_economy(place: _Place, row: EconomyRow, steps: Mapping[str, Step]) -> Economy:
     place.check_choice(row.step, steps, "step")
     models = [member.model for member in steps[row.step].members if member.weights]
     for key, model in (("drop", row.drop), ("model", row.model)):
