@@ -33,15 +33,10 @@ def test_a_table_replaces_what_is_between_its_marks() -> None:
             preset_tables.with_table(lacking, "| a |")
 
 
-def test_the_time_table_has_all_presets_but_those_that_it_is_said_to_leave_out() -> None:
+def test_the_time_table_has_the_challenges_ensembles_and_all_since() -> None:
     table = preset_tables.time_table()
-<<<<<<< HEAD
-    before_2023 = {"kuielab-a", "kuielab-b", "umx", "umxhq", "umxl", "uvr-inst-3", "uvr-voc-ft"}
-    before_2023 |= {"demucs-v1", "demucs-v2", "demucs-mdx", "demucs-mdx-extra", "uvr-demucs"}
-=======
-    before_2023 = {"kuielab-a", "kuielab-b", "umx", "umxhq", "umxl", "uvr-7-hp2", "uvr-inst-3", "uvr-voc-ft"}
->>>>>>> wt-vr
-    assert {name for name in preset_names() if f"`{name}`" not in table} == {*DEMO, *before_2023}
+    of_2023 = {name for name in preset_names() if name.startswith(("mdx-c", "cdx-"))} - set(DEMO)
+    assert {name for name in preset_names() if f"`{name}`" in table} == {*of_2023, *preset_tables.TODAY}
 
 
 def test_a_limit_takes_as_few_economies_as_it_needs() -> None:

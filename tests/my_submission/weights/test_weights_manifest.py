@@ -82,11 +82,7 @@ def shipped() -> Manifest:
 
 def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
     rows = {row.name for row in shipped.checkpoints.values() if row.form is None and row.has_file}
-<<<<<<< HEAD
-    assert rows - OTHER_MDX_NETS - OPEN_UNMIX - OLD_DEMUCS == {
-=======
-    assert rows - OTHER_MDX_NETS - OPEN_UNMIX - VR == {
->>>>>>> wt-vr
+    assert rows - OTHER_MDX_NETS - OPEN_UNMIX - OLD_DEMUCS - VR == {
         *("Kim_Vocal_1", "Kim_Vocal_2", "Kim_Inst", "UVR-MDX-NET-Inst_HQ_2"),
         *(f"htdemucs_ft_{stem}" for stem in EXPERTS),
         *("htdemucs", "htdemucs_6s", "hdemucs_mmi"),
@@ -96,11 +92,7 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi", "kuielab_a_mixer"),
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
     }
-<<<<<<< HEAD
-    assert rows > OTHER_MDX_NETS | OPEN_UNMIX | OLD_DEMUCS
-=======
-    assert rows > OTHER_MDX_NETS | OPEN_UNMIX | VR
->>>>>>> wt-vr
+    assert rows > OTHER_MDX_NETS | OPEN_UNMIX | OLD_DEMUCS | VR
     assert shipped.bags["htdemucs_ft"].members == tuple(
         (f"htdemucs_ft_{stem}", {stem: 1}) for stem in EXPERTS
     )
@@ -159,11 +151,7 @@ def test_sizes_of_mdx_nets_are_those_of_their_networks(
 
 def test_names_of_demucs_and_open_unmix_end_in_the_beginning_of_their_hash(shipped: Manifest) -> None:
     for row in shipped.checkpoints.values():
-<<<<<<< HEAD
-        if row.file.endswith((".th", ".pth")) and row.name not in DEMUCS_V1 | UVR_DEMUCS:
-=======
-        if row.file.endswith((".th", ".pth")) and row.architecture != "vr":
->>>>>>> wt-vr
+        if row.file.endswith((".th", ".pth")) and row.architecture != "vr" and row.name not in DEMUCS_V1 | UVR_DEMUCS:
             assert row.sha256
             assert Path(row.file).stem.split("-")[1] == row.sha256[:8], row.name
 
