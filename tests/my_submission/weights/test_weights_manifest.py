@@ -151,7 +151,11 @@ def test_sizes_of_mdx_nets_are_those_of_their_networks(
 
 def test_names_of_demucs_and_open_unmix_end_in_the_beginning_of_their_hash(shipped: Manifest) -> None:
     for row in shipped.checkpoints.values():
-        if row.file.endswith((".th", ".pth")) and row.architecture != "vr" and row.name not in DEMUCS_V1 | UVR_DEMUCS:
+        if (
+            row.file.endswith((".th", ".pth"))
+            and row.architecture != "vr"
+            and row.name not in DEMUCS_V1 | UVR_DEMUCS
+        ):
             assert row.sha256
             assert Path(row.file).stem.split("-")[1] == row.sha256[:8], row.name
 
@@ -193,15 +197,9 @@ def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> N
 
 def test_every_checkpoint_has_a_size_and_an_origin(shipped: Manifest) -> None:
     for row in (row for row in shipped.checkpoints.values() if row.has_file):
-<<<<<<< HEAD
-        assert bool(row.about_bytes) != row.name.startswith("demucs_v1_light"), (
-            "of which nobody told the size"
-        )
-        assert not row.about_bytes or row.about_bytes > 2e7 or row.architecture == "mixer"
-=======
-        assert row.about_bytes or row.row.startswith("MGM_"), "of which nobody published one"
+        unknown = row.row.startswith(("demucs_v1_light", "MGM_"))
+        assert bool(row.about_bytes) != unknown, "of those nobody published a size"
         assert (row.about_bytes or 1e8) > 1.5e7 or row.architecture == "mixer"
->>>>>>> wt-vr
         assert row.origins
         assert all(
             origin.copy.file.endswith(find_architecture(row.architecture).suffixes) for origin in row.origins
