@@ -35,12 +35,8 @@ def test_a_table_replaces_what_is_between_its_marks() -> None:
 
 def test_the_time_table_has_all_presets_but_those_that_it_is_said_to_leave_out() -> None:
     table = preset_tables.time_table()
-<<<<<<< HEAD
-    before_2023 = {"kuielab-a", "kuielab-b", "umx", "umxhq", "umxl", "uvr-inst-3", "uvr-voc-ft"}
-    before_2023 |= {"demucs-v1", "demucs-v2", "demucs-mdx", "demucs-mdx-extra", "uvr-demucs"}
-=======
     before_2023 = {"kuielab-a", "kuielab-b", "umx", "umxhq", "umxl", "uvr-7-hp2", "uvr-inst-3", "uvr-voc-ft"}
->>>>>>> wt-vr
+    before_2023 |= {"demucs-v1", "demucs-v2", "demucs-mdx", "demucs-mdx-extra", "uvr-demucs"}
     assert {name for name in preset_names() if f"`{name}`" not in table} == {*DEMO, *before_2023}
 
 

@@ -82,11 +82,7 @@ def shipped() -> Manifest:
 
 def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
     rows = {row.name for row in shipped.checkpoints.values() if row.form is None and row.has_file}
-<<<<<<< HEAD
-    assert rows - OTHER_MDX_NETS - OPEN_UNMIX - OLD_DEMUCS == {
-=======
-    assert rows - OTHER_MDX_NETS - OPEN_UNMIX - VR == {
->>>>>>> wt-vr
+    assert rows - OTHER_MDX_NETS - OPEN_UNMIX - OLD_DEMUCS - VR == {
         *("Kim_Vocal_1", "Kim_Vocal_2", "Kim_Inst", "UVR-MDX-NET-Inst_HQ_2"),
         *(f"htdemucs_ft_{stem}" for stem in EXPERTS),
         *("htdemucs", "htdemucs_6s", "hdemucs_mmi"),
@@ -96,11 +92,7 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi", "kuielab_a_mixer"),
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
     }
-<<<<<<< HEAD
-    assert rows > OTHER_MDX_NETS | OPEN_UNMIX | OLD_DEMUCS
-=======
-    assert rows > OTHER_MDX_NETS | OPEN_UNMIX | VR
->>>>>>> wt-vr
+    assert rows > OTHER_MDX_NETS | OPEN_UNMIX | OLD_DEMUCS | VR
     assert shipped.bags["htdemucs_ft"].members == tuple(
         (f"htdemucs_ft_{stem}", {stem: 1}) for stem in EXPERTS
     )
@@ -159,11 +151,7 @@ def test_sizes_of_mdx_nets_are_those_of_their_networks(
 
 def test_names_of_demucs_and_open_unmix_end_in_the_beginning_of_their_hash(shipped: Manifest) -> None:
     for row in shipped.checkpoints.values():
-<<<<<<< HEAD
-        if row.file.endswith((".th", ".pth")) and row.name not in DEMUCS_V1 | UVR_DEMUCS:
-=======
-        if row.file.endswith((".th", ".pth")) and row.architecture != "vr":
->>>>>>> wt-vr
+        if row.file.endswith((".th", ".pth")) and row.row not in DEMUCS_V1 | UVR_DEMUCS | VR:
             assert row.sha256
             assert Path(row.file).stem.split("-")[1] == row.sha256[:8], row.name
 
@@ -205,15 +193,8 @@ def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> N
 
 def test_every_checkpoint_has_a_size_and_an_origin(shipped: Manifest) -> None:
     for row in (row for row in shipped.checkpoints.values() if row.has_file):
-<<<<<<< HEAD
-        assert bool(row.about_bytes) != row.name.startswith("demucs_v1_light"), (
-            "of which nobody told the size"
-        )
-        assert not row.about_bytes or row.about_bytes > 2e7 or row.architecture == "mixer"
-=======
-        assert row.about_bytes or row.row.startswith("MGM_"), "of which nobody published one"
+        assert row.about_bytes or row.row.startswith(("MGM_", "demucs_v1_light")), "nobody published one"
         assert (row.about_bytes or 1e8) > 1.5e7 or row.architecture == "mixer"
->>>>>>> wt-vr
         assert row.origins
         assert all(
             origin.copy.file.endswith(find_architecture(row.architecture).suffixes) for origin in row.origins
