@@ -91,6 +91,7 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *("bs-resurrection-voc", "bs-resurrection-inst"),
         *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi", "kuielab_a_mixer"),
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
+        *("spleeter_2stems_vocals", "spleeter_2stems_instrumental", "spleeter_4stems", "spleeter_5stems"),
     }
     assert rows > OTHER_MDX_NETS | OPEN_UNMIX | OLD_DEMUCS | VR
     assert shipped.bags["htdemucs_ft"].members == tuple(
@@ -341,6 +342,21 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
         ({"licence": 3}, r"mine\.licence: expected text"),
         ({"origins": "here"}, r"mine\.origins: expected a list"),
         ({"origins": [{"hub": "a/b", "url": "https://c/mine.onnx"}]}, r"origins\[0\]: give either 'hub'"),
+        ({"origins": [{"wheel": "a==1", "url": "https://c/mine.onnx"}]}, r"origins\[0\]: give either 'hub'"),
+        (
+            {"origins": [{"wheel": "a==1"}]},
+            r"origins\[0\]\.path: expected a path inside the repository or wheel",
+        ),
+        (
+            {"origins": [{"wheel": "a==1", "path": "/mine.onnx"}]},
+            r"expected a path inside the repository or wheel",
+        ),
+        ({"origins": [{"wheel": "a==1", "path": "mine.onnx", "revision": "b"}]}, r"'revision' to a 'hub'"),
+        ({"origins": [{"url": "https://c/mine.onnx", "path": "mine.onnx"}]}, r"'path' belongs to a 'hub' or"),
+        *(
+            ({"origins": [{"wheel": text, "path": "mine.onnx"}]}, r"wheel: expected name==version of a pack")
+            for text in ("a", "a>=1", "a==1 b", "--index-url==1", "a==-r", "a==1; b", "git+https://c/a==1")
+        ),
         ({"origins": [{"hub": "name", "path": "mine.onnx"}]}, r"origins\[0\]\.hub: expected owner/name"),
         (
             {"origins": [{"hub": "a/b", "path": "../mine.onnx"}]},
