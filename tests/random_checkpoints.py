@@ -31,6 +31,7 @@ from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from safetensors.torch import save_file
 
+from my_submission.ensemble.preset import checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models.demucs_file import ARCHITECTURES
 from my_submission.models.demucs_v2 import DemucsV1, DemucsV2
@@ -39,6 +40,7 @@ from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
 from my_submission.weights import Checkpoint, load_manifest
 from my_submission.weights.manifest import MANIFEST, read_manifests
 from tests.old_demucs import save_v1
+from tests.random_spleeter import save_spleeter
 from tests.reference_networks import REFERENCES, reference
 from tests.small_networks import save_network, smaller
 
@@ -178,6 +180,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, small: bool, seed: 
         return save_mdx_net(path, small=small, seed=seed, dim_f=parameters.dim_f, dim_t=parameters.dim_t)
     if checkpoint.architecture in ARCHITECTURES:
         return save_demucs(checkpoint.name, path, small=small, seed=seed)
+    if checkpoint.architecture == "spleeter":
+        return save_spleeter(checkpoint, path, seed=seed)
     if checkpoint.architecture in REFERENCES and not small:
         return save_reference(checkpoint, path, seed=seed)
     return save_network(checkpoint, path)
@@ -204,6 +208,8 @@ def write_small_kit(folder: Path, presets: Iterable[str]) -> Path:
         for key in ("bytes", "sha256", "tail_md5"):
             row.pop(key, None)
         row["parameters"] = smaller(row["architecture"], row.get("parameters", {}))
+        if row["architecture"] == "spleeter":
+            row["forms"] = {name: {"bins": 128} for name in row.get("forms", {})}
         if row["architecture"] == "mdx_net":
             row["parameters"]["dim_t"] = SMALL_FRAMES
         if "segment_seconds" in row["parameters"]:
@@ -211,7 +217,8 @@ def write_small_kit(folder: Path, presets: Iterable[str]) -> Path:
     path = folder / "manifest.yaml"
     path.write_text(yaml.safe_dump(json.loads(json.dumps(manifest))), encoding="utf-8")
     rows = read_manifests(path).checkpoints
-    names = sorted({name for preset in presets for name in load_preset(preset).checkpoints})
+    wanted = (row for preset in presets for row in checkpoint_rows(load_preset(preset)) if row.has_file)
+    names = sorted({row.name for row in wanted if row.manifest == MANIFEST})
     for seed, name in enumerate(names):
         save_checkpoint(rows[name], folder, small=True, seed=seed)
     return path.parent

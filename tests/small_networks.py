@@ -68,6 +68,7 @@ BANDIT = {
     "chunk_samples": 3_000,
     "fade_samples": 300,
 }
+SPLEETER = {"n_fft": 256, "frames": 64, "bins": 64, "width": 1}
 _ROFORMER: dict[str, Any] = {
     "dim": 24,
     "depth": 2,
@@ -119,10 +120,14 @@ _KINDS: dict[str, dict[str, Any]] = {
     "scnet": SCNET,
     "mdx23c": MDX23C,
     "bandit": BANDIT,
+    "spleeter": SPLEETER,
     "bs_roformer": BS_ROFORMER,
     "mel_band_roformer": MEL_BAND_ROFORMER,
 }
-_OTHERWISE = ("version", "sample_rate", "pope", "masked", "normalise")
+_OTHERWISE = (
+    *("version", "sample_rate", "pope", "masked", "normalise"),
+    *("activation", "softmax", "extension", "instrument"),
+)
 
 
 def smaller(architecture: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

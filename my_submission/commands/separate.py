@@ -17,6 +17,7 @@ from my_submission.ensemble.preset_reader import load_preset
 from my_submission.files.bars import Bars, duration_text
 from my_submission.files.channels import groups_text
 from my_submission.files.decode import AudioInfo, probe
+from my_submission.files.default_preset import EMBEDDED, START, configured_preset
 from my_submission.files.encode import BITS, made_folder
 from my_submission.files.errors import FileSeparationError
 from my_submission.files.inputs import TEMPLATE, Recording, check_collisions, find_recordings, targets
@@ -26,7 +27,6 @@ from my_submission.files.separate import (
     ModelChoice,
     SeparatedFile,
     check_free_names,
-    configured_preset,
     open_model,
 )
 from my_submission.files.stems import needed_stems, parse_stems
@@ -67,7 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     model = parser.add_argument_group("what separates")
     model.add_argument(
-        "--preset", metavar="NAME", help="a preset or its YAML file; default: the configured one"
+        "--preset",
+        metavar="NAME",
+        help="a preset or its YAML file; default: the configured one, or `start` where that is the demo's and"
+        " `weights fetch start` has been run",
     )
     model.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
     model.add_argument("--precision", default="auto", choices=["auto", *PRECISIONS])
@@ -205,7 +208,7 @@ def _prepare(options: argparse.Namespace) -> _Worklist:
     Raises PresetError, WeightsError for a wrong manifest, and ValueError for impossible options.
     """
     choice = ModelChoice(
-        options.preset or configured_preset(),
+        options.preset or configured_preset(options.weights_dir),
         options.device,
         options.precision,
         options.weights_dir,
@@ -244,10 +247,13 @@ def _prepare(options: argparse.Namespace) -> _Worklist:
 
 
 def _introduction(preset: Preset) -> str:
-    if any(row.manifest == DEMO_MANIFEST.resolve() for row in checkpoint_rows(preset)):
+    if all(row.manifest == DEMO_MANIFEST.resolve() for row in checkpoint_rows(preset)):
+        better = command("weights list")
+        if preset.name == EMBEDDED:
+            better = f"{command(f'weights fetch {START}')} (vocals), {better}"
         return (
             f"separating with preset {preset.name}: demo models, which only show how it works; for better ones, see: "
-            f"{command('weights list')}"
+            f"{better}"
         )
     return f"separating with preset {preset.name}{f': {preset.description}' if preset.description else ''}"
 

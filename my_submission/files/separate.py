@@ -22,6 +22,7 @@ from my_submission.files.channels import (
     side_by_side,
 )
 from my_submission.files.decode import AudioInfo, probe, read_into
+from my_submission.files.default_preset import configured_preset
 from my_submission.files.encode import AudioWriter, Encoding, exists_message, made_folder, temporary_path
 from my_submission.files.errors import OutputExists, OutputFailed
 from my_submission.files.inputs import TEMPLATE, Recording, check_template, targets
@@ -169,13 +170,6 @@ def open_model(choice: ModelChoice) -> StreamingModel:
         stems=choice.stems or None,
         memory_budget=choice.memory_budget,
     )
-
-
-def configured_preset() -> str:
-    """The name in `user_config`, imported only on demand: the import fails if there is no preset of that name."""
-    from my_submission.user_config import PRESET
-
-    return PRESET
 
 
 def identity(model: StreamingModel) -> dict[str, Any]:

@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..plain_files import open_regular
-from ..schema import brief
+from ..schema import LONGEST_TEXT, brief
 from .errors import UnsafeFile, first_sentence
 from .tensors import MOST_TENSORS, file_bytes
 
 LARGEST_PICKLE_BYTES = 2 << 20
 """Of what a pickle says besides its tensors; networks of 500 tensors have 60 kB."""
+MOST_OPERATIONS = LARGEST_PICKLE_BYTES
+"""Of a pickle that holds its values, too, and so has any size: as many as fit into one that does not."""
 COMPRESSED = ".gz"
 LARGEST_INFLATION = 16
 """How much larger than its file a compressed checkpoint may be. Released ones, of rounded numbers, are four times."""
@@ -47,7 +49,7 @@ _TORCH_GLOBALS = re.compile(
     r"|torch\.nn\.parameter\.Parameter|torch\.(Size|device)|torch\.serialization\._get_layout"
     r"|torch\.(\w+Storage|b?float\w*|u?int\w*|bool|complex\w*)"
 )
-_ZIP_ERRORS = (zipfile.BadZipFile, ValueError, LookupError, EOFError, RuntimeError, struct.error, OSError)
+ZIP_ERRORS = (zipfile.BadZipFile, ValueError, LookupError, EOFError, RuntimeError, struct.error, OSError)
 
 
 @contextmanager
@@ -86,10 +88,13 @@ def readable(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def check_archive(path: Path, allowed: Collection[str], called: Path | None = None) -> None:
+def check_archive(
+    path: Path, allowed: Collection[str], called: Path | None = None, holds_values: bool = False
+) -> None:
     """Refuse an archive that is not as torch.save writes it, or a pickle that names what is not allowed.
 
     allowed: dotted names besides those of tensors. called: the path in errors, by default itself.
+    holds_values: whether the pickle may have any size, since it has the values in it.
     Raises UnsafeFile, FileNotFoundError.
     """
     size = file_bytes(path)
@@ -104,10 +109,13 @@ def check_archive(path: Path, allowed: Collection[str], called: Path | None = No
                 file.seek(0)
                 with zipfile.ZipFile(file) as archive:
                     entries = archive.infolist()
-                    complaint = _complaint(entries, size)
+                    complaint = _complaint(entries, size, holds_values)
                     if not complaint:
-                        named = _named(archive.read(_pickles(entries)[0]))
-    except _ZIP_ERRORS as error:
+                        pickled = archive.read(_pickles(entries)[0])
+                        named = _named(pickled)
+                        if holds_values:
+                            _check_long_texts(pickled)
+    except ZIP_ERRORS as error:
         complaint = f"it is no archive as torch.save writes it ({first_sentence(error)})"
     if complaint:
         raise UnsafeFile(f"{called}: refused: it is damaged, or no checkpoint: {complaint}")
@@ -119,7 +127,7 @@ def check_archive(path: Path, allowed: Collection[str], called: Path | None = No
         )
 
 
-def _complaint(entries: list[zipfile.ZipInfo], size: int) -> str:
+def _complaint(entries: list[zipfile.ZipInfo], size: int, holds_values: bool) -> str:
     """What is wrong with an archive's entries; nothing if they are as torch.save writes them: stored as they are."""
     if len(entries) > 2 * MOST_TENSORS:
         return f"it has {len(entries):,} entries, expected at most {2 * MOST_TENSORS:,}"
@@ -134,7 +142,7 @@ def _complaint(entries: list[zipfile.ZipInfo], size: int) -> str:
     pickles = _pickles(entries)
     if len(pickles) != 1:
         return f"expected one data.pkl, found {len(pickles)}"
-    if pickles[0].file_size > LARGEST_PICKLE_BYTES:
+    if pickles[0].file_size > LARGEST_PICKLE_BYTES and not holds_values:
         return f"data.pkl has {pickles[0].file_size:,} bytes, expected at most {LARGEST_PICKLE_BYTES:,}"
     return ""
 
@@ -145,11 +153,23 @@ def _pickles(entries: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
 
 def _named(pickled: bytes) -> set[str]:
     """The dotted names of all that a pickle would import; it is read and not run."""
-    return {
-        name
-        for operation, argument, _ in pickletools.genops(pickled)
-        for name in _names(operation.name, argument)
-    }
+    found: set[str] = set()
+    for count, (operation, argument, _) in enumerate(pickletools.genops(pickled)):
+        if count > MOST_OPERATIONS:
+            raise ValueError(f"data.pkl has more than {MOST_OPERATIONS:,} operations")
+        found.update(_names(operation.name, argument))
+    return found
+
+
+def _check_long_texts(pickled: bytes) -> None:
+    """Refuse a pickle that uses a long text again, as values or anything else: each use may become as many bytes."""
+    is_long, kept = False, set()
+    for operation, argument, _ in pickletools.genops(pickled):
+        if operation.name in ("BINPUT", "LONG_BINPUT") and is_long:
+            kept.add(argument)
+        elif operation.name in ("BINGET", "LONG_BINGET") and argument in kept:
+            raise ValueError("data.pkl uses values twice")
+        is_long = isinstance(argument, str | bytes) and len(argument) > LONGEST_TEXT
 
 
 def _names(operation: str, argument: object) -> list[str]:

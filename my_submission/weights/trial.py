@@ -85,7 +85,7 @@ def admit(checkpoint: Checkpoint, path: Path | None) -> None:
     if key in _ADMITTED or not _CAN_FORK:
         return
     load = find_architecture(checkpoint.architecture).load
-    if path.suffix in (*PICKLES, ".safetensors"):
+    if path.suffix in (*PICKLES, ".safetensors", ".gz"):
         _import_what_building_takes()
     problem = run_limited(
         lambda: load(checkpoint, path, torch.device("cpu"), torch.float32, None), limits_for(size)

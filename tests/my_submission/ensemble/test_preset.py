@@ -19,7 +19,7 @@ def member(preset: Preset, step: int, index: int) -> Any:
 
 CONSISTENT = (
     *("mdx-c-consistent", "mdx-demo", "cdx-b", "cdx-demo", "melband-kim", "polarformer"),
-    *("music-2026", "vocals-2026", "cinematic-2026", "uvr-voc-ft", "uvr-inst-3"),
+    *("music-2026", "vocals-2026", "cinematic-2026", "uvr-voc-ft", "uvr-inst-3", "start"),
 )
 
 

@@ -91,6 +91,7 @@ def test_shipped_manifest_has_every_checkpoint(shipped: Manifest) -> None:
         *("bs-resurrection-voc", "bs-resurrection-inst"),
         *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi", "kuielab_a_mixer"),
         *("scnet-xl-ihf", "scnet-xl", "scnet-large", "scnet-large-starrytong"),
+        *("spleeter_2stems_vocals", "spleeter_2stems_instrumental", "spleeter_4stems", "spleeter_5stems"),
     }
     assert rows > OTHER_MDX_NETS | OPEN_UNMIX | OLD_DEMUCS | VR
     assert shipped.bags["htdemucs_ft"].members == tuple(
@@ -151,11 +152,7 @@ def test_sizes_of_mdx_nets_are_those_of_their_networks(
 
 def test_names_of_demucs_and_open_unmix_end_in_the_beginning_of_their_hash(shipped: Manifest) -> None:
     for row in shipped.checkpoints.values():
-        if (
-            row.file.endswith((".th", ".pth"))
-            and row.architecture != "vr"
-            and row.name not in DEMUCS_V1 | UVR_DEMUCS
-        ):
+        if row.file.endswith((".th", ".pth")) and row.row not in DEMUCS_V1 | UVR_DEMUCS | VR:
             assert row.sha256
             assert Path(row.file).stem.split("-")[1] == row.sha256[:8], row.name
 
@@ -197,8 +194,7 @@ def test_copies_under_other_names_have_no_published_hash(shipped: Manifest) -> N
 
 def test_every_checkpoint_has_a_size_and_an_origin(shipped: Manifest) -> None:
     for row in (row for row in shipped.checkpoints.values() if row.has_file):
-        unknown = row.row.startswith(("demucs_v1_light", "MGM_"))
-        assert bool(row.about_bytes) != unknown, "of those nobody published a size"
+        assert row.about_bytes or row.row.startswith(("MGM_", "demucs_v1_light")), "nobody published one"
         assert (row.about_bytes or 1e8) > 1.5e7 or row.architecture == "mixer"
         assert row.origins
         assert all(
@@ -346,6 +342,21 @@ def test_yaml_tags_construct_nothing(tmp_path: Path) -> None:
         ({"licence": 3}, r"mine\.licence: expected text"),
         ({"origins": "here"}, r"mine\.origins: expected a list"),
         ({"origins": [{"hub": "a/b", "url": "https://c/mine.onnx"}]}, r"origins\[0\]: give either 'hub'"),
+        ({"origins": [{"wheel": "a==1", "url": "https://c/mine.onnx"}]}, r"origins\[0\]: give either 'hub'"),
+        (
+            {"origins": [{"wheel": "a==1"}]},
+            r"origins\[0\]\.path: expected a path inside the repository or wheel",
+        ),
+        (
+            {"origins": [{"wheel": "a==1", "path": "/mine.onnx"}]},
+            r"expected a path inside the repository or wheel",
+        ),
+        ({"origins": [{"wheel": "a==1", "path": "mine.onnx", "revision": "b"}]}, r"'revision' to a 'hub'"),
+        ({"origins": [{"url": "https://c/mine.onnx", "path": "mine.onnx"}]}, r"'path' belongs to a 'hub' or"),
+        *(
+            ({"origins": [{"wheel": text, "path": "mine.onnx"}]}, r"wheel: expected name==version of a pack")
+            for text in ("a", "a>=1", "a==1 b", "--index-url==1", "a==-r", "a==1; b", "git+https://c/a==1")
+        ),
         ({"origins": [{"hub": "name", "path": "mine.onnx"}]}, r"origins\[0\]\.hub: expected owner/name"),
         (
             {"origins": [{"hub": "a/b", "path": "../mine.onnx"}]},
