@@ -1,6 +1,7 @@
 """`python -m my_submission …`: separate recordings, list models, and manage weights."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,7 +27,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m my_submi
         if words[:1] == [name]:
             import_module(module).add_arguments(command)
     options = parser.parse_args(words)
-    result: int = options.run(options)
+    try:
+        result: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `… | head`
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else Python flushes once more at its end
+        return 0
     return result
 
 

@@ -1,12 +1,14 @@
 """`python -m my_submission weights …` as a user types it, with the user's own preset and a loopback server."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from evaluator.locations import REPOSITORY
 from my_submission.__main__ import main
 from my_submission.ensemble import preset_reader
 from my_submission.weights import WeightsError, WrongContent, find, load_manifest, verify
@@ -400,3 +402,16 @@ def test_pack_takes_demo_models_along(project_weights: Path, tmp_path: Path) -> 
 def test_errors_of_the_package_have_one_base() -> None:
     assert issubclass(WrongContent, WeightsError)
     assert issubclass(WeightsError, RuntimeError)
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """As in `… models | head -1`."""
+    command = [sys.executable, "-u", "-m", "my_submission", "models"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
