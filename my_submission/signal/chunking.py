@@ -33,7 +33,8 @@ class Geometry:
     fade_samples: a chunk's weights in the blend rise and fall linearly over that many samples at its ends and are 1
         between; None: as `window` says.
     window: "triangle" rises to the middle (`triangular_window`); "hann" is a Hann window as long as the chunk, also
-        of a short last one (`hann_window`).
+        of a short last one (`hann_window`); "middle" takes the middle half of each chunk where there is one
+        (`middle_window`).
     lead_samples: the first chunk begins that many samples before the track, and chunks go on until as many after it,
         all with zeros there: so a window's ends, where networks do worst, lie outside. Below half of chunk_samples.
     sample_rate, channels: what the model takes. The kit resamples if the rate is not its own, and gives a model of
@@ -48,7 +49,7 @@ class Geometry:
     short_chunk: Literal["as_is", "start", "centre"] = "centre"
     least_samples: int = 1
     fade_samples: int | None = None
-    window: Literal["triangle", "hann"] = "triangle"
+    window: Literal["triangle", "hann", "middle"] = "triangle"
     lead_samples: int = 0
     sample_rate: int = 44_100
     channels: Literal[1, 2] = 2
@@ -164,6 +165,8 @@ def blend_window(geometry: Geometry, segment_samples: int | None = None) -> Wind
         full = fading_window(geometry.chunk_samples, geometry.fade_samples)
     elif geometry.window == "hann":
         return hann_window
+    elif geometry.window == "middle":
+        full = middle_window(geometry.chunk_samples)
     else:
         full = triangular_window(geometry.chunk_samples)
     return lambda length: full[:length]  # a short last chunk fades in like the others, as in demucs
@@ -247,6 +250,16 @@ def hann_window(length: int) -> Tensor:
     cover is 0/0 there.
     """
     return torch.hann_window(length, periodic=False).clamp(min=LEAST_WEIGHT)
+
+
+def middle_window(length: int) -> Tensor:
+    """Weights of a chunk's samples, (length,) float32: 1 in the middle half, and next to nothing elsewhere.
+
+    Source: ByteSep's `Separator`, whose chunks overlap by a half and keep that half, at a track's ends all.
+    """
+    window = torch.full((length,), LEAST_WEIGHT)
+    window[length // 4 : length - length // 4] = 1
+    return window
 
 
 def fading_window(length: int, fade_samples: int) -> Tensor:

@@ -35,6 +35,7 @@ GEOMETRIES = [
     Geometry(100, window="hann", short_chunk="start"),
     Geometry(100, window="hann", lead_samples=20, short_chunk="start"),
     Geometry(7, window="hann", lead_samples=3),
+    Geometry(100, window="middle", short_chunk="start"),
     Geometry(100, valid_length=lambda samples: samples + 21),
     Geometry(7, valid_length=lambda samples: 16 * -(-(samples + 9) // 16)),
 ]
