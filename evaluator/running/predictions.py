@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -103,9 +103,6 @@ def survey(folder: Path, data: Contents) -> Survey:
     root = folder / ESTIMATES if (folder / ESTIMATES).is_dir() and ESTIMATES not in data.folders else folder
     if not root.is_dir():
         raise PredictionsError([f"{root}: not a folder; expected the folder that holds the estimates"])
-    tracks = _by_any_name(data)
-    files: dict[tuple[str, str], tuple[Parts, ...]] = {}
-    strangers: list[Parts] = []
     try:
         every = list(islice(_sound_files(root), MOST_FILES + 1))
     except OSError as error:
@@ -114,7 +111,15 @@ def survey(folder: Path, data: Contents) -> Survey:
         raise PredictionsError(
             [f"{root}: more than {MOST_FILES} files, expected one for each stem of a track"]
         )
-    for parts in every:
+    return look_up(root, every, data)
+
+
+def look_up(root: Path, names: Iterable[Parts], data: Contents) -> Survey:
+    """What files of these names below `root` are estimates of; nothing is read."""
+    tracks = _by_any_name(data)
+    files: dict[tuple[str, str], tuple[Parts, ...]] = {}
+    strangers: list[Parts] = []
+    for parts in names:
         found = _meaning(parts, tracks, data.stems)
         if found is None:
             strangers.append(parts)
@@ -137,11 +142,16 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def is_passed_over(name: str) -> bool:
+    """Whether nobody means a file or folder of this name to be an estimate."""
+    return name.startswith(".") or name in PASSED_OVER
+
+
 def _sound_files(folder: Path, above: Parts = ()) -> Iterator[Parts]:
     """Files, and links, that are called like sound; and links in place of folders, which nobody follows."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         parts = (*above, entry.name)
-        if entry.name.startswith(".") or entry.name in PASSED_OVER:
+        if is_passed_over(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
             if len(parts) < DEEPEST:
