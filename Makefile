@@ -61,8 +61,8 @@ $(VENV)/.installed: requirements.txt | $(RUN)
 	$(RUN) -m pip install --quiet -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-tests: tests/requirements.txt tests/requirements-alone.txt training/requirements.txt $(VENV)/.installed
-	$(RUN) -m pip install --quiet -r tests/requirements.txt -r training/requirements.txt
+$(VENV)/.installed-tests: tests/requirements.txt tests/requirements-alone.txt training/requirements.txt evaluator/service/requirements.txt $(VENV)/.installed
+	$(RUN) -m pip install --quiet -r tests/requirements.txt -r training/requirements.txt -r evaluator/service/requirements.txt
 	$(RUN) -m pip install --quiet --no-deps -r tests/requirements-alone.txt
 	@touch $@
 

@@ -1,0 +1,226 @@
+"""Who is who: invitations, passwords, browsers that are signed in, tokens of programs.
+
+What is shown once (the token of a link, of a cookie, of a program) is 256 bits of chance, of which only the SHA-256
+is kept. A wrong name and a wrong password take the same time and get the same answer.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from evaluator import printable
+from evaluator.service.errors import Refused
+from evaluator.service.settings import DAY_SECONDS
+from evaluator.service.tables import ROLES, SCOPES, Account, ApiToken, Attempt, Invite, SignedIn
+
+INVITE_SECONDS = 7 * DAY_SECONDS
+SIGNED_IN_SECONDS = 30 * DAY_SECONDS
+TOKEN_SECONDS = 365 * DAY_SECONDS
+MOST_ATTEMPTS, ATTEMPT_SECONDS = 10, 900.0  # of one name, and of one address
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
+LONGEST_NAME = 40
+MOST_TOKENS = 20  # of one account
+TOKEN_MARK = "sdx_"  # by which a token is recognised where it should not be
+PREFIX_CHARACTERS = len(TOKEN_MARK) + 6
+
+_HASHER = PasswordHasher()
+_NOBODYS_HASH = _HASHER.hash(secrets.token_hex())
+"""For the time it takes to compare a password with it."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request; `scope` is what their token allows, "submit" for a browser."""
+
+    account: int
+    name: str
+    role: str
+    scope: str = "submit"
+
+    @property
+    def is_organiser(self) -> bool:
+        """Whether they run the service."""
+        return self.role == "organiser" and self.scope == "submit"
+
+    @property
+    def may_submit(self) -> bool:
+        """Whether they may upload."""
+        return self.role in ("submitter", "organiser") and self.scope == "submit"
+
+
+def sha256(token: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def invite(session: Session, role: str, now: float) -> str:
+    """A new invitation; returns the token of its link."""
+    if role not in ROLES:
+        raise Refused(f"role: found {printable.plain(role)}, expected one of {', '.join(ROLES)}")
+    token = secrets.token_urlsafe(32)
+    session.add(Invite(token_sha256=sha256(token), role=role, created=now, expires=now + INVITE_SECONDS))
+    return token
+
+
+def open_invite(session: Session, token: str, now: float) -> Invite:
+    """The invitation of a link; Refused if it is used, over or none."""
+    found = session.scalar(select(Invite).where(Invite.token_sha256 == sha256(token)))
+    if found is None or found.account_id is not None or found.expires < now:
+        raise Refused("This invitation was used already, is over, or never was; ask for a new one.", 404)
+    return found
+
+
+def accept(session: Session, token: str, name: str, password: str, now: float) -> Account:
+    """The account that an invitation makes; Refused for a name or a password that cannot be."""
+    invitation = open_invite(session, token, now)
+    name = _checked_name(name)
+    _check_password(password)
+    folded = name.casefold()
+    if session.scalar(select(Account.id).where(Account.folded_name == folded)) is not None:
+        raise Refused(f"The name {name} is taken; choose another.", 409)
+    account = Account(
+        name=name,
+        folded_name=folded,
+        password_hash=_HASHER.hash(password),
+        role=invitation.role,
+        created=now,
+    )
+    session.add(account)
+    session.flush()
+    # Two who follow one link at the same moment: only one of them finds it unused.
+    taken = (
+        update(Invite)
+        .where(Invite.id == invitation.id, Invite.account_id.is_(None))
+        .values(account_id=account.id)
+        .returning(Invite.id)
+    )
+    if session.scalar(taken) is None:
+        raise Refused("This invitation was used already; ask for a new one.", 404)
+    return account
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not 2 <= len(name) <= LONGEST_NAME or printable.fault(name) is not None:
+        raise Refused(f"Name: expected 2 to {LONGEST_NAME} characters that can be seen.")
+    return name
+
+
+def _check_password(password: str) -> None:
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise Refused(
+            f"Password: found {len(password)} characters, expected {SHORTEST_PASSWORD} to {LONGEST_PASSWORD}."
+        )
+
+
+def check_attempts(session: Session, subjects: tuple[str, ...], now: float) -> None:
+    """Refused if one of these has failed too often of late; forgets what is long ago."""
+    session.execute(delete(Attempt).where(Attempt.at < now - ATTEMPT_SECONDS))
+    for subject in subjects:
+        number = session.scalar(
+            select(func.count()).select_from(Attempt).where(Attempt.subject == subject[:160])
+        )
+        if (number or 0) >= MOST_ATTEMPTS:
+            raise Refused("Too many attempts; wait a quarter of an hour.", 429)
+
+
+def password_of(session: Session, name: str) -> tuple[int | None, str]:
+    """The account of a name, and the hash to compare a password with; of no account it is nobody's."""
+    found = session.scalar(select(Account).where(Account.folded_name == name.strip().casefold()[:128]))
+    return (None, _NOBODYS_HASH) if found is None else (found.id, found.password_hash)
+
+
+def fits(password_hash: str, password: str) -> bool:
+    """Whether this is the password; takes a tenth of a second, so call it outside of any transaction."""
+    try:
+        return _HASHER.verify(password_hash, password[: LONGEST_PASSWORD + 1])
+    except VerificationError:
+        return False
+
+
+def note_failure(session: Session, subjects: tuple[str, ...], now: float) -> None:
+    """Count a failed attempt."""
+    session.add_all(Attempt(subject=subject[:160], at=now) for subject in subjects)
+
+
+def sign_in(session: Session, account: int, now: float) -> str:
+    """Have a browser be signed in; returns the token for its cookie."""
+    session.execute(delete(SignedIn).where(SignedIn.expires < now))
+    token = secrets.token_urlsafe(32)
+    session.add(
+        SignedIn(token_sha256=sha256(token), account_id=account, created=now, expires=now + SIGNED_IN_SECONDS)
+    )
+    return token
+
+
+def sign_out(session: Session, token: str) -> None:
+    """Forget a browser."""
+    session.execute(delete(SignedIn).where(SignedIn.token_sha256 == sha256(token)))
+
+
+def of_cookie(session: Session, token: str, now: float) -> Caller | None:
+    """Who has signed in in that browser."""
+    found = session.scalar(
+        select(Account)
+        .join(SignedIn, SignedIn.account_id == Account.id)
+        .where(SignedIn.token_sha256 == sha256(token), SignedIn.expires >= now)
+    )
+    return None if found is None else Caller(found.id, found.name, found.role)
+
+
+def issue_token(session: Session, caller: Caller, label: str, scope: str, now: float) -> str:
+    """A new token for programs of the caller, shown this once."""
+    if scope not in SCOPES or (scope == "submit" and not caller.may_submit):
+        raise Refused(f"scope: found {printable.plain(scope)}, expected one that you have yourself")
+    number = session.scalar(
+        select(func.count()).select_from(ApiToken).where(ApiToken.account_id == caller.account)
+    )
+    if (number or 0) >= MOST_TOKENS:
+        raise Refused(f"You have {MOST_TOKENS} tokens; revoke one first.", 409)
+    text = f"{TOKEN_MARK}{secrets.token_urlsafe(32)}"
+    session.add(
+        ApiToken(
+            account_id=caller.account,
+            label=printable.plain(label.strip() or "token", 60),
+            prefix=text[:PREFIX_CHARACTERS],
+            token_sha256=sha256(text),
+            scope=scope,
+            created=now,
+            expires=now + TOKEN_SECONDS,
+        )
+    )
+    return text
+
+
+def revoke_token(session: Session, caller: Caller, number: int) -> None:
+    """Take one of the caller's own tokens back."""
+    session.execute(delete(ApiToken).where(ApiToken.id == number, ApiToken.account_id == caller.account))
+
+
+def tokens_of(session: Session, caller: Caller) -> list[ApiToken]:
+    """The caller's tokens, newest first."""
+    owned = select(ApiToken).where(ApiToken.account_id == caller.account).order_by(ApiToken.id.desc())
+    return list(session.scalars(owned))
+
+
+def of_token(session: Session, text: str, now: float) -> tuple[Caller, ApiToken] | None:
+    """Who a program acts for, and its token; None for one that is unknown or over."""
+    found = session.execute(
+        select(Account, ApiToken)
+        .join(ApiToken, ApiToken.account_id == Account.id)
+        .where(ApiToken.token_sha256 == sha256(text), ApiToken.expires >= now)
+    ).first()
+    if found is None:
+        return None
+    account, token = found
+    return Caller(account.id, account.name, account.role, token.scope), token
+
+
+def note_use(session: Session, token: int, now: float) -> None:
+    """Note when a token was used last."""
+    session.execute(update(ApiToken).where(ApiToken.id == token).values(used=now))
