@@ -1,0 +1,235 @@
+"""Our side of the child that scores (judge.py): start it in the sandbox, ask it, believe little of its answers."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evaluator import printable, schema, strict_json
+from evaluator.isolation import view
+from evaluator.isolation.launch import PREDICTIONS, SCRATCH, WorkerSpec
+from evaluator.isolation.limits import Limits, effective_memory_bytes
+from evaluator.isolation.sandbox import SUPERVISOR, Cancelled, SandboxError, Session, Workplace
+from evaluator.isolation.variables import THREAD_VARIABLES
+from evaluator.locations import REPOSITORY
+from evaluator.measures.catalogue import MEASURES
+from evaluator.service.task import MOST_PROBLEMS, Task
+
+LIMITS = Limits(cpus=1, memory_bytes=4 << 30, scratch_bytes=64 << 20)
+MOST_PROCESSES = 64
+SPARE_BYTES, MOST_ENTRIES = 64 << 20, 256  # of the folder for a track's copies
+GRACE_SECONDS = 1.0
+LOOK_SECONDS, TRACK_SECONDS = 300.0, 120.0
+PATIENCE = 40.0  # seconds for a second of a stem, by measure: BSS Eval takes half of one, the others far less
+SAMPLE_BYTES = 8
+SENTENCE_CHARACTERS = 600
+NONSENSE = "the process that scores answered what nobody asked for"
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ")
+
+Sentence = Annotated[str, Field(max_length=4000)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class JudgeError(Exception):
+    """The child could not do its work: it ended, took too long, or answered nonsense. Not the entry's fault.
+
+    detail: for the organiser, since it may name our files.
+    """
+
+    def __init__(self, sentence: str, detail: str = "") -> None:
+        super().__init__(sentence)
+        self.detail = detail
+
+
+class LostJobError(Exception):
+    """The job is not ours any more; nothing went wrong."""
+
+
+class RefusedEntry(Exception):  # noqa: N818 (not a fault of ours)
+    """The entry cannot be scored; `problems` says why, in sentences for its owner."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class _Answer(BaseModel):
+    """What the child may say."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    problems: Annotated[list[Sentence], Field(max_length=MOST_PROBLEMS)] = []
+    number: Annotated[int, Field(ge=0)] = 0
+    stems: list[str] = []
+    sha256: dict[str, Sha256] = {}
+    scores: dict[str, dict[str, Annotated[float, Field(allow_inf_nan=False)] | None]] = {}
+    odd: dict[str, str] = {}
+
+
+class Judge:
+    """The child of one entry: a context manager, since it must not outlive its job.
+
+    Every method raises RefusedEntry for what is the entry's fault and JudgeError for all else.
+    """
+
+    def __init__(self, entry: Path, task: Task, workplace: Path) -> None:
+        self._task = task
+        self._entry = entry
+        self._workplace = Workplace(workplace)
+        self._session: Session | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._session = Session(SUPERVISOR, self._spec())
+            self.isolation = self._session.expect("isolation", SUPERVISOR.start_seconds)
+        except (SandboxError, OSError) as error:
+            self.close()
+            raise JudgeError("the process that scores could not be started", str(error)) from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            session.end(GRACE_SECONDS)
+
+    def cancel(self) -> None:
+        """From another thread: have whatever is asked of the child raise LostJobError."""
+        if (session := self._session) is not None:
+            session.cancel()
+
+    def look(self) -> list[str]:
+        """The stems that there are files of."""
+        self._make_room(SPARE_BYTES)
+        stems = self._ask({"op": "look"}, LOOK_SECONDS).stems
+        if not stems or not set(stems) <= set(self._task.stems):
+            raise JudgeError(NONSENSE, f"stems {schema.found(stems)}")
+        return stems
+
+    def check(self, index: int, stems: list[str]) -> dict[str, str]:
+        """The SHA-256 of each file of a track whose headers fit, by stem."""
+        self._make_room(self._bytes(index))
+        found = self._ask({"op": "check", "track": index}, self._seconds(index, stems, 1)).sha256
+        if set(found) != set(stems):
+            raise JudgeError(NONSENSE, f"checked stems {schema.found(sorted(found))}")
+        return found
+
+    def score(
+        self, index: int, stems: list[str]
+    ) -> tuple[dict[str, dict[str, float | None]], dict[str, str]]:
+        """{measure: {stem: value}} of a track, and which stems are silent or the mixture itself."""
+        self._make_room((len(stems) + 1) * self._bytes(index))
+        answer = self._ask(
+            {"op": "score", "track": index}, self._seconds(index, stems, len(self._task.measures))
+        )
+        self._require_possible(answer, stems)
+        return answer.scores, answer.odd
+
+    def _require_possible(self, answer: _Answer, stems: list[str]) -> None:
+        values = [
+            MEASURES[name].can_be(value)
+            for name, scores in answer.scores.items()
+            if name in MEASURES
+            for value in scores.values()
+        ]
+        complete = set(answer.scores) == set(self._task.measures) and all(
+            set(scores) == set(stems) for scores in answer.scores.values()
+        )
+        odd = set(answer.odd) <= set(stems) and set(answer.odd.values()) <= {"silent", "mixture"}
+        if not (complete and odd and all(values)):
+            raise JudgeError(NONSENSE, "other scores than it was asked for")
+
+    def _bytes(self, index: int) -> int:
+        """What a file of a track may take, with some to spare."""
+        track = self._task.tracks[index]
+        return int(track["frames"]) * int(max(track["channels"])) * SAMPLE_BYTES + SPARE_BYTES
+
+    def _seconds(self, index: int, stems: list[str], measures: int) -> float:
+        track = self._task.tracks[index]
+        seconds = float(track["frames"]) / float(track["rate_hz"])
+        return TRACK_SECONDS + PATIENCE * measures * len(stems) * seconds
+
+    def _make_room(self, size_bytes: int) -> None:
+        try:
+            room = self._running().make_room(size_bytes, MOST_ENTRIES)
+        except Cancelled:
+            raise LostJobError from None
+        except (SandboxError, OSError) as error:
+            raise JudgeError("the process that scores was lost", str(error)) from None
+        if room is not None:
+            os.close(room.mixtures)
+            os.close(room.predictions)
+
+    def _running(self) -> Session:
+        if self._session is None:
+            raise JudgeError("the process that scores was ended")
+        return self._session
+
+    def _ask(self, request: Mapping[str, Any], limit_seconds: float) -> _Answer:
+        session = self._running()
+        try:
+            session.send(request)
+            event = session.next_event({"worker", "exited", "broken"}, limit_seconds)
+            if event is not None and event["event"] == "worker":
+                session.next_event({"frozen", "exited"}, GRACE_SECONDS + LOOK_SECONDS)
+        except Cancelled:
+            raise LostJobError from None
+        except SandboxError as error:
+            raise JudgeError("the process that scores was lost", str(error)) from None
+        if event is None:
+            raise JudgeError(
+                f"the process that scores took longer than {limit_seconds:.0f} s to {request['op']}"
+            )
+        if event["event"] != "worker":
+            said = printable.plain(session.log.take()[-1500:], 1500)
+            why = "ran out of memory" if event.get("out_of_memory") else "ended"
+            raise JudgeError(f"the process that scores {why}", said)
+        return _parsed(event["line"])
+
+    def _spec(self) -> WorkerSpec:
+        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        shown = [REPOSITORY / "evaluator", Path(self._task.folder)]
+        return WorkerSpec(
+            command=[
+                *(sys.executable, "-P", "-m", "evaluator.service.judge", str(self._entry), PREDICTIONS),
+            ],
+            environment={
+                **kept,
+                **dict.fromkeys(THREAD_VARIABLES, "1"),
+                **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), SCRATCH),
+                "PYTHONPATH": str(REPOSITORY),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            folder=str(self._entry),
+            view=view.of_submission(self._entry, shown, [], REPOSITORY, gpu=False),
+            mixtures=str(self._workplace.mixtures),
+            shared=str(self._workplace.shared),
+            scratch=str(self._workplace.scratch),
+            temporary=str(self._workplace.root),
+            cpus=None,
+            cpu_quota=LIMITS.cpus,
+            memory_bytes=effective_memory_bytes(LIMITS),
+            scratch_bytes=LIMITS.scratch_bytes,
+            max_processes=MOST_PROCESSES,
+        )
+
+
+def _parsed(line: str) -> _Answer:
+    """The answer in a line; RefusedEntry if it lists problems."""
+    try:
+        answer = _Answer.model_validate(strict_json.loads_object(line))
+    except (strict_json.JsonError, ValidationError) as error:
+        raise JudgeError(NONSENSE, printable.plain(str(error))) from None
+    if answer.problems:
+        more = answer.number - len(answer.problems)
+        told = [printable.plain(sentence, SENTENCE_CHARACTERS) for sentence in answer.problems]
+        raise RefusedEntry([*told, *([f"and {more} more"] if more > 0 else [])])
+    return answer

@@ -1,0 +1,138 @@
+"""The bytes of an upload: written as they come, flushed before they are acknowledged."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from evaluator.service import uploads
+from evaluator.service.accounts import Caller
+from evaluator.service.errors import Refused
+from evaluator.service.running import Service
+from evaluator.service.tables import Upload
+from evaluator.service.uploads import CHECKSUM_MISMATCH, Writer
+
+BLOCK_BYTES = 1 << 20  # of memory that an upload takes
+FLUSHED_BYTES = 32 << 20  # after these, what came is flushed and noted, so that an interruption costs no more
+SILENCE_SECONDS = 60.0  # of a sender, after which its connection is given up
+CONTENT_TYPE = "application/offset+octet-stream"
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """An upload as it stood when its next bytes began to come."""
+
+    number: str
+    path: Path
+    offset: int
+    length: int
+
+
+async def receive(service: Service, caller: Caller, number: str, request: Request) -> int:
+    """Take the body of a PATCH as the bytes of an upload from its offset on; returns the offset after them.
+
+    Refused where the offset is another one (409), somebody writes already (423), more comes than was said (413), or
+    the whole has another hash than was said (460).
+    """
+    upload = await run_in_threadpool(_find, service, caller, number, request)
+    if number in service.writers:
+        raise Refused("Another connection is sending this upload; wait for it to end.", 423)
+    service.writers.add(number)
+    try:
+        offset = await _take(service, upload, request)
+        if offset == upload.length:
+            await run_in_threadpool(_verify, service, caller, number)
+        return offset
+    finally:
+        service.writers.discard(number)
+
+
+def _find(service: Service, caller: Caller, number: str, request: Request) -> _Upload:
+    """An upload that may go on as the request says."""
+    if request.headers.get("content-type") != CONTENT_TYPE:
+        raise Refused(f"Content-Type: expected {CONTENT_TYPE}", 415)
+    with service.database.reading() as session:
+        upload = uploads.find(session, caller, number)
+        said = request.headers.get("upload-offset", "")
+        if said != str(upload.offset):
+            raise Refused(f"Upload-Offset: found {said[:20]!r}, expected {upload.offset}", 409)
+        coming = request.headers.get("content-length", "0")
+        if coming.isdecimal() and int(coming) > upload.length - upload.offset:
+            raise Refused(f"{coming} bytes come, but only {upload.length - upload.offset} are left.", 413)
+        return _Upload(number, uploads.path_of(service.settings, upload), upload.offset, upload.length)
+
+
+async def _take(service: Service, upload: _Upload, request: Request) -> int:
+    """Write what comes; of a connection that breaks, what has come by then is kept, too."""
+    noted = offset = upload.offset
+    with await run_in_threadpool(Writer, upload.path, offset) as writer:
+        try:
+            async for block in _blocks(request):
+                if offset + len(block) > upload.length:
+                    raise Refused(f"More bytes came than the {upload.length} of the upload.", 413)
+                await run_in_threadpool(writer.write, block)
+                offset += len(block)
+                if offset - noted >= FLUSHED_BYTES:
+                    await run_in_threadpool(_note, service, writer, upload.number, noted, offset)
+                    noted = offset
+        finally:
+            if offset > noted:
+                await run_in_threadpool(_note, service, writer, upload.number, noted, offset)
+    return offset
+
+
+async def _blocks(request: Request) -> AsyncIterator[bytes]:
+    """The body in blocks of BLOCK_BYTES; the last is shorter. What came before a break is given, too."""
+    parts: list[bytes] = []
+    size = 0
+    stream = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                part = await anext(stream)
+            parts.append(part)
+            size += len(part)
+            if size >= BLOCK_BYTES:
+                yield b"".join(parts)
+                parts, size = [], 0
+    except (StopAsyncIteration, ClientDisconnect, TimeoutError):
+        pass
+    if parts:
+        yield b"".join(parts)
+
+
+def _note(service: Service, writer: Writer, number: str, before: int, after: int) -> None:
+    """Flush, then move the offset on."""
+    writer.flush()
+    with service.database.writing() as session:
+        if not uploads.advance(session, number, before, after, service.now()):
+            raise Refused("Another connection has sent these bytes meanwhile.", 409)
+
+
+def _verify(service: Service, caller: Caller, number: str) -> None:
+    """Compare the hash of what came with the one that was said; with another one the upload begins again."""
+    with service.database.reading() as session:
+        upload = uploads.find(session, caller, number)
+    found = uploads.digest(service.settings, upload)
+    with service.database.writing() as session:
+        fits = uploads.verify(session, number, found, service.now())
+    if not fits:
+        raise Refused(
+            f"What came has the SHA-256 {found}, expected {upload.sha256}; send it again.", CHECKSUM_MISMATCH
+        )
+
+
+def verify_rest(service: Service, caller: Caller, entry: int) -> None:
+    """Verify the uploads that came in full and were not verified, since the service was ended just then."""
+    with service.database.reading() as session:
+        found = session.scalars(
+            select(Upload.id).where(
+                Upload.entry_id == entry, Upload.offset == Upload.length, Upload.is_verified.is_(False)
+            )
+        ).all()
+    for number in found:
+        _verify(service, caller, number)

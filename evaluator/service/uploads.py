@@ -1,0 +1,261 @@
+"""Files on their way to us, as the tus protocol 1.0 has them: how far each is, and what it may be.
+
+How far it is stands in the database, and is moved on only once the bytes are on the disk. So either side can be
+killed at any moment: what the disk has beyond that is written again. Each file lies in its entry's folder under the
+upload's id; names of others are looked up, and never part of a path.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from evaluator import printable
+from evaluator.digests import sha256_of_file
+from evaluator.running.estimates import FILE_OVERHEAD_BYTES, WIDEST_SAMPLE_BYTES
+from evaluator.running.predictions import look_up
+from evaluator.runs.documents import SHA256
+from evaluator.service import benchmarks, entries
+from evaluator.service.accounts import Caller
+from evaluator.service.errors import Refused
+from evaluator.service.settings import DAY_SECONDS, GIB, Settings
+from evaluator.service.tables import CANCELLED, UPLOADING, Account, Benchmark, Entry, Upload
+
+LONGEST_NAME = 400
+LEAST_BYTES = 42  # of a file with any sound
+MOST_FILES_AT_ONCE = 20_000
+CHECKSUM_MISMATCH = 460  # as tus has it
+
+
+@dataclass(frozen=True)
+class Given:
+    """A file that somebody wants to send; sha256 in hexadecimal, where they know it."""
+
+    name: str
+    length: int
+    sha256: str | None = None
+
+
+def path_of(settings: Settings, upload: Upload) -> Path:
+    """Where its bytes lie."""
+    return settings.entry_folder(upload.entry_id) / upload.id
+
+
+def create(
+    settings: Settings, session: Session, caller: Caller, entry: Entry, given: Sequence[Given], now: float
+) -> list[Upload]:
+    """The uploads of these files, in their order; those that were begun earlier go on where they are.
+
+    Refused with a sentence for every file that does not fit, before a byte of any was sent.
+    """
+    entries.require_owner(caller, entry)
+    if entry.state != UPLOADING:
+        raise Refused(f"Entry {entry.id} is {entries.STATE_WORDS[entry.state]}; it takes no files.", 409)
+    if not 0 < len(given) <= MOST_FILES_AT_ONCE:
+        raise Refused(f"Found {len(given)} files, expected 1 to {MOST_FILES_AT_ONCE}.")
+    session.get(Account, entry.account_id, with_for_update=True)  # one of its requests at a time
+    begun = {
+        upload.name: upload for upload in session.scalars(select(Upload).where(Upload.entry_id == entry.id))
+    }
+    new = [file for file in given if not _is_same(begun.get(file.name), file)]
+    places, problems = _placed(entry.benchmark, new, list(begun.values()))
+    if problems:
+        raise Refused("The files do not fit the benchmark.", 422, tuple(problems))
+    _check_room(settings, session, caller, sum(file.length for file in new), now)
+    settings.entry_folder(entry.id).mkdir(parents=True, exist_ok=True)
+    for file in new:
+        track, stem = places[file.name]
+        begun[file.name] = Upload(
+            id=secrets.token_hex(16),
+            entry_id=entry.id,
+            name=file.name,
+            track=track,
+            stem=stem,
+            length=file.length,
+            offset=0,
+            sha256=file.sha256,
+            is_verified=False,
+            created=now,
+            touched=now,
+        )
+        session.add(begun[file.name])
+    session.flush()
+    return [begun[file.name] for file in given]
+
+
+def _is_same(upload: Upload | None, given: Given) -> bool:
+    return upload is not None and upload.length == given.length and given.sha256 in (None, upload.sha256)
+
+
+Place = tuple[str | None, str | None]
+"""Track and stem; neither for a zip."""
+
+
+def _placed(
+    benchmark: Benchmark, new: Sequence[Given], begun: Sequence[Upload]
+) -> tuple[dict[str, Place], list[str]]:
+    """What each new file is, and one sentence for each that cannot be taken beside those that were begun."""
+    places: dict[str, Place] = {}
+    problems: list[str] = []
+    taken: dict[Place, str] = {(upload.track, upload.stem): upload.name for upload in begun}
+    for file in new:
+        shown = printable.plain(file.name)
+        place, problem = _place(benchmark, file)
+        if problem is None and (place in taken or (None, None) in taken or (place == (None, None) and taken)):
+            other = taken.get(place) or next(iter(taken.values()))
+            problem = (
+                f"cannot be beside {printable.plain(other)}; expected one zip, or one file for each stem"
+            )
+        if problem is not None:
+            problems.append(f"{shown}: {problem}")
+            continue
+        taken[place] = file.name
+        places[file.name] = place
+    return places, problems
+
+
+def _place(benchmark: Benchmark, file: Given) -> tuple[Place, str | None]:
+    """Which stem of which track a file is by its name, and what is wrong with it, if anything."""
+    nowhere = (None, None)
+    if len(file.name) > LONGEST_NAME or printable.fault(file.name) is not None:
+        return nowhere, "no name that a file may have here"
+    if file.sha256 is not None and not SHA256.fullmatch(file.sha256):
+        return nowhere, "its SHA-256 is none; expected 64 hexadecimal digits"
+    if file.name.lower().endswith(".zip"):
+        most = sum(_most_bytes(track) for track in benchmark.tracks) * len(benchmark.stems)
+        return nowhere, _length_problem(file.length, most, "its tracks")
+    survey = look_up(Path(), [tuple(file.name.split("/"))], benchmarks.contents(benchmark))
+    if not survey.files:
+        example = f"{benchmark.tracks[0]['folder']}_{benchmark.stems[0]}.wav"
+        return nowhere, f"named after no track; expected TRACK_STEM.wav or .flac, such as {example}"
+    ((track, stem),) = survey.files
+    if stem not in benchmark.stems:
+        return (
+            nowhere,
+            f"found the stem {printable.plain(stem)}, expected one of {', '.join(benchmark.stems)}",
+        )
+    described = next(each for each in benchmark.tracks if each["name"] == track)
+    return (track, stem), _length_problem(file.length, _most_bytes(described), "its track")
+
+
+def _most_bytes(track: dict[str, object]) -> int:
+    frames, channels = track["frames"], track["channels"]
+    assert isinstance(frames, int)
+    assert isinstance(channels, list)
+    return frames * int(max(channels)) * WIDEST_SAMPLE_BYTES + FILE_OVERHEAD_BYTES
+
+
+def _length_problem(length: int, most: int, of: str) -> str | None:
+    if LEAST_BYTES <= length <= most:
+        return None
+    return f"{length} bytes, expected {LEAST_BYTES} to {most} by the length of {of}"
+
+
+def _check_room(settings: Settings, session: Session, caller: Caller, length: int, now: float) -> None:
+    today = (
+        select(func.coalesce(func.sum(Upload.length), 0))
+        .join(Entry, Entry.id == Upload.entry_id)
+        .where(Entry.account_id == caller.account, Upload.created >= now - DAY_SECONDS)
+    )
+    if (session.scalar(today) or 0) + length > settings.bytes_a_day:
+        raise Refused(
+            f"That would be more than the {settings.bytes_a_day / GIB:g} GiB that an account may send in a day.",
+            429,
+        )
+    if not settings.has_room_for(length):
+        raise Refused("The service is short of disk space; nothing was lost, try again later.", 507)
+
+
+def find(session: Session, caller: Caller, number: str) -> Upload:
+    """The caller's upload of that id; Refused with 404 if there is none, or 410 if its entry takes no more."""
+    upload = session.get(Upload, number)
+    if upload is None or not entries.is_own(upload.entry, caller):
+        raise Refused("There is no such upload.", 404)
+    if upload.entry.state != UPLOADING:
+        raise Refused(f"Entry {upload.entry_id} is {entries.STATE_WORDS[upload.entry.state]}.", 410)
+    return upload
+
+
+def advance(session: Session, upload: str, before: int, after: int, now: float) -> bool:
+    """Note that the bytes up to `after` are on the disk; False if somebody else has written meanwhile."""
+    moved = (
+        update(Upload)
+        .where(Upload.id == upload, Upload.offset == before, Upload.length >= after)
+        .values(offset=after, touched=now)
+        .returning(Upload.id)
+    )
+    return session.scalar(moved) is not None
+
+
+def digest(settings: Settings, upload: Upload) -> str:
+    """The SHA-256 of what has arrived; takes seconds for gigabytes."""
+    return sha256_of_file(path_of(settings, upload))
+
+
+def verify(session: Session, number: str, found: str, now: float) -> bool:
+    """Take a complete upload if its hash is as it was said to be; else it begins again, and the answer is False."""
+    upload = session.get_one(Upload, number)
+    upload.touched = now
+    upload.is_verified = upload.sha256 in (None, found)
+    if upload.is_verified:
+        upload.sha256 = found
+    else:
+        upload.offset = 0
+    return upload.is_verified
+
+
+def remove(settings: Settings, session: Session, caller: Caller, number: str) -> None:
+    """Forget an upload and its bytes."""
+    upload = find(session, caller, number)
+    path = path_of(settings, upload)
+    session.delete(upload)
+    session.flush()
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+
+
+def cancel_forgotten(settings: Settings, session: Session, now: float) -> list[int]:
+    """Cancel the entries to which nothing has come for a day; returns them."""
+    last = select(func.max(Upload.touched)).where(Upload.entry_id == Entry.id).scalar_subquery()
+    forgotten = select(Entry).where(
+        Entry.state == UPLOADING, func.coalesce(last, Entry.created) < now - settings.upload_seconds
+    )
+    found = list(session.scalars(forgotten))
+    for entry in found:
+        entry.state = CANCELLED
+        hours = settings.upload_seconds / 3600
+        entry.problems = [f"nothing came for {hours:g} hours, so what had come was removed"]
+    return [entry.id for entry in found]
+
+
+class Writer:
+    """The open file of an upload, from an offset on; a context manager. Its folder is gone once its entry is over."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        except FileNotFoundError:
+            raise Refused("Its entry takes no more files.", 410) from None
+        os.lseek(self._file, offset, os.SEEK_SET)
+
+    def write(self, block: bytes) -> None:
+        """Append bytes."""
+        left = memoryview(block)
+        while left:
+            left = left[os.write(self._file, left) :]
+
+    def flush(self) -> None:
+        """Return once everything is on the disk."""
+        getattr(os, "fdatasync", os.fsync)(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        os.close(self._file)

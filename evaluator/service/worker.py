@@ -1,0 +1,276 @@
+"""A worker: claims one job after the other and scores it, in a process of its own.
+
+It can be killed at any moment: what it had claimed goes to the next one when the lease is over, its children end with
+it, and nothing of a job is written before all of it.
+"""
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from types import FrameType
+
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from evaluator import printable
+from evaluator.isolation import folders, process_tree
+from evaluator.measures import means
+from evaluator.measures.means import MEAN
+from evaluator.running.dataset import DataError
+from evaluator.service import jobs, uploads
+from evaluator.service.database import Database, connect
+from evaluator.service.entries import remove_files
+from evaluator.service.jobs import HEARTBEAT_SECONDS, Claim, Scored
+from evaluator.service.judging import Judge, JudgeError, LostJobError, RefusedEntry
+from evaluator.service.settings import Settings
+from evaluator.service.tables import (
+    CANCELLED,
+    PRIVATE_PART,
+    PUBLIC_PART,
+    REFUSED,
+    WITHDRAWN,
+    Entry,
+    Upload,
+)
+from evaluator.service.task import MOST_PROBLEMS, TASK_FILE, Task
+
+IDLE_SECONDS = 0.5  # between looks at an empty queue
+SWEEP_SECONDS = 60.0
+DIGITS = 2  # of every mean that is ever shown; more would tell what the references are
+MOST_ODD_SHARE = 0.1  # of the tracks in which a stem may be silent, or the mixture itself
+DATABASE_VARIABLE = "SDX_SERVICE_DATABASE"  # not an argument, since an URL may hold a password
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class Worker:
+    """Scores what is in the queue of one service until it is told to stop; clock gives the seconds since 1970."""
+
+    settings: Settings
+    database: Database
+    name: str = field(default_factory=lambda: f"{socket.gethostname()[:80]}-{os.getpid()}")
+    clock: Callable[[], float] = time.time
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Work until `stopped` is set."""
+        swept = -SWEEP_SECONDS
+        while not self.stopped.is_set():
+            try:
+                if time.monotonic() - swept >= SWEEP_SECONDS:
+                    self.sweep()
+                    swept = time.monotonic()
+                if not self.work_once():
+                    self.stopped.wait(IDLE_SECONDS)
+            except OperationalError as error:  # the database is away, or busy beyond all patience
+                LOG.warning("worker %s: %s", self.name, printable.plain(str(error.orig)))
+                self.stopped.wait(HEARTBEAT_SECONDS)
+
+    def sweep(self) -> None:
+        """Fail what no worker has finished, cancel what nobody goes on sending, remove what nobody needs."""
+        now = self.clock()
+        with self.database.writing() as session:
+            jobs.greet(session, self.name, now)
+            jobs.fail_lost(session, now)
+            uploads.cancel_forgotten(self.settings, session, now)
+        with self.database.reading() as session:
+            orphans = _orphans(self.settings, session)
+        for folder in orphans:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def work_once(self) -> bool:
+        """Do one job, if there is one; whether there was."""
+        with self.database.writing() as session:
+            jobs.greet(session, self.name, self.clock())
+            claimed = jobs.claim(session, self.name, self.clock())
+        if claimed is None:
+            return False
+        try:
+            found = self._judged(claimed)
+        except RefusedEntry as refusal:
+            with self.database.writing() as session:
+                ended = jobs.refuse(session, claimed, refusal.problems)
+            if ended:
+                remove_files(self.settings, claimed.entry)
+        except LostJobError:
+            LOG.info("entry %d: cancelled, or taken by another worker", claimed.entry)
+        except Exception as error:
+            # Whatever it is, the entry must not stay where it is.
+            reason, detail = _words(error)
+            LOG.warning("entry %d: %s: %s", claimed.entry, reason, printable.lines(detail))
+            with self.database.writing() as session:
+                jobs.give_back(session, claimed, reason, detail, self.clock())
+        else:
+            with self.database.writing() as session:
+                jobs.finish(session, claimed, found, self.clock())
+        return True
+
+    def _judged(self, claimed: Claim) -> Scored:
+        """Check and score an entry; LostJobError once the job is not ours any more."""
+        with self.database.reading() as session:
+            entry = session.get_one(Entry, claimed.entry)
+            task = task_of(session, entry)
+            parts = {track["name"]: track["part"] for track in entry.benchmark.tracks}
+            is_open = entry.benchmark.is_open
+        task.load_data()  # whose faults are ours
+        folder = self.settings.entry_folder(claimed.entry)
+        task.write(folder / TASK_FILE)
+        workplace = self.settings.root / "work" / self.name
+        with Judge(folder, task, workplace) as judge, self._heart(claimed, judge) as progress:
+            stems = judge.look()
+            content = _checked(judge, task, stems)
+            with self.database.writing() as session:
+                if not jobs.scoring(session, claimed):
+                    raise LostJobError
+            tracks: dict[str, dict[str, dict[str, float | None]]] = {}
+            odd: list[dict[str, str]] = []
+            for index, track in enumerate(task.tracks):
+                tracks[track["name"]], strange = judge.score(index, stems)
+                odd.append(strange)
+                progress(index + 1)
+        return Scored(
+            stems,
+            content,
+            tracks,
+            shown_means(tracks, parts, stems, complete=set(stems) == set(task.stems)),
+            None if is_open else suspicion(odd, stems),
+        )
+
+    @contextmanager
+    def _heart(self, claimed: Claim, judge: Judge) -> Iterator[Callable[[int], None]]:
+        """Extends the lease meanwhile, and has the judge stop when it is lost; takes how many tracks are done."""
+        done = 0
+        over = threading.Event()
+
+        def progress(tracks: int) -> None:
+            nonlocal done
+            done = tracks
+
+        def beat() -> None:
+            while not over.wait(HEARTBEAT_SECONDS):
+                try:
+                    with self.database.writing() as session:
+                        jobs.greet(session, self.name, self.clock())
+                        held = jobs.beat(session, claimed, self.clock(), done)
+                except OperationalError:
+                    continue  # the lease is longer than several of these
+                if not held or self.stopped.is_set():
+                    judge.cancel()
+                    return
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield progress
+        finally:
+            over.set()
+            thread.join()
+
+
+def _checked(judge: Judge, task: Task, stems: list[str]) -> str:
+    """The hash of an entry's contents, however its files are called; RefusedEntry with the problems of all tracks."""
+    digest = sha256()
+    problems: list[str] = []
+    for index, track in enumerate(task.tracks):
+        try:
+            for stem, found in sorted(judge.check(index, stems).items()):
+                digest.update(f"{track['name']}\n{stem}\n{found}\n".encode())
+        except RefusedEntry as refusal:
+            problems += refusal.problems
+    if problems:
+        raise RefusedEntry(printable.listed(problems, MOST_PROBLEMS))
+    return digest.hexdigest()
+
+
+def task_of(session: Session, entry: Entry) -> Task:
+    """What the child is told of an entry."""
+    found = session.scalars(select(Upload).where(Upload.entry_id == entry.id)).all()
+    zips = [upload.id for upload in found if upload.track is None]
+    return Task(
+        folder=entry.benchmark.folder,
+        stems=entry.benchmark.stems,
+        tracks=entry.benchmark.tracks,
+        measures=entry.benchmark.measures,
+        names={upload.id: upload.name for upload in found},
+        zip=zips[0] if zips else "",
+    )
+
+
+def shown_means(
+    tracks: Mapping[str, Mapping[str, Mapping[str, float | None]]],
+    parts: Mapping[str, str],
+    stems: list[str],
+    complete: bool,
+) -> dict[tuple[str, str, str], float | None]:
+    """The means of each part to two decimals, as (part, stem, measure); over all stems only if all are there."""
+    found: dict[tuple[str, str, str], float | None] = {}
+    for part in (PUBLIC_PART, PRIVATE_PART):
+        names = [name for name in tracks if parts[name] == part]
+        for measure in dict.fromkeys(name for each in tracks.values() for name in each):
+            totals = means.total([tracks[name][measure] for name in names], stems) if names else {}
+            for stem, value in totals.items():
+                if stem != MEAN or complete:
+                    found[part, stem, measure] = None if value is None else round(value, DIGITS) + 0.0
+    return found
+
+
+def suspicion(odd: list[dict[str, str]], stems: list[str]) -> str | None:
+    """Why only the organiser should see a score: silence, or the mixture, reads single tracks through a mean."""
+    for stem in stems:
+        for kind, words in (("silent", "silent"), ("mixture", "the mixture itself")):
+            number = sum(each.get(stem) == kind for each in odd)
+            if number > MOST_ODD_SHARE * len(odd):
+                return f"{stem} is {words} in {number} of {len(odd)} tracks"
+    return None
+
+
+def _orphans(settings: Settings, session: Session) -> list[Path]:
+    """Folders of entries that need them no more."""
+    place = settings.root / "entries"
+    there = {path.name: path for path in place.iterdir()} if place.is_dir() else {}
+    over = select(Entry.id).where(Entry.state.in_((REFUSED, CANCELLED, WITHDRAWN)))
+    return [there[str(number)] for number in session.scalars(over) if str(number) in there]
+
+
+def _words(error: Exception) -> tuple[str, str]:
+    """An error as its entry's author may know it, and as the organiser must."""
+    if isinstance(error, JudgeError):
+        return str(error), error.detail
+    if isinstance(error, DataError):
+        return "the benchmark's data is not as it was", str(error)
+    return "something is wrong with the service", f"{type(error).__name__}: {error}"
+
+
+def main(root: str, parent: str) -> None:
+    """Be a worker of the service in `root` until SIGTERM, or until `parent`, which started this one, is gone."""
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    process_tree.end_with_parent(int(parent))
+    settings = Settings(Path(root), os.environ.get(DATABASE_VARIABLE) or None)
+    worker = Worker(settings, connect(settings))
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        worker.stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    try:
+        worker.run()
+    finally:
+        folders.remove(str(settings.root / "work" / worker.name))
+        worker.database.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
