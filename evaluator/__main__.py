@@ -22,6 +22,9 @@ COMMANDS = {
         "table": "score models and ensembles side by side, as the paper's tables do",
         "tune": "find an ensemble's weights on your data",
         "dataset": "build a data set from your own recordings",
+        "serve": "run the quality checker: a site where people upload estimates and are ranked",
+        "benchmark": "add a data set to the quality checker, list them, invite people",
+        "upload": "send a folder of estimates to a quality checker",
         "submit": "check, tag and push a submission",
     }.items()
 }
@@ -55,12 +58,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m evaluato
 def _expected_errors() -> tuple[type[Exception], ...]:
     """Those that say in their message what cannot be used; imported only once there is one, so that help is quick."""
     from evaluator.running.dataset import DataError
+    from evaluator.running.predictions import PredictionsError
     from evaluator.runs.documents import ResultError
     from evaluator.runs.leaderboard import LeaderboardError
+    from evaluator.service.client import UploadError
+    from evaluator.service.errors import Refused, SetupError
     from evaluator.tuning.estimator import EstimatorError
     from evaluator.tuning.tune import TuneError
 
-    return LeaderboardError, ResultError, DataError, EstimatorError, TuneError
+    ours = (LeaderboardError, ResultError, DataError, EstimatorError, TuneError)
+    return *ours, PredictionsError, UploadError, SetupError, Refused
 
 
 if __name__ == "__main__":

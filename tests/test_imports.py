@@ -50,11 +50,17 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "tuning": {"measures", "running", "runs"},
         "reporting": {"measures", "isolation", "running", "runs"},
         "submitting": {"isolation", "running", "runs"},
+        "service": {"measures", "isolation", "running", "runs", "reporting"},
         "commands": {
-            *("measures", "isolation", "running", "runs", "datasets", "tuning", "reporting", "submitting")
+            *("measures", "isolation", "running", "runs", "datasets", "tuning", "reporting", "submitting"),
+            "service",
         },
-        "__main__": {"commands", "running", "runs", "tuning"},
+        "__main__": {"commands", "running", "runs", "tuning", "service"},
     },
+}
+# What only an extra installs, and the one room that may import it.
+OPTIONAL = {
+    name: "evaluator/service/" for name in ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2")
 }
 PURE = (
     "my_submission/signal/chunking.py",
@@ -139,6 +145,16 @@ def test_the_table_of_rooms_is_complete_and_without_circles(package: str) -> Non
     while ready := {room for room, allowed in table.items() if room not in done and allowed <= done}:
         done |= ready
     assert done == set(table)
+
+
+def test_what_is_optional_is_imported_by_its_own_room_alone() -> None:
+    for path in modules():
+        nodes = list(run_nodes(ast.parse(path.read_text())))
+        names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+        for name in {each.split(".")[0] for each in names} & OPTIONAL.keys():
+            room = str(path.relative_to(ROOT))
+            assert room.startswith(OPTIONAL[name]), f"{room} imports {name}"
 
 
 def test_what_a_container_is_given_of_ours_is_complete() -> None:

@@ -34,12 +34,13 @@ from tests.working_copy import ROOT, copy_working_tree
 COMMANDS = (
     *("separate", "weights", "eval", "leaderboard", "compare", "baseline"),
     *("tune", "ablate", "report", "submit", "dataset", "train"),
+    *("serve", "benchmark", "upload"),
 )
 EXTRAS = {
     "train": ["training"],
     "service": ["evaluator/service"],
     "cluster": ["evaluator/engines"],
-    "test": ["tests", "training"],
+    "test": ["tests", "training", "evaluator/service"],
 }
 KIT_FILES = {"aicrowd.json", "apt.txt", "requirements.txt", "Dockerfile", ".dockerignore"}
 KIT_FOLDERS = ("my_submission", "evaluator", "training", "weights", "local_data")

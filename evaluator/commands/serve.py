@@ -1,0 +1,77 @@
+"""`python -m evaluator serve`."""
+
+from argparse import ArgumentTypeError, Namespace
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from evaluator.commands import Subparsers, converters, service_options
+
+if TYPE_CHECKING:
+    from evaluator.service.serving import Started
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "serve",
+        description="Run the quality checker: people upload estimates of a benchmark's tracks, which are scored in a "
+        "sandbox and ranked. Without options it answers on this machine only, keeps everything in one folder, and "
+        "offers the demo's tracks. Ctrl-C ends it; nothing is lost.",
+    )
+    service_options.add_place(parser)
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen at (default: %(default)s, this machine only)",
+    )
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--public-url",
+        type=_url,
+        metavar="URL",
+        help="as people reach it, such as https://checker.example.org through a proxy with TLS",
+    )
+    parser.add_argument(
+        "--workers",
+        type=converters.whole_from(0),
+        default=1,
+        metavar="N",
+        help="processes that score (default: %(default)s); 0 only takes uploads",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _port(text: str) -> int:
+    port = converters.whole_from(0)(text)
+    if port > 65535:
+        raise ArgumentTypeError(f"{text}: expected a port from 1 to 65535, or 0 for any that is free")
+    return port
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ArgumentTypeError(f"{text}: expected an address that begins with https:// or http://")
+    return text.rstrip("/")
+
+
+def _run(given: Namespace) -> int:
+    settings = service_options.settings_of(given)
+    from evaluator.service import serving  # only now is it known that its packages are there
+
+    serving.run(
+        replace(
+            settings, host=given.host, port=given.port, public_url=given.public_url, workers=given.workers
+        ),
+        _tell,
+    )
+    return 0
+
+
+def _tell(started: "Started") -> None:
+    print(f"The quality checker answers at {started.url}\nIts folder: {started.root}", flush=True)
+    if started.invitation is not None:
+        print(
+            f"Make the organiser's account with this link, which works once:\n{started.invitation}",
+            flush=True,
+        )

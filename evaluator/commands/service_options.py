@@ -1,0 +1,46 @@
+"""What the commands of the quality checker have in common: its folder, its database, the packages that it needs."""
+
+from argparse import ArgumentParser, Namespace
+from importlib.util import find_spec
+from pathlib import Path
+
+from evaluator.locations import IS_INSTALLED
+from evaluator.service.errors import SetupError
+from evaluator.service.settings import Settings, default_root
+
+NEEDED = {
+    "fastapi": "fastapi",
+    "uvicorn": "uvicorn",
+    "sqlalchemy": "SQLAlchemy",
+    "alembic": "alembic",
+    "argon2": "argon2-cffi",
+}
+
+
+def add_place(parser: ArgumentParser) -> None:
+    """The options that say which service is meant."""
+    parser.add_argument(
+        "--root", type=Path, default=default_root(), metavar="DIR", help="its folder (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--database",
+        metavar="URL",
+        help="postgresql://USER@HOST/NAME (default: a file of SQLite in the folder)",
+    )
+
+
+def settings_of(given: Namespace) -> Settings:
+    """The service that the options name; SetupError where its packages are not installed."""
+    require_packages()
+    return Settings(root=given.root, database=given.database)
+
+
+def require_packages() -> None:
+    """SetupError in one sentence where the extra `service` is not installed."""
+    missing = [package for module, package in NEEDED.items() if find_spec(module) is None]
+    if missing:
+        how = "'sdx23-kit[service]'" if IS_INSTALLED else "-r evaluator/service/requirements.txt"
+        raise SetupError(
+            f"the quality checker needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not"
+            f" installed; pip install {how}"
+        )

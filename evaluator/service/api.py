@@ -1,0 +1,301 @@
+"""The JSON interface, /api/v1: benchmarks, boards, entries, the queue, and uploads by the tus protocol."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+from starlette.responses import FileResponse, Response
+
+from evaluator.service import benchmarks, boards, entries, jobs, receiving, uploads
+from evaluator.service.access import Anybody, Here, Somebody
+from evaluator.service.accounts import Caller
+from evaluator.service.entries import Details
+from evaluator.service.tables import Benchmark, Entry, Upload
+from evaluator.service.tus import TUS, TUS_VERSION, metadata, whole
+from evaluator.service.uploads import Given
+
+ROOT = "/api/v1"
+router = APIRouter(prefix=ROOT)
+
+
+class NewEntry(Details):
+    """What is said of a new entry, and which benchmark it is for."""
+
+    benchmark: Annotated[str, Field(max_length=64)]
+
+
+class FileGiven(BaseModel):
+    """A file that will be sent."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, Field(min_length=1, max_length=400)]
+    length: Annotated[int, Field(ge=0, le=1 << 50)]
+    sha256: Annotated[str, Field(max_length=64)] | None = None
+
+
+class FilesGiven(BaseModel):
+    """All files that will be sent."""
+
+    model_config = ConfigDict(extra="forbid")
+    files: Annotated[list[FileGiven], Field(max_length=uploads.MOST_FILES_AT_ONCE)]
+
+
+Short = Annotated[str, Query(max_length=64)]
+
+
+@router.get("/benchmarks")
+def list_benchmarks(here: Here, caller: Anybody) -> list[dict[str, Any]]:
+    """All benchmarks, oldest first."""
+    with here.database.reading() as session:
+        return [_benchmark(session, each, caller, here.now()) for each in benchmarks.every(session)]
+
+
+@router.get("/benchmarks/{name}")
+def show_benchmark(name: str, here: Here, caller: Anybody) -> dict[str, Any]:
+    """A benchmark, with its tracks as estimates of them are called."""
+    with here.database.reading() as session:
+        found = benchmarks.named(session, name)
+        tracks = [
+            {key: track[key] for key in ("folder", "frames", "rate_hz", "channels")} for track in found.tracks
+        ]
+        return {**_benchmark(session, found, caller, here.now()), "tracks": tracks}
+
+
+def _benchmark(session: Session, found: Benchmark, caller: Caller | None, now: float) -> dict[str, Any]:
+    left = None if caller is None else entries.quota_left(session, caller, found, now)
+    return {
+        "name": found.name,
+        "title": found.title,
+        "stems": found.stems,
+        "measures": found.measures,
+        "tracks": len(found.tracks),
+        "references": "open" if found.is_open else "hidden",
+        "opens": found.opens,
+        "closes": found.closes,
+        "scores_a_day": found.per_day,
+        "scores_in_all": found.in_all,
+        "scores_left": None if left is None else {"today": left[0], "in_all": left[1]},
+        "mixtures": f"{ROOT}/benchmarks/{found.name}/mixtures.zip",
+    }
+
+
+@router.get("/benchmarks/{name}/mixtures.zip")
+def mixtures(name: str, here: Here) -> FileResponse:
+    """The mixtures to separate, TRACK_mixture.wav side by side."""
+    with here.database.reading() as session:
+        found = benchmarks.named(session, name)
+    path = here.settings.mixtures_file(found.name)
+    return FileResponse(path, media_type="application/zip", filename=f"{found.name}-mixtures.zip")
+
+
+@router.get("/leaderboards/{name}")
+def leaderboard(
+    name: str, here: Here, caller: Anybody, measure: Short = "", stem: Short = "", part: Short = ""
+) -> dict[str, Any]:
+    """The board of a benchmark by one measure, best by `stem` first."""
+    with here.database.reading() as session:
+        found = benchmarks.named(session, name)
+        shown = boards.board(session, found, caller, here.now(), measure, stem, part)
+    return {
+        "benchmark": shown.benchmark,
+        "measure": shown.measure,
+        "stem": shown.stem,
+        "part": shown.part,
+        "rows": boards.records(shown),
+        "withdrawn": shown.withdrawn,
+    }
+
+
+@router.get("/queue")
+def queue(here: Here) -> dict[str, Any]:
+    """What is under way, and how many workers there are."""
+    with here.database.reading() as session:
+        waiting = jobs.queue(session)
+        return {
+            "workers": jobs.living_workers(session, here.now()),
+            "entries": [
+                {
+                    "entry": each.entry,
+                    "benchmark": each.benchmark,
+                    "state": each.state,
+                    "place": each.place,
+                    "tracks_done": each.tracks_done,
+                    "tracks": each.tracks,
+                    "attempts": each.attempts,
+                    "submitted": each.submitted,
+                }
+                for each in waiting
+            ],
+        }
+
+
+@router.post("/entries", status_code=201)
+def add_entry(said: NewEntry, here: Here, caller: Somebody) -> dict[str, Any]:
+    """Begin an entry; its files come next."""
+    details = Details(**said.model_dump(exclude={"benchmark"}))
+    with here.database.writing() as session:
+        benchmark = benchmarks.named(session, said.benchmark)
+        entry = entries.create(here.settings, session, caller, benchmark, details, here.now())
+        return _entry(session, entry, caller, here.now())
+
+
+@router.get("/entries")
+def own_entries(here: Here, caller: Somebody) -> dict[str, Any]:
+    """The caller's entries, newest first."""
+    with here.database.reading() as session:
+        found = entries.listed(session, caller, own=True)
+        return {"entries": [_entry(session, each, caller, here.now()) for each in found]}
+
+
+@router.get("/entries/{number}")
+def show_entry(number: int, here: Here, caller: Anybody) -> dict[str, Any]:
+    """An entry, with as much of its scores as the caller may see."""
+    with here.database.reading() as session:
+        return _entry(session, entries.find_visible(session, number, caller), caller, here.now())
+
+
+def _entry(session: Session, entry: Entry, caller: Caller | None, now: float) -> dict[str, Any]:
+    own = entries.is_own(entry, caller)
+    parts = benchmarks.shown_parts(entry.benchmark, now)
+    seen = entries.scores_visible(entry, caller)
+    return {
+        "entry": entry.id,
+        "benchmark": entry.benchmark.name,
+        "state": entry.state,
+        "words": entries.STATE_WORDS[entry.state],
+        "problems": entry.problems if own else [],
+        "author": entries.author(entry, caller, now),
+        **{
+            key: getattr(entry, key)
+            for key in (
+                *("name", "method", "is_ensemble", "training_data", "link", "description", "checkpoints"),
+                *("visibility", "named_from", "stems", "created", "submitted", "scored"),
+            )
+        },
+        "held_back": entry.suspicion is not None,
+        "means": {part: boards.means_of(session, entry, part) for part in parts} if seen else None,
+    }
+
+
+@router.patch("/entries/{number}")
+def change_entry(number: int, said: Details, here: Here, caller: Somebody) -> dict[str, Any]:
+    """Say something else of an entry."""
+    with here.database.writing() as session:
+        entry = entries.find_visible(session, number, caller)
+        entries.change(session, caller, entry, said)
+        return _entry(session, entry, caller, here.now())
+
+
+@router.delete("/entries/{number}")
+def stop_entry(number: int, here: Here, caller: Somebody) -> dict[str, Any]:
+    """Cancel an entry that is not scored yet, or withdraw one that is."""
+    with here.database.writing() as session:
+        entry = entries.find_visible(session, number, caller)
+        entries.stop(session, caller, entry)
+        shown = _entry(session, entry, caller, here.now())
+    entries.remove_files(here.settings, number)
+    return shown
+
+
+@router.post("/entries/{number}/files")
+def add_files(number: int, given: FilesGiven, here: Here, caller: Somebody) -> dict[str, Any]:
+    """Say which files will come: one zip, or one for each stem; every name and length is checked now.
+
+    Files of the same name and length that were begun earlier go on where they are.
+    """
+    files = [Given(file.name, file.length, file.sha256) for file in given.files]
+    with here.database.writing() as session:
+        entry = entries.find_visible(session, number, caller)
+        made = uploads.create(here.settings, session, caller, entry, files, here.now())
+        return {"uploads": [_upload(each) for each in made]}
+
+
+def _upload(upload: Upload) -> dict[str, Any]:
+    return {
+        "name": upload.name,
+        "location": f"{ROOT}/uploads/{upload.id}",
+        "offset": upload.offset,
+        "length": upload.length,
+        "complete": upload.is_verified,
+    }
+
+
+@router.post("/entries/{number}/submit", status_code=202)
+def submit(number: int, here: Here, caller: Somebody) -> dict[str, Any]:
+    """Have an entry whose files are complete be scored."""
+    receiving.verify_rest(here, caller, number)
+    with here.database.writing() as session:
+        entry = entries.find_visible(session, number, caller)
+        entries.submit(session, caller, entry, here.now())
+        return _entry(session, entry, caller, here.now())
+
+
+@router.options("/uploads", status_code=204)
+def about_uploads() -> Response:
+    """What of tus is there."""
+    return Response(
+        status_code=204,
+        headers={
+            **TUS,
+            "Tus-Version": TUS_VERSION,
+            "Tus-Extension": "creation,termination,expiration",
+        },
+    )
+
+
+@router.post("/uploads", status_code=201)
+def begin_upload(request: Request, here: Here, caller: Somebody) -> Response:
+    """Begin one file by tus: Upload-Metadata names the entry, the filename and, if known, the sha256."""
+    said = metadata(request.headers.get("upload-metadata", ""))
+    length = whole(request.headers.get("upload-length"), "Upload-Length")
+    entry_number = whole(said.get("entry"), "Upload-Metadata: entry")
+    given = Given(said.get("filename", ""), length, said.get("sha256"))
+    with here.database.writing() as session:
+        entry = entries.find_visible(session, entry_number, caller)
+        (made,) = uploads.create(here.settings, session, caller, entry, [given], here.now())
+    return Response(
+        status_code=201, headers={**TUS, "Location": f"{here.settings.url}{ROOT}/uploads/{made.id}"}
+    )
+
+
+@router.head("/uploads/{number}")
+def ask_upload(number: str, here: Here, caller: Somebody) -> Response:
+    """How far an upload is."""
+    with here.database.reading() as session:
+        upload = uploads.find(session, caller, number)
+    return Response(headers={**TUS, "Upload-Offset": str(upload.offset), "Upload-Length": str(upload.length)})
+
+
+@router.patch("/uploads/{number}", status_code=204)
+async def send_upload(number: str, request: Request, here: Here, caller: Somebody) -> Response:
+    """More bytes of an upload."""
+    offset = await receiving.receive(here, caller, number, request)
+    return Response(status_code=204, headers={**TUS, "Upload-Offset": str(offset)})
+
+
+@router.delete("/uploads/{number}", status_code=204)
+def drop_upload(number: str, here: Here, caller: Somebody) -> Response:
+    """Give an upload up."""
+    with here.database.writing() as session:
+        uploads.remove(here.settings, session, caller, number)
+    return Response(status_code=204, headers=TUS)
+
+
+@router.get("/leaderboards/{name}/export/{kind}")
+def export(
+    name: str,
+    kind: Literal["csv", "latex"],
+    here: Here,
+    caller: Anybody,
+    measure: Short = "",
+    stem: Short = "",
+    part: Short = "",
+) -> Response:
+    """The board as CSV or LaTeX; as JSON it is the board itself."""
+    with here.database.reading() as session:
+        found = benchmarks.named(session, name)
+        shown = boards.board(session, found, caller, here.now(), measure, stem, part)
+    text, suffix = (boards.as_csv(shown), "csv") if kind == "csv" else (boards.as_latex(shown), "tex")
+    attachment = {"Content-Disposition": f'attachment; filename="{found.name}-{shown.measure}.{suffix}"'}
+    return Response(text, media_type="text/plain; charset=utf-8", headers=attachment)

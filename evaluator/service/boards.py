@@ -1,0 +1,223 @@
+"""Boards: the entries of a benchmark by one measure, as far as somebody may see them, ranked by what is shown.
+
+Everything here is computed from means that are already rounded to two decimals: the order, too, so that it tells no
+more than the numbers do. Equal numbers share a place.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from evaluator import printable
+from evaluator.measures.catalogue import MEASURES
+from evaluator.measures.means import MEAN
+from evaluator.service import benchmarks, entries
+from evaluator.service.accounts import Caller
+from evaluator.service.errors import Refused
+from evaluator.service.tables import DONE, PRIVATE, WITHDRAWN, Benchmark, Entry, MeanScore, TrackScore
+
+TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry; scores are {stem or "mean": value}, by one measure. place: None for one that only you see."""
+
+    place: int | None
+    entry: int
+    name: str
+    author: str
+    method: str
+    is_ensemble: bool
+    training_data: str
+    scored: float
+    scores: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A benchmark by one measure, best by `stem` first; withdrawn: the numbers of what was taken back."""
+
+    benchmark: str
+    measure: str
+    stem: str
+    part: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    withdrawn: tuple[int, ...]
+
+
+def board(
+    session: Session,
+    benchmark: Benchmark,
+    caller: Caller | None,
+    now: float,
+    measure: str = "",
+    stem: str = "",
+    part: str = "",
+) -> Board:
+    """The board as the caller may see it; by default of the first measure, by the mean, of the part that counts."""
+    measure = _one_of("measure", measure, benchmark.measures)
+    columns = (MEAN, *benchmark.stems)
+    stem = _one_of("stem", stem, columns)
+    part = _one_of("part", part, benchmarks.shown_parts(benchmark, now))
+    visible = Entry.visibility != PRIVATE
+    if caller is not None:
+        visible = or_(visible, Entry.account_id == caller.account)
+    found = session.scalars(
+        select(Entry).where(Entry.benchmark_id == benchmark.id, Entry.state == DONE, visible)
+    ).all()
+    scores = _means(session, benchmark, measure, part)
+    shown = [entry for entry in found if entries.scores_visible(entry, caller)]
+    rows = _ranked(shown, scores, measure, stem, caller, now)
+    gone = session.scalars(
+        select(Entry.id)
+        .where(Entry.benchmark_id == benchmark.id, Entry.state == WITHDRAWN, Entry.visibility != PRIVATE)
+        .order_by(Entry.id)
+    )
+    return Board(benchmark.name, measure, stem, part, columns, rows, tuple(gone))
+
+
+def _one_of(what: str, found: str, allowed: Sequence[str]) -> str:
+    if not found:
+        return allowed[0]
+    if found not in allowed:
+        raise Refused(f"{what}: found {printable.plain(found, 60)}, expected one of {', '.join(allowed)}")
+    return found
+
+
+def _means(
+    session: Session, benchmark: Benchmark, measure: str, part: str
+) -> dict[int, dict[str, float | None]]:
+    query = (
+        select(MeanScore)
+        .join(Entry, Entry.id == MeanScore.entry_id)
+        .where(Entry.benchmark_id == benchmark.id, MeanScore.measure == measure, MeanScore.part == part)
+    )
+    scores: dict[int, dict[str, float | None]] = {}
+    for mean in session.scalars(query):
+        scores.setdefault(mean.entry_id, {})[mean.stem] = mean.value
+    return scores
+
+
+def _ranked(
+    found: Sequence[Entry],
+    scores: Mapping[int, Mapping[str, float | None]],
+    measure: str,
+    stem: str,
+    caller: Caller | None,
+    now: float,
+) -> tuple[Row, ...]:
+    """Rows in order; those without this score last, and those that others do not see without a place."""
+    sign = -1.0 if MEASURES[measure].higher_is_better else 1.0
+
+    def key(entry: Entry) -> tuple[bool, float, int]:
+        value = scores.get(entry.id, {}).get(stem)
+        return value is None, sign * (value or 0.0), entry.id
+
+    rows: list[Row] = []
+    counted, place, before = 0, 0, None
+    for entry in sorted(found, key=key):
+        value = scores.get(entry.id, {}).get(stem)
+        is_ranked = entry.visibility != PRIVATE and value is not None
+        if is_ranked:
+            counted += 1
+            place, before = (place, before) if value == before else (counted, value)
+        rows.append(
+            Row(
+                place if is_ranked else None,
+                entry.id,
+                entry.name,
+                entries.author(entry, caller, now),
+                entry.method,
+                entry.is_ensemble,
+                entry.training_data,
+                entry.scored or entry.created,
+                scores.get(entry.id, {}),
+            )
+        )
+    return tuple(rows)
+
+
+def means_of(session: Session, entry: Entry, part: str) -> dict[str, dict[str, float | None]]:
+    """{measure: {stem or "mean": value}} of an entry in one part."""
+    found: dict[str, dict[str, float | None]] = {name: {} for name in entry.benchmark.measures}
+    for mean in session.scalars(
+        select(MeanScore).where(MeanScore.entry_id == entry.id, MeanScore.part == part)
+    ):
+        found.setdefault(mean.measure, {})[mean.stem] = mean.value
+    return found
+
+
+def tracks_of(session: Session, entry: Entry, measure: str, part: str) -> dict[str, dict[str, float | None]]:
+    """{track: {stem: value}} of an entry of an open benchmark; Refused for a hidden one."""
+    if not entry.benchmark.is_open:
+        raise Refused(
+            f"The references of {entry.benchmark.name} are hidden, so are the scores of its tracks.", 403
+        )
+    names = {track["name"] for track in entry.benchmark.tracks if track["part"] == part}
+    found: dict[str, dict[str, float | None]] = {}
+    query = select(TrackScore).where(TrackScore.entry_id == entry.id, TrackScore.measure == measure)
+    for score in session.scalars(query.order_by(TrackScore.id)):
+        if score.track in names:
+            found.setdefault(score.track, {})[score.stem] = score.value
+    return found
+
+
+def records(shown: Board) -> list[dict[str, Any]]:
+    """One flat record for each row."""
+    return [
+        {
+            "place": row.place,
+            "entry": row.entry,
+            "name": row.name,
+            "author": row.author,
+            "method": row.method,
+            "ensemble": row.is_ensemble,
+            "training_data": row.training_data,
+            "scores": {column: row.scores.get(column) for column in shown.columns},
+        }
+        for row in shown.rows
+    ]
+
+
+def as_csv(shown: Board) -> str:
+    """The board as a table that a spreadsheet shows as it stands."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    header = ["place", "entry", "name", "author", "method", "ensemble", "training_data"]
+    writer.writerow([*header, *(f"{shown.measure} {column}" for column in shown.columns)])
+    for record in records(shown):
+        scores = [_digits(value) for value in record["scores"].values()]
+        writer.writerow([*(printable.csv_cell(record[key]) for key in header), *scores])
+    return text.getvalue()
+
+
+def as_latex(shown: Board) -> str:
+    """The board as a table for LaTeX, with booktabs."""
+    head = " & ".join(["", "Entry", "Author", *map(_tex, shown.columns)])
+    lines = [rf"\begin{{tabular}}{{rll{'r' * len(shown.columns)}}}", r"\toprule", rf"{head} \\", r"\midrule"]
+    for row in shown.rows:
+        cells = [str(row.place or "--"), _tex(row.name), _tex(row.author)]
+        cells += [_digits(row.scores.get(column)) or "--" for column in shown.columns]
+        lines.append(rf"{' & '.join(cells)} \\")
+    words = _tex(f"{shown.benchmark}, {shown.measure} in {MEASURES[shown.measure].words}")
+    return "\n".join([f"% {words}", *lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _tex(text: str) -> str:
+    return "".join(TEX.get(character, character) for character in text)

@@ -1,0 +1,121 @@
+"""What holds for every request before any route sees it: hosts, sizes, its origin; and the headers of answers."""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from evaluator.service.errors import Refused
+from evaluator.service.settings import Settings
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SMALL_BYTES, LIST_BYTES = 64 << 10, 8 << 20
+UPLOADS = "/api/v1/uploads/"
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",  # the address of an invitation is a secret
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Guard:
+    """Refuses what no honest client sends, and adds headers to every answer."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._secure = settings.is_secure
+        self._hosts = _hosts(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        guarded = self._with_headers(send)
+        headers = Headers(scope=scope)
+        problem = self._problem(scope, headers)
+        if problem is not None:
+            status, words = problem
+            kind = JSONResponse if scope["path"].startswith("/api/") else PlainTextResponse
+            content = {"error": words} if kind is JSONResponse else words
+            await kind(content, status)(scope, receive, guarded)
+            return
+        await self._app(scope, _limited(scope, receive), guarded)
+
+    def _problem(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        host = _name(headers.get("host", ""))
+        if self._hosts and host not in self._hosts:
+            return 421, f"This service answers as {', '.join(sorted(self._hosts))} only."
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > _most_bytes(scope):
+            return 413, f"A request of {length[:20]} bytes, expected at most {_most_bytes(scope)}."
+        if scope["method"] not in SAFE_METHODS and not _is_own(headers):
+            return 403, "This request comes from another site; open the page itself."
+        return None
+
+    def _with_headers(self, send: Send) -> Send:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+                if self._secure:
+                    headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+            await send(message)
+
+        return sending
+
+
+def _hosts(settings: Settings) -> set[str]:
+    """The names that it answers to; on a loopback address no other page's name can be made to lead here."""
+    if settings.public_url is not None:
+        return {urlsplit(settings.public_url).hostname or "", *LOOPBACK}
+    return set(LOOPBACK) if settings.host in LOOPBACK else set()
+
+
+def _name(host: str) -> str:
+    return urlsplit(f"//{host}").hostname or "" if "@" not in host else ""
+
+
+def _is_own(headers: Headers) -> bool:
+    """Whether a request that changes something was sent by a page of ours, or by no browser at all."""
+    if headers.get("authorization"):
+        return True  # which no page of another site can add
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = headers.get("origin")
+    if origin is not None:
+        return urlsplit(origin).netloc == headers.get("host")
+    return "cookie" not in headers
+
+
+def _most_bytes(scope: Scope) -> int:
+    """How long a body may be: of an upload, as long as it says that it is."""
+    path: str = scope["path"]
+    if path.startswith(UPLOADS) and scope["method"] == "PATCH":
+        return 1 << 50
+    return LIST_BYTES if path.startswith("/api/") and path.endswith("/files") else SMALL_BYTES
+
+
+def _limited(scope: Scope, receive: Receive) -> Receive:
+    """The body, which ends where it has become longer than it may be, whatever its header says."""
+    left = _most_bytes(scope)
+
+    async def receiving() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise Refused(f"A longer request than the {_most_bytes(scope)} bytes that it may have.", 413)
+        return message
+
+    return receiving

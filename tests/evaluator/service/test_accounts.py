@@ -1,0 +1,143 @@
+"""Invitations, passwords, tokens: what works once, what expires, what is never kept."""
+
+import pytest
+from sqlalchemy import select
+
+from evaluator.service import accounts
+from evaluator.service.accounts import Caller
+from evaluator.service.errors import Refused
+from evaluator.service.settings import DAY_SECONDS
+from evaluator.service.tables import Account, ApiToken, Invite, SignedIn
+from tests.evaluator.service.world import PASSWORD, World
+
+
+def invited(world: World, role: str = "submitter") -> str:
+    with world.database.writing() as session:
+        return accounts.invite(session, role, world.now())
+
+
+def accepted(world: World, token: str, name: str = "Ann", password: str = PASSWORD) -> None:
+    with world.database.writing() as session:
+        accounts.accept(session, token, name, password, world.now())
+
+
+def test_an_invitation_makes_one_account(world: World) -> None:
+    token = invited(world)
+    accepted(world, token)
+    with pytest.raises(Refused, match="used already"):
+        accepted(world, token, "Eve")
+    late = invited(world)
+    world.seconds += 8 * DAY_SECONDS
+    with pytest.raises(Refused, match="is over"):
+        accepted(world, late, "Eve")
+    with pytest.raises(Refused, match="never was"):
+        accepted(world, "made up", "Eve")
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "expected"),
+    [
+        ("A", PASSWORD, "2 to 40 characters"),
+        ("A" * 41, PASSWORD, "2 to 40 characters"),
+        ("A\u202eB", PASSWORD, "that can be seen"),
+        ("Ann", "short", "found 5 characters"),
+        ("Ann", "x" * 201, "found 201 characters"),
+        ("BOB", PASSWORD, "taken"),
+    ],
+)
+def test_names_and_passwords_that_cannot_be(world: World, name: str, password: str, expected: str) -> None:
+    accepted(world, invited(world), "Bob")
+    token = invited(world)
+    with pytest.raises(Refused, match=expected):
+        accepted(world, token, name, password)
+    accepted(world, token, "Carla")  # the invitation is still good
+
+
+def test_no_secret_is_kept(world: World) -> None:
+    invitation = invited(world)
+    accepted(world, invitation)
+    caller = world.caller("Ann")
+    with world.database.writing() as session:
+        token = accounts.issue_token(session, caller, "laptop", "submit", world.now())
+        cookie = accounts.sign_in(session, caller.account, world.now())
+    world.database.close()
+    kept = b"".join(path.read_bytes() for path in world.settings.root.glob("service.sqlite*"))
+    assert kept
+    for secret in (invitation, token, cookie, PASSWORD):
+        assert secret.encode() not in kept
+
+
+def test_tokens_and_cookies_end(world: World) -> None:
+    accepted(world, invited(world))
+    caller = world.caller("Ann")
+    with world.database.writing() as session:
+        token = accounts.issue_token(session, caller, "laptop", "read", world.now())
+        cookie = accounts.sign_in(session, caller.account, world.now())
+    with world.database.reading() as session:
+        found = accounts.of_token(session, token, world.now())
+        assert found is not None
+        assert found[0] == Caller(caller.account, "Ann", "submitter", "read")
+        assert not found[0].may_submit
+        assert accounts.of_cookie(session, cookie, world.now()) == caller
+        assert accounts.of_token(session, token + "x", world.now()) is None
+        later = world.now() + 366 * DAY_SECONDS
+        assert accounts.of_token(session, token, later) is None
+        assert accounts.of_cookie(session, cookie, later) is None
+    with world.database.writing() as session:
+        number = session.scalars(select(ApiToken.id)).one()
+        accounts.revoke_token(session, Caller(99, "Eve", "submitter"), number)
+        assert accounts.of_token(session, token, world.now()) is not None, "nobody revokes another's token"
+        accounts.revoke_token(session, caller, number)
+        assert accounts.of_token(session, token, world.now()) is None
+        accounts.sign_out(session, cookie)
+        assert accounts.of_cookie(session, cookie, world.now()) is None
+
+
+def test_a_reader_cannot_make_a_token_that_submits(world: World) -> None:
+    accepted(world, invited(world, "reader"))
+    with world.database.writing() as session, pytest.raises(Refused, match="expected one that you have"):
+        accounts.issue_token(session, world.caller("Ann"), "laptop", "submit", world.now())
+
+
+def test_signing_in_by_the_form_is_limited_by_name_and_address(world: World) -> None:
+    accepted(world, invited(world))
+    browser = world.browser()
+    right = {"name": "ann", "password": PASSWORD}
+    answers = [browser.post("/sign-in", data={"name": "ann", "password": "wrong"}) for _ in range(10)]
+    unknown = world.browser().post("/sign-in", data={"name": "nobody", "password": "wrong"})
+    assert {answer.status_code for answer in answers} == {403}
+    assert unknown.status_code == 429, "the address has tried too often, whatever the name"
+    assert browser.post("/sign-in", data=right).status_code == 429
+    world.seconds += 901
+    done = browser.post("/sign-in", data=right)
+    assert done.status_code == 303
+    assert "HttpOnly" in done.headers["set-cookie"]
+    assert "SameSite=lax" in done.headers["set-cookie"]
+    assert "Ann" in browser.get("/account").text
+    browser.post("/sign-out")
+    assert browser.get("/account").status_code == 401
+
+
+def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(world: World) -> None:
+    accepted(world, invited(world))
+    texts = [
+        world.browser().post("/sign-in", data={"name": name, "password": "wrong"}).text.replace(name, "")
+        for name in ("Ann", "Eve")
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_an_invitation_by_the_pages(world: World) -> None:
+    address = f"/invitation/{invited(world, 'organiser')}"
+    browser = world.browser()
+    assert "organiser" in browser.get(address).text
+    assert browser.post(address, data={"name": "Ann", "password": "short"}).status_code == 400
+    assert browser.post(address, data={"name": "Ann", "password": PASSWORD}).status_code == 303
+    assert browser.get("/organiser").status_code == 200
+    link = browser.post("/organiser/invitations", data={"role": "reader"}).text
+    assert "http://127.0.0.1:8000/invitation/" in link
+    assert world.browser().get(address).status_code == 404
+    with world.database.reading() as session:
+        assert len(session.scalars(select(Account)).all()) == 1
+        assert len(session.scalars(select(Invite)).all()) == 2
+        assert len(session.scalars(select(SignedIn)).all()) == 1

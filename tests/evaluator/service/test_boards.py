@@ -1,0 +1,189 @@
+"""Boards: two decimals and no more, equal numbers share a place, and hidden tracks stay hidden."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import update
+
+from evaluator.service import worker
+from evaluator.service.tables import Benchmark
+from tests.evaluator.service.test_entries import scored
+from tests.evaluator.service.world import World, estimates
+
+
+def rows(world: World, **query: str) -> list[dict[str, Any]]:
+    return list(world.program(None).get("/api/v1/leaderboards/bench", params=query).json()["rows"])
+
+
+def test_equal_numbers_share_a_place(world: World) -> None:
+    for name, value in (("ann", 2.0), ("bob", 3.0), ("carla", 3.0), ("dora", 1.0)):
+        scored(world, name, value, visibility="public")
+    assert [(row["place"], row["author"]) for row in rows(world)] == [
+        (1, "bob"),
+        (1, "carla"),
+        (3, "ann"),
+        (4, "dora"),
+    ]
+
+
+def test_private_entries_are_seen_without_a_place_by_their_author(world: World) -> None:
+    scored(world, "ann", 5.0)
+    scored(world, "bob", 3.0, visibility="public")
+    assert [row["author"] for row in rows(world)] == ["bob"]
+    own = world.program("ann").get("/api/v1/leaderboards/bench").json()["rows"]
+    assert [(row["place"], row["author"]) for row in own] == [(None, "ann"), (1, "bob")]
+
+
+def test_means_have_two_decimals_wherever_they_are_shown(world: World) -> None:
+    entry = world.scored("ann", estimates(0.8123), visibility="public")
+    seen = json.dumps([rows(world), world.show(None, entry)["means"]])
+    found = world.show(None, entry)["means"]["public"]["sdr"].values()
+    assert all(value == round(value, 2) for value in found)
+    assert str(next(iter(found))) in seen
+    for kind in ("csv", "latex"):
+        text = world.program(None).get(f"/api/v1/leaderboards/bench/export/{kind}").text
+        assert f"{next(iter(found)):.2f}" in text
+
+
+def test_a_mean_over_all_stems_needs_all_of_them() -> None:
+    tracks: dict[str, dict[str, dict[str, float | None]]]
+    tracks = {"a": {"sdr": {"bass": 1.004, "drums": 2.0}}, "b": {"sdr": {"bass": 2.0, "drums": None}}}
+    parts = {"a": "public", "b": "private"}
+    part = worker.shown_means(tracks, parts, ["bass", "drums"], complete=False)
+    whole = worker.shown_means(tracks, parts, ["bass", "drums"], complete=True)
+    assert ("public", "mean", "sdr") not in part
+    assert whole["public", "mean", "sdr"] == 1.5
+    assert whole["public", "bass", "sdr"] == 1.0
+    assert whole["private", "drums", "sdr"] is None
+
+
+def test_the_private_part_is_shown_when_the_benchmark_has_closed(world: World) -> None:
+    world.add("split", private_share=0.5, closes=world.now() + 1000)
+    entry = world.scored("ann", estimates(0.8), "split", visibility="public")
+    anybody = world.program(None)
+    for path in (f"/api/v1/entries/{entry}", "/api/v1/leaderboards/split", f"/entries/{entry}"):
+        assert "private" not in anybody.get(path).text
+    assert anybody.get("/api/v1/leaderboards/split?part=private").status_code == 400
+    assert set(world.show("ann", entry)["means"]) == {"public"}, "not to its author either"
+    world.seconds += 1000
+    assert list(world.show(None, entry)["means"]) == ["private", "public"]
+    assert anybody.get("/api/v1/leaderboards/split").json()["part"] == "private"
+    assert "kept private until closing" in anybody.get("/benchmarks/split").text
+
+
+def test_tracks_are_shown_of_open_benchmarks_alone(world: World) -> None:
+    hidden = world.scored("ann", estimates(0.8), visibility="public")
+    page = world.browser().get(f"/entries/{hidden}").text
+    assert "As a table" not in page
+    with world.database.writing() as session:
+        session.execute(update(Benchmark).values(is_open=True))
+    page = world.browser().get(f"/entries/{hidden}").text
+    assert "As a table" in page
+    assert 'x1="' in page
+
+
+@pytest.mark.parametrize("query", [{"measure": "taste"}, {"stem": "banjo"}, {"part": "all"}])
+def test_what_there_is_no_board_by(world: World, query: dict[str, str]) -> None:
+    answer = world.program(None).get("/api/v1/leaderboards/bench", params=query)
+    assert answer.status_code == 400
+    assert "expected one of" in answer.json()["error"]
+    page = world.browser().get("/benchmarks/bench", params=query)
+    assert (page.status_code, "expected one of" in page.text) == (400, True)
+
+
+def test_lower_is_better_where_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from evaluator.measures.catalogue import MEASURES
+    from evaluator.service import boards
+
+    monkeypatch.setattr(
+        boards, "MEASURES", {**MEASURES, "sdr": replace(MEASURES["sdr"], higher_is_better=False)}
+    )
+    for name, value in (("ann", 2.0), ("bob", 3.0)):
+        scored(world, name, value, visibility="public")
+    assert [row["author"] for row in rows(world)] == ["ann", "bob"]
+
+
+NASTY = '=1+1<script>alert("&")</script>{\\input{x}} 100%_~^'
+
+
+def test_exports_hold_no_formula_no_markup_and_no_command(world: World) -> None:
+    scored(world, "ann", 1.25, visibility="public", title=NASTY, method="@SUM(A1)")
+    text = world.program(None).get("/api/v1/leaderboards/bench/export/csv").text
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["name"] == f"'{NASTY}"
+    assert row["method"] == "'@SUM(A1)"
+    assert row["sdr mean"] == "1.25"
+    latex = world.program(None).get("/api/v1/leaderboards/bench/export/latex").text
+    assert r"\input" not in latex
+    assert r"\textbackslash{}input\{x\}" in latex
+    assert r"100\%\_\textasciitilde{}\textasciicircum{}" in latex
+    page = world.browser().get("/benchmarks/bench").text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_oracle_tells_little(tmp_path: Path) -> None:
+    """The attack that is known: 10^(−SDR/10) is quadratic in the estimate, so shown scores give inner products.
+
+    The attacker owns an estimate and its parts (by time), submits it with one part's gain changed at a time, and
+    solves for the best gains. With a track's score in four decimals that gains decibels; with what a board shows, the
+    mean over all tracks in two decimals, it gains a tenth of that or less. Time and gains as in the attack, but
+    computed without a service: what is tested is `worker.shown_means`.
+    """
+    parts, tracks, frames = 16, 12, 4096
+    generator = np.random.default_rng(1)
+    references = generator.standard_normal((tracks, frames))
+    errors = 0.5 * generator.standard_normal((tracks, frames))
+    # What better gains could win: in every part of every track the estimate is too loud or too quiet.
+    gains = generator.uniform(0.4, 1.6, (tracks, parts)).repeat(frames // parts, axis=1)
+    honest = gains * references + errors
+
+    def sdr(estimate: np.ndarray) -> np.ndarray:
+        return np.asarray(
+            10 * np.log10((references**2).sum(1) / ((references - estimate) ** 2).sum(1)), dtype=float
+        )
+
+    def shown(estimate: np.ndarray) -> float:
+        scores = {f"{index}": {"sdr": {"bass": float(value)}} for index, value in enumerate(sdr(estimate))}
+        means = worker.shown_means(scores, dict.fromkeys(scores, "public"), ["bass"], complete=True)
+        found = means["public", "bass", "sdr"]
+        assert found is not None
+        return found
+
+    def by_tracks(estimate: np.ndarray) -> np.ndarray:
+        return np.round(sdr(estimate), 4)
+
+    step = 0.5
+    gain_by_tracks = attack(honest, by_tracks, references, parts, step)
+    gain_by_mean = attack(honest, lambda estimate: np.full(tracks, shown(estimate)), references, parts, step)
+    before = float(sdr(honest).mean())
+    assert float(sdr(gain_by_tracks).mean()) - before > 0.5, "the attack is a real one"
+    assert float(sdr(gain_by_mean).mean()) - before < 0.1
+
+
+def attack(honest: np.ndarray, oracle: Any, references: np.ndarray, parts: int, step: float) -> np.ndarray:
+    """The estimate with the gain of each part that the shown scores say is best, by `parts` + 1 submissions.
+
+    The attacker knows the energy of a reference but for little (that of the mixture); here it is given.
+    """
+    length = honest.shape[1] // parts
+    energy = (references**2).sum(1)
+    base = energy * 10 ** (-oracle(honest) / 10)
+    better = honest.copy()
+    for part in range(parts):
+        place = slice(part * length, (part + 1) * length)
+        probe = honest.copy()
+        probe[:, place] *= 1 + step
+        error = energy * 10 ** (-oracle(probe) / 10)
+        own = (honest[:, place] ** 2).sum(1)
+        # |e + step·p|² − |e|² = 2·step·⟨e, p⟩ + step²·|p|², with p the part and e the error
+        slope = (error - base - step**2 * own) / (2 * step)
+        better[:, place] *= (1 - np.clip(slope / own, -0.9, 0.9))[:, None]
+    return better

@@ -1,0 +1,193 @@
+"""Entries: who sees what, quotas, dates, and what is left of one that was withdrawn."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from evaluator.service import jobs
+from evaluator.service.jobs import Scored
+from evaluator.service.settings import DAY_SECONDS
+from evaluator.service.tables import Benchmark, Entry
+from tests.evaluator.service.world import World, estimates
+
+FILES = estimates(stems=("bass",))
+
+
+def scored(
+    world: World, name: str, value: float = 1.0, content: str = "", suspicion: str | None = None, **said: Any
+) -> int:
+    """An entry with this score, without anything being computed; title: its name, since `name` is its author's."""
+    if title := said.pop("title", ""):
+        said["name"] = title
+    entry = world.uploaded(name, FILES, said)
+    answer = world.submit(name, entry)
+    assert answer.status_code == 202, answer.text
+    with world.database.writing() as session:
+        claimed = jobs.claim(session, "one", world.now())
+        assert claimed is not None
+        means = {("public", stem, "sdr"): value for stem in ("mean", "bass", "drums", "other", "vocals")}
+        tracks = {"a": {"sdr": {"bass": value}}}
+        digest = (content or f"{entry:x}").rjust(64, "0")
+        assert jobs.finish(session, claimed, Scored(["bass"], digest, tracks, means, suspicion), world.now())
+    return entry
+
+
+def refusal(world: World, name: str) -> str:
+    """What submitting one more says."""
+    entry = world.uploaded(name, FILES)
+    answer = world.submit(name, entry)
+    assert answer.status_code in (409, 429), answer.text
+    world.program(name).delete(f"/api/v1/entries/{entry}")
+    return str(answer.json()["error"])
+
+
+def test_five_scores_a_day_and_a_number_in_all(world: World) -> None:
+    with world.database.writing() as session:
+        session.execute(update(Benchmark).values(in_all=7))
+    for _ in range(5):
+        scored(world, "ann")
+    assert "5 scores of bench within a day" in refusal(world, "ann")
+    scored(world, "bob")
+    world.seconds += DAY_SECONDS + 1
+    scored(world, "ann")
+    scored(world, "ann")
+    assert "7 scores of bench, which is all there are" in refusal(world, "ann")
+
+
+def test_what_was_withdrawn_has_cost_its_score(world: World) -> None:
+    for _ in range(5):
+        world.program("ann").delete(f"/api/v1/entries/{scored(world, 'ann')}")
+    assert "within a day" in refusal(world, "ann")
+
+
+def test_the_same_bytes_and_what_was_refused_cost_nothing_but_attempts(world: World) -> None:
+    for _ in range(7):
+        scored(world, "ann", content="f")
+    left = world.program("ann").get("/api/v1/benchmarks/bench").json()["scores_left"]
+    assert left == {"today": 4, "in_all": 99}
+    for _ in range(13):
+        scored(world, "ann", content="f")
+    assert "refused or cancelled" in refusal(world, "ann")
+
+
+def test_one_entry_of_an_account_is_scored_at_a_time(world: World) -> None:
+    first = world.uploaded("ann", FILES)
+    assert world.submit("ann", first).status_code == 202
+    assert world.submit("ann", first).status_code == 202, "asked twice"
+    assert "Another entry of yours" in refusal(world, "ann")
+
+
+def test_dates_hold(world: World) -> None:
+    world.token("ann")
+    entry = world.uploaded("ann", FILES)
+    with world.database.writing() as session:
+        session.execute(update(Benchmark).values(opens=world.now() + 10, closes=world.now() + 20))
+    new = {"benchmark": "bench", "name": "late"}
+    ann = world.program("ann")
+    assert "not open yet" in ann.post("/api/v1/entries", json=new).json()["error"]
+    world.seconds += 20
+    assert "is closed" in ann.post("/api/v1/entries", json=new).json()["error"]
+    assert "is closed" in world.submit("ann", entry).json()["error"]
+
+
+def test_only_what_is_there_in_full_is_submitted(world: World) -> None:
+    entry = world.begin("ann")
+    assert "no files yet" in world.submit("ann", entry).json()["error"]
+    world.declare("ann", entry, FILES)
+    assert "not uploaded in full: a_bass.wav, b_bass.wav" in world.submit("ann", entry).json()["error"]
+
+
+def test_a_reader_and_a_token_to_read_submit_nothing(world: World) -> None:
+    world.token("ron", "reader")
+    new = {"benchmark": "bench", "name": "x"}
+    assert world.program("ron").post("/api/v1/entries", json=new).status_code == 403
+    assert world.program(None).post("/api/v1/entries", json=new).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("visibility", "seen", "author"),
+    [("private", False, None), ("anonymous", True, "anonymous"), ("public", True, "ann")],
+)
+def test_who_sees_an_entry(world: World, visibility: str, seen: bool, author: str | None) -> None:
+    entry = scored(world, "ann", visibility=visibility)
+    for name in ("bob", None):
+        answer = world.program(name).get(f"/api/v1/entries/{entry}")
+        assert answer.status_code == (200 if seen else 404)
+        assert world.program(name).get(f"/entries/{entry}").status_code == answer.status_code
+        rows = world.program(name).get("/api/v1/leaderboards/bench").json()["rows"]
+        assert [row["author"] for row in rows] == ([author] if seen else [])
+        if seen:
+            assert answer.json()["author"] == author
+            assert ("ann" in world.program(name).get(f"/entries/{entry}").text) == (author == "ann")
+    assert world.show("ann", entry)["author"] == "ann"
+    assert world.program("bob").delete(f"/api/v1/entries/{entry}").status_code == (403 if seen else 404)
+
+
+def test_an_anonymous_entry_gets_its_name_on_its_date(world: World) -> None:
+    entry = scored(world, "ann", visibility="anonymous", named_from=world.now() + 100)
+    assert world.show(None, entry)["author"] == "anonymous"
+    world.seconds += 100
+    assert world.show(None, entry)["author"] == "ann"
+
+
+def test_an_entry_that_is_not_scored_is_its_authors_alone(world: World) -> None:
+    entry = world.uploaded("ann", FILES, {"visibility": "public"})
+    assert world.program("bob").get(f"/api/v1/entries/{entry}").status_code == 404
+    assert world.program("bob").get(f"/api/v1/entries/{10**12}").status_code == 404
+
+
+def test_a_withdrawn_entry_leaves_its_number(world: World) -> None:
+    entry = scored(world, "ann", visibility="public")
+    other = scored(world, "bob", visibility="public")
+    world.program("ann").delete(f"/api/v1/entries/{entry}")
+    board = world.program(None).get("/api/v1/leaderboards/bench").json()
+    assert ([row["entry"] for row in board["rows"]], board["withdrawn"]) == ([other], [entry])
+    assert f"#{entry}" in world.browser().get("/benchmarks/bench").text
+    found = world.show(None, entry)
+    assert (found["state"], found["means"]) == ("withdrawn", None)
+    with world.database.reading() as session:
+        assert session.get_one(Entry, entry).is_counted
+
+
+def test_the_organiser_shows_what_was_held_back(world: World) -> None:
+    entry = scored(world, "ann", visibility="public", suspicion="bass is silent in 2 of 2 tracks")
+    world.token("olga", "organiser")
+    olga = world.program("olga")
+    assert "bass is silent in 2 of 2 tracks" in olga.get("/organiser").text
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert world.program("ann").post(f"/organiser/entries/{entry}/show", headers=form).status_code == 403
+    assert world.show("ann", entry)["means"] is None
+    olga.post(f"/organiser/entries/{entry}/show", headers=form)
+    assert world.show("ann", entry)["means"] is not None
+    assert world.show(None, entry)["held_back"] is False
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"link": "http://example.org"}, "https"),
+        ({"link": "javascript:alert(1)"}, "https"),
+        ({"link": 'https://x"onmouseover=alert(1)'}, "https"),
+        ({"visibility": "secret"}, "visibility"),
+        ({"description": "x" * 5001}, "description"),
+        ({"named_from": "soon"}, "named_from"),
+        ({"state": "done"}, "state"),
+    ],
+)
+def test_what_cannot_be_said_of_an_entry(world: World, said: dict[str, Any], expected: str) -> None:
+    given = {"benchmark": "bench", "name": "mine", **said}
+    answer = world.program("ann").post("/api/v1/entries", json=given)
+    assert answer.status_code == 422
+    assert expected in str(answer.json()["problems"])
+
+
+def test_an_entry_is_edited_by_its_author(world: World) -> None:
+    entry = scored(world, "ann")
+    changed = {"name": "better\u202ename", "visibility": "public", "description": "one\r\ntwo\x1b[31m"}
+    found = world.program("ann").patch(f"/api/v1/entries/{entry}", json=changed).json()
+    assert found["name"] == "better\\u202ename"
+    assert found["description"] == "one\ntwo\\x1b[31m"
+    assert world.program("bob").patch(f"/api/v1/entries/{entry}", json=changed).status_code == 403
