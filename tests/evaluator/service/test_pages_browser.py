@@ -1,0 +1,207 @@
+"""The pages in headless Chromium: make an account, upload a zip, watch the queue, read the board."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service as DriverService
+from selenium.webdriver.common.by import By
+
+from evaluator.service import accounts, serving
+from evaluator.service.app import create_app
+from evaluator.service.running import Service
+from evaluator.service.settings import Settings
+from tests.evaluator.reporting.test_report_browser import CHROMIUM, DRIVER, FLAGS, SCREENSHOTS, log
+from tests.evaluator.service.test_entries import scored
+from tests.evaluator.service.world import PASSWORD, World, estimates, make_world, zipped
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="needs the Debian packages chromium and chromium-driver"
+    ),
+]
+WAIT_SECONDS = 60.0
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[World, str]]:
+    """A service that listens, with the clock of the machine, and where it does."""
+    world = make_world(tmp_path)
+    world.seconds = time.time()
+    listening = serving.bind(Settings(tmp_path, port=0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    world.app = create_app(Service(world.settings, world.database, world.now))
+    server = uvicorn.Server(uvicorn.Config(world.app, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield world, url
+    server.should_exit = True
+    thread.join()
+    listening.close()
+    world.close()
+
+
+@pytest.fixture
+def chrome(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=DriverService(str(DRIVER)))
+    yield driver
+    complaints = [each["message"] for each in log(driver, "browser")]
+    driver.quit()
+    assert complaints == [], "such as what the policy of the page does not allow"
+
+
+def wait(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def text(chrome: webdriver.Chrome) -> str:
+    return str(chrome.execute_script("return document.querySelector('main').innerText"))
+
+
+def look(chrome: webdriver.Chrome, width: int, theme: str) -> None:
+    metrics = {"width": width, "height": 850, "deviceScaleFactor": 1, "mobile": width < 700}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    scheme = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
+
+
+def screenshot(chrome: webdriver.Chrome, name: str) -> None:
+    if folder := os.environ.get(SCREENSHOTS):
+        chrome.save_screenshot(str(Path(folder) / f"service-{name}.png"))
+
+
+def fill(chrome: webdriver.Chrome, **fields: str) -> None:
+    """Fill in the page's form, and send it."""
+    for name, value in fields.items():
+        chrome.find_element(By.NAME, name).send_keys(value)
+    chrome.find_element(By.CSS_SELECTOR, "main form button").click()
+
+
+def test_from_an_invitation_to_the_board(
+    site: tuple[World, str], chrome: webdriver.Chrome, tmp_path: Path
+) -> None:
+    world, url = site
+    with world.database.writing() as session:
+        token = accounts.invite(session, "submitter", world.now())
+    chrome.get(f"{url}/invitation/{token}")
+    screenshot(chrome, "invitation")
+    fill(chrome, name="Ann", password=PASSWORD)
+    wait(lambda: "Benchmarks" in text(chrome))
+    chrome.find_element(By.LINK_TEXT, "Ann")
+    chrome.get(f"{url}/benchmarks/bench/new")
+    chrome.find_element(By.CSS_SELECTOR, "option[value=public]").click()
+    fill(chrome, name="My first", method="magic", description="<b>not bold</b>")
+    wait(lambda: "Upload and submit" in text(chrome))
+    file = tmp_path / "mine.zip"
+    file.write_bytes(zipped(estimates(0.8)))
+    chrome.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(file))
+    screenshot(chrome, "upload")
+    chrome.find_element(By.CSS_SELECTOR, "#upload button").click()
+    wait(lambda: "Number 1 in the queue" in text(chrome))
+    assert "No worker is running" in text(chrome)
+    address = chrome.current_url
+    assert world.worker().work_once()
+    wait(lambda: "Scores" in text(chrome))  # by itself
+    assert "<b>not bold</b>" in text(chrome)
+    screenshot(chrome, "entry")
+    chrome.get(f"{url}/queue")
+    assert "Nothing is waiting" in text(chrome)
+    chrome.get(f"{url}/benchmarks/bench")
+    chrome.find_element(By.LINK_TEXT, "My first").click()
+    assert chrome.current_url == address
+
+
+def test_an_upload_goes_on_after_the_line_broke(
+    site: tuple[World, str], chrome: webdriver.Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluator.service import receiving
+
+    world, url = site
+    world.token("ann")
+    chrome.get(f"{url}/sign-in")
+    fill(chrome, name="ann", password=PASSWORD)
+    wait(lambda: "Benchmarks" in text(chrome))
+    entry = world.begin("ann")
+    broken: list[int] = []
+    note = receiving._note
+
+    def break_at_first(*arguments: Any) -> None:
+        note(*arguments)
+        if not broken:
+            broken.append(1)
+            raise OSError("the disk hiccups")
+
+    monkeypatch.setattr(receiving, "_note", break_at_first)
+    chrome.get(f"{url}/entries/{entry}")
+    file = tmp_path / "mine.zip"
+    file.write_bytes(zipped(estimates(0.8)))
+    chrome.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(file))
+    chrome.find_element(By.CSS_SELECTOR, "#upload button").click()
+    wait(lambda: "in the queue" in text(chrome))
+    assert broken
+    assert world.worker().work_once()
+    assert world.show("ann", entry)["state"] == "done"
+    assert log(chrome, "browser")  # which tells of the answer 500
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_nothing_is_wider_than_the_screen(
+    site: tuple[World, str], chrome: webdriver.Chrome, width: int, theme: str
+) -> None:
+    world, url = site
+    world.token("olga", "organiser")
+    for person, score in (("ann", 7.25), ("bob", 8.5), ("olga", 6.0)):
+        title = f"A model of {person} with a long name, such as people give them"
+        said = {
+            "visibility": "public",
+            "training_data": "MUSDB18-HQ and 800 songs of our own",
+            "method": "SCNet",
+        }
+        scored(world, person, score, title=title, **said)
+    look(chrome, width, theme)
+    chrome.get(f"{url}/sign-in")
+    fill(chrome, name="olga", password=PASSWORD)
+    wait(lambda: "Benchmarks" in text(chrome))
+    ground = chrome.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(251, 251, 250)", "dark": "rgb(20, 22, 26)"}[theme]
+    pages = {
+        "home": "/", "board": "/benchmarks/bench", "entry": "/entries/1", "new": "/benchmarks/bench/new",
+        "account": "/account", "organiser": "/organiser", "queue": "/queue",
+    }  # fmt: skip
+    for name, path in pages.items():
+        chrome.get(url + path)
+        screenshot(chrome, f"{name}-{theme}-{width}")
+        assert chrome.execute_script("return document.documentElement.scrollWidth") <= width, path
+
+
+def test_the_board_sorts_and_the_first_key_leads_to_the_content(
+    site: tuple[World, str], chrome: webdriver.Chrome
+) -> None:
+    world, url = site
+    for person, score in (("ann", 7.25), ("bob", 8.5)):
+        scored(world, person, score, visibility="public", title=person)
+    chrome.get(f"{url}/benchmarks/bench")
+    names = "return [...document.querySelectorAll('.board tbody th')].map((each) => each.innerText)"
+    assert chrome.execute_script(names) == ["bob", "ann"]
+    chrome.find_element(By.XPATH, "//button[text()='entry']").click()
+    assert chrome.execute_script(names) == ["ann", "bob"]
+    assert chrome.execute_script("return document.querySelector('a').classList.contains('skip')"), (
+        "the first thing that the tab key reaches"
+    )
