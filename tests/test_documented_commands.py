@@ -31,7 +31,7 @@ DOCUMENTS = [
     for pattern in ("*.md", "docs/*.md", "*/README.md", "local_data/demo/*.md", "weights/demo/*.md")
     for path in sorted(ROOT.glob(pattern))
 ]
-NEEDS = {"network", "weights", "container engine", "the organisers' server", "data", "hours"}
+NEEDS = {"network", "weights", "container engine", "the organisers' server", "a server", "data", "hours"}
 SHOWN_ONLY = {"text", "yaml", "toml"}
 TIMEOUT_SECONDS = 1800
 

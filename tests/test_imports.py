@@ -59,9 +59,9 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     },
 }
 # What only an extra installs, and the one room that may import it.
-OPTIONAL = {
-    name: "evaluator/service/" for name in ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2")
-}
+OPTIONAL = dict.fromkeys(
+    ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2"), "evaluator/service/"
+)
 PURE = (
     "my_submission/signal/chunking.py",
     "my_submission/signal/augment.py",

@@ -71,7 +71,7 @@ def wait(condition: Callable[[], Any]) -> None:
 
 
 def text(chrome: webdriver.Chrome) -> str:
-    return str(chrome.execute_script("return document.querySelector('main').innerText"))
+    return str(chrome.execute_script("return document.querySelector('main')?.innerText ?? ''"))
 
 
 def look(chrome: webdriver.Chrome, width: int, theme: str) -> None:
