@@ -254,9 +254,7 @@ def begin_upload(request: Request, here: Here, caller: Somebody) -> Response:
     with here.database.writing() as session:
         entry = entries.find_visible(session, entry_number, caller)
         (made,) = uploads.create(here.settings, session, caller, entry, [given], here.now())
-    return Response(
-        status_code=201, headers={**TUS, "Location": f"{here.settings.url}{ROOT}/uploads/{made.id}"}
-    )
+    return Response(status_code=201, headers={**TUS, "Location": f"{ROOT}/uploads/{made.id}"})
 
 
 @router.head("/uploads/{number}")

@@ -18,13 +18,14 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from evaluator.measures.catalogue import MEASURES
+from evaluator.measures.means import Scores
 from evaluator.running import estimates, scoring
 from evaluator.running.audio_header import HeaderError
 from evaluator.running.dataset import Contents, Dataset, Track
@@ -34,6 +35,7 @@ from evaluator.service.archive import Archive
 from evaluator.service.task import MOST_PROBLEMS, TASK_FILE, Task
 
 READ_BYTES = 1 << 20
+TOGETHER = {"bss_eval_sdr"}  # measures of a stem that depend on the other stems
 SAME = 1.5 / (1 << 15)  # of full scale: the mixture itself, but for rounding to 16 bits
 ZERO = 0.5 / (1 << 15)
 
@@ -129,45 +131,46 @@ class Judge:
 
     def _score(self, request: Mapping[str, Any]) -> dict[str, Any]:
         track, files = self._data.tracks[request["track"]], self._surveyed()
+        stems = files.stems()
+        together = TOGETHER & set(self._task.measures)
+        groups = [stems] if together else [[stem] for stem in stems]  # one at a time takes less memory
+        scores: dict[str, dict[str, float | None]] = {name: {} for name in self._task.measures}
+        odd: dict[str, str] = {}
+        try:
+            for group in groups:
+                for name, found in self._measured(files, track, group, odd).items():
+                    scores[name] |= found
+        except (InvalidOutputError, HeaderError) as error:
+            return _problems([f"{track.folder}: {error}"])
+        return {"scores": scores, "odd": odd}
+
+    def _measured(
+        self, files: Files, track: Track, stems: Sequence[str], odd: dict[str, str]
+    ) -> dict[str, Scores]:
+        """The measures of some stems of a track, by copies of them; notes which of them are odd."""
         copies = self._room / "copies"
         copies.mkdir()
         try:
-            for stem in files.stems():
+            for stem in stems:
                 with files.opened(track, stem) as file:
                     estimates.keep(file, track, copies / f"{stem}.wav", _channels(track))
-            return _scores(_with_stems(track, files.stems()), copies, self._task.measures)
-        except (InvalidOutputError, HeaderError) as error:
-            return _problems([f"{track.folder}: {error}"])
+                if kind := _oddity(track, copies / f"{stem}.wav"):
+                    odd[stem] = kind
+            part = replace(track, references={stem: track.references[stem] for stem in stems})
+            return _scores(part, copies, self._task.measures)
         finally:
             shutil.rmtree(copies)
 
 
-def _scores(track: Track, copies: Path, measures: Sequence[str]) -> dict[str, Any]:
+def _scores(track: Track, copies: Path, measures: Sequence[str]) -> dict[str, Scores]:
     quick = [name for name in measures if name in scoring.ENERGY_METRICS]
-    scores = dict(scoring.score_track(track, copies, ["sdr", *quick]))  # which refuses NaN
-    scores |= (
-        scoring.costly_scores(track, copies, scoring.costly(measures)) if scoring.costly(measures) else {}
-    )
+    found = dict(scoring.score_track(track, copies, ["sdr", *quick]))  # which refuses NaN
     for name in quick:
-        if wrong := [stem for stem, value in scores[name].items() if not MEASURES[name].can_be(value)]:
+        if wrong := [stem for stem, value in found[name].items() if not MEASURES[name].can_be(value)]:
             raise InvalidOutputError(f"{', '.join(wrong)}: samples far beyond full scale")
-    shown = {name: dict(scores[name]) for name in measures}
-    odd = {stem: kind for stem in track.references if (kind := _oddity(track, copies / f"{stem}.wav"))}
-    return {"scores": shown, "odd": odd}
-
-
-def _with_stems(track: Track, stems: Sequence[str]) -> Track:
-    """The track with the references of these stems alone."""
-    return Track(
-        track.name,
-        track.folder,
-        track.mixtures,
-        {stem: track.references[stem] for stem in stems},
-        track.frames,
-        track.rate_hz,
-        track.reference_channels,
-        track.estimate_channels,
-    )
+    if costly := scoring.costly(measures):
+        found |= scoring.costly_scores(track, copies, costly)
+    return {name: found[name] for name in measures}
 
 
 def _oddity(track: Track, estimate: Path) -> str | None:

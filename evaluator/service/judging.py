@@ -126,7 +126,9 @@ class Judge:
         self, index: int, stems: list[str]
     ) -> tuple[dict[str, dict[str, float | None]], dict[str, str]]:
         """{measure: {stem: value}} of a track, and which stems are silent or the mixture itself."""
-        self._make_room((len(stems) + 1) * self._bytes(index))
+        self._make_room(
+            (len(stems) + 1) * self._bytes(index)
+        )  # at most; it counts as memory once it is written
         answer = self._ask(
             {"op": "score", "track": index}, self._seconds(index, stems, len(self._task.measures))
         )

@@ -8,7 +8,7 @@ upload's id; names of others are looked up, and never part of a path.
 import contextlib
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from evaluator import printable
 from evaluator.digests import sha256_of_file
+from evaluator.running.dataset import SUFFIXES
 from evaluator.running.estimates import FILE_OVERHEAD_BYTES, WIDEST_SAMPLE_BYTES
 from evaluator.running.predictions import look_up
 from evaluator.runs.documents import SHA256
@@ -64,9 +65,14 @@ def create(
         upload.name: upload for upload in session.scalars(select(Upload).where(Upload.entry_id == entry.id))
     }
     new = [file for file in given if not _is_same(begun.get(file.name), file)]
+    replaced = [
+        begun.pop(file.name) for file in new if file.name in begun
+    ]  # somebody has changed the file since
     places, problems = _placed(entry.benchmark, new, list(begun.values()))
     if problems:
         raise Refused("The files do not fit the benchmark.", 422, tuple(problems))
+    for upload in replaced:
+        _forget(settings, session, upload)
     _check_room(settings, session, caller, sum(file.length for file in new), now)
     settings.entry_folder(entry.id).mkdir(parents=True, exist_ok=True)
     for file in new:
@@ -95,53 +101,61 @@ def _is_same(upload: Upload | None, given: Given) -> bool:
 
 Place = tuple[str | None, str | None]
 """Track and stem; neither for a zip."""
+ZIP: Place = (None, None)
 
 
 def _placed(
     benchmark: Benchmark, new: Sequence[Given], begun: Sequence[Upload]
 ) -> tuple[dict[str, Place], list[str]]:
     """What each new file is, and one sentence for each that cannot be taken beside those that were begun."""
+    meant = _meant(benchmark, new)
     places: dict[str, Place] = {}
     problems: list[str] = []
     taken: dict[Place, str] = {(upload.track, upload.stem): upload.name for upload in begun}
     for file in new:
-        shown = printable.plain(file.name)
-        place, problem = _place(benchmark, file)
-        if problem is None and (place in taken or (None, None) in taken or (place == (None, None) and taken)):
+        place = meant.get(file.name, ZIP)
+        problem = _problem(benchmark, file, meant)
+        if problem is None and (place in taken or ZIP in taken or (place == ZIP and taken)):
             other = taken.get(place) or next(iter(taken.values()))
             problem = (
                 f"cannot be beside {printable.plain(other)}; expected one zip, or one file for each stem"
             )
         if problem is not None:
-            problems.append(f"{shown}: {problem}")
+            problems.append(f"{printable.plain(file.name)}: {problem}")
             continue
         taken[place] = file.name
         places[file.name] = place
     return places, problems
 
 
-def _place(benchmark: Benchmark, file: Given) -> tuple[Place, str | None]:
-    """Which stem of which track a file is by its name, and what is wrong with it, if anything."""
-    nowhere = (None, None)
+def _meant(benchmark: Benchmark, files: Sequence[Given]) -> dict[str, Place]:
+    """Which stem of which track each file is by its name; files of no track, and zips, are left out."""
+    names = [tuple(file.name.split("/")) for file in files if len(file.name) <= LONGEST_NAME]
+    found = look_up(Path(), names, benchmarks.contents(benchmark)).files
+    return {"/".join(parts): place for place, several in found.items() for parts in several}
+
+
+def _problem(benchmark: Benchmark, file: Given, meant: Mapping[str, Place]) -> str | None:
+    """What is wrong with a file by itself, if anything."""
     if len(file.name) > LONGEST_NAME or printable.fault(file.name) is not None:
-        return nowhere, "no name that a file may have here"
+        return "no name that a file may have here"
     if file.sha256 is not None and not SHA256.fullmatch(file.sha256):
-        return nowhere, "its SHA-256 is none; expected 64 hexadecimal digits"
-    if file.name.lower().endswith(".zip"):
-        most = sum(_most_bytes(track) for track in benchmark.tracks) * len(benchmark.stems)
-        return nowhere, _length_problem(file.length, most, "its tracks")
-    survey = look_up(Path(), [tuple(file.name.split("/"))], benchmarks.contents(benchmark))
-    if not survey.files:
+        return "its SHA-256 is none; expected 64 hexadecimal digits"
+    if _is_zip(file.name):
+        most = sum(map(_most_bytes, benchmark.tracks)) * len(benchmark.stems)
+        return _length_problem(file.length, most, "its tracks")
+    track, stem = meant.get(file.name, ZIP)
+    if track is None or not file.name.lower().endswith(SUFFIXES):
         example = f"{benchmark.tracks[0]['folder']}_{benchmark.stems[0]}.wav"
-        return nowhere, f"named after no track; expected TRACK_STEM.wav or .flac, such as {example}"
-    ((track, stem),) = survey.files
+        return f"named after no track; expected TRACK_STEM.wav or .flac, such as {example}"
     if stem not in benchmark.stems:
-        return (
-            nowhere,
-            f"found the stem {printable.plain(stem)}, expected one of {', '.join(benchmark.stems)}",
-        )
+        return f"found the stem {printable.plain(stem or '')}, expected one of {', '.join(benchmark.stems)}"
     described = next(each for each in benchmark.tracks if each["name"] == track)
-    return (track, stem), _length_problem(file.length, _most_bytes(described), "its track")
+    return _length_problem(file.length, _most_bytes(described), "its track")
+
+
+def _is_zip(name: str) -> bool:
+    return name.lower().endswith(".zip")
 
 
 def _most_bytes(track: dict[str, object]) -> int:
@@ -212,7 +226,10 @@ def verify(session: Session, number: str, found: str, now: float) -> bool:
 
 def remove(settings: Settings, session: Session, caller: Caller, number: str) -> None:
     """Forget an upload and its bytes."""
-    upload = find(session, caller, number)
+    _forget(settings, session, find(session, caller, number))
+
+
+def _forget(settings: Settings, session: Session, upload: Upload) -> None:
     path = path_of(settings, upload)
     session.delete(upload)
     session.flush()

@@ -203,6 +203,19 @@ def test_the_same_files_said_again_go_on_where_they_are(world: World) -> None:
     assert again == {**first, "offset": 10}
 
 
+def test_a_file_that_was_changed_takes_the_place_of_what_it_was(world: World) -> None:
+    entry = world.begin("ann")
+    (first,) = world.declare("ann", entry, {NAME: CONTENT})
+    world.send("ann", first["location"], CONTENT)
+    (second,) = world.declare("ann", entry, {NAME: CONTENT[::-1]})
+    assert second["offset"] == 0
+    assert world.program("ann").head(first["location"]).status_code == 404
+    world.send("ann", second["location"], CONTENT[::-1])
+    assert [path.name for path in world.settings.entry_folder(entry).iterdir()] == [
+        second["location"].rpartition("/")[2]
+    ]
+
+
 def test_tus_clients_begin_and_end_an_upload(world: World) -> None:
     entry, ann = world.begin("ann"), world.program("ann")
     about = ann.options("/api/v1/uploads")
