@@ -1,4 +1,4 @@
-"""`python -m evaluator benchmark add|list|close|invite`."""
+"""`python -m evaluator benchmark add|list|close|rescore|invite`."""
 
 import time
 from argparse import ArgumentTypeError, Namespace
@@ -25,6 +25,22 @@ def add_parser(subparsers: Subparsers) -> None:
     close.add_argument("--at", metavar="DATE", help="such as 2026-12-31, in UTC (default: now)")
     service_options.add_place(close)
     close.set_defaults(run=_close)
+    rescore = kinds.add_parser(
+        "rescore",
+        help="score all entries again, by other measures",
+        description="Score all entries of a benchmark again, by these measures. Until then they keep what they have; "
+        "it costs nobody a score.",
+    )
+    rescore.add_argument("name", metavar="NAME")
+    rescore.add_argument(
+        "--metrics",
+        type=converters.metrics,
+        required=True,
+        metavar="LIST",
+        help=f"of {','.join(converters.METRICS)}, separated by commas; sdr is always among them",
+    )
+    service_options.add_place(rescore)
+    rescore.set_defaults(run=_rescore)
     invite = kinds.add_parser("invite", help="print a link with which one person makes an account")
     invite.add_argument(
         "--role",
@@ -149,6 +165,18 @@ def _close(given: Namespace) -> int:
         found = benchmarks.named(session, given.name)
         found.closes = time.time() if given.at is None else organising.moment_of(given.at)
         print(f"{found.name} closes {rendering.moment(found.closes)}")
+    return 0
+
+
+def _rescore(given: Namespace) -> int:
+    settings = service_options.settings_of(given)
+    from evaluator.service import benchmarks, database, organising
+
+    with database.connect(settings).writing() as session:
+        found = benchmarks.named(session, given.name)
+        number = organising.rescore(session, found, given.metrics, time.time())
+    entries = "1 entry" if number == 1 else f"{number} entries"
+    print(f"{given.name}: {entries} will be scored by {', '.join(given.metrics)}, while the service runs")
     return 0
 
 

@@ -198,9 +198,10 @@ def finish(session: Session, claimed: Claim, found: Scored, now: float) -> bool:
     entry = session.get_one(Entry, claimed.entry, populate_existing=True)
     if entry.state != DONE:
         return False
-    entry.stems, entry.content_sha256, entry.scored = found.stems, found.content_sha256, now
-    entry.suspicion = found.suspicion
-    entry.is_counted = found.suspicion is None and not _was_scored_before(session, entry)
+    entry.stems, entry.content_sha256 = found.stems, found.content_sha256
+    if entry.scored is None:  # else it is scored again, which costs nothing and changes no decision
+        entry.scored, entry.suspicion = now, found.suspicion
+        entry.is_counted = found.suspicion is None and not _was_scored_before(session, entry)
     for table in (MeanScore, TrackScore):
         session.execute(delete(table).where(table.entry_id == entry.id))
     session.add_all(

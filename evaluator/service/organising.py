@@ -1,6 +1,7 @@
 """What only an organiser sees and does: scores that were held back, teams that probe, entries that failed."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from evaluator.service.tables import (
     PUBLIC_PART,
     QUEUED,
     WAITING,
+    Benchmark,
     Entry,
     Job,
     MeanScore,
@@ -91,6 +93,20 @@ def decide(session: Session, entry: Entry, act: str, now: float) -> None:
         job.state, job.attempts, job.not_before, job.tracks_done = WAITING, 0, now, 0
         return
     raise Refused(f"{printable.plain(act, 40)}: cannot be done with entry {entry.id} as it is.", 409)
+
+
+def rescore(session: Session, benchmark: Benchmark, measures: Sequence[str], now: float) -> int:
+    """Have all entries be scored by these measures; until then they keep what they have. Returns how many."""
+    benchmark.measures = list(measures)
+    again = (
+        select(Job)
+        .join(Entry, Entry.id == Job.entry_id)
+        .where(Entry.benchmark_id == benchmark.id, Entry.state == DONE)
+    )
+    jobs = list(session.scalars(again))
+    for job in jobs:
+        job.state, job.attempts, job.not_before, job.tracks_done = WAITING, 0, now, 0
+    return len(jobs)
 
 
 def moment_of(text: str) -> float:

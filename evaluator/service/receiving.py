@@ -16,7 +16,7 @@ from evaluator.service.running import Service
 from evaluator.service.tables import Upload
 from evaluator.service.uploads import CHECKSUM_MISMATCH, Writer
 
-BLOCK_BYTES = 1 << 20  # of memory that an upload takes
+BLOCK_BYTES = 2 << 20  # of memory that an upload takes
 FLUSHED_BYTES = 32 << 20  # after these, what came is flushed and noted, so that an interruption costs no more
 SILENCE_SECONDS = 60.0  # of a sender, after which its connection is given up
 CONTENT_TYPE = "application/offset+octet-stream"
@@ -43,9 +43,9 @@ async def receive(service: Service, caller: Caller, number: str, request: Reques
         raise Refused("Another connection is sending this upload; wait for it to end.", 423)
     service.writers.add(number)
     try:
-        offset = await _take(service, upload, request)
+        offset, digest = await _take(service, upload, request)
         if offset == upload.length:
-            await run_in_threadpool(_verify, service, caller, number)
+            await run_in_threadpool(_verify, service, caller, number, digest)
         return offset
     finally:
         service.writers.discard(number)
@@ -66,8 +66,11 @@ def _find(service: Service, caller: Caller, number: str, request: Request) -> _U
         return _Upload(number, uploads.path_of(service.settings, upload), upload.offset, upload.length)
 
 
-async def _take(service: Service, upload: _Upload, request: Request) -> int:
-    """Write what comes; of a connection that breaks, what has come by then is kept, too."""
+async def _take(service: Service, upload: _Upload, request: Request) -> tuple[int, str | None]:
+    """Write what comes; of a connection that breaks, what has come by then is kept, too.
+
+    Returns the offset after it, and the hash of the file up to there, if all of it came just now.
+    """
     noted = offset = upload.offset
     with await run_in_threadpool(Writer, upload.path, offset) as writer:
         try:
@@ -82,7 +85,7 @@ async def _take(service: Service, upload: _Upload, request: Request) -> int:
         finally:
             if offset > noted:
                 await run_in_threadpool(_note, service, writer, upload.number, noted, offset)
-    return offset
+        return offset, None if writer.digest is None else writer.digest.hexdigest()
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:
@@ -113,11 +116,14 @@ def _note(service: Service, writer: Writer, number: str, before: int, after: int
             raise Refused("Another connection has sent these bytes meanwhile.", 409)
 
 
-def _verify(service: Service, caller: Caller, number: str) -> None:
-    """Compare the hash of what came with the one that was said; with another one the upload begins again."""
+def _verify(service: Service, caller: Caller, number: str, digest: str | None = None) -> None:
+    """Compare the hash of what came with the one that was said; with another one the upload begins again.
+
+    digest: that hash, where it is known without reading the file again.
+    """
     with service.database.reading() as session:
         upload = uploads.find(session, caller, number)
-    found = uploads.digest(service.settings, upload)
+    found = digest or uploads.digest(service.settings, upload)
     with service.database.writing() as session:
         fits = uploads.verify(session, number, found, service.now())
     if not fits:

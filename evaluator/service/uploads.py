@@ -6,6 +6,7 @@ upload's id; names of others are looked up, and never part of a path.
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -252,9 +253,13 @@ def cancel_forgotten(settings: Settings, session: Session, now: float) -> list[i
 
 
 class Writer:
-    """The open file of an upload, from an offset on; a context manager. Its folder is gone once its entry is over."""
+    """The open file of an upload, from an offset on; a context manager. Its folder is gone once its entry is over.
+
+    digest: the SHA-256 of all that is written, if that is the file from its beginning.
+    """
 
     def __init__(self, path: Path, offset: int) -> None:
+        self.digest = hashlib.sha256() if offset == 0 else None
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         except FileNotFoundError:
@@ -263,6 +268,8 @@ class Writer:
 
     def write(self, block: bytes) -> None:
         """Append bytes."""
+        if self.digest is not None:
+            self.digest.update(block)
         left = memoryview(block)
         while left:
             left = left[os.write(self._file, left) :]

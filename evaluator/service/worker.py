@@ -101,8 +101,9 @@ class Worker:
             found = self._judged(claimed)
         except RefusedEntry as refusal:
             with self.database.writing() as session:
-                ended = jobs.refuse(session, claimed, refusal.problems)
-            if ended:
+                jobs.refuse(session, claimed, refusal.problems)
+                is_refused = session.get_one(Entry, claimed.entry).state == REFUSED
+            if is_refused:
                 remove_files(self.settings, claimed.entry)
         except LostJobError:
             LOG.info("entry %d: cancelled, or taken by another worker", claimed.entry)

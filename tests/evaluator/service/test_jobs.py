@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select, update
 
-from evaluator.service import jobs
+from evaluator.service import benchmarks, jobs, organising
 from evaluator.service.jobs import Claim, Scored
 from evaluator.service.judging import Judge, JudgeError
 from evaluator.service.tables import Entry, Job, MeanScore, TrackScore
@@ -150,6 +150,26 @@ def test_what_is_cancelled_stays_cancelled(world: World, moment: str) -> None:
             assert not jobs.finish(session, claimed, FOUND, world.now())
     assert claim(world) is None
     assert state(world, entry) == "cancelled"
+
+
+def test_scoring_again_adds_measures_and_costs_nothing(world: World) -> None:
+    entry = world.scored("ann", estimates(0.8, ("bass",)))
+    before = world.show("ann", entry)
+    world.seconds += 1000
+    with world.database.writing() as session:
+        assert (
+            organising.rescore(session, benchmarks.named(session, "bench"), ("sdr", "si_sdr"), world.now())
+            == 1
+        )
+    waiting = world.show("ann", entry)
+    assert (waiting["state"], waiting["means"]["public"]["sdr"]) == ("done", before["means"]["public"]["sdr"])
+    assert world.worker().work_once()
+    after = world.show("ann", entry)
+    assert after["means"]["public"]["sdr"] == before["means"]["public"]["sdr"]
+    assert after["means"]["public"]["si_sdr"]["bass"] is not None
+    assert after["scored"] == before["scored"]
+    left = world.program("ann").get("/api/v1/benchmarks/bench").json()["scores_left"]
+    assert left == {"today": 4, "in_all": 99}
 
 
 def test_the_queue_says_who_is_where(world: World) -> None:
