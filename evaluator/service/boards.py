@@ -7,7 +7,7 @@ more than the numbers do. Equal numbers share a place.
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from evaluator import printable
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
-from evaluator.service import benchmarks, entries
+from evaluator.service import benchmarks, entries, intervals
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
 from evaluator.service.tables import DONE, PRIVATE, WITHDRAWN, Benchmark, Entry, MeanScore, TrackScore
@@ -42,6 +42,8 @@ class Row:
     training_data: str
     scored: float
     scores: Mapping[str, float | None]
+    interval: tuple[float, float] | None = None  # 95 %, of the score by which the board is ranked
+    group: int | None = None  # rows of one group cannot be told apart from the first of it
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ def board(
     scores = _means(session, benchmark, measure, part)
     shown = [entry for entry in found if entries.scores_visible(entry, caller)]
     rows = _ranked(shown, scores, measure, stem, caller, now)
+    ranked = [row.entry for row in rows if row.place is not None]
+    sure = intervals.of_ranked(session, benchmark, measure, stem, part, ranked, now)
+    rows = tuple(
+        replace(row, interval=sure.intervals.get(row.entry), group=sure.groups.get(row.entry)) for row in rows
+    )
     gone = session.scalars(
         select(Entry.id)
         .where(Entry.benchmark_id == benchmark.id, Entry.state == WITHDRAWN, Entry.visibility != PRIVATE)
@@ -186,6 +193,8 @@ def records(shown: Board) -> list[dict[str, Any]]:
             "ensemble": row.is_ensemble,
             "training_data": row.training_data,
             "scores": {column: row.scores.get(column) for column in shown.columns},
+            "interval": row.interval,
+            "group": row.group,
         }
         for row in shown.rows
     ]

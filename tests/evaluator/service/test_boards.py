@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from evaluator.service import worker
+from evaluator.challenge import MUSIC
+from evaluator.service import intervals, worker
 from evaluator.service.tables import Benchmark
+from tests.evaluator import audio
 from tests.evaluator.service.test_entries import scored
-from tests.evaluator.service.world import World, estimates
+from tests.evaluator.service.world import World, estimates, sound
 
 
 def rows(world: World, **query: str) -> list[dict[str, Any]]:
@@ -108,6 +110,38 @@ def test_lower_is_better_where_it_is(world: World, monkeypatch: pytest.MonkeyPat
     for name, value in (("ann", 2.0), ("bob", 3.0)):
         scored(world, name, value, visibility="public")
     assert [row["author"] for row in rows(world)] == ["ann", "bob"]
+
+
+def test_intervals_hold_the_mean_and_groups_what_cannot_be_told_apart() -> None:
+    tracks = np.random.default_rng(0).standard_normal(50)
+    noise = 0.01 * np.random.default_rng(1).standard_normal(50)
+    scores = {7: tracks + 9, 3: tracks + 9 + noise - noise.mean(), 5: tracks + 8, 1: tracks - 2}
+    found = intervals.sureness({entry: list(values) for entry, values in scores.items()})
+    for entry, values in scores.items():
+        low, high = found.intervals[entry]
+        assert low < values.mean() < high
+        assert high - low == pytest.approx(2 * 1.96 * values.std() / 50**0.5, rel=0.15)
+    assert found.groups == {7: 1, 3: 1, 5: 2, 1: 3}
+    assert intervals.sureness({}) == intervals.Sureness()
+
+
+def test_intervals_are_told_of_open_and_closed_benchmarks_alone(world: World, tmp_path: Path) -> None:
+    frames = dict.fromkeys("abcdef", 400)
+    world.add("six", audio.write_music(tmp_path / "six", frames), closes=world.now() + 10)
+    files = {
+        f"{track}_{stem}.wav": sound(0.9 * audio.noise(400, seed=seed) + 0.001 * audio.noise(400, seed=99))
+        for seed, track in enumerate(frames)
+        for stem in MUSIC.stems
+    }
+    world.scored("ann", files, "six", visibility="public")
+    shown = world.program(None).get("/api/v1/leaderboards/six").json()["rows"]
+    assert [(row["interval"], row["group"]) for row in shown] == [(None, None)]
+    assert "95 %" not in world.browser().get("/benchmarks/six").text
+    world.seconds += 10
+    (row,) = world.program(None).get("/api/v1/leaderboards/six").json()["rows"]
+    low, high = row["interval"]
+    assert low <= row["scores"]["mean"] <= high
+    assert "95 %" in world.browser().get("/benchmarks/six").text
 
 
 NASTY = '=1+1<script>alert("&")</script>{\\input{x}} 100%_~^'

@@ -1,0 +1,99 @@
+"""How sure a board is: bootstrap intervals over tracks, and which entries it cannot tell apart.
+
+Computed from the scores of single tracks, about which an interval tells something. So there are none while references
+are hidden and entries are taken.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from evaluator.measures.means import MEAN
+from evaluator.runs.compare import FEWEST_TRACKS, SEED, bootstrap_interval
+from evaluator.service import benchmarks
+from evaluator.service.tables import Benchmark, Entry, TrackScore
+
+RESAMPLES = 2000
+
+Values = Mapping[str, float]
+"""{track: value}"""
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """95 % intervals by entry; groups: numbers by entry, of which equal ones cannot be told apart from their best."""
+
+    intervals: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    groups: Mapping[int, int] = field(default_factory=dict)
+
+
+def of_ranked(
+    session: Session,
+    benchmark: Benchmark,
+    measure: str,
+    stem: str,
+    part: str,
+    ranked: Sequence[int],
+    now: float,
+) -> Sureness:
+    """Of entries in the order of the board; nothing where it may not be told, or with too few tracks."""
+    if not (benchmark.is_open or benchmarks.is_closed(benchmark, now)):
+        return Sureness()
+    tracks = [track["name"] for track in benchmark.tracks if track["part"] == part]
+    if len(tracks) < FEWEST_TRACKS or not ranked:
+        return Sureness()
+    values = _values(session, benchmark, measure, stem, tracks)
+    complete = {entry: values[entry] for entry in ranked if len(values.get(entry, ())) == len(tracks)}
+    return sureness({entry: [found[track] for track in tracks] for entry, found in complete.items()})
+
+
+def sureness(scores: Mapping[int, Sequence[float]]) -> Sureness:
+    """Of {entry: scores of all tracks}, best first."""
+    if not scores:
+        return Sureness()
+    number = len(next(iter(scores.values())))
+    picks = np.random.default_rng(SEED).integers(0, number, (RESAMPLES, number))
+    intervals: dict[int, tuple[float, float]] = {}
+    groups: dict[int, int] = {}
+    best: np.ndarray | None = None
+    group = 0
+    for entry, row in scores.items():
+        values = np.array(row)
+        low, high = bootstrap_interval(values, picks)
+        intervals[entry] = round(low, 2), round(high, 2)
+        if best is not None:
+            below, above = bootstrap_interval(best - values, picks)
+        if best is None or below > 0 or above < 0:
+            best, group = values, group + 1
+        groups[entry] = group
+    return Sureness(intervals, groups)
+
+
+def _values(
+    session: Session, benchmark: Benchmark, measure: str, stem: str, tracks: Sequence[str]
+) -> dict[int, dict[str, float]]:
+    """{entry: {track: value}} of a stem, or of the mean over all stems where there are all."""
+    wanted = benchmark.stems if stem == MEAN else [stem]
+    query = (
+        select(TrackScore.entry_id, TrackScore.track, TrackScore.value)
+        .join(Entry, Entry.id == TrackScore.entry_id)
+        .where(
+            Entry.benchmark_id == benchmark.id,
+            TrackScore.measure == measure,
+            TrackScore.stem.in_(wanted),
+        )
+    )
+    known = set(tracks)
+    several: dict[int, dict[str, list[float]]] = {}
+    for entry, track, value in session.execute(query):
+        if track in known and value is not None:
+            several.setdefault(entry, {}).setdefault(track, []).append(value)
+    return {
+        entry: {
+            track: sum(found) / len(found) for track, found in by_track.items() if len(found) == len(wanted)
+        }
+        for entry, by_track in several.items()
+    }
