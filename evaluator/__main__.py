@@ -58,7 +58,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m evaluato
 def _expected_errors() -> tuple[type[Exception], ...]:
     """Those that say in their message what cannot be used; imported only once there is one, so that help is quick."""
     from evaluator.running.dataset import DataError
-    from evaluator.running.predictions import PredictionsError
     from evaluator.runs.documents import ResultError
     from evaluator.runs.leaderboard import LeaderboardError
     from evaluator.service.client import UploadError
@@ -67,7 +66,7 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from evaluator.tuning.tune import TuneError
 
     ours = (LeaderboardError, ResultError, DataError, EstimatorError, TuneError)
-    return *ours, PredictionsError, UploadError, SetupError, Refused
+    return *ours, UploadError, SetupError, Refused
 
 
 if __name__ == "__main__":

@@ -95,6 +95,12 @@ def _add_add(kinds: Subparsers) -> None:
         help="scores of an account a day (default: 5)",
     )
     option("--in-all", type=converters.count, default=100, metavar="N", help="and in all (default: 100)")
+    option(
+        "--dataset-type",
+        type=converters.whole_from(0),
+        metavar="N",
+        help="number by which clients of MVSep's quality checker name it (Synth is 0, Multisong 1)",
+    )
     service_options.add_place(add)
     add.set_defaults(run=_add)
 
@@ -122,7 +128,7 @@ def _add(given: Namespace) -> int:
     with CheckBar() as checked:
         rules = benchmarks.Rules(
             given.name, given.data, given.title, given.stems, given.metrics, given.open, private, given.seed,
-            opens, closes, given.per_day, given.in_all, checked,
+            opens, closes, given.per_day, given.in_all, given.dataset_type, checked,
         )  # fmt: skip
         with database.connect(settings).writing() as session:
             made = benchmarks.add(settings, session, rules, time.time())

@@ -14,6 +14,7 @@ NEEDED = {
     "sqlalchemy": "SQLAlchemy",
     "alembic": "alembic",
     "argon2": "argon2-cffi",
+    "python_multipart": "python-multipart",
 }
 
 

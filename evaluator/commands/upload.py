@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from evaluator import printable
 from evaluator.commands import Subparsers
+from evaluator.running.predictions import PredictionsError
 from evaluator.service import client
 from evaluator.service.client import Client, UploadError
 
@@ -79,7 +80,10 @@ def _token(file: Path | None) -> str:
 
 
 def _send(sender: Client, given: Namespace) -> int:
-    files = client.fitting_files(given.folder, sender.benchmark(given.benchmark))
+    try:
+        files = client.fitting_files(given.folder, sender.benchmark(given.benchmark))
+    except PredictionsError as error:
+        raise UploadError("\n  ".join(["the estimates do not fit, and nothing was sent:", *error.problems])) from None
     said = {
         "name": given.name or given.folder.resolve().name,
         "method": given.method,

@@ -29,7 +29,7 @@ TOKEN_MARK = "sdx_"  # by which a token is recognised where it should not be
 PREFIX_CHARACTERS = len(TOKEN_MARK) + 6
 
 _HASHER = PasswordHasher()
-_NOBODYS_HASH = _HASHER.hash(secrets.token_hex())
+NOBODYS_HASH = _HASHER.hash(secrets.token_hex())
 """For the time it takes to compare a password with it."""
 
 
@@ -132,13 +132,18 @@ def check_attempts(session: Session, subjects: tuple[str, ...], now: float) -> N
 def password_of(session: Session, name: str) -> tuple[int | None, str]:
     """The account of a name, and the hash to compare a password with; of no account it is nobody's."""
     found = session.scalar(select(Account).where(Account.folded_name == name.strip().casefold()[:128]))
-    return (None, _NOBODYS_HASH) if found is None else (found.id, found.password_hash)
+    return (None, NOBODYS_HASH) if found is None else (found.id, found.password_hash)
+
+
+def hash_password(password: str) -> str:
+    """What is kept of a password; takes a tenth of a second."""
+    return _HASHER.hash(password[:LONGEST_PASSWORD])
 
 
 def fits(password_hash: str, password: str) -> bool:
     """Whether this is the password; takes a tenth of a second, so call it outside of any transaction."""
     try:
-        return _HASHER.verify(password_hash, password[: LONGEST_PASSWORD + 1])
+        return _HASHER.verify(password_hash, password[:LONGEST_PASSWORD])
     except VerificationError:
         return False
 

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from evaluator import printable
-from evaluator.service import api, pages
+from evaluator.service import api, mvsep, pages
 from evaluator.service.errors import Refused
 from evaluator.service.running import Service
 from evaluator.service.security import HEADERS, Guard
@@ -28,6 +28,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.include_router(api.router)
+    app.include_router(mvsep.router)
     app.include_router(pages.router)
     app.add_middleware(Guard, settings=service.settings)
     app.add_exception_handler(Refused, _refused)
@@ -39,6 +40,8 @@ def create_app(service: Service) -> FastAPI:
 
 def _answer(request: Request, status: int, sentence: str, problems: tuple[str, ...] = ()) -> Response:
     """A refusal as JSON to programs, as a page to people."""
+    if request.url.path.startswith(mvsep.ROOT):
+        return mvsep.refusal(status, sentence, problems)
     if request.url.path.startswith("/api/"):
         return JSONResponse({"error": sentence, "problems": list(problems)}, status)
     return pages.refusal(request, status, sentence, problems)

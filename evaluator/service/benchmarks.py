@@ -34,6 +34,7 @@ class Rules:
 
     stems: None for those of the challenge that the data is laid out for.
     private_share: of the tracks, whose scores are shown once the benchmark has closed.
+    dataset_type: the number by which MVSep's clients name it, if they are to find it.
     progress: is called with each track whose files were read, and the number of tracks.
     """
 
@@ -49,6 +50,7 @@ class Rules:
     closes: float | None = None
     per_day: int = 5
     in_all: int = 100
+    dataset_type: int | None = None
     progress: Callable[[Track, int], None] = field(default=lambda track, total: None)
 
 
@@ -65,6 +67,7 @@ def add(settings: Settings, session: Session, rules: Rules, now: float) -> Bench
     made = Benchmark(
         name=rules.name,
         title=rules.title or rules.name,
+        dataset_type=rules.dataset_type,
         folder=str(data.path),
         data_sha256=digest,
         stems=list(data.challenge.stems),
@@ -91,6 +94,8 @@ def _check(session: Session, rules: Rules) -> None:
         )
     if session.scalar(select(Benchmark.id).where(Benchmark.name == rules.name)) is not None:
         raise SetupError(f"{rules.name}: there is a benchmark of this name; choose another")
+    if rules.dataset_type is not None and numbered(session, rules.dataset_type) is not None:
+        raise SetupError(f"dataset type {rules.dataset_type}: another benchmark has it; choose another")
     if unknown := [name for name in rules.measures if name not in MEASURES]:
         raise SetupError(f"measures: found {', '.join(unknown)}, expected some of {', '.join(MEASURES)}")
     if not 0 <= rules.private_share < 1:
@@ -148,6 +153,11 @@ def named(session: Session, name: str) -> Benchmark:
     if found is None:
         raise Refused(f"There is no benchmark {printable.plain(name, 80)}.", 404)
     return found
+
+
+def numbered(session: Session, dataset_type: int) -> Benchmark | None:
+    """The benchmark that MVSep's clients know by this number."""
+    return session.scalar(select(Benchmark).where(Benchmark.dataset_type == dataset_type))
 
 
 def every(session: Session) -> list[Benchmark]:

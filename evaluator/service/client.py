@@ -4,6 +4,7 @@ Needs nothing that only the service needs. What does not fit is found here, by t
 byte travels; the service checks all of it again.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from evaluator.digests import sha256_of_file
 from evaluator.running import predictions
 from evaluator.running.dataset import Contents, Track
 from evaluator.running.predictions import PredictionsError, Survey
+
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # else it tells of every request
 
 API = "/api/v1"
 PIECE_BYTES, BLOCK_BYTES = 32 << 20, 1 << 20

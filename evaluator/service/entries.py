@@ -205,6 +205,11 @@ def change(session: Session, caller: Caller, entry: Entry, said: Details) -> Non
 def stop(session: Session, caller: Caller, entry: Entry) -> None:
     """Cancel an entry without scores, or withdraw one that has some, which leaves its number and its date."""
     require_owner(caller, entry)
+    end(session, entry)
+
+
+def end(session: Session, entry: Entry) -> None:
+    """The same, whoever asks."""
     if entry.state in (UPLOADING, *UNDER_WAY):
         entry.state = CANCELLED
     elif entry.state == DONE:

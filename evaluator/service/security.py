@@ -13,6 +13,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SMALL_BYTES, LIST_BYTES = 64 << 10, 8 << 20
 UPLOADS = "/api/v1/uploads/"
+ONE_PIECE = "/api/quality_checker/add"
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
     " frame-ancestors 'none'"
@@ -101,7 +102,7 @@ def _is_own(headers: Headers) -> bool:
 def _most_bytes(scope: Scope) -> int:
     """How long a body may be: of an upload, as long as it says that it is."""
     path: str = scope["path"]
-    if path.startswith(UPLOADS) and scope["method"] == "PATCH":
+    if (path.startswith(UPLOADS) and scope["method"] == "PATCH") or path == ONE_PIECE:
         return 1 << 50
     return LIST_BYTES if path.startswith("/api/") and path.endswith("/files") else SMALL_BYTES
 

@@ -98,6 +98,7 @@ class Benchmark(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
     title: Mapped[str] = mapped_column(String(200))
+    dataset_type: Mapped[int | None] = mapped_column(unique=True)  # its number for MVSep's clients
     folder: Mapped[str] = mapped_column(Text)
     data_sha256: Mapped[str] = mapped_column(String(64))
     stems: Mapped[list[Any]]
@@ -137,6 +138,7 @@ class Entry(Base):
     scored: Mapped[float | None]
     is_counted: Mapped[bool]  # whether its score, which was shown, counts against the quota
     suspicion: Mapped[str | None] = mapped_column(String(500))  # why only the organiser sees its scores
+    password_hash: Mapped[str | None] = mapped_column(String(255))  # with which MVSep's clients delete it
     benchmark: Mapped[Benchmark] = relationship()
     account: Mapped[Account] = relationship()
 

@@ -74,7 +74,7 @@ def create(
         raise Refused("The files do not fit the benchmark.", 422, tuple(problems))
     for upload in replaced:
         _forget(settings, session, upload)
-    _check_room(settings, session, caller, sum(file.length for file in new), now)
+    check_room(settings, session, caller, sum(file.length for file in new), now)
     settings.entry_folder(entry.id).mkdir(parents=True, exist_ok=True)
     for file in new:
         track, stem = places[file.name]
@@ -143,8 +143,7 @@ def _problem(benchmark: Benchmark, file: Given, meant: Mapping[str, Place]) -> s
     if file.sha256 is not None and not SHA256.fullmatch(file.sha256):
         return "its SHA-256 is none; expected 64 hexadecimal digits"
     if _is_zip(file.name):
-        most = sum(map(_most_bytes, benchmark.tracks)) * len(benchmark.stems)
-        return _length_problem(file.length, most, "its tracks")
+        return _length_problem(file.length, most_bytes_of_zip(benchmark), "its tracks")
     track, stem = meant.get(file.name, ZIP)
     if track is None or not file.name.lower().endswith(SUFFIXES):
         example = f"{benchmark.tracks[0]['folder']}_{benchmark.stems[0]}.wav"
@@ -166,13 +165,19 @@ def _most_bytes(track: dict[str, object]) -> int:
     return frames * int(max(channels)) * WIDEST_SAMPLE_BYTES + FILE_OVERHEAD_BYTES
 
 
+def most_bytes_of_zip(benchmark: Benchmark) -> int:
+    """How long a zip of all estimates may be."""
+    return sum(map(_most_bytes, benchmark.tracks)) * len(benchmark.stems)
+
+
 def _length_problem(length: int, most: int, of: str) -> str | None:
     if LEAST_BYTES <= length <= most:
         return None
     return f"{length} bytes, expected {LEAST_BYTES} to {most} by the length of {of}"
 
 
-def _check_room(settings: Settings, session: Session, caller: Caller, length: int, now: float) -> None:
+def check_room(settings: Settings, session: Session, caller: Caller, length: int, now: float) -> None:
+    """Refused for more than an account may send in a day, and where the disk is short."""
     today = (
         select(func.coalesce(func.sum(Upload.length), 0))
         .join(Entry, Entry.id == Upload.entry_id)
@@ -278,8 +283,12 @@ class Writer:
         """Return once everything is on the disk."""
         getattr(os, "fdatasync", os.fsync)(self._file)
 
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *reason: object) -> None:
-        os.close(self._file)
+        self.close()

@@ -41,7 +41,7 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setattr(service_options, "find_spec", lambda name: None)
     for words in (["serve"], ["benchmark", "list"]):
         said = said_of(words, capsys)
-        assert "needs fastapi, uvicorn, SQLAlchemy, alembic, argon2-cffi" in said
+        assert "needs fastapi, uvicorn, SQLAlchemy, alembic, argon2-cffi, python-multipart" in said
         assert "pip install -r evaluator/service/requirements.txt" in said
     monkeypatch.setattr(service_options, "IS_INSTALLED", True)
     assert "pip install 'sdx23-kit[service]'" in said_of(["serve"], capsys)

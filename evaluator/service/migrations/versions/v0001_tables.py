@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("title", sa.String(length=200), nullable=False),
+        sa.Column("dataset_type", sa.Integer(), nullable=True),
         sa.Column("folder", sa.Text(), nullable=False),
         sa.Column("data_sha256", sa.String(length=64), nullable=False),
         sa.Column("stems", sa.JSON(), nullable=False),
@@ -46,6 +47,7 @@ def upgrade() -> None:
         sa.Column("in_all", sa.Integer(), nullable=False),
         sa.Column("created", sa.Float(precision=53), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_benchmarks")),
+        sa.UniqueConstraint("dataset_type", name=op.f("uq_benchmarks_dataset_type")),
         sa.UniqueConstraint("name", name=op.f("uq_benchmarks_name")),
     )
     op.create_table(
@@ -93,6 +95,7 @@ def upgrade() -> None:
         sa.Column("scored", sa.Float(precision=53), nullable=True),
         sa.Column("is_counted", sa.Boolean(), nullable=False),
         sa.Column("suspicion", sa.String(length=500), nullable=True),
+        sa.Column("password_hash", sa.String(length=255), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_entries_account_id")),
         sa.ForeignKeyConstraint(["benchmark_id"], ["benchmarks.id"], name=op.f("fk_entries_benchmark_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_entries")),
