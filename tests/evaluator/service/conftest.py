@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 
 from evaluator.service import accounts
 from tests.evaluator.service import postgres
-from tests.evaluator.service.world import World, make_world
+from tests.evaluator.service.world import World, copy_world, make_world
 
 NUMBERS = itertools.count()
 
@@ -32,11 +32,20 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a world, to be copied."""
+    folder = tmp_path_factory.mktemp("world")
+    make_world(folder).close()
+    return folder
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = None
     if request.param == "postgresql":
         url = postgres.new_database(request.getfixturevalue("postgres_url"), f"world{next(NUMBERS)}")
-    made = make_world(tmp_path, url)
+        made = make_world(tmp_path, url)
+    else:
+        made = copy_world(request.getfixturevalue("template"), tmp_path)
     yield made
     made.close()

@@ -45,7 +45,7 @@ def connected(world: World, name: str = "ann", bad: bool = False) -> Client:
     return made
 
 
-@pytest.mark.parametrize("bad", [False, True])
+@pytest.mark.parametrize("bad", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_folder_arrives_whatever_the_line_does(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: bool
 ) -> None:

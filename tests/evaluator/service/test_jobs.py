@@ -188,6 +188,7 @@ def test_the_queue_says_who_is_where(world: World) -> None:
     assert "mine" not in page, "names of entries are not for everybody"
 
 
+@pytest.mark.slow
 def test_a_worker_starts_over_after_a_database_that_was_away(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

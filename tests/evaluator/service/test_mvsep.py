@@ -68,6 +68,7 @@ def test_an_entry_from_its_zip_to_its_metrics(world: World, tmp_path: Path) -> N
     assert "sdr_instrum" in board["data"]["sortables"]
 
 
+@pytest.mark.slow
 def test_boards_are_read_in_parts_and_filtered(world: World, tmp_path: Path) -> None:
     synth(world, tmp_path)
     for level, name in ((0.5, "Low"), (0.9, "High")):
@@ -129,6 +130,7 @@ def test_a_form_that_is_none_or_cut_short_or_too_long(world: World, tmp_path: Pa
     assert not list((world.settings.root / "entries").iterdir())
 
 
+@pytest.mark.slow
 def test_an_entry_is_deleted_by_its_password_alone(world: World, tmp_path: Path) -> None:
     synth(world, tmp_path)
     number = add(world, zipped(files()), password="secret").json()["data"]["id"]

@@ -61,6 +61,7 @@ def test_a_zip_a_zipped_folder_and_files_are_the_same_entry(world: World) -> Non
     assert all(shown(world, number) == shown(world, numbers[0]) for number in numbers)
 
 
+@pytest.mark.slow
 def test_flac_is_scored_as_wav_is(world: World) -> None:
     one = world.scored("ann", estimates(0.7))
     other = world.scored("ann", estimates(0.7, container="FLAC"))

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -144,10 +145,25 @@ def make_world(root: Path, database: str | None = None) -> World:
     """A service whose benchmark `bench` has two short tracks with the four stems of music."""
     settings = Settings(root / "service", database=database)
     settings.root.mkdir()
-    data = audio.write_music(root / "data", FRAMES)
-    made = World(root, data, settings, connect(settings))
-    made.app = create_app(Service(settings, made.database, made.now))
+    made = World(root, audio.write_music(root / "data", FRAMES), settings, connect(settings))
     made.add("bench")
+    return with_app(made)
+
+
+def copy_world(template: Path, root: Path) -> World:
+    """The same from a copy of the folder of another one with SQLite, which takes a fifth of the time."""
+    for name in ("service", "data"):
+        shutil.copytree(template / name, root / name)
+    settings = Settings(root / "service")
+    made = World(root, root / "data", settings, connect(settings))
+    with made.database.writing() as session:
+        benchmarks.named(session, "bench").folder = str(made.data)
+    return with_app(made)
+
+
+def with_app(made: World) -> World:
+    """The world with its application."""
+    made.app = create_app(Service(made.settings, made.database, made.now))
     return made
 
 
