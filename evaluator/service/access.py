@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from starlette.responses import Response
 
 from evaluator.service import accounts
 from evaluator.service.accounts import SIGNED_IN_SECONDS, Caller
+from evaluator.service.boards import Filter
 from evaluator.service.errors import Refused
 from evaluator.service.running import Service
 from evaluator.service.settings import Settings
@@ -76,6 +77,16 @@ def set_cookie(settings: Settings, response: Response, token: str) -> None:
     )
 
 
+def wanted(
+    text: Annotated[str, Query(max_length=100)] = "",
+    single: Annotated[bool, Query()] = False,
+    best: Annotated[bool, Query()] = False,
+) -> Filter:
+    """Which rows of a board are wanted."""
+    return Filter(text.strip(), single, best)
+
+
+Wanted = Annotated[Filter, Depends(wanted)]
 Here = Annotated[Service, Depends(service)]
 Anybody = Annotated[Caller | None, Depends(caller)]
 Somebody = Annotated[Caller, Depends(somebody)]

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import FileResponse, Response
 
 from evaluator.service import benchmarks, boards, entries, jobs, receiving, uploads
-from evaluator.service.access import Anybody, Here, Somebody
+from evaluator.service.access import Anybody, Here, Somebody, Wanted
 from evaluator.service.accounts import Caller
 from evaluator.service.entries import Details
 from evaluator.service.tables import Benchmark, Entry, Upload
@@ -91,12 +91,18 @@ def mixtures(name: str, here: Here) -> FileResponse:
 
 @router.get("/leaderboards/{name}")
 def leaderboard(
-    name: str, here: Here, caller: Anybody, measure: Short = "", stem: Short = "", part: Short = ""
+    name: str,
+    here: Here,
+    caller: Anybody,
+    wanted: Wanted,
+    measure: Short = "",
+    stem: Short = "",
+    part: Short = "",
 ) -> dict[str, Any]:
     """The board of a benchmark by one measure, best by `stem` first."""
     with here.database.reading() as session:
         found = benchmarks.named(session, name)
-        shown = boards.board(session, found, caller, here.now(), measure, stem, part)
+        shown = boards.board(session, found, caller, here.now(), measure, stem, part, wanted)
     return {
         "benchmark": shown.benchmark,
         "measure": shown.measure,
@@ -144,7 +150,7 @@ def add_entry(said: NewEntry, here: Here, caller: Somebody) -> dict[str, Any]:
 def own_entries(here: Here, caller: Somebody) -> dict[str, Any]:
     """The caller's entries, newest first."""
     with here.database.reading() as session:
-        found = entries.listed(session, caller, own=True)
+        found = entries.own(session, caller)
         return {"entries": [_entry(session, each, caller, here.now()) for each in found]}
 
 
@@ -286,6 +292,7 @@ def export(
     kind: Literal["csv", "latex"],
     here: Here,
     caller: Anybody,
+    wanted: Wanted,
     measure: Short = "",
     stem: Short = "",
     part: Short = "",
@@ -293,7 +300,7 @@ def export(
     """The board as CSV or LaTeX; as JSON it is the board itself."""
     with here.database.reading() as session:
         found = benchmarks.named(session, name)
-        shown = boards.board(session, found, caller, here.now(), measure, stem, part)
+        shown = boards.board(session, found, caller, here.now(), measure, stem, part, wanted)
     text, suffix = (boards.as_csv(shown), "csv") if kind == "csv" else (boards.as_latex(shown), "tex")
     attachment = {"Content-Disposition": f'attachment; filename="{found.name}-{shown.measure}.{suffix}"'}
     return Response(text, media_type="text/plain; charset=utf-8", headers=attachment)

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from evaluator import printable
-from evaluator.service import api, mvsep, pages
+from evaluator.service import api, mvsep, pages, rendering
 from evaluator.service.errors import Refused
 from evaluator.service.running import Service
 from evaluator.service.security import HEADERS, Guard
@@ -44,7 +44,7 @@ def _answer(request: Request, status: int, sentence: str, problems: tuple[str, .
         return mvsep.refusal(status, sentence, problems)
     if request.url.path.startswith("/api/"):
         return JSONResponse({"error": sentence, "problems": list(problems)}, status)
-    return pages.refusal(request, status, sentence, problems)
+    return rendering.refusal(request, status, sentence, problems)
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ more than the numbers do. Equal numbers share a place.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,20 @@ TEX = {
     "^": r"\textasciicircum{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rows are shown: text in name, author or method; no ensembles; the best of each account alone."""
+
+    text: str = ""
+    single: bool = False
+    best: bool = False
+
+    def passes(self, row: "Row") -> bool:
+        """Whether a row is shown, but for `best`."""
+        there = f"{row.name}\n{row.author}\n{row.method}".casefold()
+        return self.text.casefold() in there and not (self.single and row.is_ensemble)
 
 
 @dataclass(frozen=True)
@@ -67,8 +81,12 @@ def board(
     measure: str = "",
     stem: str = "",
     part: str = "",
+    wanted: Filter = Filter(),
 ) -> Board:
-    """The board as the caller may see it; by default of the first measure, by the mean, of the part that counts."""
+    """The board as the caller may see it; by default of the first measure, by the mean, of the part that counts.
+
+    Places are those among all rows, whichever of them are wanted; with `wanted.best`, those among the best.
+    """
     measure = _one_of("measure", measure, benchmark.measures)
     columns = (MEAN, *benchmark.stems)
     stem = _one_of("stem", stem, columns)
@@ -81,12 +99,15 @@ def board(
     ).all()
     scores = _means(session, benchmark, measure, part)
     shown = [entry for entry in found if entries.scores_visible(entry, caller)]
+    if wanted.best:
+        shown = _best_of_each(shown, scores, measure, stem, now)
     rows = _ranked(shown, scores, measure, stem, caller, now)
     ranked = [row.entry for row in rows if row.place is not None]
     sure = intervals.of_ranked(session, benchmark, measure, stem, part, ranked, now)
     rows = tuple(
         replace(row, interval=sure.intervals.get(row.entry), group=sure.groups.get(row.entry)) for row in rows
     )
+    rows = tuple(filter(wanted.passes, rows))
     gone = session.scalars(
         select(Entry.id)
         .where(Entry.benchmark_id == benchmark.id, Entry.state == WITHDRAWN, Entry.visibility != PRIVATE)
@@ -117,24 +138,46 @@ def _means(
     return scores
 
 
-def _ranked(
-    found: Sequence[Entry],
-    scores: Mapping[int, Mapping[str, float | None]],
-    measure: str,
-    stem: str,
-    caller: Caller | None,
-    now: float,
-) -> tuple[Row, ...]:
-    """Rows in order; those without this score last, and those that others do not see without a place."""
+Means = Mapping[int, Mapping[str, float | None]]
+"""{entry: {stem: value}}, of one measure."""
+
+
+def _order(scores: Means, measure: str, stem: str) -> Callable[[Entry], tuple[bool, float, int]]:
+    """What to sort entries by: the best first, those without this score last, then the older first."""
     sign = -1.0 if MEASURES[measure].higher_is_better else 1.0
 
     def key(entry: Entry) -> tuple[bool, float, int]:
         value = scores.get(entry.id, {}).get(stem)
         return value is None, sign * (value or 0.0), entry.id
 
+    return key
+
+
+def _best_of_each(found: Sequence[Entry], scores: Means, measure: str, stem: str, now: float) -> list[Entry]:
+    """The best entry of each account of those with a name; others stay, else one would see whose they are."""
+    seen: set[int] = set()
+    kept = []
+    for entry in sorted(found, key=_order(scores, measure, stem)):
+        is_named = entries.is_named(entry, now)
+        if not is_named or entry.account_id not in seen:
+            kept.append(entry)
+        if is_named:
+            seen.add(entry.account_id)
+    return kept
+
+
+def _ranked(
+    found: Sequence[Entry],
+    scores: Means,
+    measure: str,
+    stem: str,
+    caller: Caller | None,
+    now: float,
+) -> tuple[Row, ...]:
+    """Rows in order; those without this score last, and those that others do not see without a place."""
     rows: list[Row] = []
     counted, place, before = 0, 0, None
-    for entry in sorted(found, key=key):
+    for entry in sorted(found, key=_order(scores, measure, stem)):
         value = scores.get(entry.id, {}).get(stem)
         is_ranked = entry.visibility != PRIVATE and value is not None
         if is_ranked:

@@ -5,7 +5,7 @@ import shutil
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from sqlalchemy import Select, delete, func, or_, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from evaluator import printable, schema
@@ -38,6 +38,7 @@ from evaluator.service.tables import (
 
 ATTEMPTS_PER_SCORE = 4  # entries a day that may be refused or cancelled, for each that may be scored
 LINK = re.compile(r"https://[^\s\"'<>]+")
+MOST_LISTED = 500
 NOBODY = "anonymous"
 STATE_WORDS = {
     UPLOADING: "being uploaded",
@@ -270,19 +271,16 @@ def scores_visible(entry: Entry, caller: Caller | None) -> bool:
 
 def author(entry: Entry, caller: Caller | None, now: float) -> str:
     """The author's name, if the caller may know it."""
-    is_named = entry.visibility == PUBLIC or (
-        entry.visibility == ANONYMOUS and entry.named_from is not None and now >= entry.named_from
-    )
-    return entry.account.name if is_named or is_own(entry, caller) else NOBODY
+    return entry.account.name if is_named(entry, now) or is_own(entry, caller) else NOBODY
 
 
-def listed(session: Session, caller: Caller | None, own: bool = False) -> list[Entry]:
-    """Entries that the caller may see, or their own, newest first."""
-    query = select(Entry).order_by(Entry.id.desc()).limit(500)
-    if own:
-        query = query.where(Entry.account_id == (caller.account if caller else -1))
-    elif caller is None or not caller.is_organiser:
-        query = query.where(
-            or_(Entry.visibility != PRIVATE, Entry.account_id == (caller.account if caller else -1))
-        )
-    return [entry for entry in session.scalars(query) if is_visible(entry, caller)]
+def is_named(entry: Entry, now: float) -> bool:
+    """Whether everybody may know whose it is."""
+    due = entry.named_from is not None and now >= entry.named_from
+    return entry.visibility == PUBLIC or (entry.visibility == ANONYMOUS and due)
+
+
+def own(session: Session, caller: Caller) -> list[Entry]:
+    """The caller's entries, newest first, up to a number that nobody looks through."""
+    query = select(Entry).where(Entry.account_id == caller.account).order_by(Entry.id.desc())
+    return list(session.scalars(query.limit(MOST_LISTED)))

@@ -10,13 +10,11 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from evaluator.reporting import charts
 from evaluator.service import accounts, benchmarks, boards, entries, jobs, organising
-from evaluator.service.access import Anybody, Here, Organiser, Somebody, cookie_name, set_cookie
+from evaluator.service.access import Anybody, Here, Organiser, Somebody, Wanted, cookie_name, set_cookie
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
-from evaluator.service.rendering import STATIC, moment, page, refusal
+from evaluator.service.rendering import STATIC, moment, page
 from evaluator.service.tables import UPLOADING, Entry, Upload
-
-__all__ = ["refusal", "router"]
 
 router = APIRouter(include_in_schema=False, default_response_class=Response)
 MOST_FIELDS = 40
@@ -70,18 +68,25 @@ def home(here: Here, caller: Anybody) -> Response:
 
 @router.get("/benchmarks/{name}")
 def benchmark(
-    name: str, here: Here, caller: Anybody, measure: Short = "", stem: Short = "", part: Short = ""
+    name: str,
+    here: Here,
+    caller: Anybody,
+    wanted: Wanted,
+    measure: Short = "",
+    stem: Short = "",
+    part: Short = "",
 ) -> Response:
     """The board of a benchmark."""
     now = here.now()
     with here.database.reading() as session:
         found = benchmarks.named(session, name)
-        shown = boards.board(session, found, caller, now, measure, stem, part)
+        shown = boards.board(session, found, caller, now, measure, stem, part, wanted)
         return page(
             "benchmark.html.j2",
             caller,
             benchmark=found,
             board=shown,
+            wanted=wanted,
             parts=benchmarks.shown_parts(found, now),
             is_split=benchmarks.has_private_part(found),
             is_closed=benchmarks.is_closed(found, now),
@@ -294,7 +299,7 @@ def account(here: Here, caller: Somebody) -> Response:
 
 def _account(here: Here, caller: Caller, made: str | None) -> Response:
     with here.database.reading() as session:
-        own = entries.listed(session, caller, own=True)
+        own = entries.own(session, caller)
         return page(
             "account.html.j2",
             caller,

@@ -43,7 +43,6 @@ class Started:
     url: str
     root: Path
     invitation: str | None
-    benchmarks: int
 
 
 def prepare(settings: Settings, database: Database, now: float) -> Started:
@@ -54,9 +53,8 @@ def prepare(settings: Settings, database: Database, now: float) -> Started:
             benchmarks.add(settings, session, demo, now)
         known = session.scalar(select(Account.id).where(Account.role == "organiser"))
         invitation = None if known is not None else accounts.invite(session, "organiser", now)
-        number = len(benchmarks.every(session))
     link = None if invitation is None else f"{settings.url}/invitation/{invitation}"
-    return Started(settings.url, settings.root, link, number)
+    return Started(settings.url, settings.root, link)
 
 
 def make_root(root: Path) -> None:

@@ -1,6 +1,7 @@
 """Where a service keeps its things, and its limits."""
 
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from evaluator.locations import data_folder
 
 GIB = 1 << 30
 DAY_SECONDS = 86_400.0
+EVERYWHERE = ("0.0.0.0", "::", "")  # all addresses of this machine, which is then known by its name
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Settings:
     @property
     def url(self) -> str:
         """Where people reach it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = socket.gethostname() if self.host in EVERYWHERE else self.host
+        host = f"[{host}]" if ":" in host else host
         return self.public_url or f"http://{host}:{self.port}"
 
     @property

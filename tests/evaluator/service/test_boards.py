@@ -41,6 +41,27 @@ def test_private_entries_are_seen_without_a_place_by_their_author(world: World) 
     assert [(row["place"], row["author"]) for row in own] == [(None, "ann"), (1, "bob")]
 
 
+def test_rows_are_filtered_and_of_each_account_the_best_is_kept(world: World) -> None:
+    for name, value, ensemble in (("ann", 2.0, False), ("ann", 4.0, True), ("bob", 3.0, False)):
+        title = f"{name} {value}"
+        scored(world, name, value, visibility="public", title=title, is_ensemble=ensemble, method="SCNet")
+
+    def found(**query: str) -> list[tuple[int, str]]:
+        return [(row["place"], row["name"]) for row in rows(world, **query)]
+
+    assert found(text="ANN") == [(1, "ann 4.0"), (3, "ann 2.0")]
+    assert found(single="true") == [(2, "bob 3.0"), (3, "ann 2.0")]
+    assert found(best="true") == [(1, "ann 4.0"), (2, "bob 3.0")]
+    assert len(found(text="scnet")) == 3
+    scored(world, "bob", 1.0, visibility="anonymous", title="nobody's")
+    assert found(best="true")[-1] == (3, "nobody's"), "else one would see whose it is"
+    page = world.browser().get("/benchmarks/bench", params={"text": '"><b>', "best": "true"}).text
+    assert "&#34;&gt;&lt;b&gt;" in page
+    assert "text=%22%3E%3Cb%3E" in page
+    export = world.program(None).get("/api/v1/leaderboards/bench/export/csv", params={"text": "bob"}).text
+    assert export.count("\n") == 2
+
+
 def test_means_have_two_decimals_wherever_they_are_shown(world: World) -> None:
     entry = world.scored("ann", estimates(0.8123), visibility="public")
     seen = json.dumps([rows(world), world.show(None, entry)["means"]])

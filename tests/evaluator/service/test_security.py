@@ -30,7 +30,7 @@ def test_every_answer_has_the_policies(world: World, path: str) -> None:
     assert "unsafe-inline" not in policy
     assert "frame-ancestors 'none'" in policy
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert "server" not in headers
 
 
@@ -88,6 +88,19 @@ def test_large_bodies_are_refused_whatever_they_say_of_themselves(world: World) 
     assert world.browser().post("/sign-in", content=big, headers=form).status_code == 413
     parts = iter([big[:40_000], big[:40_000]])
     assert world.browser().post("/sign-in", content=parts, headers=form).status_code == 413
+
+
+def test_a_lab_signs_in_without_tls(world: World) -> None:
+    """Over plain HTTP browsers send no Sec-Fetch-Site."""
+    settings = Settings(world.settings.root, host="0.0.0.0")
+    app = create_app(Service(settings, world.database, world.now))
+    world.token("ann")
+    browser = TestClient(app, base_url="http://lab:8000", follow_redirects=False)
+    for origin, status in (("http://evil:8000", 403), ("http://lab:8000", 303)):
+        data = {"name": "ann", "password": PASSWORD}
+        assert browser.post("/sign-in", data=data, headers={"Origin": origin}).status_code == status
+    assert browser.get("/account").status_code == 200
+    assert browser.post("/sign-out", headers={"Origin": "http://lab:8000"}).status_code == 303
 
 
 def test_through_tls_cookies_are_secure_and_browsers_are_told_to_stay(world: World) -> None:
