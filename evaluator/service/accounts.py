@@ -118,6 +118,13 @@ def _check_password(password: str) -> None:
         )
 
 
+def change_password(session: Session, caller: Caller, password: str) -> None:
+    """Another password for the caller, who is then signed out everywhere; Refused for one that cannot be."""
+    _check_password(password)
+    session.get_one(Account, caller.account).password_hash = hash_password(password)
+    session.execute(delete(SignedIn).where(SignedIn.account_id == caller.account))
+
+
 def check_attempts(session: Session, subjects: tuple[str, ...], now: float) -> None:
     """Refused if one of these has failed too often of late; forgets what is long ago."""
     session.execute(delete(Attempt).where(Attempt.at < now - ATTEMPT_SECONDS))

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from evaluator import printable, schema, strict_json
 from evaluator.isolation import view
 from evaluator.isolation.launch import PREDICTIONS, SCRATCH, WorkerSpec
-from evaluator.isolation.limits import Limits, effective_memory_bytes
+from evaluator.isolation.limits import Isolation, Limits, effective_memory_bytes
 from evaluator.isolation.sandbox import SUPERVISOR, Cancelled, SandboxError, Session, Workplace
 from evaluator.isolation.variables import THREAD_VARIABLES
 from evaluator.locations import REPOSITORY
 from evaluator.measures.catalogue import MEASURES
+from evaluator.running.preparation import WITHOUT_VARIABLE
 from evaluator.service.task import MOST_PROBLEMS, Task
 
 LIMITS = Limits(cpus=1, memory_bytes=4 << 30, scratch_bytes=64 << 20)
@@ -84,10 +85,11 @@ class Judge:
     def __enter__(self) -> Self:
         try:
             self._session = Session(SUPERVISOR, self._spec())
-            self.isolation = self._session.expect("isolation", SUPERVISOR.start_seconds)
+            described = self._session.expect("isolation", SUPERVISOR.start_seconds)
         except (SandboxError, OSError) as error:
             self.close()
             raise JudgeError("the process that scores could not be started", str(error)) from None
+        self.isolation = Isolation(SUPERVISOR.runner, **described)
         return self
 
     def __exit__(
@@ -221,6 +223,7 @@ class Judge:
             memory_bytes=effective_memory_bytes(LIMITS),
             scratch_bytes=LIMITS.scratch_bytes,
             max_processes=MOST_PROCESSES,
+            without=[name for name in os.environ.get(WITHOUT_VARIABLE, "").split(",") if name],
         )
 
 

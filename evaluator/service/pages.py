@@ -329,6 +329,24 @@ def revoke_token(number: int, here: Here, caller: Somebody) -> Response:
     return _to("/account")
 
 
+@router.post("/account/password")
+def change_password(here: Here, caller: Somebody, form: Fields) -> Response:
+    """Change one's password, by the one that it was."""
+    now, subjects = here.now(), (f"name {caller.name.casefold()}",)
+    with here.database.writing() as session:
+        accounts.check_attempts(session, subjects, now)
+        _, password_hash = accounts.password_of(session, caller.name)
+    fits = accounts.fits(password_hash, form.get("present", ""))
+    with here.database.writing() as session:
+        if fits:
+            accounts.change_password(session, caller, form.get("new", ""))
+        else:
+            accounts.note_failure(session, subjects, now)
+    if not fits:
+        raise Refused("That is not your present password.", 403)
+    return _to("/sign-in")
+
+
 @router.get("/organiser")
 def organise(here: Here, caller: Organiser) -> Response:
     """What only an organiser sees."""

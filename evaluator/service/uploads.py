@@ -6,10 +6,11 @@ upload's id; names of others are looked up, and never part of a path.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -32,6 +33,7 @@ from evaluator.service.tables import CANCELLED, UPLOADING, Account, Benchmark, E
 LONGEST_NAME = 400
 LEAST_BYTES = 42  # of a file with any sound
 MOST_FILES_AT_ONCE = 20_000
+DISK_FULL = "The service is short of disk space; nothing was lost, try again later."
 CHECKSUM_MISMATCH = 460  # as tus has it
 
 
@@ -189,7 +191,7 @@ def check_room(settings: Settings, session: Session, caller: Caller, length: int
             429,
         )
     if not settings.has_room_for(length):
-        raise Refused("The service is short of disk space; nothing was lost, try again later.", 507)
+        raise Refused(DISK_FULL, 507)
 
 
 def find(session: Session, caller: Caller, number: str) -> Upload:
@@ -257,6 +259,16 @@ def cancel_forgotten(settings: Settings, session: Session, now: float) -> list[i
     return [entry.id for entry in found]
 
 
+@contextlib.contextmanager
+def _enough_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Refused(DISK_FULL, 507) from None
+        raise
+
+
 class Writer:
     """The open file of an upload, from an offset on; a context manager. Its folder is gone once its entry is over.
 
@@ -276,12 +288,14 @@ class Writer:
         if self.digest is not None:
             self.digest.update(block)
         left = memoryview(block)
-        while left:
-            left = left[os.write(self._file, left) :]
+        with _enough_disk():
+            while left:
+                left = left[os.write(self._file, left) :]
 
     def flush(self) -> None:
         """Return once everything is on the disk."""
-        getattr(os, "fdatasync", os.fsync)(self._file)
+        with _enough_disk():
+            getattr(os, "fdatasync", os.fsync)(self._file)
 
     def close(self) -> None:
         """Close the file."""

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from evaluator import printable
 from evaluator.isolation import folders, process_tree
+from evaluator.isolation.limits import Isolation
 from evaluator.measures import means
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import DataError
@@ -63,6 +64,7 @@ class Worker:
     name: str = field(default_factory=lambda: f"{socket.gethostname()[:80]}-{os.getpid()}")
     clock: Callable[[], float] = time.time
     stopped: threading.Event = field(default_factory=threading.Event)
+    _has_told: bool = False
 
     def run(self) -> None:
         """Work until `stopped` is set."""
@@ -130,6 +132,7 @@ class Worker:
         task.write(folder / TASK_FILE)
         workplace = self.settings.root / "work" / self.name
         with Judge(folder, task, workplace) as judge, self._heart(claimed, judge) as progress:
+            self._tell_of(judge.isolation)
             stems = judge.look()
             content = _checked(judge, task, stems)
             with self.database.writing() as session:
@@ -148,6 +151,12 @@ class Worker:
             shown_means(tracks, parts, stems, complete=set(stems) == set(task.stems)),
             None if is_open else suspicion(odd, stems),
         )
+
+    def _tell_of(self, isolation: Isolation) -> None:
+        """Say once which walls this system does not let us build."""
+        if isolation.open_promises() and not self._has_told:
+            LOG.warning("not held on this system: %s; see SECURITY.md", "; ".join(isolation.open_promises()))
+        self._has_told = True
 
     @contextmanager
     def _heart(self, claimed: Claim, judge: Judge) -> Iterator[Callable[[int], None]]:

@@ -141,3 +141,18 @@ def test_an_invitation_by_the_pages(world: World) -> None:
         assert len(session.scalars(select(Account)).all()) == 1
         assert len(session.scalars(select(Invite)).all()) == 2
         assert len(session.scalars(select(SignedIn)).all()) == 1
+
+
+def test_a_password_is_changed_by_the_one_that_it_was(world: World) -> None:
+    accepted(world, invited(world))
+    browser, other = world.browser(), world.browser()
+    for each in (browser, other):
+        assert each.post("/sign-in", data={"name": "Ann", "password": PASSWORD}).status_code == 303
+    for present, new, status in (("wrong", "a new password", 403), (PASSWORD, "short", 400)):
+        answer = browser.post("/account/password", data={"present": present, "new": new})
+        assert answer.status_code == status
+    done = browser.post("/account/password", data={"present": PASSWORD, "new": "a new password"})
+    assert done.status_code == 303
+    assert other.get("/account").status_code == 401, "signed out everywhere"
+    for password, status in ((PASSWORD, 403), ("a new password", 303)):
+        assert other.post("/sign-in", data={"name": "Ann", "password": password}).status_code == status

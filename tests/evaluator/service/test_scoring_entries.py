@@ -118,11 +118,21 @@ def test_scoring_happens_behind_the_walls_of_the_sandbox(world: World, tmp_path:
     task.write(folder / "task.json")
     with Judge(folder, task, tmp_path / "work") as judge:
         walls = judge.isolation
-    for wall in ("network_off", "unprivileged", "references_hidden"):
-        if not walls[wall]:
-            pytest.skip("this system has no namespaces; SECURITY.md says so")
-    assert walls["memory"] is not None
-    assert walls["calls_filtered"]
+    if not walls.references_hidden:
+        pytest.skip("this system has no namespaces; SECURITY.md says so")
+    assert walls.open_promises() == ()
+    assert walls.memory is not None
+
+
+def test_a_system_without_namespaces_scores_the_same_and_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = estimates(0.7, ("bass",))
+    usual = shown(world, world.scored("ann", files))
+    monkeypatch.setenv("SDX_SANDBOX_WITHOUT", "namespaces,cgroup")
+    assert shown(world, world.scored("ann", {"mine.zip": zipped(files)})) == usual
+    assert "not held on this system: the network could not be cut off" in caplog.text
+    assert not list((world.settings.root / "work").rglob("*.wav"))
 
 
 @pytest.mark.parametrize("kind", ["silent", "mixture"])

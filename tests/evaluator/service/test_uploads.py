@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -250,6 +251,23 @@ def test_a_full_disk_and_a_full_day_refuse_more(world: World, monkeypatch: pytes
     assert world.program("ann").post(f"/api/v1/entries/{entry}/files", json=files).status_code == 429
     world.seconds += DAY_SECONDS + 1
     assert world.program("ann").post(f"/api/v1/entries/{entry}/files", json=files).status_code == 200
+
+
+def test_a_disk_that_fills_up_meanwhile_keeps_what_it_has(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = begun(world)
+    world.program("ann").patch(location, content=CONTENT[:100], headers={**PATCH, "Upload-Offset": "0"})
+
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as filled:
+        filled.setattr("evaluator.service.uploads.os.write", full)
+        assert world.send("ann", location, CONTENT, 100).status_code == 507
+    assert offset_of(world, location) == 100
+    assert world.send("ann", location, CONTENT, 100).status_code == 204
+    assert bytes_of(world, location) == CONTENT
 
 
 def test_what_was_forgotten_is_cancelled_and_removed(world: World) -> None:
