@@ -60,7 +60,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
 }
 # What only an extra installs, and the one room that may import it.
 OPTIONAL = dict.fromkeys(
-    ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2", "python_multipart"), "evaluator/service/"
+    ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2", "python_multipart"),
+    "evaluator/service/",
 )
 PURE = (
     "my_submission/signal/chunking.py",

@@ -83,7 +83,9 @@ def _send(sender: Client, given: Namespace) -> int:
     try:
         files = client.fitting_files(given.folder, sender.benchmark(given.benchmark))
     except PredictionsError as error:
-        raise UploadError("\n  ".join(["the estimates do not fit, and nothing was sent:", *error.problems])) from None
+        raise UploadError(
+            "\n  ".join(["the estimates do not fit, and nothing was sent:", *error.problems])
+        ) from None
     said = {
         "name": given.name or given.folder.resolve().name,
         "method": given.method,
