@@ -1,4 +1,4 @@
-"""`python -m my_submission …`: separate recordings, list models, and manage weights."""
+"""`python -m my_submission …`: separate recordings, list models, make queries, and manage weights."""
 
 import argparse
 import os
@@ -12,6 +12,10 @@ COMMANDS = {
     "models": (
         "my_submission.commands.models",
         "list all systems: stems, size, licence, score, here or not",
+    ),
+    "query": (
+        "my_submission.commands.query",
+        "make a query of recordings, for a network that separates by query",
     ),
     "weights": ("my_submission.commands.weights", "fetch, list, verify and pack checkpoints"),
 }

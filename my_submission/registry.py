@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from my_submission.schema import Record, choice_text
 
@@ -57,6 +57,16 @@ class Joiner(Protocol):
     def __call__(
         self, checkpoint: Checkpoint, parts: Sequence[ChunkModel], device: torch.device
     ) -> ChunkModel: ...
+
+
+@runtime_checkable
+class NamesFiles(Protocol):
+    """Parameters that name small files besides the checkpoint's own. They lie beside the manifest, and are copied
+    with it into a submission; the loader finds them in `checkpoint.folder`."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Their names, without folders."""
 
 
 class PieceOfWork(Protocol):

@@ -19,10 +19,12 @@ from my_submission.models.roformer.model import RoformerParameters
 from my_submission.models.roformer.network import Roformer
 from my_submission.models.scnet.layout import ScNetLayout
 from my_submission.models.scnet.network import ScNet
+from my_submission.models.zero_shot import ZeroShotParameters
+from my_submission.models.zero_shot.network import Queried, Separator
+from my_submission.models.zero_shot.query import write_query
 from my_submission.registry import find_architecture
 from my_submission.schema import validate
 from my_submission.weights import Checkpoint, ManifestError
-from my_submission.weights.manifest import MANIFEST
 
 MUSIC = ("drums", "bass", "other", "vocals")
 SCNET = {
@@ -69,6 +71,16 @@ BANDIT = {
     "fade_samples": 300,
 }
 SPLEETER = {"n_fft": 256, "frames": 64, "bins": 64, "width": 1}
+ZERO_SHOT = {
+    "sample_rate": 32_000,
+    "n_fft": 256,
+    "hop": 64,
+    "channels": 2,
+    "query_size": 64,
+    "queries": {"drums": "drums.safetensors", "bass": "bass.safetensors"},
+    "chunk_samples": 3_000,
+    "fade_samples": 0,
+}
 _ROFORMER: dict[str, Any] = {
     "dim": 24,
     "depth": 2,
@@ -111,6 +123,7 @@ NETWORKS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
         {**MDX23C, "num_subbands": 2, "dim_f": 192, "num_scales": 3, "num_blocks_per_scale": 1, "growth": 4},
     ),
     "bandit": ("bandit", ("dialog", "music", "effect"), BANDIT),
+    "zero-shot": ("zero_shot", ("drums", "bass"), ZERO_SHOT),
     "bandit-v2": ("bandit", ("dialog", "music", "effect"), {**BANDIT, "version": 2, "sample_rate": 48_000}),
 }
 """Name -> architecture, sources, parameters."""
@@ -152,7 +165,7 @@ def small_row(name: str, path: Path) -> Checkpoint:
         sha256=None,
         origins=(),
         licence=None,
-        manifest=MANIFEST,
+        manifest=path.parent / "rows.yaml",
         path=path,
     )
 
@@ -166,8 +179,17 @@ def network_of(row: Checkpoint) -> nn.Module:
         return Mdx23c(parameters, sources)
     if isinstance(parameters, RoformerParameters):
         return Roformer(parameters.config(sources))
+    if isinstance(parameters, ZeroShotParameters):
+        size = parameters.query_size
+        separator = Separator(parameters.n_fft, parameters.hop, parameters.channels, size)
+        return Queried(separator, torch.stack([random_query(source, size) for source in row.sources]))
     assert isinstance(parameters, BanditParameters)
     return Bandit(parameters, row.sources)
+
+
+def random_query(source: str, size: int) -> Tensor:
+    """What stands for a source: (size,), always the same."""
+    return torch.randn(size, generator=torch.Generator().manual_seed(sum(source.encode())))
 
 
 def random_network(row: Checkpoint) -> nn.Module:
@@ -184,7 +206,13 @@ def random_network(row: Checkpoint) -> nn.Module:
 
 
 def published_state(row: Checkpoint, network: nn.Module) -> dict[str, Tensor]:
-    """A network's tensors as a published file has them: BandIt's have other names, and more."""
+    """A network's tensors as a published file has them: BandIt's have other names, and more; those of a separator by
+    query are without the queries, and with the transform and some of the encoder that it was trained with."""
+    if isinstance(network, Queried):
+        others = {
+            name: torch.zeros(2, 2) for name in ("stft.conv_real.weight", "at_model.sed_model.norm.weight")
+        }
+        return dict(network.separator.state_dict()) | others
     if isinstance(row.parameters, BanditParameters):
         return _published_bandit(row.parameters, network.state_dict())
     return dict(network.state_dict())
@@ -232,7 +260,15 @@ def saved(row: Checkpoint) -> Path:
     return save_network(row, row.path)
 
 
+def write_beside(row: Checkpoint) -> None:
+    """Write the files that a row's parameters name: the queries of `random_network`."""
+    if isinstance(row.parameters, ZeroShotParameters):
+        for source, file in row.parameters.queries.items():
+            write_query(row.folder / file, random_query(source, row.parameters.query_size), {})
+
+
 def save_network(row: Checkpoint, path: Path) -> Path:
-    """Write `random_network`'s weights of a row as its published file has them."""
+    """Write `random_network`'s weights of a row as its published file has them, and what lies beside its manifest."""
+    write_beside(row)
     torch.save(published_state(row, random_network(row)), path)
     return path

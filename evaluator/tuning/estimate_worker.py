@@ -153,9 +153,15 @@ class Passes:
         return {
             "signal": self._signal_sha256,
             "checkpoint": [
-                _sha256_of_file(self._paths[name])
-                for name in (one.checkpoint, *checkpoint.parts)
-                if name in self._paths
+                _sha256_of_file(path)
+                for path in (
+                    *(
+                        self._paths[name]
+                        for name in (one.checkpoint, *checkpoint.parts)
+                        if name in self._paths
+                    ),
+                    *checkpoint.beside,
+                )
             ],
             "architecture": checkpoint.architecture,
             "parameters": dict(checkpoint.parameters),

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from ..locations import ROOT
 from ..plain_files import check_regular
-from ..registry import Architecture, UnknownArchitecture, find_architecture
+from ..registry import Architecture, NamesFiles, UnknownArchitecture, find_architecture
 from ..schema import (
     Name,
     Record,
@@ -108,6 +108,12 @@ class Checkpoint:
     def folder(self) -> Path:
         """The folder of the manifest."""
         return self.manifest.parent
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """The files beside the manifest that its parameters name (`registry.NamesFiles`)."""
+        names = self.parameters.files if isinstance(self.parameters, NamesFiles) else ()
+        return tuple(self.folder / name for name in names)
 
     def copies(self) -> dict[str, Copy]:
         """What is known about each file that holds this checkpoint, by file name; the row's own comes first."""

@@ -13,11 +13,13 @@ import yaml
 from ..plain_files import open_regular, read_regular, replace_file
 from ..schema import read_document
 from .errors import ManifestError, WeightsError
-from .manifest import DEMO_MANIFEST, MANIFEST, Checkpoint
+from .manifest import DEMO_MANIFEST, MANIFEST, Checkpoint, load_manifest
 from .store import RECORD_FILE, known_copy, record_key, recorded_sha256, sha256_of, verify, write_record
 
 LFS_BYTES = 5_000_000  # the organisers' limit for files outside git-lfs
 PRESETS = Path("my_submission") / "presets"
+LARGEST_BESIDE_BYTES = 16 << 20
+"""Of a file that lies beside a manifest, such as a query."""
 _KEPT = (RECORD_FILE, ".gitattributes", ".gitignore")
 _BLOCK_BYTES = 1 << 22
 _LARGEST_LIST_BYTES = 1 << 20  # of .gitattributes and .gitignore
@@ -43,7 +45,8 @@ def pack(
     the copied files, a `.gitattributes` that puts files above LFS_BYTES under git-lfs, and a `.gitignore` that lets
     git see the copied files. The demo models go to weights/demo.
     preset: the file of a user's own preset. It goes to `submission`/my_submission/presets with its manifest, whose
-    rows then name the copied files, with sizes and hashes, instead of where they are on this machine.
+    rows then name the copied files, with sizes and hashes, instead of where they are on this machine; and with the
+    files that lie beside that for its rows (`Checkpoint.beside`).
     Raises, before anything is copied, WrongContent; and WeightsError if two files have the same name, if `submission`
     is not a submission, or has other files under the preset's names, and if it cannot be written.
     """
@@ -58,8 +61,9 @@ def pack(
                 f" {targets[row.name].name}; rename one of them"
             )
     presets = _preset_copies(preset, rows, found, submission) if preset else {}
+    beside = _beside_copies(rows, submission / PRESETS) if preset else {}
     try:
-        return _write_all(rows, found, targets, folder, presets)
+        return _write_all(rows, found, targets, folder, presets, beside)
     except OSError as error:
         raise WeightsError(f"cannot pack into {submission}: {error}; make it writable") from error
 
@@ -70,6 +74,7 @@ def _write_all(
     targets: Mapping[str, Path],
     folder: Path,
     presets: Mapping[Path, tuple[Path, Any]],
+    beside: Mapping[Path, Path],
 ) -> Packed:
     manifests = {MANIFEST, *(row.manifest for row in rows if not is_own(row))}
     for manifest in manifests:
@@ -84,7 +89,9 @@ def _write_all(
     _add_lines(folder / ".gitignore", [*kept, *(f"!{name}" for name in _KEPT), ".locks/"])
     for target, (source, content) in presets.items():
         _write_document(target, source, content)
-    return Packed(folder, files, large, tuple(presets))
+    for target, source in beside.items():
+        _copy(source, target)
+    return Packed(folder, files, large, (*presets, *beside))
 
 
 def _preset_copies(
@@ -104,6 +111,25 @@ def _preset_copies(
         if target.exists() and target.samefile(source):
             _check_in_place(source, rows)
         elif target.exists() and read_document(target, ManifestError) != content:
+            raise WeightsError(f"{target} already exists and differs from {source}; rename one of the two")
+    return copies
+
+
+def _beside_copies(rows: tuple[Checkpoint, ...], folder: Path) -> dict[Path, Path]:
+    """Where the files that lie beside users' manifests for these rows and their forms go -> where they are."""
+    copies: dict[Path, Path] = {}
+    for manifest in {row.manifest for row in rows if is_own(row)}:
+        wanted = {row.row for row in rows if row.manifest == manifest}
+        for row in load_manifest(manifest).checkpoints.values():
+            if row.manifest == manifest and row.row in wanted:
+                copies |= {folder / file.name: file for file in row.beside}
+    for target, source in copies.items():
+        try:
+            content = read_regular(source, LARGEST_BESIDE_BYTES)
+            other = target.exists() and read_regular(target, LARGEST_BESIDE_BYTES) != content
+        except OSError as error:
+            raise WeightsError(f"cannot pack {source}: {error}") from error
+        if other:
             raise WeightsError(f"{target} already exists and differs from {source}; rename one of the two")
     return copies
 

@@ -80,16 +80,20 @@ def admit(checkpoint: Checkpoint, path: Path | None) -> None:
     """
     if path is None or is_vouched(checkpoint, path):
         return
+    load = find_architecture(checkpoint.architecture).load
+    row = (checkpoint.architecture, checkpoint.sources, checkpoint.parameters)
+    admit_opening(path, lambda: load(checkpoint, path, torch.device("cpu"), torch.float32, None), repr(row))
+
+
+def admit_opening(path: Path, opening: Callable[[], object], way: str = "") -> None:
+    """`admit` for a file that is opened by a call of its own. way: what else the call depends on."""
     size = file_bytes(path)
-    key = _key(checkpoint, path)
+    key = _key(path, way)
     if key in _ADMITTED or not _CAN_FORK:
         return
-    load = find_architecture(checkpoint.architecture).load
     if path.suffix in (*PICKLES, ".safetensors", ".gz"):
         _import_what_building_takes()
-    problem = run_limited(
-        lambda: load(checkpoint, path, torch.device("cpu"), torch.float32, None), limits_for(size)
-    )
+    problem = run_limited(opening, limits_for(size))
     if problem is not None:
         raise problem.error(path)
     _ADMITTED.add(key)
@@ -105,11 +109,10 @@ _ADMITTED: set[str] = set()
 """What this process has tried. A file that changes has another key."""
 
 
-def _key(checkpoint: Checkpoint, path: Path) -> str:
+def _key(path: Path, way: str) -> str:
     found = path.stat()
     identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    row = (checkpoint.architecture, checkpoint.sources, checkpoint.parameters)
-    return f"{path} {identity} {row!r}"
+    return f"{path} {identity} {way}"
 
 
 @dataclass(frozen=True)

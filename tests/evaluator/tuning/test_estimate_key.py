@@ -14,11 +14,15 @@ from evaluator.tuning.estimate_cache import EstimateCache
 from evaluator.tuning.estimate_worker import Passes
 from my_submission.ensemble.plan import Pass
 from my_submission.models.demucs_file import DemucsParameters
+from my_submission.models.zero_shot import ZeroShotParameters
+from my_submission.models.zero_shot.query import write_query
 from my_submission.runtime.devices import Precision
 from my_submission.runtime.schedule import SEQUENTIAL
+from my_submission.schema import validate
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import Geometry, reader
-from my_submission.weights import Checkpoint, load_manifest
+from my_submission.weights import Checkpoint, ManifestError, load_manifest
+from tests.small_networks import ZERO_SHOT
 
 CPU = torch.device("cpu")
 SIGNAL = torch.linspace(-1, 1, 64).reshape(2, 32)
@@ -116,6 +120,21 @@ def test_a_pass_is_computed_again_where_anything_it_depends_on_is_another(
     assert [asked.computed(), asked.computed()] == [1, 0]
     CHANGES[change](asked)
     assert [asked.computed(), asked.computed()] == [1, 0]
+
+
+def test_another_query_is_another_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies beside the manifest; its numbers count, and not where they are."""
+    asked = Asked(tmp_path, monkeypatch)
+    parameters = validate(ZeroShotParameters, ZERO_SHOT, "row", ManifestError)
+    computed = {}
+    for folder, level in (("one", 1.0), ("same", 1.0), ("other", 2.0)):
+        (tmp_path / folder).mkdir()
+        for file in parameters.files:
+            write_query(tmp_path / folder / file, torch.full((64,), level), {})
+        manifest = tmp_path / folder / "rows.yaml"
+        asked.row = dataclasses.replace(asked.row, parameters=parameters, manifest=manifest)
+        computed[folder] = asked.computed()
+    assert computed == {"one": 1, "same": 0, "other": 1}
 
 
 def test_signals_of_one_content_and_another_shape_are_told_apart() -> None:
