@@ -22,10 +22,12 @@ from my_submission.plain_files import replace_file
 from my_submission.schema import brief
 from my_submission.weights import MissingWeights, UnsafeFile, WeightsError
 from my_submission.weights.load import open_safetensors
-from my_submission.weights.tensors import check_finite, check_state
+from my_submission.weights.tensors import check_finite, check_state, file_bytes
 
 SUFFIX = ".safetensors"
 NAME = "query"
+LARGEST_BYTES = 1 << 20
+"""Of a query file: twice what the longest query has in float64."""
 LEAST_ENERGY = 0.1
 """Sum of the squares of a segment's samples; one of less is silence to the authors."""
 _BATCH = 8
@@ -100,6 +102,8 @@ def read_query(path: Path, query_size: int) -> Tensor:
     WeightsError if it cannot be read.
     """
     try:
+        if (found := file_bytes(path)) > LARGEST_BYTES:
+            raise UnsafeFile(f"{path}: expected a query, at most {LARGEST_BYTES:,} bytes, found {found:,}")
         tensors, _ = open_safetensors(path)
     except FileNotFoundError as error:
         make = command(f"query --model ENCODER --out {path} RECORDINGS")

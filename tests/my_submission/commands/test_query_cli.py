@@ -146,7 +146,7 @@ def test_a_query_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ({"--out": "x.npz"}, 2, "--out: expected a file that ends in .safetensors"),
         ({"--out": "none/x.safetensors"}, 2, "none is not a folder; make it first"),
         ({"": "none.wav"}, 1, "none.wav: no such file or folder"),
-        ({"": "damaged.ckpt"}, 1, "cannot read it"),
+        ({"": "damaged.ckpt"}, 1, "Format not recognised"),
         ({"": "silent.wav"}, 1, "none of the 1 recordings has two seconds that are loud enough"),
         ({"": "nan.wav"}, 1, "expected finite samples, found nan"),
         ({"--device": "tpu"}, 2, "device: expected"),
@@ -189,6 +189,7 @@ def safetensors(**tensors: Tensor) -> Callable[[Path], None]:
         (safetensors(embedding=torch.ones(64)), "one tensor, 'query'; found .'embedding'."),
         (safetensors(query=torch.ones(64), more=torch.ones(1)), "found .'more', 'query'."),
         (lambda path: path.write_bytes(b"no"), "not a safetensors file"),
+        (safetensors(query=torch.ones(1 << 19)), "at most 1,048,576 bytes, found 2,097"),
         (lambda path: path.mkdir(), "is a folder, expected a file"),
     ],
 )
