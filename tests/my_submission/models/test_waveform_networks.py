@@ -152,7 +152,8 @@ def test_another_networks_tensors_are_refused(name: str, change: str, tmp_path: 
     row = small_row(name, tmp_path / "x.ckpt")
     assert row.path is not None
     state = published_state(row, random_network(row))
-    key = next(name for name in state if name.endswith(("conv.weight", "rnn.weight_hh_l0")))
+    ends = ("conv.weight", "rnn.weight_hh_l0", "main_layer.weight_hh_l0")
+    key = next(name for name in state if name.endswith(ends))
     if change == "missing":
         del state[key]
     elif change == "more":
