@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from my_submission import SeparationModel
 from my_submission.models.bsrnn.bands import BandSplitChunks
 from my_submission.models.bsrnn.port import BsrnnParameters
 from my_submission.models.bsrnn.reproduction import ObsrnnParameters
@@ -20,6 +22,7 @@ from my_submission.signal.chunking import plan_chunks
 from my_submission.weights import Checkpoint, ManifestError, UnsafeFile, load_manifest
 from tests.lower_precision import CPU, agreement
 from tests.my_submission.models import band_split_rnn
+from tests.random_checkpoints import write_small_kit
 from tests.small_networks import NETWORKS, random_network, saved, small_row
 
 pytestmark = pytest.mark.processor
@@ -226,3 +229,17 @@ def test_files_of_the_training_framework(name: str, tmp_path: Path, monkeypatch:
     model = load_model(row, row.path, CPU, torch.float32)
     track = noise(model.geometry.chunk_samples)
     assert agreement(random_network(row)(track[None]), model(track[None])) > 120
+
+
+@pytest.mark.parametrize("preset", ["bsrnn-crlandsc", "obsrnn-simo"])
+def test_presets_run_whole_and_with_all_their_economies(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_small_kit(tmp_path, [preset])
+    monkeypatch.setattr("my_submission.weights.manifest.MANIFEST", folder / "manifest.yaml")
+    for fast in (False, True):
+        model = SeparationModel(preset=preset, weights_dir=folder, device="cpu", precision="fp32", fast=fast)
+        stems, _ = model.separate_music_file(noise(8_000).T.numpy(), 44_100)
+        assert sorted(stems) == ["bass", "drums", "other", "vocals"]
+        assert all(stem.shape == (8_000, 2) and np.isfinite(stem).all() for stem in stems.values())
+        assert all(stem.std() > 1e-4 for stem in stems.values())
