@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from my_submission.models.bandit import BanditParameters
 from my_submission.models.bandit.network import Bandit
+from my_submission.models.bsrnn.port import Bsrnn, BsrnnParameters
+from my_submission.models.bsrnn.reproduction import Obsrnn, ObsrnnParameters
 from my_submission.models.mdx23c import Mdx23c, Mdx23cParameters
 from my_submission.models.roformer.model import RoformerParameters
 from my_submission.models.roformer.network import Roformer
@@ -81,6 +83,32 @@ ZERO_SHOT = {
     "chunk_samples": 3_000,
     "fade_samples": 0,
 }
+BSRNN: dict[str, Any] = {
+    "n_fft": 512,
+    "hop": 128,
+    "bandsplits": [[1_000, 250], [8_000, 1_000], [20_000, 4_000]],
+    "fc_dim": 8,
+    "rnn_dim": 12,
+    "num_layers": 2,
+    "mlp_dim": 16,
+    "transposed": True,
+    "chunk_samples": 3_072,
+    "fade_samples": 0,
+}
+OBSRNN: dict[str, Any] = {
+    "n_fft": 512,
+    "hop": 128,
+    "bandsplits": [[1_000, 250], [8_000, 1_000], [20_000, 4_000]],
+    "feature_dim": 8,
+    "num_repeat": 2,
+    "fac_sep": 2,
+    "fac_mask": 3,
+    "fac_tac": 3,
+    "n_att_head": 2,
+    "attn_enc_dim": 3,
+    "chunk_samples": 3_000,
+    "fade_samples": 300,
+}
 _ROFORMER: dict[str, Any] = {
     "dim": 24,
     "depth": 2,
@@ -125,6 +153,10 @@ NETWORKS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
     "bandit": ("bandit", ("dialog", "music", "effect"), BANDIT),
     "zero-shot": ("zero_shot", ("drums", "bass"), ZERO_SHOT),
     "bandit-v2": ("bandit", ("dialog", "music", "effect"), {**BANDIT, "version": 2, "sample_rate": 48_000}),
+    "bsrnn": ("bsrnn", ("vocals",), BSRNN),
+    "bsrnn-crlandsc": ("bsrnn", ("bass",), {**BSRNN, "transposed": False}),
+    "obsrnn-simo": ("obsrnn", MUSIC, OBSRNN),
+    "obsrnn": ("obsrnn", ("drums",), {**OBSRNN, "fac_tac": 0, "n_att_head": 0, "attn_enc_dim": 0}),
 }
 """Name -> architecture, sources, parameters."""
 
@@ -134,11 +166,13 @@ _KINDS: dict[str, dict[str, Any]] = {
     "mdx23c": MDX23C,
     "bandit": BANDIT,
     "spleeter": SPLEETER,
+    "bsrnn": BSRNN,
+    "obsrnn": OBSRNN,
     "bs_roformer": BS_ROFORMER,
     "mel_band_roformer": MEL_BAND_ROFORMER,
 }
 _OTHERWISE = (
-    *("version", "sample_rate", "pope", "masked", "normalise"),
+    *("version", "sample_rate", "pope", "masked", "normalise", "transposed"),
     *("activation", "softmax", "extension", "instrument"),
 )
 
@@ -183,6 +217,10 @@ def network_of(row: Checkpoint) -> nn.Module:
         size = parameters.query_size
         separator = Separator(parameters.n_fft, parameters.hop, parameters.channels, size)
         return Queried(separator, torch.stack([random_query(source, size) for source in row.sources]))
+    if isinstance(parameters, BsrnnParameters):
+        return Bsrnn(parameters)
+    if isinstance(parameters, ObsrnnParameters):
+        return Obsrnn(parameters, sources)
     assert isinstance(parameters, BanditParameters)
     return Bandit(parameters, row.sources)
 
@@ -213,9 +251,14 @@ def published_state(row: Checkpoint, network: nn.Module) -> dict[str, Tensor]:
             name: torch.zeros(2, 2) for name in ("stft.conv_real.weight", "at_model.sed_model.norm.weight")
         }
         return dict(network.separator.state_dict()) | others
+    """A network's tensors as a published file has them: BandIt's have other names, and more; oBSRNN's windows."""
+    state = dict(network.state_dict())
     if isinstance(row.parameters, BanditParameters):
-        return _published_bandit(row.parameters, network.state_dict())
-    return dict(network.state_dict())
+        return _published_bandit(row.parameters, state)
+    if isinstance(row.parameters, ObsrnnParameters):
+        window = torch.hann_window(row.parameters.n_fft)
+        return {"stft.transf.window": window, "istft.transf.window": window.clone(), **state}
+    return state
 
 
 _BANDIT_STEMS = {

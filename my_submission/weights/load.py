@@ -77,12 +77,22 @@ class CheckedFraction(Fraction):
 # What released checkpoints name besides tensors and plain containers. htdemucs was seen to hold
 # Fraction (its segment), numpy.core.multiarray.scalar and numpy.dtype (numbers among the
 # metrics): Anjok07/ultimatevocalremovergui#2377 and the reports it answers, #1729 and #1868.
-# numpy 2 writes the scalar's module as numpy._core.
+# numpy 2 writes the scalar's module as numpy._core. A checkpoint of Lightning keeps the settings
+# of its training, which are OmegaConf's own classes where Hydra read them. The types are those that
+# their entries may have, under their names in Python 3 and, as pickles have them, in Python 2.
 ALLOWED_GLOBALS: list[tuple[Callable[..., Any], str]] = [
     (CheckedFraction, "fractions.Fraction"),
     *(
         (Unread, name)
-        for name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
+        for name in (
+            *("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype"),
+            *(f"omegaconf.{name}" for name in ("dictconfig.DictConfig", "listconfig.ListConfig")),
+            *(f"omegaconf.base.{name}" for name in ("ContainerMetadata", "Metadata")),
+            *(f"omegaconf.nodes.{kind}Node" for kind in ("Any", "String", "Integer", "Float", "Boolean")),
+            *("typing.Any", "collections.defaultdict"),
+            *(f"builtins.{kind}" for kind in ("dict", "list", "int", "str", "float", "bool")),
+            *(f"__builtin__.{kind}" for kind in ("dict", "list", "long", "int", "unicode", "float", "bool")),
+        )
     ),
 ]
 
