@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from markupsafe import escape
 
 from evaluator import __main__
 from evaluator.isolation.sandbox import Limits
@@ -214,7 +215,7 @@ def test_published_rows_are_marked(tmp_path: Path) -> None:
     page = write(without_files({"a": 1.0}), tmp_path)
     sets = [found for found in published.load() if found.challenge == "music"]
     assert page.count("Published, on other data") == len(sets)
-    assert all(found.measure in page for found in sets)
+    assert all(escape(found.measure) in page for found in sets)
     assert "JusperLee" not in page
 
 
