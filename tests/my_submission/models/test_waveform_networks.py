@@ -24,9 +24,8 @@ from tests.small_networks import NETWORKS, published_state, random_network, save
 pytestmark = pytest.mark.processor
 
 EVERY = pytest.mark.parametrize("name", NETWORKS)
-ONE_EACH = pytest.mark.parametrize(
-    "name", {architecture: name for name, (architecture, _, _) in reversed(NETWORKS.items())}.values()
-)
+FIRST = {architecture: name for name, (architecture, _, _) in reversed(NETWORKS.items())}.values()
+ONE_EACH = pytest.mark.parametrize("name", FIRST)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def test_the_batch_changes_nothing(name: str, opened: Opened) -> None:
 
 
 @EVERY
-@pytest.mark.parametrize("level", [0.0, 1e-9, 1e-4, 0.5])
+@pytest.mark.parametrize("level", [0.0, 1e-9, 0.5])
 def test_constant_and_quiet_chunks(name: str, level: float, opened: Opened) -> None:
     model = opened(name)
     constant = torch.full_like(chunks(model, 1), level)
@@ -98,7 +97,7 @@ def test_what_is_not_needed_is_not_given(name: str, opened: Opened, tmp_path: Pa
 
 
 @EVERY
-@pytest.mark.parametrize("samples", [1, 2_345, 7_890])
+@pytest.mark.parametrize("samples", [1, 7_890])
 def test_tracks_of_any_length_in_any_batches(name: str, samples: int, opened: Opened, noise: Tensor) -> None:
     model = opened(name)
     signal = noise[:, :samples]
@@ -118,16 +117,23 @@ def wrapped(state: dict[str, Tensor], wrap: str) -> Any:
     }[wrap]
 
 
-@ONE_EACH
+FORMS = [
+    (".ckpt", "lightning"),
+    (".pt", "ema"),
+    (".th", "bare"),
+    (".pth", "fp16"),
+    (".chpt", "bare"),
+    (".safetensors", "fp16"),
+]
+
+
 @pytest.mark.parametrize(
-    ("suffix", "wrap"),
+    ("name", "suffix", "wrap"),
     [
-        (".ckpt", "lightning"),
-        (".pt", "ema"),
-        (".th", "bare"),
-        (".pth", "fp16"),
-        (".chpt", "bare"),
-        (".safetensors", "fp16"),
+        (name, *form)
+        for index, name in enumerate(FIRST)
+        for place, form in enumerate(FORMS)
+        if index == 0 or place % 3 == index % 3  # what opens them is the same for all
     ],
 )
 def test_every_form_of_file_is_the_network(name: str, suffix: str, wrap: str, tmp_path: Path) -> None:
