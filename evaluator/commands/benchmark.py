@@ -1,4 +1,4 @@
-"""`python -m evaluator benchmark add|list|close|rescore|invite`."""
+"""`python -m evaluator benchmark add|list|close|reference|rescore|invite`."""
 
 import time
 from argparse import ArgumentTypeError, Namespace
@@ -7,6 +7,8 @@ from pathlib import Path
 from evaluator import printable, text_table
 from evaluator.commands import Subparsers, converters, service_options
 from evaluator.reporting.display import CheckBar
+
+SETS = "names of sets in weights/published_scores.yaml, such as multisong-mvsep"
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -25,6 +27,16 @@ def add_parser(subparsers: Subparsers) -> None:
     close.add_argument("--at", metavar="DATE", help="such as 2026-12-31, in UTC (default: now)")
     service_options.add_place(close)
     close.set_defaults(run=_close)
+    reference = kinds.add_parser(
+        "reference",
+        help="show published scores below a board",
+        description="Show these sets of published scores below a benchmark's board, and no others. They are named "
+        "with their data and their measure, and are never ranked.",
+    )
+    reference.add_argument("name", metavar="NAME")
+    reference.add_argument("sets", nargs="*", metavar="SET", help=f"{SETS}; none for no set")
+    service_options.add_place(reference)
+    reference.set_defaults(run=_reference)
     rescore = kinds.add_parser(
         "rescore",
         help="score all entries again, by other measures",
@@ -101,6 +113,13 @@ def _add_add(kinds: Subparsers) -> None:
         metavar="N",
         help="number by which clients of MVSep's quality checker name it (Synth is 0, Multisong 1)",
     )
+    option(
+        "--reference",
+        action="append",
+        default=[],
+        metavar="SET",
+        help=f"show published scores below the board, unranked: {SETS}; may be repeated",
+    )
     service_options.add_place(add)
     add.set_defaults(run=_add)
 
@@ -128,7 +147,7 @@ def _add(given: Namespace) -> int:
     with CheckBar() as checked:
         rules = benchmarks.Rules(
             given.name, given.data, given.title, given.stems, given.metrics, given.open, private, given.seed,
-            opens, closes, given.per_day, given.in_all, given.dataset_type, checked,
+            opens, closes, given.per_day, given.in_all, given.dataset_type, tuple(given.reference), checked,
         )  # fmt: skip
         with database.connect(settings).writing() as session:
             made = benchmarks.add(settings, session, rules, time.time())
@@ -171,6 +190,17 @@ def _close(given: Namespace) -> int:
         found = benchmarks.named(session, given.name)
         found.closes = time.time() if given.at is None else organising.moment_of(given.at)
         print(f"{found.name} closes {rendering.moment(found.closes)}")
+    return 0
+
+
+def _reference(given: Namespace) -> int:
+    settings = service_options.settings_of(given)
+    from evaluator.service import benchmarks, database
+
+    with database.connect(settings).writing() as session:
+        found = benchmarks.named(session, given.name)
+        benchmarks.refer(found, given.sets)
+    print(f"{given.name}: {', '.join(given.sets) or 'no published scores'} below its board")
     return 0
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 from starlette.responses import FileResponse, Response
 
-from evaluator.service import benchmarks, boards, entries, jobs, receiving, uploads
+from evaluator.service import benchmarks, boards, entries, jobs, receiving, references, uploads
 from evaluator.service.access import Anybody, Here, Somebody, Wanted
 from evaluator.service.accounts import Caller
 from evaluator.service.entries import Details
@@ -110,6 +110,7 @@ def leaderboard(
         "part": shown.part,
         "rows": boards.records(shown),
         "withdrawn": shown.withdrawn,
+        "published": references.records(shown.published),
     }
 
 

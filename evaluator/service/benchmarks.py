@@ -19,6 +19,7 @@ from evaluator.measures.catalogue import MEASURES
 from evaluator.running import dataset
 from evaluator.running.dataset import Contents, Dataset, Track
 from evaluator.running.staging import stage_mixture
+from evaluator.service import references
 from evaluator.service.errors import Refused, SetupError
 from evaluator.service.settings import Settings
 from evaluator.service.tables import PRIVATE_PART, PUBLIC_PART, Benchmark
@@ -35,6 +36,7 @@ class Rules:
     stems: None for those of the challenge that the data is laid out for.
     private_share: of the tracks, whose scores are shown once the benchmark has closed.
     dataset_type: the number by which MVSep's clients name it, if they are to find it.
+    published_sets: names of sets of published scores, which are shown below the board.
     progress: is called with each track whose files were read, and the number of tracks.
     """
 
@@ -51,6 +53,7 @@ class Rules:
     per_day: int = 5
     in_all: int = 100
     dataset_type: int | None = None
+    published_sets: tuple[str, ...] = ()
     progress: Callable[[Track, int], None] = field(default=lambda track, total: None)
 
 
@@ -62,6 +65,7 @@ def add(settings: Settings, session: Session, rules: Rules, now: float) -> Bench
     _check(session, rules)
     wanted = None if rules.stems is None else of_stems(rules.stems)
     data = dataset.load(rules.folder.resolve(), wanted=wanted)
+    references.require_fitting(rules.published_sets, data.challenge.stems)
     total = len(data.tracks)
     digest = dataset.content_hash(data.tracks, lambda track: rules.progress(track, total))
     made = Benchmark(
@@ -80,11 +84,19 @@ def add(settings: Settings, session: Session, rules: Rules, now: float) -> Bench
         per_day=rules.per_day,
         in_all=rules.in_all,
         created=now,
+        published_sets=list(rules.published_sets),
     )
     write_mixtures(data, settings.mixtures_file(rules.name))
     session.add(made)
     session.flush()
     return made
+
+
+def refer(benchmark: Benchmark, names: Sequence[str]) -> None:
+    """Show these sets of published scores below its board, and no others; SetupError for what cannot be one."""
+    references.require_known(names)
+    references.require_fitting(names, benchmark.stems)
+    benchmark.published_sets = list(names)
 
 
 def _check(session: Session, rules: Rules) -> None:
@@ -98,6 +110,7 @@ def _check(session: Session, rules: Rules) -> None:
         raise SetupError(f"dataset type {rules.dataset_type}: another benchmark has it; choose another")
     if unknown := [name for name in rules.measures if name not in MEASURES]:
         raise SetupError(f"measures: found {', '.join(unknown)}, expected some of {', '.join(MEASURES)}")
+    references.require_known(rules.published_sets)
     if not 0 <= rules.private_share < 1:
         raise SetupError(f"private share: found {rules.private_share:g}, expected 0 or more, and less than 1")
     if rules.opens is not None and rules.closes is not None and rules.closes <= rules.opens:

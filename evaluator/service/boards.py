@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from evaluator import printable
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
-from evaluator.service import benchmarks, entries, intervals
+from evaluator.runs.published import PublishedSet
+from evaluator.service import benchmarks, entries, intervals, references
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
 from evaluator.service.tables import DONE, PRIVATE, WITHDRAWN, Benchmark, Entry, MeanScore, TrackScore
@@ -62,7 +63,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """A benchmark by one measure, best by `stem` first; withdrawn: the numbers of what was taken back."""
+    """A benchmark by one measure, best by `stem` first.
+
+    withdrawn: the numbers of what was taken back. published: what others scored on other data, for reference.
+    """
 
     benchmark: str
     measure: str
@@ -71,6 +75,7 @@ class Board:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     withdrawn: tuple[int, ...]
+    published: tuple[PublishedSet, ...] = ()
 
 
 def board(
@@ -113,7 +118,8 @@ def board(
         .where(Entry.benchmark_id == benchmark.id, Entry.state == WITHDRAWN, Entry.visibility != PRIVATE)
         .order_by(Entry.id)
     )
-    return Board(benchmark.name, measure, stem, part, columns, rows, tuple(gone))
+    beside = references.shown(benchmark.published_sets, stem)
+    return Board(benchmark.name, measure, stem, part, columns, rows, tuple(gone), beside)
 
 
 def _one_of(what: str, found: str, allowed: Sequence[str]) -> str:
@@ -244,14 +250,21 @@ def records(shown: Board) -> list[dict[str, Any]]:
 
 
 def as_csv(shown: Board) -> str:
-    """The board as a table that a spreadsheet shows as it stands."""
+    """The board as a table that a spreadsheet shows as it stands.
+
+    Published scores have columns of their own, since they are by other measures on other data.
+    """
     text = io.StringIO()
-    writer = csv.writer(text)
     header = ["place", "entry", "name", "author", "method", "ensemble", "training_data"]
-    writer.writerow([*header, *(f"{shown.measure} {column}" for column in shown.columns)])
+    scores = [f"{shown.measure} {column}" for column in shown.columns]
+    beside = references.cells(shown.published)
+    more = [key for row in beside for key in row if key not in header]
+    writer = csv.DictWriter(text, list(dict.fromkeys([*header, *scores, *more])))
+    writer.writeheader()
     for record in records(shown):
-        scores = [_digits(value) for value in record["scores"].values()]
-        writer.writerow([*(printable.csv_cell(record[key]) for key in header), *scores])
+        values = dict(zip(scores, map(_digits, record["scores"].values()), strict=True))
+        writer.writerow({key: printable.csv_cell(record[key]) for key in header} | values)
+    writer.writerows(beside)
     return text.getvalue()
 
 

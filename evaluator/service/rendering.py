@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, Response
 
 from evaluator.measures.catalogue import MEASURES
 from evaluator.reporting import pages as report_pages
+from evaluator.reporting.leaderboard_view import published_columns
 from evaluator.service.accounts import Caller
 
 HERE = Path(__file__).parent
@@ -44,7 +45,7 @@ _ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.filters |= {"moment": moment, "size": size}
-_ENVIRONMENT.globals |= {"MEASURES": MEASURES}
+_ENVIRONMENT.globals |= {"MEASURES": MEASURES, "published_columns": published_columns}
 
 
 def page(template: str, caller: Caller | None, status: int = 200, **values: Any) -> HTMLResponse:

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, MetaData, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAMES = {
@@ -92,6 +92,7 @@ class Benchmark(Base):
     """A data set with references, and the rules for entries.
 
     tracks: a list of {name, folder, frames, rate_hz, channels, part}, in the data set's order; see benchmarks.py.
+    published_sets: names of sets of published scores, which are shown below its board; see references.py.
     """
 
     __tablename__ = "benchmarks"
@@ -111,6 +112,7 @@ class Benchmark(Base):
     per_day: Mapped[int]  # scored entries of an account
     in_all: Mapped[int]
     created: Mapped[float]
+    published_sets: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
 
 
 class Entry(Base):
