@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from evaluator import printable
-from evaluator.service import api, mvsep, pages, rendering
+from evaluator.service import api, listening, mvsep, pages, rendering
 from evaluator.service.errors import Refused
 from evaluator.service.running import Service
 from evaluator.service.security import HEADERS, Guard
@@ -30,6 +30,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(api.router)
     app.include_router(mvsep.router)
     app.include_router(pages.router)
+    app.include_router(listening.router)
     app.add_middleware(Guard, settings=service.settings)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

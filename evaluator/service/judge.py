@@ -7,6 +7,7 @@ requests from its standard input, one line of JSON each, and answers each with a
 - `look`: which stems there are files of, and what is wrong with the names.
 - `check`, with a track's number: its headers against the track, every byte read, the hash of each file.
 - `score`, with a track's number: the measures, and which stems are silent or the mixture itself.
+- `show`, with a track's number, where references are open: sounds and pictures, as files in the folder for copies.
 
 The scores are those of `run_eval.py --predictions`: copies by running/estimates, measures by running/scoring.
 """
@@ -31,6 +32,7 @@ from evaluator.running.audio_header import HeaderError
 from evaluator.running.dataset import Contents, Dataset, Track
 from evaluator.running.estimates import InvalidOutputError
 from evaluator.running.predictions import PredictionsError, Survey, look_up
+from evaluator.service import shown_tracks
 from evaluator.service.archive import Archive
 from evaluator.service.task import MOST_PROBLEMS, TASK_FILE, Task
 
@@ -64,7 +66,9 @@ class Judge:
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one request."""
-        operation = {"look": self._look, "check": self._check, "score": self._score}[request["op"]]
+        operation = {"look": self._look, "check": self._check, "score": self._score, "show": self._show}[
+            request["op"]
+        ]
         return operation(request)
 
     def _look(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,18 +152,30 @@ class Judge:
         self, files: Files, track: Track, stems: Sequence[str], odd: dict[str, str]
     ) -> dict[str, Scores]:
         """The measures of some stems of a track, by copies of them; notes which of them are odd."""
+        with self._copied(files, track, stems) as (part, copies):
+            for stem in stems:
+                if kind := _oddity(track, copies / f"{stem}.wav"):
+                    odd[stem] = kind
+            return _scores(part, copies, self._task.measures)
+
+    @contextmanager
+    def _copied(self, files: Files, track: Track, stems: Sequence[str]) -> Iterator[tuple[Track, Path]]:
+        """The track with the references of these stems alone, and a folder with copies of the estimates of them."""
         copies = self._room / "copies"
         copies.mkdir()
         try:
             for stem in stems:
                 with files.opened(track, stem) as file:
                     estimates.keep(file, track, copies / f"{stem}.wav", _channels(track))
-                if kind := _oddity(track, copies / f"{stem}.wav"):
-                    odd[stem] = kind
-            part = replace(track, references={stem: track.references[stem] for stem in stems})
-            return _scores(part, copies, self._task.measures)
+            yield replace(track, references={stem: track.references[stem] for stem in stems}), copies
         finally:
             shutil.rmtree(copies)
+
+    def _show(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        track, files = self._data.tracks[request["track"]], self._surveyed()
+        with self._copied(files, track, files.stems()) as (part, copies):
+            shown_tracks.write(part, copies, self._room)
+        return {}
 
 
 def _scores(track: Track, copies: Path, measures: Sequence[str]) -> dict[str, Scores]:

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
@@ -17,7 +18,9 @@ from evaluator.isolation.sandbox import SUPERVISOR, Cancelled, SandboxError, Ses
 from evaluator.isolation.variables import THREAD_VARIABLES
 from evaluator.locations import REPOSITORY
 from evaluator.measures.catalogue import MEASURES
+from evaluator.running.estimates import Folder, InvalidOutputError, opened_file
 from evaluator.running.preparation import WITHOUT_VARIABLE
+from evaluator.service import shown_tracks
 from evaluator.service.task import MOST_PROBLEMS, Task
 
 LIMITS = Limits(cpus=1, memory_bytes=4 << 30, scratch_bytes=64 << 20)
@@ -137,6 +140,14 @@ class Judge:
         self._require_possible(answer, stems)
         return answer.scores, answer.odd
 
+    def show(self, index: int, stems: list[str], target: Path) -> None:
+        """Write what is heard and seen of a track into an empty folder; the entry was scored before."""
+        most = self._bytes(index)  # of a file
+        with self._room(2 * (len(stems) + 1) * most) as folder:
+            self._ask({"op": "show", "track": index}, self._seconds(index, stems, 1))
+            for name in shown_tracks.files(stems):
+                (target / name).write_bytes(_content(folder, name, most))
+
     def _require_possible(self, answer: _Answer, stems: list[str]) -> None:
         values = [
             MEASURES[name].can_be(value)
@@ -162,13 +173,24 @@ class Judge:
         return TRACK_SECONDS + PATIENCE * measures * len(stems) * seconds
 
     def _make_room(self, size_bytes: int) -> None:
+        with self._room(size_bytes):
+            pass
+
+    @contextmanager
+    def _room(self, size_bytes: int) -> Iterator[Folder]:
+        """An empty folder for copies, which the child has, too; it is the child's alone when this is left."""
         try:
             room = self._running().make_room(size_bytes, MOST_ENTRIES)
         except Cancelled:
             raise LostJobError from None
         except (SandboxError, OSError) as error:
             raise JudgeError("the process that scores was lost", str(error)) from None
-        if room is not None:
+        if room is None:
+            yield self._workplace.predictions
+            return
+        try:
+            yield room.predictions
+        finally:
             os.close(room.mixtures)
             os.close(room.predictions)
 
@@ -225,6 +247,19 @@ class Judge:
             max_processes=MOST_PROCESSES,
             without=[name for name in os.environ.get(WITHOUT_VARIABLE, "").split(",") if name],
         )
+
+
+def _content(folder: Folder, name: str, most_bytes: int) -> bytes:
+    """A file that the child wrote, which must look like what it was asked for."""
+    try:
+        with opened_file(folder, name) as file:
+            content = file.read(most_bytes + 1)
+    except InvalidOutputError as error:
+        raise JudgeError(NONSENSE, str(error)) from None
+    _, beginning = shown_tracks.KINDS[Path(name).suffix]
+    if len(content) > most_bytes or not content.startswith(beginning):
+        raise JudgeError(NONSENSE, f"{name}: {len(content)} bytes that are no such file")
+    return content
 
 
 def _parsed(line: str) -> _Answer:

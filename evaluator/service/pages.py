@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from evaluator.reporting import charts
-from evaluator.service import accounts, benchmarks, boards, entries, jobs, organising
+from evaluator.service import accounts, benchmarks, boards, entries, jobs, listening, organising
 from evaluator.service.access import Anybody, Here, Organiser, Somebody, Wanted, cookie_name, set_cookie
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
@@ -149,6 +149,7 @@ def entry(number: int, here: Here, caller: Anybody) -> Response:
             seen=seen,
             parts=[(part, boards.means_of(session, found, part)) for part in parts],
             strips=_strips(session, found, parts[0]) if seen and found.benchmark.is_open else None,
+            heard=listening.tracks_of(here.settings, found) if seen else {},
             place=next((each for each in jobs.queue(session) if each.entry == number), None),
             workers=jobs.living_workers(session, now),
             uploads=_uploads(session, found) if found.state == UPLOADING else [],

@@ -29,7 +29,7 @@ from evaluator.isolation.limits import Isolation
 from evaluator.measures import means
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import DataError
-from evaluator.service import jobs, uploads
+from evaluator.service import jobs, shown_tracks, uploads
 from evaluator.service.database import Database, connect
 from evaluator.service.entries import remove_files
 from evaluator.service.jobs import HEARTBEAT_SECONDS, Claim, Scored
@@ -144,6 +144,8 @@ class Worker:
                 tracks[track["name"]], strange = judge.score(index, stems)
                 odd.append(strange)
                 progress(index + 1)
+            if is_open:
+                self._show(judge, task, stems, folder / shown_tracks.FOLDER)
         return Scored(
             stems,
             content,
@@ -151,6 +153,23 @@ class Worker:
             shown_means(tracks, parts, stems, complete=set(stems) == set(task.stems)),
             None if is_open else suspicion(odd, stems),
         )
+
+    def _show(self, judge: Judge, task: Task, stems: list[str], place: Path) -> None:
+        """Keep what is heard and seen of some tracks; what cannot be shown costs no score."""
+        shutil.rmtree(place, ignore_errors=True)  # of an earlier attempt, or of before it was scored again
+        for index in shown_tracks.chosen(task.tracks, PUBLIC_PART):
+            draft = place / "draft"
+            try:
+                if not self.settings.has_room_for(0):
+                    raise OSError("the disk is short")
+                draft.mkdir(parents=True)
+                judge.show(index, stems, draft)
+                draft.rename(place / str(index))
+            except (JudgeError, OSError) as error:
+                reason, detail = _words(error)
+                LOG.warning("track %d is not shown: %s: %s", index, reason, printable.lines(detail))
+                shutil.rmtree(draft, ignore_errors=True)
+                return  # after such an answer the child is not asked again
 
     def _tell_of(self, isolation: Isolation) -> None:
         """Say once which walls this system does not let us build."""

@@ -17,9 +17,10 @@ from evaluator.service import accounts, serving
 from evaluator.service.app import create_app
 from evaluator.service.running import Service
 from evaluator.service.settings import Settings
+from tests.evaluator import audio
 from tests.evaluator.reporting.test_report_browser import CHROMIUM, DRIVER, FLAGS, SCREENSHOTS, log
 from tests.evaluator.service.test_entries import scored
-from tests.evaluator.service.world import PASSWORD, World, estimates, make_world, zipped
+from tests.evaluator.service.world import PASSWORD, World, estimates, make_world, sound, zipped
 
 pytestmark = [
     pytest.mark.slow,
@@ -205,3 +206,28 @@ def test_the_board_sorts_and_the_first_key_leads_to_the_content(
     assert chrome.execute_script("return document.querySelector('a').classList.contains('skip')"), (
         "the first thing that the tab key reaches"
     )
+
+
+def test_tracks_of_an_open_benchmark_are_heard_and_seen(
+    site: tuple[World, str], chrome: webdriver.Chrome, tmp_path: Path
+) -> None:
+    world, url = site
+    world.add("open", audio.write_music(tmp_path / "more", {"a": 44100}), is_open=True)
+    files = {"a_bass.wav": sound(0.9 * audio.noise(44100))}
+    entry = world.scored("ann", files, "open", visibility="public")
+    look(chrome, 390, "dark")
+    chrome.get(f"{url}/entries/{entry}")
+    chrome.find_element(By.CSS_SELECTOR, "details.track summary").click()
+    every = "return [...document.querySelectorAll('.sound')]"
+    wait(
+        lambda: chrome.execute_script(f"{every}.every((each) => each.querySelector('img').naturalWidth > 0)")
+    )
+    chrome.execute_script("document.querySelectorAll('audio').forEach((each) => each.load())")
+    chrome.execute_script(
+        "document.querySelectorAll('audio').forEach((each) => { each.preload = 'metadata'; })"
+    )
+    wait(lambda: chrome.execute_script(f"{every}.every((each) => each.querySelector('audio').duration > 0)"))
+    lengths = chrome.execute_script(f"{every}.map((each) => each.querySelector('audio').duration)")
+    assert lengths == pytest.approx([1.0] * 4, abs=0.01), "the mixture, and three signals of the bass"
+    assert chrome.execute_script("return document.documentElement.scrollWidth") <= 390
+    screenshot(chrome, "listen")
