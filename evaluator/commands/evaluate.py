@@ -5,14 +5,14 @@ import errno
 import logging
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from tqdm import tqdm
 
 from evaluator import printable
-from evaluator.commands import converters
+from evaluator.commands import converters, evaluate_several
 from evaluator.commands import report as report_page
 from evaluator.isolation.sandbox import Isolation, Limits, SandboxError
 from evaluator.locations import command, submission_folder
@@ -49,10 +49,12 @@ class Outputs:
 def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
     """Parse, evaluate, print; the exit code is 0 (all tracks scored), 1 (not all, or worse) or 2 (unusable input)."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    options, outputs = parse(arguments, prog)
+    options, outputs, several = parse(arguments, prog)
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, _interrupt)
     try:
+        if several is not None:
+            return evaluate_several.run(several, options, lambda each: run(each, outputs))
         return run(options, outputs)
     except DataError as error:
         problems = map(printable.lines, error.problems)
@@ -147,9 +149,9 @@ def _report(job: Job, result: Result, before: RunScores | None, tolerance_db: fl
 
 
 def _record(result: Result, out: Path) -> None:
-    """Append the run to the leaderboard; where that fails, the run itself is not lost."""
+    """Append the run to the leaderboard, if it is not there; where that fails, the run itself is not lost."""
     try:
-        run = Store().record(result, out)
+        run = _recorded(result, out) or Store().record(result, out)
     except LeaderboardError as error:
         again = f"{command('leaderboard import')} {out / RESULT_FILE}"
         print(f"not recorded: {error}\nlater: {again}", file=sys.stderr)
@@ -157,12 +159,24 @@ def _record(result: Result, out: Path) -> None:
         print(f"Recorded as run {run[:SHORT]}", file=sys.stderr)
 
 
+def _recorded(result: Result, out: Path) -> str | None:
+    """The id of this run where --resume found nothing left to do: it is on record, but for the time of looking."""
+    document = replace(result, duration_seconds=0.0).to_json()
+    same = (
+        entry.id
+        for entry in Store().entries(withdrawn=True)
+        if entry.folder == str(out.resolve())
+        and replace(entry.result, duration_seconds=0.0).to_json() == document
+    )
+    return next(same, None)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs]:
-    """What to evaluate and how, and what to do with the result."""
+def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs, Path | None]:
+    """What to evaluate and how, what to do with the result, and the folder of submissions, if there are several."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Run a submission on local data under the organisers' limits, and score it as they do. Or score"
@@ -175,26 +189,32 @@ def parse(arguments: list[str] | None, prog: str) -> tuple[Options, Outputs]:
     _add_course(parser)
     _add_outputs(parser)
     given = parser.parse_args(arguments)
-    return Options(
-        submission=given.submission or submission_folder(),
-        data=given.data,
-        preset=given.preset,
-        challenge=given.challenge,
-        only=given.only,
-        limits=UNLIMITED
-        if given.no_limits
-        else Limits(given.time_factor, given.setup_timeout, given.cpus, given.memory, given.scratch),
-        runner=given.runner,
-        out=given.out,
-        metrics=given.metrics,
-        resume=given.resume,
-        jobs=given.jobs,
-        fit=given.fit,
-        keep_estimates=given.report,
-        readable=tuple(given.readable),
-        require_isolation=given.require_isolation,
-        predictions=given.predictions,
-    ), Outputs(given.json, given.check, given.tolerance_db, given.report)
+    if given.submissions is not None and given.json is not None:
+        parser.error("--json: with --submissions, each result is in OUT/SUBMISSION/result.json")
+    return (
+        Options(
+            submission=given.submission or submission_folder(),
+            data=given.data,
+            preset=given.preset,
+            challenge=given.challenge,
+            only=given.only,
+            limits=UNLIMITED
+            if given.no_limits
+            else Limits(given.time_factor, given.setup_timeout, given.cpus, given.memory, given.scratch),
+            runner=given.runner,
+            out=given.out,
+            metrics=given.metrics,
+            resume=given.resume,
+            jobs=given.jobs,
+            fit=given.fit,
+            keep_estimates=given.report,
+            readable=tuple(given.readable),
+            require_isolation=given.require_isolation,
+            predictions=given.predictions,
+        ),
+        Outputs(given.json, given.check, given.tolerance_db, given.report),
+        given.submissions,
+    )
 
 
 def _add_subject(parser: argparse.ArgumentParser) -> None:
@@ -204,6 +224,13 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--submission", type=Path, metavar="DIR", help="folder above my_submission/ (default: here)"
+    )
+    what.add_argument(
+        "--submissions",
+        type=Path,
+        metavar="DIR",
+        help="evaluate every folder in this one, one after the other, and keep each run in a folder of its name in"
+        " --out",
     )
     what.add_argument(
         "--predictions",

@@ -1,0 +1,117 @@
+"""`run_eval.py --submissions DIR`: every submission of a folder, one after the other, and a table of them all."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evaluator import printable, text_table
+from evaluator.isolation.sandbox import SandboxError
+from evaluator.measures.means import MEAN
+from evaluator.running.dataset import DataError
+from evaluator.running.preparation import Options, UsageError
+from evaluator.running.submission import SubmissionError
+from evaluator.runs import results
+from evaluator.runs.documents import ResultError
+from evaluator.runs.leaderboard import LeaderboardError
+from evaluator.runs.passing import would_pass
+from evaluator.runs.results import Result
+from evaluator.runs.run_folder import RESULT_FILE
+
+OK, FAILED, INTERRUPTED = 0, 1, 130
+NOT_RUN = (UsageError, SubmissionError, DataError, ResultError, SandboxError, LeaderboardError)
+REASON_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class Line:
+    """One submission: what came of it, or why it was not run."""
+
+    name: str
+    result: Result | None
+    reason: str = ""
+
+    @property
+    def mean(self) -> float | None:
+        """Its score, if every track has one."""
+        score = None if self.result is None else self.result.score()
+        return None if score is None else score[MEAN]
+
+
+def run(folder: Path, options: Options, one: Callable[[Options], int]) -> int:
+    """Evaluate each folder in `folder` by `one`, and print the table; the exit code is 0 if all was scored.
+
+    The run of each is kept in a folder of its name below `options.out`. What is wrong with one does not stop the
+    others; an interruption does. Raises UsageError where there is nothing to run, or no place to keep it.
+    """
+    if options.out is None:
+        raise UsageError("--submissions: needs --out DIR, in which each submission's run has a folder")
+    if options.out.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"--out {options.out}: lies in {folder}, where every folder is a submission; choose another"
+        )
+    submissions = find(folder)
+    lines: list[Line] = []
+    worst = OK
+    for number, path in enumerate(submissions, 1):
+        print(f"\n{number} of {len(submissions)}: {printable.plain(path.name)}", file=sys.stderr)
+        own = replace(options, submission=path, out=options.out / path.name)
+        line, code = _evaluated(own, path.name, one)
+        if code == INTERRUPTED:
+            return INTERRUPTED
+        worst = max(worst, code)
+        lines.append(line)
+    print(f"\n{table(lines)}")
+    return worst
+
+
+def find(folder: Path) -> list[Path]:
+    """The folders in a folder, by name; UsageError if there are none. Hidden ones are no submissions."""
+    try:
+        found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise UsageError(f"--submissions {folder}: cannot be read ({error.strerror})") from None
+    if not found:
+        raise UsageError(
+            f"--submissions {folder}: no folder in it; expected one for each submission, with my_submission/ inside"
+        )
+    return found
+
+
+def _evaluated(options: Options, name: str, one: Callable[[Options], int]) -> tuple[Line, int]:
+    """What came of one submission, and its exit code."""
+    assert options.out is not None
+    try:
+        code = one(options)
+        result = None if code == INTERRUPTED else results.read(options.out / RESULT_FILE)
+        return Line(name, result), code
+    except NOT_RUN as error:
+        problems = error.problems if isinstance(error, DataError) else [str(error)]
+        reason = printable.plain("; ".join(problems), REASON_CHARACTERS)
+        print(f"{printable.plain(name)}: not run: {reason}", file=sys.stderr)
+        return Line(name, None, reason), FAILED
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The submissions, best first; those without a score follow, with the reason."""
+    ordered = sorted(lines, key=lambda line: (line.mean is None, -(line.mean or 0.0), line.name))
+    every = [line.result.stems for line in lines if line.result is not None]
+    stems = every[0] if every and all(found == every[0] for found in every) else ()
+    rows = [["submission", "status", "tracks", "passes", *stems, MEAN, "reason"]]
+    rows += [_row(line, stems) for line in ordered]
+    return "\n".join(text_table.align(rows, left=(0, 1, 3, len(rows[0]) - 1)))
+
+
+def _row(line: Line, stems: Sequence[str]) -> list[str]:
+    name, result = printable.plain(line.name), line.result
+    if result is None:
+        return [name, "not run", "-", "-", *("-" for _ in stems), "-", line.reason]
+    score = result.score() or {}
+    tracks = f"{len(result.worked)} of {result.plan.data.number}"
+    scores = [text_table.db(score.get(column)) for column in (*stems, MEAN)]
+    failed = result.failed[:1]
+    reason = f"{failed[0].name}: {failed[0].status}, {failed[0].reason}" if failed else ""
+    return [
+        *(name, result.status, tracks, would_pass(result), *scores),
+        printable.plain(reason, REASON_CHARACTERS),
+    ]
