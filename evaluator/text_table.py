@@ -34,10 +34,11 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines)) + "\n"
 
 
-def latex(rows: Sequence[Sequence[str]]) -> str:
-    """A tabular with the rules of the package booktabs; the first row is the header, numbers to the right."""
+def latex(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """A tabular with the rules of the package booktabs; the first row is the header. Columns as for `align`."""
     header, *lines = [" & ".join(map(_latex, cells)) + r" \\" for cells in rows]
-    opening = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
+    sides = "".join("l" if column in left else "r" for column in range(len(rows[0])))
+    opening = rf"\begin{{tabular}}{{{sides}}}"
     return "\n".join(
         [opening, r"\toprule", header, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}", ""]
     )
@@ -50,11 +51,15 @@ def _markdown(cell: str) -> str:
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
 
 
-def _latex(cell: str) -> str:
-    named = "".join(
-        _LATEX.get(sign, rf"\{sign}" if sign in "&%$#_{}" else sign) for sign in printable.plain(cell)
+def latex_text(text: str) -> str:
+    """One line of text in which no sign acts."""
+    return "".join(
+        _LATEX.get(sign, rf"\{sign}" if sign in "&%$#_{}" else sign) for sign in printable.plain(text)
     )
-    return f"${named}$" if re.fullmatch(r"[-+]\d+\.\d+", named) else named
+
+
+def _latex(cell: str) -> str:
+    return f"${cell}$" if re.fullmatch(r"[-+]\d+\.\d+", cell) else latex_text(cell)
 
 
 def db(value: float | None, digits: int = 3) -> str:

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from evaluator import printable
 from evaluator.challenge import StemSet, of_stems
+from evaluator.digests import sha256_of_open
 from evaluator.running.audio_header import HeaderError
 from evaluator.running.dataset import SUFFIXES, Contents, Track
 from evaluator.running.estimates import InvalidOutputError, check_header, keep, opened_file, opened_folder
@@ -30,7 +31,6 @@ ALIASES = {"instrum": "instrumental", "speech": "dialog", "sfx": "effect"}
 DEEPEST = 3  # SPLIT/TRACK/FILE
 MOST_FILES = 100_000
 PASSED_OVER = ("__MACOSX",)  # and what is hidden
-READ_BYTES = 1 << 20
 MOST_NAMED = 20  # stems in one sentence
 
 Parts = tuple[str, ...]
@@ -225,7 +225,7 @@ def check(found: Survey, tracks: tuple[Track, ...], data: Contents, all_stems: b
             try:
                 with _opened(found.root, several[0]) as file:
                     check_header(file, track, _channels(track))
-                    digest.update(f"{track.name}\n{stem}\n{_sha256(file)}\n".encode())
+                    digest.update(f"{track.name}\n{stem}\n{sha256_of_open(file)}\n".encode())
             except (InvalidOutputError, HeaderError) as error:
                 problems.append(f"{_name(several[0])}: {error}")
     if all_stems:
@@ -266,14 +266,6 @@ def _channels(track: Track) -> tuple[int, ...]:
 
 def _name(parts: Parts) -> str:
     return printable.plain("/".join(parts))
-
-
-def _sha256(file: BinaryIO) -> str:
-    file.seek(0)
-    digest = hashlib.sha256()
-    while block := file.read(READ_BYTES):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 @contextmanager

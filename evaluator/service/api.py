@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 from starlette.responses import FileResponse, Response
@@ -10,6 +10,7 @@ from starlette.responses import FileResponse, Response
 from evaluator.service import benchmarks, boards, entries, jobs, receiving, references, uploads
 from evaluator.service.access import Anybody, Here, Somebody, Wanted
 from evaluator.service.accounts import Caller
+from evaluator.service.boards import Board
 from evaluator.service.entries import Details
 from evaluator.service.tables import Benchmark, Entry, Upload
 from evaluator.service.tus import TUS, TUS_VERSION, metadata, whole
@@ -89,8 +90,7 @@ def mixtures(name: str, here: Here) -> FileResponse:
     return FileResponse(path, media_type="application/zip", filename=f"{found.name}-mixtures.zip")
 
 
-@router.get("/leaderboards/{name}")
-def leaderboard(
+def asked_board(
     name: str,
     here: Here,
     caller: Anybody,
@@ -98,11 +98,19 @@ def leaderboard(
     measure: Short = "",
     stem: Short = "",
     part: Short = "",
-) -> dict[str, Any]:
-    """The board of a benchmark by one measure, best by `stem` first."""
+) -> Board:
+    """The board that a request asks for."""
     with here.database.reading() as session:
         found = benchmarks.named(session, name)
-        shown = boards.board(session, found, caller, here.now(), measure, stem, part, wanted)
+        return boards.board(session, found, caller, here.now(), measure, stem, part, wanted)
+
+
+AskedBoard = Annotated[Board, Depends(asked_board)]
+
+
+@router.get("/leaderboards/{name}")
+def leaderboard(shown: AskedBoard) -> dict[str, Any]:
+    """The board of a benchmark by one measure, best by `stem` first."""
     return {
         "benchmark": shown.benchmark,
         "measure": shown.measure,
@@ -288,20 +296,8 @@ def drop_upload(number: str, here: Here, caller: Somebody) -> Response:
 
 
 @router.get("/leaderboards/{name}/export/{kind}")
-def export(
-    name: str,
-    kind: Literal["csv", "latex"],
-    here: Here,
-    caller: Anybody,
-    wanted: Wanted,
-    measure: Short = "",
-    stem: Short = "",
-    part: Short = "",
-) -> Response:
+def export(kind: Literal["csv", "latex"], shown: AskedBoard) -> Response:
     """The board as CSV or LaTeX; as JSON it is the board itself."""
-    with here.database.reading() as session:
-        found = benchmarks.named(session, name)
-        shown = boards.board(session, found, caller, here.now(), measure, stem, part, wanted)
     text, suffix = (boards.as_csv(shown), "csv") if kind == "csv" else (boards.as_latex(shown), "tex")
-    attachment = {"Content-Disposition": f'attachment; filename="{found.name}-{shown.measure}.{suffix}"'}
+    attachment = {"Content-Disposition": f'attachment; filename="{shown.benchmark}-{shown.measure}.{suffix}"'}
     return Response(text, media_type="text/plain; charset=utf-8", headers=attachment)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from evaluator import printable
+from evaluator import printable, text_table
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
 from evaluator.runs.published import PublishedSet
@@ -21,13 +21,6 @@ from evaluator.service import benchmarks, entries, intervals, references
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
 from evaluator.service.tables import DONE, PRIVATE, WITHDRAWN, Benchmark, Entry, MeanScore, TrackScore
-
-TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-}
 
 
 @dataclass(frozen=True)
@@ -270,19 +263,13 @@ def as_csv(shown: Board) -> str:
 
 def as_latex(shown: Board) -> str:
     """The board as a table for LaTeX, with booktabs."""
-    head = " & ".join(["", "Entry", "Author", *map(_tex, shown.columns)])
-    lines = [rf"\begin{{tabular}}{{rll{'r' * len(shown.columns)}}}", r"\toprule", rf"{head} \\", r"\midrule"]
+    rows = [["", "Entry", "Author", *shown.columns]]
     for row in shown.rows:
-        cells = [str(row.place or "--"), _tex(row.name), _tex(row.author)]
-        cells += [_digits(row.scores.get(column)) or "--" for column in shown.columns]
-        lines.append(rf"{' & '.join(cells)} \\")
-    words = _tex(f"{shown.benchmark}, {shown.measure} in {MEASURES[shown.measure].words}")
-    return "\n".join([f"% {words}", *lines, r"\bottomrule", r"\end{tabular}", ""])
+        scores = [_digits(row.scores.get(column)) or "--" for column in shown.columns]
+        rows.append([str(row.place or "--"), row.name, row.author, *scores])
+    words = text_table.latex_text(f"{shown.benchmark}, {shown.measure} in {MEASURES[shown.measure].words}")
+    return f"% {words}\n{text_table.latex(rows, left=(1, 2))}"
 
 
 def _digits(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def _tex(text: str) -> str:
-    return "".join(TEX.get(character, character) for character in text)

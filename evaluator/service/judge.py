@@ -12,7 +12,6 @@ requests from its standard input, one line of JSON each, and answers each with a
 The scores are those of `run_eval.py --predictions`: copies by running/estimates, measures by running/scoring.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from evaluator.digests import sha256_of_open
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import Scores
 from evaluator.running import estimates, scoring
@@ -36,7 +36,6 @@ from evaluator.service import shown_tracks
 from evaluator.service.archive import Archive
 from evaluator.service.task import MOST_PROBLEMS, TASK_FILE, Task
 
-READ_BYTES = 1 << 20
 TOGETHER = {"bss_eval_sdr"}  # measures of a stem that depend on the other stems
 SAME = 1.5 / (1 << 15)  # of full scale: the mixture itself, but for rounding to 16 bits
 ZERO = 0.5 / (1 << 15)
@@ -128,7 +127,7 @@ class Judge:
             try:
                 with files.opened(track, stem) as file:
                     estimates.check_header(file, track, _channels(track))
-                    digests[stem] = _sha256(file)
+                    digests[stem] = sha256_of_open(file)
             except (InvalidOutputError, HeaderError) as error:
                 problems.append(f"{self._task.called(files.survey, track, stem)}: {error}")
         return _problems(problems) if problems else {"sha256": digests}
@@ -203,14 +202,6 @@ def _oddity(track: Track, estimate: Path) -> str | None:
 
 def _channels(track: Track) -> tuple[int, ...]:
     return tuple({track.estimate_channels, track.reference_channels})
-
-
-def _sha256(file: BinaryIO) -> str:
-    file.seek(0)
-    digest = hashlib.sha256()
-    while block := file.read(READ_BYTES):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _problems(sentences: Sequence[str]) -> dict[str, Any]:
