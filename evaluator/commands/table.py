@@ -45,8 +45,8 @@ def _run(given: Namespace) -> int:
             for variant, made in systems:
                 print(f"{variant.kind:7} {printable.plain(variant.name)}: {', '.join(made)}")
             return 0
-        for preset in given.presets.split(","):
-            runner.require(estimator.preset_file(preset.strip()))
+        for preset in presets:
+            runner.require(preset.file)
         groups = {made: len(table.load(path, given.only, made).tracks) for _, made in systems}
         with tqdm(total=sum(groups[made] for _, made in systems), file=sys.stderr, bar_format=BAR) as bar:
 
@@ -73,8 +73,7 @@ def _read(runner: Estimator, names: str) -> list[Named]:
         file = estimator.preset_file(name)
         if file.stem in found:
             raise EstimatorError(f"--presets: {file.stem} is named twice; give each system a name of its own")
-        info = runner.describe(file)
-        found[file.stem] = Named(file.stem, ablate.read_document(file), info)
+        found[file.stem] = Named(file, ablate.read_document(file), runner.describe(file))
     if not found:
         raise EstimatorError(f"--presets: found {names!r}, expected names or YAML files, divided by commas")
     return list(found.values())

@@ -24,11 +24,15 @@ MODEL, PRESET = "model", "preset"
 
 @dataclass(frozen=True)
 class Named:
-    """A preset to run: its name, its YAML data, and the same as its reader understands it."""
+    """A preset to run: its file, its YAML data, and the same as its reader understands it."""
 
-    name: str
+    file: Path
     document: Document
     info: PresetInfo
+
+    @property
+    def name(self) -> str:
+        return self.file.stem
 
 
 Wanted = tuple[Variant, tuple[str, ...]]

@@ -312,6 +312,4 @@ def as_bag(model: str, manifest: Manifest) -> Bag:
 
 def checkpoint_rows(preset: Preset) -> list[Checkpoint]:
     """The manifest rows of `preset.checkpoints`, each after those of its parts."""
-    known = preset.manifest.checkpoints
-    names = (name for one in preset.checkpoints for name in (*known[one].parts, one))
-    return [known[name] for name in dict.fromkeys(names)]
+    return preset.manifest.with_parts(preset.checkpoints)

@@ -64,10 +64,8 @@ def all_systems() -> list[System]:
 
 def files_of(manifest: Manifest, checkpoints: Iterable[str]) -> tuple[Checkpoint, ...]:
     """The rows whose files these checkpoints need, each once: those of their parts, too, and of any form one."""
-    known = manifest.checkpoints
-    chosen = (known[name] for one in checkpoints for name in (*known[one].parts, one))
-    names = dict.fromkeys(checkpoint.row for checkpoint in chosen if checkpoint.has_file)
-    return tuple(known[name] for name in names)
+    names = dict.fromkeys(row.row for row in manifest.with_parts(checkpoints) if row.has_file)
+    return tuple(manifest.checkpoints[name] for name in names)
 
 
 def rows_by_licence(rows: Iterable[Checkpoint]) -> dict[str, tuple[str, ...]]:

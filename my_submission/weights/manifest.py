@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, model_validator
 
 from ..locations import ROOT
-from ..plain_files import check_regular
+from ..plain_files import check_regular, identity
 from ..registry import Architecture, NamesFiles, UnknownArchitecture, find_architecture
 from ..schema import (
     Name,
@@ -141,6 +141,12 @@ class Manifest:
     checkpoints: Mapping[str, Checkpoint]
     bags: Mapping[str, Bag]
 
+    def with_parts(self, names: Iterable[str]) -> list[Checkpoint]:
+        """These checkpoints, each once and after those of its parts."""
+        known = self.checkpoints
+        chosen = dict.fromkeys(name for one in names for name in (*known[one].parts, one))
+        return [known[name] for name in chosen]
+
 
 def load_manifest(*paths: Path) -> Manifest:
     """Read the project's manifest, that of the demo models if there is one, and any further files.
@@ -158,7 +164,8 @@ def read_manifests(*paths: Path) -> Manifest:
     defined_in: dict[str, Path] = {}
     for path in paths:
         _check_is_file(path)
-        document = _document(path, _identity(path) if path in (MANIFEST, DEMO_MANIFEST) else None)
+        own = path in (MANIFEST, DEMO_MANIFEST)
+        document = _read_once(path, identity(path)) if own else _read(path)
         for name in [*document.checkpoints, *document.bags]:
             if name in defined_in:
                 raise ManifestError(f"{path}: {name!r} is already defined in {defined_in[name]}; rename one")
@@ -173,23 +180,14 @@ def read_manifests(*paths: Path) -> Manifest:
     return Manifest(checkpoints, bags)
 
 
-def _document(path: Path, identity: tuple[int, ...] | None) -> _Document:
-    return _read(path) if identity is None else _read_once(path, identity)
-
-
 def _read(path: Path) -> _Document:
     return validate(_Document, read_document(path, ManifestError), path, ManifestError)
 
 
 @functools.lru_cache(maxsize=2)
-def _read_once(path: Path, identity: tuple[int, ...]) -> _Document:
+def _read_once(path: Path, of: tuple[int, ...]) -> _Document:
     """The kit's own manifests are long, and every preset is read with them."""
     return _read(path)
-
-
-def _identity(path: Path) -> tuple[int, ...]:
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _check_is_file(path: Path) -> None:

@@ -29,6 +29,7 @@ from typing import NoReturn
 
 import torch
 
+from ..plain_files import identity
 from ..registry import find_architecture
 from .errors import UnsafeFile, WeightsError
 from .load import PICKLES
@@ -110,9 +111,7 @@ _ADMITTED: set[str] = set()
 
 
 def _key(path: Path, way: str) -> str:
-    found = path.stat()
-    identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return f"{path} {identity} {way}"
+    return f"{path} {identity(path)} {way}"
 
 
 @dataclass(frozen=True)

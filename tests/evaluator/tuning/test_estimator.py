@@ -323,7 +323,7 @@ def test_ablate_shares_what_variants_have_in_common(setup: Setup) -> None:
             setup.runner.write_stems(setup.preset, track, folder)
             assert scores == scoring.score_track(track, folder, ["sdr"])["sdr"]
     assert all(row.rtf > 0 for row in rows)
-    preset = Named("whole", document, setup.info)
+    preset = Named(setup.preset, document, setup.info)
     stems = table.columns([preset], setup.data.path)
     systems = table.systems([preset], stems)
     lines = table.run(setup.runner, systems, setup.data.path, None)

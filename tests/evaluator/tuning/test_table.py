@@ -19,8 +19,8 @@ STEMS = ("bass", "drums", "other", "vocals")
 
 
 def named(name: str) -> Named:
-    document = ablate.read_document(PRESETS_FOLDER / f"{name}.yaml")
-    return Named(name, document, info_of(load_preset(name)))
+    file = PRESETS_FOLDER / f"{name}.yaml"
+    return Named(file, ablate.read_document(file), info_of(load_preset(name)))
 
 
 def test_every_model_by_itself_then_the_presets(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_documents_of_models_are_complete(tmp_path: Path) -> None:
     steps = [{"name": "s", "input": "mixture", "stems": ["vocals"], "members": members}]
     preset = tmp_path / "own.yaml"
     preset.write_text(yaml.safe_dump({"stems": ["vocals"], "manifest": "rows.yaml", "steps": steps}))
-    own = Named("own", ablate.read_document(preset), info_of(load_preset(preset)))
+    own = Named(preset, ablate.read_document(preset), info_of(load_preset(preset)))
     (tmp_path / "elsewhere").mkdir()
     for variant, _ in table.systems([own], ("vocals",)):
         assert loaded(variant, tmp_path / "elsewhere").instruments == ("vocals",)
