@@ -206,6 +206,11 @@ def _listed(names: set[str] | frozenset[str]) -> str:
     return ", ".join(map(printable.plain, printable.listed(sorted(names), MOST_NAMED))) or "none"
 
 
+def described(track: str, stem: str, sha256: str) -> bytes:
+    """What one file adds to the hash of a set of estimates: its place and its content, and not its name."""
+    return f"{track}\n{stem}\n{sha256}\n".encode()
+
+
 def check(found: Survey, tracks: tuple[Track, ...], data: Contents, all_stems: bool) -> Predictions:
     """Exactly one file for every stem of every track, each with a header that fits it, and no other.
 
@@ -225,7 +230,7 @@ def check(found: Survey, tracks: tuple[Track, ...], data: Contents, all_stems: b
             try:
                 with _opened(found.root, several[0]) as file:
                     check_header(file, track, _channels(track))
-                    digest.update(f"{track.name}\n{stem}\n{sha256_of_open(file)}\n".encode())
+                    digest.update(described(track.name, stem, sha256_of_open(file)))
             except (InvalidOutputError, HeaderError) as error:
                 problems.append(f"{_name(several[0])}: {error}")
     if all_stems:

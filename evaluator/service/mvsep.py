@@ -145,9 +145,13 @@ def _begin(here: Service, fields: Mapping[str, str], request: Request) -> _Comin
     return _Coming(number, upload, most, Writer(folder / upload, 0))
 
 
+def _number(text: str, absent: int = 0) -> int:
+    """The number that a text is, as far as a row may have it."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else absent
+
+
 def _benchmark(session: Session, text: str) -> Benchmark:
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else -1
-    found = benchmarks.numbered(session, number)
+    found = benchmarks.numbered(session, _number(text, absent=-1))
     if found is None:
         every = [
             f"{each.dataset_type} ({each.name})"
@@ -198,9 +202,8 @@ def _give_up(here: Service, number: int) -> None:
 def entry(id: Annotated[str, Query(max_length=20)], here: Here, caller: Anybody) -> dict[str, Any]:
     """One entry."""
     with here.database.reading() as session:
-        number = int(id) if id.isascii() and id.isdecimal() else 0
         # Its clients ask without a token, and while an entry is not scored yet.
-        found = session.get(Entry, number) if number < 1 << 31 else None
+        found = session.get(Entry, _number(id))
         if found is None or (found.visibility == PRIVATE and not entries.is_own(found, caller)):
             raise Refused(NOT_FOUND)
         return {"success": True, "data": _row(session, found, caller, here.now())}
@@ -307,7 +310,7 @@ async def _fields(request: Request) -> dict[str, str]:
 
 def _delete(here: Service, fields: Mapping[str, str], address: str) -> None:
     text, now = fields.get("id", ""), here.now()
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    number = _number(text)
     subjects = (f"entry {number}", f"address {address}")
     with here.database.writing() as session:
         accounts.check_attempts(session, subjects, now)

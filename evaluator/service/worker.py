@@ -29,6 +29,7 @@ from evaluator.isolation.limits import Isolation
 from evaluator.measures import means
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import DataError
+from evaluator.running.predictions import described
 from evaluator.service import jobs, shown_tracks, uploads
 from evaluator.service.database import Database, connect
 from evaluator.service.entries import remove_files
@@ -215,7 +216,7 @@ def _checked(judge: Judge, task: Task, stems: list[str]) -> str:
     for index, track in enumerate(task.tracks):
         try:
             for stem, found in sorted(judge.check(index, stems).items()):
-                digest.update(f"{track['name']}\n{stem}\n{found}\n".encode())
+                digest.update(described(track["name"], stem, found))
         except RefusedEntry as refusal:
             problems += refusal.problems
     if problems:
