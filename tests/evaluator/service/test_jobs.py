@@ -86,11 +86,13 @@ def test_a_worker_that_beats_keeps_its_job(world: World) -> None:
         assert claim(world, "two") is None
 
 
-def test_who_has_lost_a_job_writes_nothing(world: World) -> None:
+@pytest.mark.parametrize("next_one", ["now", "late"])
+def test_who_has_lost_a_job_writes_nothing(next_one: str, world: World) -> None:
+    """Also if it has claimed the job again: what it did before is not finished by that."""
     (entry,) = queued(world, "ann")
     late = claim(world, "late")
     world.seconds += jobs.LEASE_SECONDS + 1
-    now_has_it = claim(world, "now")
+    now_has_it = claim(world, next_one)
     assert late is not None
     assert now_has_it is not None
     with world.database.writing() as session:

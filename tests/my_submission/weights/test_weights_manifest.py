@@ -425,3 +425,15 @@ def test_what_is_no_manifest_is_named(tmp_path: Path, text: str, complaint: str)
 def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"none\.yaml: no such manifest file"):
         load_manifest(tmp_path / "none.yaml")
+
+
+def test_a_shipped_manifest_that_changes_is_read_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is parsed once, and every preset is read with it."""
+    path = tmp_path / "manifest.yaml"
+    monkeypatch.setattr("my_submission.weights.manifest.MANIFEST", path)
+    for name in ("first", "another"):
+        row = {"architecture": "htdemucs", "sources": ["vocals"], "file": f"{name}.th", "about_bytes": 1}
+        path.write_text(yaml.safe_dump({"checkpoints": {name: row}}))
+        assert list(read_manifests(path).checkpoints) == [name]
