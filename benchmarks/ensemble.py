@@ -25,6 +25,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.models import noise
 from benchmarks.published import FORMS, SEGMENT_SAMPLES, Offsets, Published, agreement_db
 from my_submission.ensemble.engine import Ensemble
 from my_submission.ensemble.plan import MAX_DELAY_SAMPLES, needed_sources, step_passes
@@ -170,9 +171,7 @@ def serve(side: str, arguments: argparse.Namespace, pipe: "Connection[Any, Any]"
     start = time.perf_counter()
     loaded = SIDES[side](chosen_steps(load_preset(arguments.preset), arguments.steps), arguments)
     pipe.send((time.perf_counter() - start, loaded.precision, torch.get_num_threads()))
-    mixture = 0.1 * torch.randn(
-        2, int(arguments.seconds * MODEL_SAMPLE_RATE), generator=torch.Generator().manual_seed(0)
-    )
+    mixture = noise(int(arguments.seconds * MODEL_SAMPLE_RATE))
     while pipe.recv():
         pipe.send(loaded.run(mixture))
     status = Path("/proc/self/status").read_text()

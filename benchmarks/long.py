@@ -20,7 +20,8 @@ TRACK = ROOT / "local_data" / "demo" / "music" / "song_1" / "mixture.flac"
 CHILD = """
 import resource, sys
 from my_submission import separate_file
-from my_submission.files.separate import FileOptions, ModelChoice, open_model
+from my_submission.files.model import ModelChoice, open_model
+from my_submission.files.options import FileOptions
 
 def peak_bytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

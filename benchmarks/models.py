@@ -19,7 +19,7 @@ import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -46,7 +46,10 @@ from tests.lower_precision import agreement
 from tests.random_checkpoints import full_size_checkpoint
 from tests.reference_networks import REFERENCES, reference
 
-NETWORKS = ["bsroformer-musdb", "polarformer", "melband-kim"]
+NETWORKS = [
+    *("bsroformer-musdb", "polarformer", "melband-kim", "scnet-xl-ihf"),
+    *("mdx23c-vocals", "bandit-plus", "bandit-v2-multi"),
+]
 """Rows of the manifest; a new architecture adds its own here, and itself to REFERENCES."""
 
 MATRIX_SIZE = 4_096
@@ -101,7 +104,7 @@ def serve(
     """A side's process: it loads, runs whenever it is asked to, and finally reports its peak."""
     loaded = SIDES[side](load_manifest().checkpoints[name], options, geometry)
     model, samples = loaded.model, int(options.seconds * MODEL_SAMPLE_RATE)
-    signal = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(0))
+    signal = noise(samples)
     counter = FlopCounterMode(display=False)  # it does not know all of the products in our networks
     with counter if side == "reference" else contextlib.nullcontext():
         run(model, signal[:, : model.geometry.chunk_samples], 0.0, loaded.schedule)
@@ -114,6 +117,11 @@ def serve(
     host = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
     on_gpu = resolve_device(options.device).type == "cuda"
     pipe.send((host, torch.cuda.max_memory_allocated() if on_gpu else None))
+
+
+def noise(samples: int, level: float = 0.1) -> Tensor:
+    """(2, samples), always the same."""
+    return level * torch.randn(2, samples, generator=torch.Generator().manual_seed(0))
 
 
 def run(model: ChunkModel, signal: Tensor, overlap: float, schedule: Schedule) -> Tensor:
@@ -185,7 +193,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     samples = int(options.seconds * MODEL_SAMPLE_RATE)
     chunks = count_chunks(ours.geometry, samples, Augmentation(), options.overlap)
     operations = chunks * sides["reference"].operations_of_a_chunk
-    on_cpu = resolve_device(options.device).type == "cpu"
+    device = resolve_device(options.device)
     theirs, found = (runs[-1][side].estimates for side in ("reference", "ours"))
     return {
         **result,
@@ -195,19 +203,28 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             source: agreement(theirs[place], found[place]) for place, source in enumerate(checkpoint.sources)
         },
         "operations": operations,
-        "of_matrix_rate": operations / seconds["ours"] / matrix_rate(ours.dtype) if on_cpu else None,
+        "of_matrix_rate": operations / seconds["ours"] / matrix_rate(ours.dtype, device)
+        if device.type == "cpu"
+        else None,
     }
 
 
-def matrix_rate(dtype: torch.dtype) -> float:
-    """Operations per second of a large product on all cores, the best of three."""
-    left, right = (torch.randn(MATRIX_SIZE, MATRIX_SIZE).to(dtype) for _ in range(2))
+def matrix_rate(dtype: torch.dtype, device: torch.device, size: int = MATRIX_SIZE) -> float:
+    """Operations per second of a large product on a GPU or on all cores, the best of three."""
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / least_seconds(lambda: left @ right, device, 4)  # the first is to warm up
+
+
+def least_seconds(work: Callable[[], object], device: torch.device, rounds: int = 3) -> float:
+    """The least time of some calls; on a GPU until the work is done."""
     least = float("inf")
-    for _ in range(4):  # the first is to warm up
+    for _ in range(rounds):
         start = time.perf_counter()
-        left @ right
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         least = min(least, time.perf_counter() - start)
-    return 2 * MATRIX_SIZE**3 / least
+    return least
 
 
 HEAD = (

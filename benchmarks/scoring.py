@@ -1,12 +1,11 @@
 """The cost of scoring, compared with reading, and how much it takes from a submission meanwhile.
 
-`python benchmarks/scoring.py [--seconds 240] [--repeats 5]`
+`python benchmarks/scoring.py [--seconds 240] [--repeats 5] [--measures]`
 
 Times, on one made-up track of four stereo stems: only reading references and estimates; scoring them block by block,
 as the evaluator does; and the usual way, all in memory with numpy. The last column is CPU time over the track's
 duration: the most that scoring could take from a submission that uses every core, out of the 1.57 s per second that
-    it
-has on each.
+it has on each. With --measures it times each of the others, too, and the package museval.
 """
 
 import argparse
@@ -16,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,8 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evaluator.challenge import MUSIC
-from evaluator.running import dataset, scoring
+from evaluator.measures.catalogue import MEASURES
+from evaluator.running import dataset, parts, scoring
 from evaluator.running.dataset import Track
 
 RATE_HZ = 44100
@@ -48,7 +49,7 @@ def read_only(track: Track, estimates: Path) -> None:
     """Read every file in blocks."""
     for stem, reference in track.references.items():
         for path in (reference, estimates / f"{stem}.wav"):
-            for _ in scoring.blocks(path):
+            for _ in parts.blocks(path):
                 pass
 
 
@@ -59,6 +60,23 @@ def all_in_memory(track: Track, estimates: Path) -> None:
     references, guesses = references.astype(np.float32), guesses.astype(np.float32)
     power = np.square(references).sum(axis=(1, 2)) + 1e-7
     10 * np.log10(power / (np.square(references - guesses).sum(axis=(1, 2)) + 1e-7))
+
+
+def museval_of(track: Track, estimates: Path) -> None:
+    """BSS Eval v4 by its own package, in memory."""
+    from museval.metrics import bss_eval
+
+    signals = (track.references.values(), [estimates / f"{stem}.wav" for stem in track.references])
+    references, guesses = (np.stack([soundfile.read(path)[0] for path in paths]) for paths in signals)
+    bss_eval(
+        references,
+        guesses,
+        window=RATE_HZ,
+        hop=RATE_HZ,
+        compute_permutation=False,
+        framewise_filters=False,
+        bsseval_sources_version=False,
+    )
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -78,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=int, default=240)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--measures", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         track, estimates = write_track(Path(folder), options.seconds)
@@ -87,6 +106,11 @@ def main() -> None:
             "sdr and si_sdr": lambda: scoring.score_track(track, estimates, ["sdr", "si_sdr"]),
             "all in memory": lambda: all_in_memory(track, estimates),
         }
+        if options.measures:
+            for name in scoring.costly([*MEASURES]):
+                cases[name] = partial(scoring.costly_scores, track, estimates, [name])
+            cases["all of BSS Eval"] = lambda: scoring.costly_scores(track, estimates, [*scoring.BSS_EVAL])
+            cases["museval"] = lambda: museval_of(track, estimates)
         baseline = 0.0
         print(f"{track.seconds:.0f} s, {len(track.references)} stereo stems, {options.repeats} repeats")
         for name, work in cases.items():

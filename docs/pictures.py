@@ -66,7 +66,7 @@ def in_terminal(command: str, folder: Path) -> list[str]:
     """What a terminal of COLUMNS columns shows in the end; RuntimeError with it if the command fails."""
     ours, its = pty.openpty()
     settings = {"COLUMNS": str(COLUMNS), "LINES": "40", "TERM": "xterm-256color"}
-    environment = os.environ | settings | {"PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"}
+    environment = os.environ | settings | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with subprocess.Popen(
         ["sh", "-c", f"stty cols {COLUMNS} rows 40; {command}"],
         cwd=folder, env=environment, stdin=its, stdout=its, stderr=its, start_new_session=True,

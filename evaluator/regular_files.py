@@ -44,6 +44,18 @@ def read(path: Path, most_bytes: int, links: bool = True) -> bytes:
     return content
 
 
+def is_replaceable(path: Path) -> bool:
+    """Whether another file may take the place of this one: a regular file, or none yet.
+
+    A pipe or a device, such as /dev/stdout, which root could replace, is written to, and stays.
+    """
+    try:
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return True
+    return is_regular and not {Path("/dev"), Path("/proc")} & {*path.absolute().parents}
+
+
 def sha256_of(path: Path, most_bytes: int, links: bool = True) -> tuple[str, int]:
     """SHA-256 in hexadecimal, and size in bytes, of a regular file of `most_bytes` at most; else OSError."""
     digest, size = sha256(), 0

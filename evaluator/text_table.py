@@ -27,16 +27,16 @@ def ruled(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([header, "-" * max(map(len, [header, *lines])), *lines])
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown; the first row is the header, numbers to the right."""
+def markdown(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """In Markdown; the first row is the header. Columns as for `align`."""
     header, *lines = [list(map(_markdown, cells)) for cells in rows]
-    rule = ["---", *(["---:"] * (len(header) - 1))]
+    rule = ["---" if column in left else "---:" for column in range(len(header))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines)) + "\n"
 
 
 def latex(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
     """A tabular with the rules of the package booktabs; the first row is the header. Columns as for `align`."""
-    header, *lines = [" & ".join(map(_latex, cells)) + r" \\" for cells in rows]
+    header, *lines = [_guarded(" & ".join(map(_latex, cells))) + r" \\" for cells in rows]
     sides = "".join("l" if column in left else "r" for column in range(len(rows[0])))
     opening = rf"\begin{{tabular}}{{{sides}}}"
     return "\n".join(
@@ -48,7 +48,14 @@ def _markdown(cell: str) -> str:
     return re.sub(r"([\\`*\[\]|<>&])", r"\\\1", printable.plain(cell))
 
 
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "±": r"$\pm$",
+    "−": "$-$",
+}
 
 
 def latex_text(text: str) -> str:
@@ -56,6 +63,11 @@ def latex_text(text: str) -> str:
     return "".join(
         _LATEX.get(sign, rf"\{sign}" if sign in "&%$#_{}" else sign) for sign in printable.plain(text)
     )
+
+
+def _guarded(line: str) -> str:
+    """A row that the end of the row above does not take for an argument of its own."""
+    return f"{{}}{line}" if line.startswith(("[", "*")) else line
 
 
 def _latex(cell: str) -> str:

@@ -4,11 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from my_submission.files import FileOptions, SeparatedFile, separate_file
+    from my_submission.files import Excerpt, FileOptions, SeparatedFile, separate_file
     from my_submission.separator import CinematicSeparationModel, MusicSeparationModel, SeparationModel
 
 __all__ = [
     "CinematicSeparationModel",
+    "Excerpt",
     "FileOptions",
     "MusicSeparationModel",
     "SeparatedFile",

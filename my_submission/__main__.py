@@ -1,45 +1,42 @@
 """`python -m my_submission …`: separate recordings, list models, make queries, and manage weights."""
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
+from typing import TypeAlias
 
-# name -> (module with add_arguments(parser), which sets the default `run`: arguments -> exit code; help)
+from sdx.terminal import prepare
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+# Of each command, `commands/NAME_options.py` parses, and imports nothing that takes long; `commands/NAME.py` runs.
 COMMANDS = {
-    "separate": ("my_submission.commands.separate", "separate recordings into one file per stem"),
-    "models": (
-        "my_submission.commands.models",
-        "list all systems: stems, size, licence, score, here or not",
-    ),
-    "query": (
-        "my_submission.commands.query",
-        "make a query of recordings, for a network that separates by query",
-    ),
-    "weights": ("my_submission.commands.weights", "fetch, list, verify and pack checkpoints"),
+    "separate": "separate recordings into one file per stem",
+    "studio": "a page on this machine: drop songs, hear and save stems",
+    "models": "list all systems: stems, size, licence, score, here or not",
+    "query": "make a query, for a network that separates by example",
+    "weights": "fetch, list, verify and pack checkpoints",
 }
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m my_submission") -> int:
     """Parse, run, and return the exit code: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = prepare(arguments)
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, (module, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text)
-        if words[:1] == [name]:
-            import_module(module).add_arguments(command)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_parsers(commands, words[:1])
     options = parser.parse_args(words)
-    try:
-        result: int = options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:  # as in `… | head`
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # else Python flushes once more at its end
-        return 0
+    result: int = import_module(f"my_submission.commands.{options.command}").run(options)
     return result
+
+
+def add_parsers(subparsers: Subparsers, names: Collection[str] = tuple(COMMANDS)) -> None:
+    """Add every command; those of these names with their options, for which their modules are imported."""
+    for name, text in COMMANDS.items():
+        parser = subparsers.add_parser(name, help=text, description=text)
+        if name in names:
+            import_module(f"my_submission.commands.{name}_options").add_arguments(parser)
 
 
 if __name__ == "__main__":

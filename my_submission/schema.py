@@ -138,11 +138,16 @@ def choice_text(found: Any, allowed: Iterable[str]) -> str:
 def allowed_text(found: Any, allowed: Iterable[str]) -> str:
     """`allowed: a, b (did you mean 'a'?)`."""
     names = sorted(map(str, allowed))
-    given = found if isinstance(found, str) else brief(found)
-    close = difflib.get_close_matches(given[:LONGEST_NAME], names, 1)
     more = f", and {len(names) - _MOST_ALLOWED} more" if len(names) > _MOST_ALLOWED else ""
     listed = f"allowed: {', '.join(names[:_MOST_ALLOWED])}{more}"
-    return listed + (f" (did you mean {close[0]!r}?)" if close else "")
+    return listed + did_you_mean(found, names)
+
+
+def did_you_mean(found: Any, allowed: Iterable[str]) -> str:
+    """` (did you mean 'a'?)`, or nothing if none of these is like what was found."""
+    given = found if isinstance(found, str) else brief(found)
+    close = difflib.get_close_matches(given[:LONGEST_NAME], allowed, 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class _Brief(reprlib.Repr):

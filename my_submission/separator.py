@@ -14,7 +14,7 @@ from my_submission.ensemble.costs import measure_costs
 from my_submission.ensemble.deadline import Deadline, check_limit_factor
 from my_submission.ensemble.engine import Ensemble, Progress
 from my_submission.ensemble.plan import needed_sources
-from my_submission.ensemble.preset import CHALLENGES, PresetError, checkpoint_rows
+from my_submission.ensemble.preset import CHALLENGES, Preset, PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.runtime.devices import describe, resolve_device, resolve_precision
 from my_submission.runtime.memory import available_bytes
@@ -85,15 +85,7 @@ class SeparationModel:
         download: bool | None = None,
         progress: Progress | None = None,
     ) -> None:
-        chosen = preset or self.default_preset
-        if chosen is None:
-            raise PresetError("preset: expected the name of a preset, or a YAML file, found none")
-        loaded = load_preset(chosen).override(overlap, shifts)
-        if self.challenge not in (None, loaded.challenge):
-            raise PresetError(
-                f"preset {loaded.name}: expected one for the {self.challenge} challenge, which makes "
-                f"{', '.join(CHALLENGES[str(self.challenge)])}; this one makes {', '.join(loaded.instruments)}"
-            )
+        loaded = self._read(preset).override(overlap, shifts)
         check_limit_factor(time_limit_factor)
         self._sharing_stems = loaded.sharing_stems
         if stems is not None:
@@ -129,6 +121,19 @@ class SeparationModel:
             torch_device,
             self._precision,
         )
+
+    def _read(self, preset: str | Path | None) -> Preset:
+        """The preset that was asked for, or the class's own; PresetError if it is of another challenge."""
+        chosen = preset or self.default_preset
+        if chosen is None:
+            raise PresetError("preset: expected the name of a preset, or a YAML file, found none")
+        loaded = load_preset(chosen)
+        if self.challenge not in (None, loaded.challenge):
+            raise PresetError(
+                f"preset {loaded.name}: expected one for the {self.challenge} challenge, which makes "
+                f"{', '.join(CHALLENGES[str(self.challenge)])}; this one makes {', '.join(loaded.instruments)}"
+            )
+        return loaded
 
     @property
     def instruments(self) -> list[str]:
@@ -166,6 +171,7 @@ class SeparationModel:
             "precision": self._precision,
             "precision_asked": self._precision_asked,
             "time_limit_factor": self._deadline.limit_factor if self._deadline else None,
+            **({"forecast": self._deadline.forecast} if self._deadline else {}),
             "economies": [*self._economies, *(self._deadline.economies if self._deadline else [])],
         }
 

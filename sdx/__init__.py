@@ -7,7 +7,7 @@ that an evaluation can take the kit off a submission's path without taking every
 
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 _INSTALLED = Path(__file__).resolve().parent / "_kit"
 ROOT = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).resolve().parents[1]

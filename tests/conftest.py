@@ -1,19 +1,22 @@
 """What holds for every test and for every process that one starts.
 
 One thread for torch: threads that wait for one another on a busy machine turn milliseconds into minutes. Tests
-that are about several threads ask for them. And SIGINT is not ignored, which a process started in the background
-inherits from its shell: then what the tests interrupt would not end.
+that are about several threads ask for them. Byte code is kept, whatever the environment says, or each of hundreds of
+processes would compile the kit anew. And SIGINT is not ignored, which a process started in the background inherits
+from its shell: then what the tests interrupt would not end.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -26,6 +29,15 @@ def _quick(request: pytest.FixtureRequest) -> None:
     """A test that is marked `quick` starts no process and makes no network."""
     if request.node.get_closest_marker("quick"):
         forbid_what_takes_time(request.getfixturevalue("monkeypatch"))
+
+
+@pytest.fixture(autouse=True)
+def _downloads() -> Iterator[None]:
+    """A worker of an engine allows its whole process to fetch weights; where that process is ours, it is undone."""
+    before = os.environ.get("SDX_DOWNLOAD")
+    yield
+    if before is None:
+        os.environ.pop("SDX_DOWNLOAD", None)
 
 
 def forbid_what_takes_time(monkeypatch: pytest.MonkeyPatch) -> None:

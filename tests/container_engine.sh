@@ -14,10 +14,12 @@ sdx_suite=${SDX_DEBIAN_SUITE:-bookworm}
 
 sdx_install() {
     local missing=()
-    for tool in podman runc debootstrap; do
+    for tool in podman runc debootstrap iptables; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
-    [ -e /usr/lib/podman/netavark ] || missing+=(netavark) # Debian's podman only recommends it
+    for part in netavark aardvark-dns; do # Debian's podman only recommends the first; compose.yaml needs both
+        [ -e "/usr/lib/podman/$part" ] || missing+=("$part")
+    done
     [ ${#missing[@]} -eq 0 ] && return
     apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes "${missing[@]}" >/dev/null
 }
@@ -107,7 +109,8 @@ sdx_stop() {
     if [ -f "$sdx_folder/pid" ]; then
         kill "$(cat "$sdx_folder/pid")" 2>/dev/null || true
     fi
-    for image in $(podman images --quiet --filter label=sdx.evaluator=image | sort -u) "$sdx_base"; do
+    for image in $(podman images --quiet --filter label=sdx.evaluator=image | sort -u) \
+        $(podman images --quiet --filter label=sdx.tests=image | sort -u) localhost/sdx-quality-checker "$sdx_base"; do
         podman image rm --force "$image" >/dev/null 2>&1 || true
     done
     rm -rf "$sdx_folder"

@@ -41,7 +41,7 @@ from my_submission.weights import Checkpoint, load_manifest
 from my_submission.weights.manifest import MANIFEST, read_manifests
 from tests.old_demucs import save_v1
 from tests.random_spleeter import save_spleeter
-from tests.reference_networks import REFERENCES, reference
+from tests.reference_networks import reference
 from tests.small_networks import save_network, smaller
 
 SMALL_SEGMENT = Fraction(3, 10)
@@ -182,7 +182,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, small: bool, seed: 
         return save_demucs(checkpoint.name, path, small=small, seed=seed)
     if checkpoint.architecture == "spleeter":
         return save_spleeter(checkpoint, path, seed=seed)
-    if checkpoint.architecture in REFERENCES and not small:
+    if checkpoint.architecture in ("bs_roformer", "mel_band_roformer") and not small:
         return save_reference(checkpoint, path, seed=seed)
     return save_network(checkpoint, path)
 

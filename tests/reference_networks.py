@@ -9,20 +9,24 @@ only when they are needed; a test module that needs one begins with `pytest.impo
 """
 
 import importlib
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from my_submission.models.bandit import BanditParameters
+from my_submission.models.mdx23c import Mdx23cParameters
 from my_submission.models.roformer.bs import BSRoformerParameters
 from my_submission.models.roformer.mel import MelBandRoformerParameters
 from my_submission.models.roformer.model import RoformerParameters
+from my_submission.models.scnet import ScNetParameters
 from my_submission.weights import Checkpoint
 
 
-def bs_roformer(parameters: BSRoformerParameters, sources: int) -> nn.Module:
+def bs_roformer(parameters: BSRoformerParameters, sources: Sequence[str]) -> nn.Module:
     modules = importlib.import_module("pymss_core.modules.bs_roformer")
     module: nn.Module = modules.BSRoformer(
         **_roformer(parameters, sources),
@@ -32,7 +36,7 @@ def bs_roformer(parameters: BSRoformerParameters, sources: int) -> nn.Module:
     return module
 
 
-def mel_band_roformer(parameters: MelBandRoformerParameters, sources: int) -> nn.Module:
+def mel_band_roformer(parameters: MelBandRoformerParameters, sources: Sequence[str]) -> nn.Module:
     modules = importlib.import_module("pymss_core.modules.bs_roformer")
     module: nn.Module = modules.MelBandRoformer(
         **_roformer(parameters, sources),
@@ -43,12 +47,12 @@ def mel_band_roformer(parameters: MelBandRoformerParameters, sources: int) -> nn
     return module
 
 
-def _roformer(parameters: RoformerParameters, sources: int) -> dict[str, Any]:
+def _roformer(parameters: RoformerParameters, sources: Sequence[str]) -> dict[str, Any]:
     return {
         "dim": parameters.dim,
         "depth": parameters.depth,
         "stereo": True,
-        "num_stems": sources,
+        "num_stems": len(sources),
         "time_transformer_depth": parameters.time_transformer_depth,
         "freq_transformer_depth": parameters.freq_transformer_depth,
         "heads": parameters.heads,
@@ -63,9 +67,83 @@ def _roformer(parameters: RoformerParameters, sources: int) -> dict[str, Any]:
     }
 
 
-REFERENCES: dict[str, Callable[[Any, int], nn.Module]] = {
+def scnet(parameters: ScNetParameters, sources: Sequence[str]) -> nn.Module:
+    module: nn.Module = importlib.import_module("pymss_core.modules.scnet.scnet").SCNet(
+        sources=list(sources),
+        dims=list(parameters.dims),
+        nfft=parameters.n_fft,
+        hop_size=parameters.hop,
+        win_size=parameters.n_fft,
+        band_SR=list(parameters.band_shares),
+        band_stride=list(parameters.band_strides),
+        band_kernel=list(parameters.band_kernels),
+        conv_depths=list(parameters.conv_depths),
+        compress=parameters.compress,
+        conv_kernel=parameters.conv_kernel,
+        num_dplayer=parameters.num_dplayer,
+        expand=parameters.expand,
+    )
+    return module
+
+
+def mdx23c(parameters: Mdx23cParameters, sources: Sequence[str]) -> nn.Module:
+    sizes = (
+        "num_subbands",
+        "num_scales",
+        "num_blocks_per_scale",
+        "num_channels",
+        "growth",
+        "bottleneck_factor",
+    )
+    config = Namespace(
+        audio=Namespace(
+            n_fft=parameters.n_fft, hop_length=parameters.hop, dim_f=parameters.dim_f, num_channels=2
+        ),
+        model=Namespace(
+            norm="InstanceNorm",
+            act="gelu",
+            scale=[2, 2],
+            **{name: getattr(parameters, name) for name in sizes},
+        ),
+        training=Namespace(target_instrument=None, instruments=list(sources)),
+    )
+    module: nn.Module = importlib.import_module("pymss_core.modules.mdx23c_tfc_tdf_v3").TFC_TDF_net(config)
+    return module
+
+
+def bandit(parameters: BanditParameters, sources: Sequence[str]) -> nn.Module:
+    """Stems come in this order, whatever `sources` says; the spectrum is divided by √n_fft (see test_bandit.py)."""
+    options: dict[str, Any] = {
+        "stems": ["speech", "music", "effects" if parameters.version == 1 else "sfx"],
+        "fs": parameters.sample_rate,
+        "n_fft": parameters.n_fft,
+        "win_length": parameters.n_fft,
+        "hop_length": parameters.hop,
+        "n_bands": parameters.n_bands,
+        "emb_dim": parameters.emb_dim,
+        "n_sqm_modules": parameters.n_sqm_modules,
+        "rnn_type": "GRU",
+        "rnn_dim": parameters.rnn_dim,
+        "mlp_dim": parameters.mlp_dim,
+    }
+    module: nn.Module
+    if parameters.version == 1:
+        wrapper = importlib.import_module("pymss_core.modules.bandit.core.model.bsrnn.wrapper")
+        module = wrapper.MultiMaskMultiSourceBandSplitRNNSimple(
+            in_channel=1, band_specs="musical", pad_mode="constant", **options
+        )
+    else:
+        package = importlib.import_module("pymss_core.modules.bandit_v2.bandit")
+        module = package.Bandit(in_channels=1, pad_mode="reflect", **options)
+    return module
+
+
+REFERENCES: dict[str, Callable[[Any, Sequence[str]], nn.Module]] = {
     "bs_roformer": bs_roformer,
     "mel_band_roformer": mel_band_roformer,
+    "scnet": scnet,
+    "mdx23c": mdx23c,
+    "bandit": bandit,
 }
 
 
@@ -80,15 +158,21 @@ class Reference:
         return estimates if estimates.dim() == 4 else estimates[:, None]
 
 
+def module_of(checkpoint: Checkpoint) -> nn.Module:
+    """The package's module of a row, in evaluation mode, with the weights that it makes itself."""
+    module = REFERENCES[checkpoint.architecture](checkpoint.parameters, checkpoint.sources)
+    return module.eval().requires_grad_(False)
+
+
 def reference(checkpoint: Checkpoint, seed: int = 0) -> Reference:
     """The reference package's network of a row, with random weights, norms included."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = REFERENCES[checkpoint.architecture](checkpoint.parameters, len(checkpoint.sources))
+        module = module_of(checkpoint)
         with torch.no_grad():
             for name, parameter in module.named_parameters():
                 if name.endswith("gamma"):  # ones, as they are made
                     parameter.uniform_(0.5, 1.5)
                 elif name.endswith("pope_embed.bias"):  # zeros; what is outside of −2π to 0 counts as its end
                     parameter.uniform_(-7, 1)
-    return Reference(module.eval().requires_grad_(False))
+    return Reference(module)

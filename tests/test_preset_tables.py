@@ -11,8 +11,6 @@ from my_submission.ensemble.plan import step_passes
 from my_submission.ensemble.preset import Preset
 from my_submission.ensemble.preset_reader import load_preset, preset_names
 
-pytestmark = pytest.mark.quick
-
 DEMO = ("mdx-demo", "cdx-demo")
 
 
@@ -33,6 +31,7 @@ def test_a_table_replaces_what_is_between_its_marks() -> None:
             preset_tables.with_table(lacking, "| a |")
 
 
+@pytest.mark.thorough
 def test_the_time_table_has_the_challenges_ensembles_and_all_since() -> None:
     table = preset_tables.time_table()
     of_2023 = {name for name in preset_names() if name.startswith(("mdx-c", "cdx-"))} - set(DEMO)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from my_submission.weights import WeightsError
 from my_submission.weights.manifest import WEIGHTS_FOLDER
+from sdx.terminal import prepare
 from training.config import ConfigError, load_config
 
 RUNS_FOLDER = Path("training/runs")
@@ -17,7 +18,9 @@ CONFIGS = Path(__file__).with_name("configs")
 
 def main(words: list[str] | None = None, prog: str = "python -m training") -> int:
     """Run one command, by default from the process's own arguments; return its exit status."""
-    arguments = _parser(prog).parse_args(words)
+    parser = argparse.ArgumentParser(prog=prog, description="Train, validate and export networks.")
+    add_arguments(parser)
+    arguments = parser.parse_args(prepare(words))
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     try:
         arguments.run(arguments)
@@ -27,8 +30,8 @@ def main(words: list[str] | None = None, prog: str = "python -m training") -> in
     return 0
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="Train, validate and export networks.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Make `parser` that of training, with its commands."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     fit = commands.add_parser("fit", help="train a configuration, or continue its run")
@@ -53,7 +56,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--to", type=Path, default=Path("weights"), help="the folder to write to (default: weights/)"
     )
     export.set_defaults(run=_export)
-    return parser
 
 
 def _names() -> list[str]:

@@ -14,6 +14,9 @@ from my_submission.registry import (
 )
 from my_submission.schema import Record, expecting, problem, read, validate
 
+SPECTRAL_WINDOWS = (4096, 2048, 1024, 512, 256)
+LEAST_SPECTRAL_SAMPLES = max(SPECTRAL_WINDOWS) // 2  # the longest transform reflects so many at each end
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used."""
@@ -97,15 +100,17 @@ class OptimisationSettings(Record):
     """How long and how fast to learn.
 
     batch: per process. learning_rate: rises over `warmup_steps`, then follows a cosine down to `final_share` of
-    itself at `steps`. source_weights: how much each source's error counts, 1 where none is given.
+    itself at `steps`. loss: see `waveform_loss`. source_weights: how much each source's error counts, 1 where none is
+    given. weight_decay: as in AdamW, apart from the gradient; 0 is Adam.
     """
 
     steps: Count
     batch: Count
     learning_rate: Above
-    loss: Literal["l1", "mse", "rmse", "relative_l1"] = "l1"
+    loss: Literal["l1", "mse", "rmse", "relative_l1", "spectral_l1"] = "l1"
     source_weights: Mapping[str, Above] = {}
     betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     final_share: float = 0.03
     clip_norm: Above = 1.0
@@ -149,6 +154,12 @@ class TrainingConfig(Record):
         unknown = sorted(set(self.optimisation.source_weights) - set(sources))
         if unknown:
             raise problem(f"expected some of {sources}, found {unknown}", "optimisation.source_weights")
+        if self.optimisation.loss == "spectral_l1" and self.model.example_samples <= LEAST_SPECTRAL_SAMPLES:
+            raise problem(
+                f"spectral_l1 needs examples of more than {LEAST_SPECTRAL_SAMPLES} samples, found"
+                f" {self.model.example_samples}",
+                "optimisation.loss",
+            )
         if self.start_checkpoint is not None and self.start_run is not None:
             raise problem(f"give either start_run or start_checkpoint, found {self.start_run}", "start_run")
         for place, data in enumerate(self.data):

@@ -25,14 +25,13 @@ from my_submission.weights.trial import admit
 from training import curves
 from training.config import ConfigError, OptimisationSettings, TrainingConfig, as_document
 from training.data import Examples, find_tracks
+from training.losses import waveform_loss
 from training.state import Average, RunState, Weights, load_state, save_state
 from training.validation import Scores, load_held_out, trivial_scores, validate
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 20
-QUIETEST_SQUARE = 1e-12  # keeps the gradient of rmse from being infinite where the error is 0
-QUIETEST_MEAN = 1e-3  # mean absolute sample below which relative_l1 stops amplifying an example
 
 
 @dataclass(frozen=True)
@@ -79,28 +78,6 @@ def seed_step(seed: int, process: int, step: int) -> None:
     value = hash((seed, process, step)) % 2**32
     random.seed(value)
     torch.manual_seed(value)
-
-
-def waveform_loss(
-    kind: str, mixtures: Tensor, references: Tensor, estimates: Tensor, weights: Tensor | None = None
-) -> Tensor:
-    """Mean over examples and sources of the mean absolute or squared error, or of the root of the latter (rmse).
-
-    weights: (sources,) how much each source's error counts; by default all equally.
-    "relative_l1" divides each example's absolute error by the mixture's level, so that quiet scenes count as much as
-    loud songs.
-    """
-    difference = estimates - references
-    squared = kind in ("mse", "rmse")
-    error = (difference.square() if squared else difference.abs()).mean(dim=(2, 3))  # (batch, sources)
-    if kind == "rmse":
-        error = (error + QUIETEST_SQUARE).sqrt()
-    if weights is not None:
-        error = error * (weights / weights.mean())
-    if kind != "relative_l1":
-        return error.mean()
-    level = mixtures.abs().mean(dim=(1, 2)) + QUIETEST_MEAN
-    return (error.mean(dim=1) / level).mean()
 
 
 def initial_network(config: TrainingConfig) -> torch.nn.Module:
@@ -153,10 +130,11 @@ class Trainer:
         if self.settings.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.network, self.settings.ema_decay)
-        self.optimiser = torch.optim.Adam(
+        self.optimiser = torch.optim.AdamW(
             config.model.parameter_groups(self.network),
             lr=self.settings.learning_rate,
             betas=self.settings.betas,
+            weight_decay=self.settings.weight_decay,
         )
         self.step, self.seconds = 0, 0.0
         self._recent: list[tuple[float, float]] = []

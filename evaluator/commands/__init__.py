@@ -1,6 +1,10 @@
 """The subcommands of `python -m evaluator`: each parses, calls the library and prints."""
 
-from argparse import ArgumentParser, _SubParsersAction
-from typing import TypeAlias
+from argparse import ArgumentParser
+from typing import Any, Protocol
 
-Subparsers: TypeAlias = "_SubParsersAction[ArgumentParser]"
+
+class Subparsers(Protocol):
+    """What every command adds its parser to, as argparse's `add_subparsers` returns it."""
+
+    def add_parser(self, name: str, **options: Any) -> ArgumentParser: ...

@@ -1,14 +1,11 @@
 """`python -m evaluator ablate`."""
 
-import sys
 from argparse import Namespace
 from fnmatch import fnmatch
 
-from tqdm import tqdm
-
 from evaluator import printable, text_table
 from evaluator.commands import Subparsers, estimator_options
-from evaluator.reporting.display import BAR, CheckBar
+from evaluator.reporting.display import CheckBar
 from evaluator.running import dataset
 from evaluator.running.dataset import Track
 from evaluator.tuning import ablate, estimator
@@ -47,7 +44,7 @@ def _run(given: Namespace) -> int:
         with CheckBar() as checked:
             dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
         total = len(chosen) * len(data.tracks)
-        with tqdm(total=total, file=sys.stderr, bar_format=BAR, desc=data.tracks[0].name) as bar:
+        with estimator_options.progress_bar(runner, total, data.tracks[0].name) as bar:
 
             def progress(track: Track, variant: Variant) -> None:
                 bar.set_description_str(f"{track.name}, {variant.name}", refresh=False)
@@ -56,10 +53,10 @@ def _run(given: Namespace) -> int:
             rows = ablate.ablate(runner, chosen, data, progress)
     stems = data.challenge.stems
     table = ablate.as_table(rows, stems)
-    estimator_options.write_tables(given, table, ablate.as_csv(rows, stems))
+    estimator_options.write_tables(given, table, ablate.unrounded(rows, stems))
     print(text_table.ruled(table))
     tracks = text_table.count(len(data.tracks), "track")
-    print(f"SDR in dB over {tracks} of {data.path}; models on {info.device}, {info.precision}.")
+    print(f"SDR in dB over {tracks} of {data.path}; models on {runner.where(info)}.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`python -m evaluator benchmark add|list|close|reference|rescore|invite`."""
+"""`python -m evaluator benchmark add|list|close|reference|rescore|invite|reset`."""
 
 import time
 from argparse import ArgumentTypeError, Namespace
@@ -60,9 +60,14 @@ def add_parser(subparsers: Subparsers) -> None:
         default="submitter",
         help="default: %(default)s",
     )
-    invite.add_argument("--url", required=True, metavar="URL", help="where people reach the service")
-    service_options.add_place(invite)
-    invite.set_defaults(run=_invite)
+    reset = kinds.add_parser(
+        "reset", help="print a link with which somebody who has lost their password chooses another"
+    )
+    reset.add_argument("account", metavar="ACCOUNT", help="their name")
+    for parser, run in ((invite, _invite), (reset, _reset)):
+        parser.add_argument("--url", required=True, metavar="URL", help="where people reach the service")
+        service_options.add_place(parser)
+        parser.set_defaults(run=run)
 
 
 def _add_add(kinds: Subparsers) -> None:
@@ -223,4 +228,13 @@ def _invite(given: Namespace) -> int:
     serving.make_root(settings.root)
     with database.connect(settings).writing() as session:
         print(f"{given.url.rstrip('/')}/invitation/{accounts.invite(session, given.role, time.time())}")
+    return 0
+
+
+def _reset(given: Namespace) -> int:
+    settings = service_options.settings_of(given)
+    from evaluator.service import accounts, database
+
+    with database.connect(settings).writing() as session:
+        print(f"{given.url.rstrip('/')}/reset/{accounts.issue_reset(session, given.account, time.time())}")
     return 0

@@ -11,11 +11,15 @@ from evaluator import printable, text_table
 from evaluator.challenge import CINEMATIC, Challenge, StemSet, of_stems
 from evaluator.commands import Subparsers, converters
 from evaluator.datasets import builder, library
+from evaluator.datasets.builder import Recipe
 from evaluator.datasets.library import Library
 from evaluator.datasets.tracks import LOUDNESS, Plan
 from evaluator.locations import command
 from evaluator.reporting.display import BAR
 from evaluator.running import dataset
+from evaluator.running.dataset import DataError
+from sdx.engines.options import add_engine, given_engine
+from sdx.engines.showing import Bar
 
 STEMS_OF_INSTRUMENTALS = ("bass", "drums", "other")
 
@@ -66,6 +70,7 @@ def _add_plan(parser: ArgumentParser, tracks: int) -> None:
         "--seed", type=int, default=0, metavar="N", help="a different seed gives a different set; default 0"
     )
     parser.add_argument("--flac", action="store_true", help="write .flac instead of .wav")
+    add_engine(parser, "make the tracks, one each at a time")
 
 
 def _plan(given: Namespace) -> Plan:
@@ -85,8 +90,7 @@ def _synth(given: Namespace) -> int:
     vocals = _library(given.vocals, "vocals")
     instrumentals = _library(given.instrumentals, "instrumental", STEMS_OF_INSTRUMENTALS)
     plan = _plan(given)
-    with _bar(plan) as bar:
-        made = builder.build_synth(vocals, instrumentals, plan, lambda name: _step(bar, name))
+    made = _build(given, builder.synth(vocals, instrumentals, plan))
     _report(plan, made, of_stems(["vocals", *instrumentals.items[0]]))
     return 0
 
@@ -94,10 +98,22 @@ def _synth(given: Namespace) -> int:
 def _cinematic(given: Namespace) -> int:
     sources = {stem: _library(getattr(given, stem), stem) for stem in LOUDNESS}
     plan = _plan(given)
-    with _bar(plan) as bar:
-        made = builder.build_cinematic(sources, plan, lambda name: _step(bar, name))
+    made = _build(given, builder.cinematic(sources, plan))
     _report(plan, made, CINEMATIC)
     return 0
+
+
+def _build(given: Namespace, recipe: Recipe) -> int:
+    """Make the tracks, here or by an engine's workers; returns how many are new. Raises DataError."""
+    if (engine := given_engine(given)) is None:
+        with _bar(recipe.plan) as bar:
+            return builder.build(recipe, lambda name: _step(bar, name))
+    left = builder.begin(recipe)
+    with Bar("tracks", len(left)) as shown:
+        builder.build_over(engine, recipe, left, shown)
+    if shown.failures:
+        raise DataError(list(shown.failures.values()))
+    return len(left)
 
 
 def _bar(plan: Plan) -> "tqdm[Never]":

@@ -1,16 +1,25 @@
 """What `tune`, `ablate` and `table` have in common: tracks, how members are run, where estimates are kept."""
 
+import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from evaluator import text_table
+from tqdm import tqdm
+
+from evaluator import printable, tables, text_table
 from evaluator.challenge import of_stems
 from evaluator.commands import converters
+from evaluator.reporting.display import BAR, REASON_CHARACTERS, engine_words
 from evaluator.running import dataset
 from evaluator.running.dataset import Dataset, OtherStemsError
+from evaluator.tables import Table
 from evaluator.tuning import estimator
 from evaluator.tuning.estimator import Estimator, EstimatorError, PresetInfo
+from evaluator.tuning.over_engine import EngineEstimator, Watcher
+from sdx.engines.options import add_engine, given_engine
 
 GIB = 1 << 30
 
@@ -45,28 +54,67 @@ def add_data(parser: ArgumentParser) -> None:
         default=estimator.CACHE_LIMIT_BYTES,
         help=f"what it may hold (default: {estimator.CACHE_LIMIT_BYTES // GIB}); the longest unused goes first",
     )
+    add_engine(parser, "run the members, a track each, and keep the estimates where they are")
 
 
 def add_tables(parser: ArgumentParser) -> None:
     """Add the files to which a table is written, too."""
-    for name, words in (("markdown", "Markdown"), ("latex", "LaTeX"), ("csv", "CSV, unrounded")):
+    kinds = {
+        "markdown": "Markdown",
+        "latex": "LaTeX",
+        "csv": "CSV, unrounded",
+        "parquet": "Parquet, unrounded",
+    }
+    for name, words in kinds.items():
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write the table as {words}, too")
 
 
-def write_tables(given: Namespace, table: Sequence[Sequence[str]], csv: str) -> None:
-    """Write the files that were asked for."""
+def write_tables(given: Namespace, table: Sequence[Sequence[str]], unrounded: Table) -> None:
+    """Write the files that were asked for: `table` for people, the other for programs; TableError."""
     for file, text in (
         (given.markdown, text_table.markdown(table)),
         (given.latex, text_table.latex(table)),
-        (given.csv, csv),
+        (given.csv, tables.as_csv(unrounded)),
     ):
         if file is not None:
             file.write_text(text, encoding="utf-8")
+    if given.parquet is not None:
+        tables.write_parquet(unrounded, given.parquet)
 
 
 def make_estimator(given: Namespace) -> Estimator:
-    """The process that runs members, not started yet."""
-    return Estimator(given.cache, given.cache_limit, given.device, given.precision)
+    """What runs members, here or on an engine, not started yet; AddressError."""
+    options = (given.cache, given.cache_limit, given.device, given.precision)
+    engine = given_engine(given)
+    return Estimator(*options) if engine is None else EngineEstimator(engine, given.only, *options)
+
+
+@contextmanager
+def progress_bar(runner: Estimator, total: int, what: str) -> Iterator["tqdm[Any]"]:
+    """A bar with the time left, which also says who is at work where that is an engine."""
+    with tqdm(total=total, file=sys.stderr, bar_format=BAR, desc=what) as bar:
+        if isinstance(runner, EngineEstimator):
+            runner.watcher = _Shown(bar)
+        yield bar
+
+
+class _Shown(Watcher):
+    """Shows an engine beside a bar."""
+
+    def __init__(self, bar: "tqdm[Any]") -> None:
+        self._bar = bar
+
+    def notice(self, text: str) -> None:
+        tqdm.write(printable.plain(text, REASON_CHARACTERS), file=sys.stderr)
+
+    def checking(self, done: int, tracks: int) -> None:
+        self._show(f"checking the data, {done} of {text_table.count(tracks, 'track')}")
+
+    def working(self, workers: int, machines: int, done: int, tracks: int, pace: float) -> None:
+        self._show(engine_words(workers, machines, done, tracks, pace))
+
+    def _show(self, words: str) -> None:
+        self._bar.set_postfix_str(words, refresh=sys.stderr.isatty())
 
 
 def load_data(given: Namespace, info: PresetInfo) -> Dataset:

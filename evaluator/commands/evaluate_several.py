@@ -1,11 +1,15 @@
 """`run_eval.py --submissions DIR`: every submission of a folder, one after the other, and a table of them all."""
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from evaluator import printable, text_table
+from evaluator.commands import upload
+from evaluator.digests import sha256_of_file
 from evaluator.isolation.sandbox import SandboxError
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import DataError
@@ -13,14 +17,17 @@ from evaluator.running.preparation import Options, UsageError
 from evaluator.running.submission import SubmissionError
 from evaluator.runs import results
 from evaluator.runs.documents import ResultError
+from evaluator.runs.labels import NAME_CHARACTERS
 from evaluator.runs.leaderboard import LeaderboardError
 from evaluator.runs.passing import would_pass
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
+from evaluator.service.client import Client, UploadError
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 NOT_RUN = (UsageError, SubmissionError, DataError, ResultError, SandboxError, LeaderboardError)
 REASON_CHARACTERS = 300
+SENT_FILE = "sent.json"  # in a run's folder: where its estimates went
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,59 @@ class Line:
         return None if score is None else score[MEAN]
 
 
-def run(folder: Path, options: Options, one: Callable[[Options], int]) -> int:
+@dataclass(frozen=True)
+class Board:
+    """Where the estimates of the submissions go: a benchmark of a quality checker, each as an entry of a team."""
+
+    sender: Client
+    benchmark: str
+
+    def add(self, team: str, out: Path) -> bool:
+        """Whether the estimates of the run in `out` are there; else it is said why.
+
+        Those that were sent before, as noted in the run's folder, are not sent again.
+        """
+        said = {"name": team, "team": team, "visibility": "public"}
+        sent = {
+            "server": self.sender.server,
+            "benchmark": self.benchmark,
+            "files": _digest(out / "estimates"),
+        }
+        note = out / SENT_FILE
+        if _noted(note) == sent:
+            print(f"{printable.plain(team)}: on the board already")
+            return True
+        try:
+            upload.send(self.sender, out / "estimates", self.benchmark, said)
+            note.write_text(json.dumps(sent), encoding="utf-8")
+        except UploadError as error:
+            print(
+                f"{printable.plain(team)}: not on the board: {printable.lines(str(error))}", file=sys.stderr
+            )
+            return False
+        return True
+
+
+def _noted(file: Path) -> object:
+    """What a note says; None if there is none, or one that makes no sense."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _digest(folder: Path) -> str:
+    """A hash of the files in a folder, by their names and contents."""
+    total = sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        total.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of_file(path)}\n".encode())
+    return total.hexdigest()
+
+
+def run(folder: Path, options: Options, one: Callable[[Options], int], board: Board | None = None) -> int:
     """Evaluate each folder in `folder` by `one`, and print the table; the exit code is 0 if all was scored.
+
+    What has a score then goes onto `board`, if there is one.
 
     The run of each is kept in a folder of its name below `options.out`. What is wrong with one does not stop the
     others; an interruption does. Raises UsageError where there is nothing to run, or no place to keep it.
@@ -55,10 +113,14 @@ def run(folder: Path, options: Options, one: Callable[[Options], int]) -> int:
     worst = OK
     for number, path in enumerate(submissions, 1):
         print(f"\n{number} of {len(submissions)}: {printable.plain(path.name)}", file=sys.stderr)
-        own = replace(options, submission=path, out=options.out / path.name)
+        out = options.out / path.name
+        label = replace(options.label, name=printable.plain(path.name, NAME_CHARACTERS))
+        own = replace(options, submission=path, out=out, label=label)
         line, code = _evaluated(own, path.name, one)
         if code == INTERRUPTED:
             return INTERRUPTED
+        if board is not None and line.mean is not None and not board.add(line.name, out):
+            code = FAILED
         worst = max(worst, code)
         lines.append(line)
     print(f"\n{table(lines)}")
@@ -110,7 +172,7 @@ def _row(line: Line, stems: Sequence[str]) -> list[str]:
     tracks = f"{len(result.worked)} of {result.plan.data.number}"
     scores = [text_table.db(score.get(column)) for column in (*stems, MEAN)]
     failed = result.failed[:1]
-    reason = f"{failed[0].name}: {failed[0].status}, {failed[0].reason}" if failed else ""
+    reason = f"{failed[0].name}: {failed[0].status}, {failed[0].why}" if failed else ""
     return [
         *(name, result.status, tracks, would_pass(result), *scores),
         printable.plain(reason, REASON_CHARACTERS),

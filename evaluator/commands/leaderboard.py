@@ -1,14 +1,17 @@
 """`python -m evaluator leaderboard`."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from evaluator import printable
+from evaluator import printable, text_table
 from evaluator.challenge import CHALLENGES
 from evaluator.commands import Subparsers, converters
 from evaluator.measures.means import MEAN
-from evaluator.reporting import leaderboard_view
+from evaluator.reporting import leaderboard_view, run_words, site
+from evaluator.reporting.leaderboard_view import Board
 from evaluator.runs import entries as recorded_runs
 from evaluator.runs import leaderboard, published, results
 from evaluator.runs.entries import SHORT, Entry
@@ -21,8 +24,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "leaderboard",
         description="Rank the runs of this working copy, those on the same data together.",
-        epilog="See also `leaderboard show RUN`, `leaderboard withdraw RUN`, `leaderboard export [FILE]`, "
-        "`leaderboard import FILE…`.",
+        epilog="See also `leaderboard show RUN`, `leaderboard publish DIR`, `leaderboard withdraw RUN`, "
+        "`leaderboard export [FILE]`, `leaderboard import FILE…`. Options of the list go before the action: "
+        "`leaderboard --data NAME publish DIR`.",
     )
     converters.add_challenge_or_stems(parser, default="all")
     parser.add_argument(
@@ -36,6 +40,14 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="STEM",
         help=f"{MEAN} or a stem (default: mean)",
     )
+    parser.add_argument(
+        "--tag", action="append", default=[], metavar="TEXT", help="only runs with this tag; may be repeated"
+    )
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="list what others published, too, each set on data of its own",
+    )
     parser.add_argument("--all", action="store_true", help="list interrupted runs, too")
     parser.add_argument("--withdrawn", action="store_true", help="list withdrawn runs, too, without a rank")
     form = parser.add_mutually_exclusive_group()
@@ -47,6 +59,15 @@ def add_parser(subparsers: Subparsers) -> None:
     show = actions.add_parser("show", help="everything about one run, and how to repeat it")
     show.add_argument("wanted", metavar="RUN", help="beginning of its id, its folder, or latest")
     show.set_defaults(run=_show)
+    publish = actions.add_parser(
+        "publish",
+        help="write the board as a site",
+        description="Write the board as a static site: one page, and the reports of its runs that exist, which opens "
+        "from disk and from any web server. A site that was written so before is renewed.",
+    )
+    publish.add_argument("folder", type=Path, metavar="DIR")
+    publish.add_argument("--no-reports", action="store_true", help="only the board")
+    publish.set_defaults(run=_publish)
     withdraw = actions.add_parser(
         "withdraw",
         help="take a run back",
@@ -67,32 +88,53 @@ def add_parser(subparsers: Subparsers) -> None:
         "import",
         help="append runs of exported files, result files or run folders",
         description="Append runs of exported files, result files or run folders, whoever made them. All are checked "
-        "first; if anything in any of them is wrong, nothing is appended.",
+        "first; if anything in any of them is wrong, nothing is appended. Of what lies outside the folder of the "
+        "leaderboard only the result is taken: no report, no estimates.",
     )
     read.add_argument("files", nargs="+", type=Path, metavar="FILE")
     read.set_defaults(run=_import)
 
 
 def _list(given: Namespace) -> int:
-    store = Store()
-    every = store.entries(given.withdrawn)
+    board = _board(given)
+    if given.form == "html":
+        shown = [entry for group in board.groups for entry in (*group.ranked, *group.unranked)]
+        board = replace(board, reports=site.links_here(shown))
+    print(leaderboard_view.FORMS[given.form](board))
+    return 0
+
+
+def _board(given: Namespace) -> Board:
+    """What was asked for: the runs, and only where they are, the scores that others published on other data."""
+    every = Store().entries(given.withdrawn)
     entries = [
         entry
         for entry in recorded_runs.on_data(every, given.data)
         if given.challenge in (None, entry.result.plan.challenge)
         and (given.all or entry.result.status != "incomplete")
+        and set(given.tag) <= set(entry.result.label.tags)
     ]
     sets = published.of_challenge(given.challenge)
+    named = [found for found in sets if found.name == given.data]
+    sets = named or (sets if given.published else [])
     _check_sort(given.sort, entries, sets)
-    if given.data is not None:
-        sets = [found for found in sets if found.name == given.data or entries]
-        if not entries and not sets:
-            known = {entry.data_name for entry in every} | {found.name for found in published.load()}
-            raise LeaderboardError(
-                f"--data {given.data}: no run on such data; there is {', '.join(sorted(known))}"
-            )
-    board = leaderboard_view.Board(tuple(recorded_runs.rank(entries, given.sort)), tuple(sets), given.sort)
-    print(leaderboard_view.FORMS[given.form](board))
+    if given.data is not None and not entries and not sets:
+        known = {entry.data_name for entry in every} | {found.name for found in published.load()}
+        raise LeaderboardError(
+            f"--data {given.data}: no run on such data; there is {', '.join(sorted(known))}"
+        )
+    return Board(tuple(recorded_runs.rank(entries, given.sort)), tuple(sets), given.sort)
+
+
+def _publish(given: Namespace) -> int:
+    done = site.publish(_board(given), given.folder, not given.no_reports)
+    reports = text_table.count(done.reports, "report")
+    print(f"{done.index}: {text_table.count(done.runs, 'run')}, {reports}")
+    if done.reports:
+        print(
+            "Reports hold sound, logs and paths of this machine; --no-reports leaves them out.",
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -107,7 +149,7 @@ def _check_sort(stem: str, entries: Sequence[Entry], sets: Sequence[PublishedSet
 
 
 def _show(given: Namespace) -> int:
-    print(leaderboard_view.detail(leaderboard.locate(given.wanted, Store(), withdrawn=True)))
+    print(run_words.detail(leaderboard.locate(given.wanted, Store(), withdrawn=True)))
     return 0
 
 
@@ -130,10 +172,17 @@ def _export(given: Namespace) -> int:
     return 0
 
 
+def _without_a_strangers_folder(entry: Entry, own: Path) -> Entry:
+    """What is imported from elsewhere is the result alone: the page beside it may be anybody's, and run anything."""
+    is_own = entry.folder is not None and Path(entry.folder).resolve().is_relative_to(own)
+    return entry if is_own else replace(entry, folder=None)
+
+
 def _import(given: Namespace) -> int:
     entries = [entry for file in given.files for entry in recorded_runs.read_runs(file)]
     store = Store()
-    added = store.add(entries)
+    own = store.path.parent.resolve()
+    added = store.add([_without_a_strangers_folder(entry, own) for entry in entries])
     print(f"{store.path}: {added.appended} runs appended, {added.known} were there already")
     for run, withdrawal in added.withdrawn.items():
         print(f"run {run[:SHORT]} was {withdrawal.words}, and stays so")

@@ -1,12 +1,13 @@
 """What the commands of the quality checker have in common: its folder, its database, the packages that it needs."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from evaluator.locations import IS_INSTALLED
 from evaluator.service.errors import SetupError
-from evaluator.service.settings import Settings, default_root
+from evaluator.service.settings import OpenIdProvider, Settings, default_root
 
 NEEDED = {
     "fastapi": "fastapi",
@@ -45,3 +46,21 @@ def require_packages() -> None:
             f"the quality checker needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not"
             f" installed; pip install {how}"
         )
+
+
+def provider_of(
+    issuer: str | None, client: str | None, secret: str, domains: Sequence[str]
+) -> OpenIdProvider | None:
+    """The OpenID provider that the options name, if any; SetupError for half of one, or without the extra `oidc`."""
+    if issuer is None and client is None and not domains:
+        return None
+    if issuer is None or client is None:
+        raise SetupError("--oidc-issuer and --oidc-client: expected both, or neither")
+    if find_spec("joserfc") is None:
+        how = "'sdx23-kit[oidc]'" if IS_INSTALLED else "-r evaluator/service/requirements-oidc.txt"
+        raise SetupError(f"--oidc-issuer: needs joserfc, which is not installed; pip install {how}")
+    from evaluator.service import oidc
+
+    if not oidc.is_safe(issuer):
+        raise SetupError(f"--oidc-issuer {issuer}: expected an address that begins with https://")
+    return OpenIdProvider(issuer, client, secret, tuple(domain.casefold() for domain in domains))

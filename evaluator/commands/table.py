@@ -1,14 +1,10 @@
 """`python -m evaluator table`."""
 
-import sys
 from argparse import Namespace
-
-from tqdm import tqdm
 
 from evaluator import printable, text_table
 from evaluator.challenge import of_stems
 from evaluator.commands import Subparsers, estimator_options
-from evaluator.reporting.display import BAR
 from evaluator.running import dataset
 from evaluator.running.dataset import Track
 from evaluator.tuning import ablate, estimator, table
@@ -48,7 +44,8 @@ def _run(given: Namespace) -> int:
         for preset in presets:
             runner.require(preset.file)
         groups = {made: len(table.load(path, given.only, made).tracks) for _, made in systems}
-        with tqdm(total=sum(groups[made] for _, made in systems), file=sys.stderr, bar_format=BAR) as bar:
+        total = sum(groups[made] for _, made in systems)
+        with estimator_options.progress_bar(runner, total, "starting") as bar:
 
             def progress(track: Track, variant: Variant) -> None:
                 bar.set_description_str(f"{track.name}, {variant.name}", refresh=False)
@@ -57,10 +54,10 @@ def _run(given: Namespace) -> int:
             lines = table.run(runner, systems, path, given.only, progress)
     beside = table.published_of([line.name for line in lines])
     cells = table.as_table(lines, beside, stems)
-    estimator_options.write_tables(given, cells, table.as_csv(lines, beside, stems))
+    estimator_options.write_tables(given, cells, table.unrounded(lines, beside, stems))
     print(text_table.ruled(cells))
     info = presets[0].info
-    print(f"SDR in dB over {_tracks(groups)} of {path}; models on {info.device}, {info.precision}.")
+    print(f"SDR in dB over {_tracks(groups)} of {path}; models on {runner.where(info)}.")
     for note in table.notes(beside):
         print(note)
     return 0

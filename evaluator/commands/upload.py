@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from evaluator import printable
 from evaluator.commands import Subparsers
+from evaluator.measures.means import MEAN
 from evaluator.running.predictions import PredictionsError
 from evaluator.service import client
 from evaluator.service.client import Client, UploadError
@@ -45,6 +46,11 @@ def add_parser(subparsers: Subparsers) -> None:
         ("checkpoints", "their SHA-256, or a preset of this kit"),
     ):
         parser.add_argument(f"--{name}", default="", metavar="TEXT", help=text)
+    parser.add_argument(
+        "--derive-instrumental",
+        action="store_true",
+        help="where DIR has none, have it be the mixture minus the vocals, or else the sum of all other stems",
+    )
     parser.add_argument("--ensemble", action="store_true", help="it is an ensemble of several models")
     parser.add_argument(
         "--visibility",
@@ -56,8 +62,13 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_run)
 
 
+def connect(server: str, token_file: Path | None = None) -> Client:
+    """A client of a service with the token that the environment or a file has; UploadError without one."""
+    return Client(server, _token(token_file))
+
+
 def _run(given: Namespace) -> int:
-    sender = Client(given.server, _token(given.token_file))
+    sender = connect(given.server, given.token_file)
     try:
         return _send(sender, given)
     finally:
@@ -79,25 +90,16 @@ def _token(file: Path | None) -> str:
     return token
 
 
-def _send(sender: Client, given: Namespace) -> int:
+def send(sender: Client, folder: Path, benchmark: str, said: dict[str, Any]) -> int:
+    """Send a folder of estimates, and have it be scored; the entry's number. UploadError if it cannot be."""
     try:
-        files = client.fitting_files(given.folder, sender.benchmark(given.benchmark))
+        files = client.fitting_files(folder, sender.benchmark(benchmark))
     except PredictionsError as error:
         raise UploadError(
             "\n  ".join(["the estimates do not fit, and nothing was sent:", *error.problems])
         ) from None
-    said = {
-        "name": given.name or given.folder.resolve().name,
-        "method": given.method,
-        "training_data": given.training_data,
-        "link": given.link,
-        "description": given.description,
-        "checkpoints": given.checkpoints,
-        "is_ensemble": given.ensemble,
-        "visibility": given.visibility,
-    }
-    entry = sender.begin(given.benchmark, said)
-    print(f"entry {entry}: {given.server.rstrip('/')}/entries/{entry}", flush=True)
+    entry = sender.begin(benchmark, said)
+    print(f"entry {entry}: {sender.server}/entries/{entry}", flush=True)
     sending = sender.declare(entry, files)
     total = sum(file.length for file in sending)
     done = sum(file.offset for file in sending)
@@ -106,6 +108,22 @@ def _send(sender: Client, given: Namespace) -> int:
             start = bar.n - file.offset
             sender.send(file, lambda offset, start=start: _move(bar, start + offset))  # type: ignore[misc]
     sender.submit(entry)
+    return entry
+
+
+def _send(sender: Client, given: Namespace) -> int:
+    said = {
+        "name": given.name or given.folder.resolve().name,
+        "method": given.method,
+        "training_data": given.training_data,
+        "link": given.link,
+        "description": given.description,
+        "checkpoints": given.checkpoints,
+        "is_ensemble": given.ensemble,
+        "derives_instrumental": given.derive_instrumental,
+        "visibility": given.visibility,
+    }
+    entry = send(sender, given.folder, given.benchmark, said)
     if given.no_wait:
         return 0
     return _report(sender.wait(entry, _tell))
@@ -122,11 +140,16 @@ def _tell(entry: dict[str, Any]) -> None:
 
 def _report(entry: dict[str, Any]) -> int:
     """Print what came of it; the exit code is 1 if it has no scores."""
-    print(printable.plain(f"{entry['state']}: {entry['words']}"))
+    print(printable.plain(str(entry["words"])))
     for problem in entry["problems"]:
         print(f"  {printable.plain(str(problem))}")
     for part, measures in (entry["means"] or {}).items():
         for measure, scores in measures.items():
-            values = ", ".join(f"{stem} {value}" for stem, value in scores.items())
+            columns = [name for name in (MEAN, *entry["stems"]) if name in scores]
+            values = ", ".join(f"{name} {_digits(scores[name])}" for name in columns)
             print(printable.plain(f"  {measure} ({part} tracks): {values}"))
     return 0 if entry["state"] == "done" else 1
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,17 +27,21 @@ from docker.errors import DockerException
 from docker.types import DeviceRequest, LogConfig, Mount
 from requests.exceptions import RequestException
 
-from evaluator.containers import workplace_files
+from evaluator.containers import first_process, workplace_files
 from evaluator.containers.engine import LABEL, EngineError, connect, is_podman
 from evaluator.containers.first_process import ALIVE_SECONDS
 from evaluator.isolation import folders
+from evaluator.isolation.sandbox import Workplace
 from evaluator.isolation.supervisor import emit
 
 PERIOD_MICROSECONDS = 100_000
 BLOCK_BYTES = 1 << 16
+TAKES_SECONDS = 60.0  # for the engine to take what is sent; a dead one never does
 HEADER = struct.Struct(">BxxxI")  # stream, length: Docker's framing of a container's output
 STDOUT = 1
 USER = "1001:1001"
+PODMANS_OWN = ("/run", "/var/tmp")  # without a size, and writable though the root is not
+CHANNEL = str(Path(first_process.CHANNEL).parent)
 GONE = {
     "event": "exited", "code": None, "signal": "SIGKILL",
     "peak_memory_bytes": 0, "out_of_memory": False, "out_of_disk": False,
@@ -50,25 +55,33 @@ class ContainerSpec:
     image: str
     command: Sequence[str]
     folder: str
-    mounts: Sequence[tuple[str, str, bool]]  # (path here, path there, read only)
+    mounts: Sequence[tuple[str, str, bool]]  # (path here, path there, read only), besides that of predictions
     memory_bytes: int | None
     cpus: int | None
     max_processes: int
     scratch_bytes: int | None  # of temporary files; of shared memory as much again
+    predictions: str  # the folder there for them
+    predictions_bytes: int
     gpus: bool
     temporary: str  # the folder here that is removed at the end
 
 
-def main(described: str) -> None:
-    """Run one container to its end."""
+def main(described: str, channel: str | None = None) -> None:
+    """Run one container to its end; channel: the descriptor of the socket for open folders."""
+    if channel is not None:
+        os.set_inheritable(int(channel), False)
     for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, _end)
     try:
         client = connect()
         spec = ContainerSpec(**json.loads(described))
         try:
-            workplace_files.make(Path(spec.temporary))
-            with _container(client, spec) as identifier, _attached(client, identifier) as link:
+            root = Path(spec.temporary)
+            workplace_files.make(root)
+            hands_over = channel is not None and shares_kernel(client)
+            if channel is not None and hands_over:
+                hand_over(*workplace_files.make_channel(root), int(channel))
+            with _container(client, spec, hands_over) as identifier, _attached(client, identifier) as link:
                 pass_on(0, link, {STDOUT: 1}, default=2)
                 emit(GONE)  # the first such event counts, and process 1 has sent one, unless it was killed
         finally:
@@ -79,12 +92,41 @@ def main(described: str) -> None:
         emit({"event": "broken", "error": f"the container could not be run: {error}"})
 
 
+def shares_kernel(client: docker.DockerClient) -> bool:
+    """Whether containers run on our own kernel, so that an open folder of theirs can be handed over."""
+    return sys.platform.startswith("linux") and bool(client.info().get("KernelVersion") == os.uname().release)
+
+
+def hand_over(listener: socket.socket, path: Path, channel: int) -> None:
+    """From now on, pass open folders from process 1, which connects before anything of the submission runs.
+
+    path: of the socket, which goes once process 1 has come: the submission finds none.
+
+    Whoever sends something else there gets no further track.
+    """
+
+    def pass_folders() -> None:
+        with suppress(OSError), listener:
+            connection = listener.accept()[0]
+            listener.close()  # nobody else
+            path.unlink()
+            with connection, socket.socket(fileno=channel) as evaluator:
+                while received := socket.recv_fds(connection, 1, 1):
+                    if not received[0]:
+                        return
+                    socket.send_fds(evaluator, [b"!"], received[1])
+                    for descriptor in received[1]:
+                        os.close(descriptor)
+
+    threading.Thread(target=pass_folders, daemon=True).start()
+
+
 def _end(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
 @contextmanager
-def _container(client: docker.DockerClient, spec: ContainerSpec) -> Iterator[str]:
+def _container(client: docker.DockerClient, spec: ContainerSpec, hands_over: bool) -> Iterator[str]:
     """The id of a new container, which is removed at the end, running or not."""
     created = client.api.create_container(
         spec.image,
@@ -94,7 +136,7 @@ def _container(client: docker.DockerClient, spec: ContainerSpec) -> Iterator[str
         working_dir=spec.folder,
         stdin_open=True,
         labels={LABEL: "container"},
-        host_config=client.api.create_host_config(**host_options(spec, is_podman(client))),
+        host_config=client.api.create_host_config(**host_options(spec, is_podman(client), hands_over)),
     )
     try:
         yield created["Id"]
@@ -103,18 +145,30 @@ def _container(client: docker.DockerClient, spec: ContainerSpec) -> Iterator[str
             client.api.remove_container(created["Id"], force=True)
 
 
-def host_options(spec: ContainerSpec, podman: bool) -> dict[str, Any]:
-    """The walls around a container, as docker's create_host_config takes them."""
+def host_options(spec: ContainerSpec, podman: bool, hands_over: bool) -> dict[str, Any]:
+    """The walls around a container, as docker's create_host_config takes them.
+
+    hands_over: predictions are in its memory, and it hands them over; else they are a folder of ours.
+    """
+    root = Path(spec.temporary)
+    tmpfs = {"/tmp": f"{_size(spec.scratch_bytes)}mode=1777,nosuid,nodev,exec"}
+    tmpfs |= dict.fromkeys(PODMANS_OWN, "ro,size=4k,mode=755,nosuid,nodev,noexec")
+    mounts = [Mount(there, here, type="bind", read_only=only) for here, there, only in spec.mounts]
+    if hands_over:
+        tmpfs[spec.predictions] = f"{_size(spec.predictions_bytes)}mode=1777,nosuid,nodev,noexec"
+        mounts.append(Mount(CHANNEL, str(root / workplace_files.CHANNEL), type="bind", read_only=True))
+    else:
+        mounts.append(Mount(spec.predictions, str(Workplace(root).predictions), type="bind"))
     options: dict[str, Any] = {
         "auto_remove": True,
         "network_mode": "none",
         "read_only": True,
-        "tmpfs": {"/tmp": _tmpfs(spec.scratch_bytes)},
+        "tmpfs": tmpfs,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges", "label=disable"],  # else SELinux would hide what is mounted
         "pids_limit": spec.max_processes,
         "log_config": LogConfig(type="none"),
-        "mounts": [Mount(there, here, type="bind", read_only=only) for here, there, only in spec.mounts],
+        "mounts": mounts,
     }
     if spec.scratch_bytes is not None:
         options["shm_size"] = spec.scratch_bytes
@@ -129,10 +183,9 @@ def host_options(spec: ContainerSpec, podman: bool) -> dict[str, Any]:
     return options
 
 
-def _tmpfs(size_bytes: int | None) -> str:
-    """Options of temporary files in memory, of which the container has as much as its cap on that allows."""
-    size = "" if size_bytes is None else f"size={size_bytes},"
-    return f"{size}mode=1777,nosuid,nodev,exec"
+def _size(size_bytes: int | None) -> str:
+    """Option of files in memory; None: as much as the container's cap on that allows."""
+    return "" if size_bytes is None else f"size={size_bytes},"
 
 
 @contextmanager
@@ -142,7 +195,7 @@ def _attached(client: docker.DockerClient, identifier: str) -> Iterator[socket.s
     streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
     response = client.api.attach_socket(identifier, streams)
     link: socket.socket = getattr(response, "_sock", response)
-    link.settimeout(None)
+    link.settimeout(TAKES_SECONDS)
     try:
         yield link
     finally:
@@ -194,4 +247,5 @@ def _write_all(descriptor: int, content: memoryview) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
+    os._exit(0)  # without waiting for the thread that hands over

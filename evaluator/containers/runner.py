@@ -19,11 +19,8 @@ from evaluator.containers.engine import EngineError, connect
 from evaluator.containers.image import context_of, ensure_image
 from evaluator.containers.relay import ContainerSpec
 from evaluator.isolation import machine
-from evaluator.isolation.launch import WorkerSpec
+from evaluator.isolation.process_runner import MAX_PROCESSES, NOT_PASSED_ON, OWN_WRAPPER
 from evaluator.isolation.sandbox import (
-    MAX_PROCESSES,
-    NOT_PASSED_ON,
-    OWN_WRAPPER,
     Isolation,
     Launcher,
     Limits,
@@ -33,13 +30,17 @@ from evaluator.isolation.sandbox import (
 )
 from evaluator.isolation.variables import PRESET_VARIABLE, THREAD_VARIABLES
 from evaluator.isolation.view import View
+from evaluator.isolation.worker_spec import WorkerSpec
 
 HOME = "/home/aicrowd"  # where the Dockerfile puts the submission
 CODE, MIXTURES, SHARED, PRESET = "/sdx/code", "/sdx/mixtures", "/sdx/shared", "/sdx/preset"
 WRAPPER = f"{CODE}/{OWN_WRAPPER.name}"
 SCRATCH = "/tmp"
 OWN_PREFIX = "SDX_"
+# Without what packages have every interpreter run: it would be in the process that is to stop them.
+FIRST_PROCESS = ("-I", "-S", f"{CODE}/evaluator/containers/first_process.py")
 START_SECONDS = 120.0
+SPARE_BYTES = 1 << 20  # of predictions where there are none to come
 
 
 def container_runner(
@@ -48,11 +49,13 @@ def container_runner(
     environment: Mapping[str, str],
     hidden: Sequence[Path],
     stems: Sequence[str] = (),
+    predictions_bytes: int = SPARE_BYTES,
     accept: Callable[[Isolation], object] = lambda isolation: None,
 ) -> Callable[[Workplace], ContainerRunner]:
     """Makes the runner of a submission, and its image if there is none yet; `hidden` stays outside.
 
-    stems: those to be made where they are no challenge's. accept: see `SessionRunner`.
+    stems: those to be made where they are no challenge's. predictions_bytes: of any one track at most. accept: see
+    `SessionRunner`.
 
     Raises EngineError at once if there is no engine, or if the preset's folder holds hidden files.
     """
@@ -61,7 +64,9 @@ def container_runner(
 
     def make(workplace: Workplace) -> ContainerRunner:
         image = ensure_image(submission)
-        return ContainerRunner(submission, image, workplace, limits, environment, preset, stems, accept)
+        return ContainerRunner(
+            submission, image, workplace, limits, environment, preset, stems, predictions_bytes, accept
+        )
 
     return make
 
@@ -74,8 +79,42 @@ class _Preset:
     mounted: Path | None
 
 
+def _container(
+    submission: Path,
+    image: str,
+    workplace: Workplace,
+    limits: Limits,
+    preset: _Preset | None,
+    predictions_bytes: int,
+) -> ContainerSpec:
+    mounts = [
+        (str(workplace.root / workplace_files.CODE), CODE, True),
+        (str(workplace.mixtures), MIXTURES, True),
+    ]
+    if preset is not None and preset.mounted is not None:
+        mounts.append((str(preset.mounted), PRESET, True))
+    return ContainerSpec(
+        image=image,
+        command=["python", *FIRST_PROCESS],
+        folder=CODE,
+        mounts=mounts,
+        memory_bytes=effective_memory_bytes(limits),
+        cpus=limits.cpus,
+        max_processes=MAX_PROCESSES,
+        scratch_bytes=limits.scratch_bytes,
+        predictions=f"{SHARED}/predictions",
+        predictions_bytes=max(predictions_bytes, SPARE_BYTES),  # 0 would be no limit
+        gpus=wants_gpu(submission) and bool(machine.describe()["gpus"]),
+        temporary=str(workplace.root),
+    )
+
+
 class ContainerRunner(SessionRunner):
-    """The submission in a container of its image, with nothing mounted but mixtures, predictions and our code."""
+    """The submission in a container of its image, with nothing mounted but mixtures and our code.
+
+    Predictions lie in the container's memory, in a file system of a size, and are handed over as an open folder. That
+    needs an engine on our own kernel; with another's, they are a folder of ours that is watched.
+    """
 
     def __init__(
         self,
@@ -86,27 +125,10 @@ class ContainerRunner(SessionRunner):
         environment: Mapping[str, str],
         preset: _Preset | None,
         stems: Sequence[str] = (),
+        predictions_bytes: int = SPARE_BYTES,
         accept: Callable[[Isolation], object] = lambda isolation: None,
     ) -> None:
-        mounts = [
-            (str(workplace.root / workplace_files.CODE), CODE, True),
-            (str(workplace.mixtures), MIXTURES, True),
-            (str(workplace.predictions), f"{SHARED}/predictions", False),
-        ]
-        if preset is not None and preset.mounted is not None:
-            mounts.append((str(preset.mounted), PRESET, True))
-        container = ContainerSpec(
-            image=image,
-            command=["python", "-m", "evaluator.containers.first_process"],
-            folder=CODE,
-            mounts=mounts,
-            memory_bytes=effective_memory_bytes(limits),
-            cpus=limits.cpus,
-            max_processes=MAX_PROCESSES,
-            scratch_bytes=limits.scratch_bytes,
-            gpus=wants_gpu(submission) and bool(machine.describe()["gpus"]),
-            temporary=str(workplace.root),
-        )
+        container = _container(submission, image, workplace, limits, preset, predictions_bytes)
         spec = WorkerSpec(
             command=[
                 "python",
@@ -134,12 +156,13 @@ class ContainerRunner(SessionRunner):
             cpus=None,  # the container has its share of all of them
             cpu_quota=None,
             memory_bytes=container.memory_bytes,
-            scratch_bytes=None,  # the engine has limited it
+            scratch_bytes=limits.scratch_bytes,
             max_processes=MAX_PROCESSES,
         )
         described = json.dumps(asdict(container))
         relay = (sys.executable, "-m", "evaluator.containers.relay", described)
-        super().__init__(Launcher("docker", relay, START_SECONDS), spec, limits, workplace, accept)
+        launcher = Launcher("docker", relay, START_SECONDS, takes_channel=True)
+        super().__init__(launcher, spec, limits, workplace, accept)
 
 
 def _environment(limits: Limits) -> dict[str, str]:

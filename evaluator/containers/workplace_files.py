@@ -3,21 +3,26 @@
 They are made and removed by the relay, which outlives the evaluator.
 """
 
+import os
 import shutil
+import socket
 from pathlib import Path
 
-from evaluator.isolation.sandbox import OWN_WRAPPER, Workplace
+from evaluator.containers import first_process
+from evaluator.isolation.process_runner import OWN_WRAPPER
+from evaluator.isolation.sandbox import Workplace
 from evaluator.locations import REPOSITORY
 
-CODE = "code"
+CODE, CHANNEL = "code", "channel"
 CODE_FILES = (
     "__init__.py",
     *("containers/__init__.py", "containers/first_process.py"),
     *(
         f"isolation/{name}.py"
         for name in (
-            *("__init__", "cgroup", "folders", "launch", "namespaces", "process_tree", "root", "seccomp"),
-            *("supervisor", "view", "worker"),
+            *("__init__", "cgroup", "folders", "forked", "launch", "namespaced_worker", "namespaces"),
+            *("plain_workers", "process_tree", "root", "seccomp", "supervisor", "view", "worker"),
+            "worker_spec",
         )
     ),
 )
@@ -38,3 +43,20 @@ def make(root: Path) -> None:
     shutil.copyfile(OWN_WRAPPER, code / OWN_WRAPPER.name)
     for path in (code, *code.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def make_channel(root: Path) -> tuple[socket.socket, Path]:
+    """A socket that process 1 of a container can connect to, in a folder of its own; it listens. And its path."""
+    folder = root / CHANNEL
+    folder.mkdir()
+    folder.chmod(0o755)
+    name = Path(first_process.CHANNEL).name
+    listener = socket.socket(socket.AF_UNIX)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        listener.bind(f"/proc/self/fd/{opened}/{name}")  # a socket's path is short, and ours may be long
+    finally:
+        os.close(opened)
+    (folder / name).chmod(0o666)  # the user inside is nobody here
+    listener.listen(1)
+    return listener, folder / name

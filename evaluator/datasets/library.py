@@ -45,6 +45,11 @@ class Library:
         path = next(iter(item.values())).path
         return (path if len(item) == 1 else path.parent).relative_to(self.root).as_posix()
 
+    def hashed(self) -> "Library":
+        """The same for other machines: by whole paths, each recording with the hash of its file."""
+        items = [{stem: recording.hashed() for stem, recording in item.items()} for item in self.items]
+        return Library(self.root.resolve(), items, ())
+
 
 def find(root: Path, stem: str, parts: Sequence[str] = ()) -> Library:
     """The recordings below `root`, each a file of the stem `stem`.
@@ -89,16 +94,9 @@ def _usable(group: Mapping[str, Path]) -> Mapping[str, Recording]:
         )
     if min(lengths) < FEWEST_SECONDS:
         raise RecordingError(f"{path}: {min(lengths):.2f} s long, expected at least {FEWEST_SECONDS} s")
-    if not any(_has_sound(recording) for recording in probed.values()):
+    if not any(recording.is_heard for recording in probed.values()):
         raise RecordingError(f"{path}: silent (nothing above {mixing.SILENCE_DB:.0f} dBFS)")
     return probed
-
-
-def _has_sound(recording: Recording) -> bool:
-    """Whether anything in the file is above the silence level; reads half a minute at a time."""
-    step = 30.0
-    starts = np.arange(0.0, recording.seconds, step)
-    return any(not mixing.is_silent(recordings.read(recording, float(start), step)) for start in starts)
 
 
 def excerpt(rng: Rng, source: Library, longest: float) -> Clip:

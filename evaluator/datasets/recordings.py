@@ -1,18 +1,22 @@
-"""A user's recordings: found below a folder, measured, and read as stereo at 44.1 kHz, whatever their format.
+"""A user's recordings: found below a folder, measured, and read as stereo at 44.1 kHz, whatever their format."""
 
-libsndfile reads wav, flac, ogg, mp3, aiff and more; what it cannot read, ffmpeg reads if it is installed.
-"""
-
-import shutil
-import subprocess
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
+from evaluator.datasets import mixing
 from evaluator.datasets.mixing import RATE_HZ, Audio
+from evaluator.running.parts import content_sha256
+from sdx.decoding import Reading, Sound, Undecodable
+from sdx.decoding import probe as probe_sound
+from sdx.engines.engine import SHORT
+from sdx.engines.held import UnfitError
+
+log = logging.getLogger(__name__)
 
 # What is taken for a recording; everything else in the folder is left alone.
 SUFFIXES = frozenset(
@@ -23,11 +27,7 @@ SUFFIXES = frozenset(
     )
     for name in names
 )
-# ITU-R BS.775: left, right, centre, low frequencies (left out), left and right surround.
-SURROUND_CHANNELS = 6
-SURROUND_TO_STEREO = np.array(
-    [[1, 0], [0, 1], [0.7071, 0.7071], [0, 0], [0.7071, 0], [0, 0.7071]], np.float32
-)
+SURROUND_CHANNELS = 6  # 5.1
 
 
 class RecordingError(Exception):
@@ -36,11 +36,24 @@ class RecordingError(Exception):
 
 @dataclass(frozen=True)
 class Recording:
-    """A file, its duration in seconds, and whether ffmpeg is what reads it."""
+    """A file, its duration in seconds as it was decoded, and whether anything in it is above the silence level.
 
-    path: Path
+    sha256: what the file must have where it is read; "" where it is read by those who have probed it.
+    """
+
+    sound: Sound
     seconds: float
-    by_ffmpeg: bool
+    is_heard: bool
+    sha256: str = ""
+
+    @property
+    def path(self) -> Path:
+        return self.sound.path
+
+    def hashed(self) -> "Recording":
+        """The same for another machine, which must have the same file; OSError if it cannot be read."""
+        sound = replace(self.sound, path=self.sound.path.resolve())
+        return replace(self, sound=sound, sha256=content_sha256(sound.path))
 
 
 def find(root: Path) -> list[Path]:
@@ -55,72 +68,87 @@ def find(root: Path) -> list[Path]:
 
 
 def probe(path: Path) -> Recording:
-    """What libsndfile or, failing that, ffmpeg says of the file. Raises RecordingError if neither reads it."""
+    """Decode a file from end to end, and note what there is; what is missing or damaged is logged.
+
+    Raises RecordingError if it cannot be decoded or holds NaN or infinity.
+    """
     try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError) as error:
-        if shutil.which("ffprobe") is None:
+        sound = probe_sound(path)
+        if sound.channels > 2 and sound.channels != SURROUND_CHANNELS:
             raise RecordingError(
-                f"{path}: libsndfile cannot read it ({error}), and ffmpeg is not installed"
-            ) from error
-        return Recording(path, _ffprobe_seconds(path), by_ffmpeg=True)
-    if info.channels > 2 and info.channels != SURROUND_CHANNELS:
-        raise RecordingError(f"{path}: {info.channels} channels, expected 1, 2 or {SURROUND_CHANNELS} (5.1)")
-    return Recording(path, info.frames / info.samplerate, by_ffmpeg=False)
-
-
-def _ffprobe_seconds(path: Path) -> float:
-    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-show_entries"]
-    command += ["format=duration:stream=codec_type", "-of", "default=noprint_wrappers=1", f"file:{path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    fields = dict(line.split("=", 1) for line in done.stdout.split() if "=" in line)
-    if done.returncode != 0 or "codec_type" not in fields:
-        reason = done.stderr.strip().splitlines()[-1:] or ["it holds no audio"]
-        raise RecordingError(f"{path}: neither libsndfile nor ffmpeg reads it ({reason[0]})")
-    try:
-        return float(fields["duration"])
-    except (KeyError, ValueError) as error:
-        raise RecordingError(f"{path}: ffmpeg does not know its duration") from error
+                f"{path}: {sound.channels} channels, expected 1, 2 or {SURROUND_CHANNELS} (5.1)"
+            )
+        reading, samples, is_heard = _reading(sound), 0, False
+        for block in reading.blocks():
+            _check_finite(path, block)
+            samples += len(block)
+            # Levels are of tenths of a second at 44.1 kHz; at another rate these are a little longer or shorter.
+            is_heard = is_heard or not mixing.is_silent(np.ascontiguousarray(block.T))
+    except (Undecodable, OSError) as error:
+        raise RecordingError(_sentence(path, error)) from error
+    for warning in reading.warnings:
+        log.warning("%s: %s; what is there is used", path, warning)
+    return Recording(sound, samples / sound.sample_rate, is_heard)
 
 
 def read(recording: Recording, start_seconds: float, seconds: float) -> Audio:
     """An excerpt as (2, samples) at 44.1 kHz, shorter where the file ends: mono on both sides, 5.1 mixed down.
 
-    Raises RecordingError for a file that cannot be decoded or holds NaN or infinity.
+    Raises RecordingError for a file that cannot be decoded or holds NaN or infinity, UnfitError for another one
+    than was probed.
     """
-    if recording.by_ffmpeg:
-        audio = _read_by_ffmpeg(recording.path, start_seconds, seconds)
-    else:
-        audio = _read_by_libsndfile(recording.path, start_seconds, seconds)
-    if not np.isfinite(audio).all():
-        raise RecordingError(f"{recording.path}: holds NaN or infinite samples")
-    return audio[:, : round(seconds * RATE_HZ)]
-
-
-def _read_by_libsndfile(path: Path, start_seconds: float, seconds: float) -> Audio:
+    _require_same(recording)
+    sound, rate = recording.sound, recording.sound.sample_rate
+    count = int(np.ceil(seconds * rate)) + 1
     try:
-        with soundfile.SoundFile(path) as file:
-            file.seek(min(file.frames, round(start_seconds * file.samplerate)))
-            count = int(np.ceil(seconds * file.samplerate)) + 1
-            samples = file.read(count, dtype="float32", always_2d=True)
-            rate = file.samplerate
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise RecordingError(f"{path}: cannot be decoded at {start_seconds:.1f} s ({error})") from error
-    if samples.shape[1] == SURROUND_CHANNELS:
-        samples = samples @ SURROUND_TO_STEREO
-    elif samples.shape[1] == 1:
-        samples = np.repeat(samples, 2, axis=1)
+        samples = _first(_reading(sound).blocks(round(start_seconds * rate)), count)
+    except (Undecodable, OSError) as error:
+        raise RecordingError(_sentence(recording.path, error)) from error
+    _check_finite(recording.path, samples)
+    if sound.channels == 1 or not len(samples):
+        samples = np.broadcast_to(samples[:, :1], (len(samples), 2))
     if rate != RATE_HZ and len(samples):
         samples = soxr.resample(samples, rate, RATE_HZ)
-    return np.ascontiguousarray(samples.T, dtype=np.float32)
+    return np.ascontiguousarray(samples.T, dtype=np.float32)[:, : round(seconds * RATE_HZ)]
 
 
-def _read_by_ffmpeg(path: Path, start_seconds: float, seconds: float) -> Audio:
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-ss", str(start_seconds), "-t", str(seconds + 0.01)]
-    command += ["-i", f"file:{path}", "-map", "a:0", "-ac", "2", "-ar", str(RATE_HZ), "-f", "f32le", "-"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise RecordingError(f"{path}: ffmpeg cannot decode it at {start_seconds:.1f} s ({reason[0]})")
-    samples = np.frombuffer(done.stdout, dtype="<f4")
-    return np.ascontiguousarray(samples[: len(samples) // 2 * 2].reshape(-1, 2).T)
+def _require_same(recording: Recording) -> None:
+    if not recording.sha256:
+        return
+    try:
+        found = content_sha256(recording.path)
+    except OSError as error:
+        raise UnfitError(f"has no such recording: {_sentence(recording.path, error)}") from None
+    if found != recording.sha256:
+        raise UnfitError(
+            f"has another recording: {recording.path} has {found[:SHORT]}, expected {recording.sha256[:SHORT]}"
+        )
+
+
+def _first(blocks: Iterator[Audio], count: int) -> Audio:
+    """At most `count` samples of the blocks, (samples, channels)."""
+    taken, length = [np.zeros((0, 1), np.float32)], 0
+    for block in blocks:
+        taken.append(block[: count - length])
+        length += len(taken[-1])
+        if length == count:
+            break
+    return np.concatenate(taken[1:]) if length else taken[0]
+
+
+def _reading(sound: Sound) -> Reading:
+    return Reading(sound, fold=sound.channels > 2)
+
+
+def _check_finite(path: Path, samples: Audio) -> None:
+    if not np.isfinite(samples).all():
+        raise RecordingError(f"{path}: holds NaN or infinite samples")
+
+
+def _sentence(path: Path, error: Exception) -> str:
+    """Undecodable says it all; the system's own errors lack the path."""
+    return (
+        str(error)
+        if isinstance(error, Undecodable)
+        else f"{path}: {getattr(error, 'strerror', None) or error}"
+    )

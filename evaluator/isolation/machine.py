@@ -8,7 +8,7 @@ from pathlib import Path
 
 import soundfile
 
-PACKAGES = ("numpy", "soundfile", "torch", "demucs", "onnxruntime-gpu", "museval")
+PACKAGES = ("numpy", "soundfile", "torch", "demucs", "onnxruntime-gpu", "scipy")
 
 
 def describe() -> dict[str, object]:
@@ -22,6 +22,11 @@ def describe() -> dict[str, object]:
         "memory_bytes": memory_bytes(),
         "gpus": _gpus(),
     }
+
+
+def number_of_gpus() -> int:
+    """How many GPUs this machine has."""
+    return len(_gpus())
 
 
 def versions() -> dict[str, str]:

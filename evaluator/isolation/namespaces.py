@@ -161,10 +161,10 @@ def attach(tree: int, target: str) -> None:
 def _open_users(user: int, group: int) -> int:
     """A namespace of users, open, which has USER for one user and one group. It lives while it is open."""
     entered, enter = os.pipe()
-    child = os.fork()
+    parent, child = os.getpid(), os.fork()
     if child == 0:
         try:
-            die_with_parent()
+            die_with_parent(parent)
             unshare(CLONE_NEWUSER)
             os.write(enter, b"!")
             signal.pause()
@@ -226,9 +226,14 @@ def drop_privileges() -> None:
     _check(_libc().capset(header, struct.pack("6I", *[0] * 6)), "capset")
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that forked it ends."""
+def die_with_parent(parent: int | None = None) -> None:
+    """Have the kernel kill this process when the one that forked it ends.
+
+    parent: its process id, taken before the fork: if it has ended since, this process ends now.
+    """
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() not in (parent, 0):  # 0: it is outside of our process namespace
+        os._exit(1)
 
 
 def enter_empty_root() -> None:
@@ -289,9 +294,10 @@ def _try_mounts() -> None:
 
 def _succeeds(attempt: Callable[[], None]) -> bool:
     """Whether `attempt` raises no OSError, tried in a forked child so that it changes nothing here."""
-    child = os.fork()
+    parent, child = os.getpid(), os.fork()
     if child == 0:
         try:
+            die_with_parent(parent)
             attempt()
         except OSError:
             os._exit(1)

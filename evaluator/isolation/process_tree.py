@@ -16,6 +16,8 @@ PROC = Path("/proc")
 HAS_PROC = sys.platform.startswith("linux")
 STOP_SECONDS, LOOK_SECONDS = 8.0, 0.0005  # on a busy machine each process has its turn before it stops
 LONGEST_PAUSE_SECONDS = 0.25
+HUNT_SECONDS, CALM_LOOKS = 0.05, 20  # for children that start others; looks without a new one
+EVERY_OTHER = -1  # to kill(2)
 # Fields of /proc/PID/stat, counted after the command's name.
 STATE, PARENT, USER_TIME, SYSTEM_TIME, START_TIME = 0, 1, 11, 12, 19
 
@@ -39,21 +41,20 @@ def stop(tree: Callable[[], set[int]], signal_all: Callable[[int], None] | None 
     """SIGSTOP every process of a tree until all stand still; False if they do not within STOP_SECONDS.
 
     Two looks in a row must find nothing that runs: while the first one goes through the processes, one that it has
-    not come to yet may wake another that it has seen. signal_all: sends a signal to all at once, if possible.
+    not come to yet may wake another that it has seen. signal_all: sends a signal to all at once, if possible; also to
+    those that no look finds, because they start others and end while it is taken.
     """
+    signal_all = signal_all or (lambda number: signal_each(tree(), number))
     deadline = time.monotonic() + STOP_SECONDS
     pause = LOOK_SECONDS
     quiet = 0
     while quiet < 2:
+        signal_all(signal.SIGSTOP)
         running = {pid for pid in tree() if not _stands_still(pid)}
         quiet = 0 if running else quiet + 1
         if running:
             if time.monotonic() > deadline:
                 return False
-            if signal_all is not None:
-                signal_all(signal.SIGSTOP)
-            else:
-                signal_each(running, signal.SIGSTOP)
             time.sleep(LOOK_SECONDS)
             if _let_start(running, pause):
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -79,6 +80,38 @@ def signal_each(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
+
+
+def signal_every_other(number: int) -> None:
+    """Send a signal to every process of our process namespace but process 1 and us, at once: none forks past it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # there is none, or none that is ours
+        os.kill(EVERY_OTHER, number)
+
+
+def signal_children(number: int, reap: Callable[[], None]) -> None:
+    """Send a signal to our children, looking again until there are no new ones; reap: waits for those that ended.
+
+    For a subreaper. A chain of processes, each of which starts the next and ends, is gone from one look at all
+    processes before the signal is sent, and the busier the machine, the surer; each link, though, becomes our child,
+    and of these the kernel keeps a list that is read in microseconds.
+    """
+    seen: set[int] = set()
+    calm = 0
+    deadline = time.monotonic() + HUNT_SECONDS
+    while calm < CALM_LOOKS and time.monotonic() < deadline:
+        reap()
+        new = _children() - seen
+        calm = 0 if new else calm + 1
+        signal_each(new, number)
+        seen |= new
+
+
+def _children() -> set[int]:
+    """Our children; none on a kernel that keeps no list of them."""
+    found: set[int] = set()
+    for thread in os.listdir(PROC / "self" / "task"):
+        found.update(map(int, _read(PROC / "self" / "task" / thread / "children").split()))
+    return found
 
 
 def _stands_still(pid: int) -> bool:
@@ -131,9 +164,7 @@ def _session_of(pid: int) -> int | None:
 def end_with_parent(parent: int) -> None:
     """Have this process end when its parent does, however that ends; on Linux, where the kernel can do that."""
     if sys.platform.startswith("linux"):
-        namespaces.die_with_parent()
-        if os.getppid() != parent:  # it has ended already
-            os._exit(1)
+        namespaces.die_with_parent(parent)
 
 
 def start_times() -> dict[int, str]:

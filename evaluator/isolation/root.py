@@ -63,10 +63,22 @@ SET_UP = "/.set-up"  # of the machine's root, and of what is mounted twice; gone
 
 @dataclass(frozen=True)
 class Room:
-    """Open folders of one track: to stage the mixture in, and to collect the estimates from."""
+    """Open folders of one track: to stage the mixture in, and to collect the estimates from.
 
-    mixtures: int
+    mixtures: None where that is a folder of the evaluator's machine.
+    """
+
+    mixtures: int | None
     predictions: int
+
+    def opened(self) -> list[int]:
+        """Both, as far as they are there."""
+        return [each for each in (self.mixtures, self.predictions) if each is not None]
+
+    def close(self) -> None:
+        """Once; what has no other name is gone with that."""
+        for descriptor in self.opened():
+            os.close(descriptor)
 
 
 def build(view: View, scratch_bytes: int | None) -> int:

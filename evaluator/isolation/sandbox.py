@@ -1,44 +1,36 @@
 """Runs a submission in a child that can be ended: deadline, memory, cores, no network, nothing in sight.
 
-`Runner` is the contract; `ProcessRunner` fulfils it with processes of this machine, `ContainerRunner` in a
-container. A runner does not judge estimates: it says whether the submission finished in time, or how it failed.
+`Runner` is the contract; `ProcessRunner` (process_runner.py) fulfils it with processes of this machine,
+`ContainerRunner` in a container. A runner does not judge estimates: it says whether the submission finished in time,
+or how it failed.
 """
 
-import os
-import re
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from evaluator.isolation import folders, said, view
-from evaluator.isolation.launch import MIXTURES, PREDICTIONS, SCRATCH, SHARED, WorkerSpec
+from evaluator.isolation import folders, said
 from evaluator.isolation.limits import Isolation, Limits, effective_memory_bytes, gib
 from evaluator.isolation.root import Room
 from evaluator.isolation.said import Described, Done, Failed, Listed, Ready, Said, UnreadableLineError
 from evaluator.isolation.session import (
-    ANSWER_SECONDS,
     Cancelled,
     Launcher,
     SandboxError,
     Session,
     WorkerGoneError,
 )
-from evaluator.isolation.variables import THREAD_VARIABLES
-from evaluator.locations import REPOSITORY
+from evaluator.isolation.worker_spec import WorkerSpec
 
 __all__ = [
-    "OWN_WRAPPER",
-    "WORKER",
     "Cancelled",
     "Isolation",
     "Launcher",
     "Limits",
     "Outcome",
-    "ProcessRunner",
     "Runner",
     "SandboxError",
     "Session",
@@ -51,21 +43,10 @@ __all__ = [
 
 Status = Literal["ok", "timeout", "out_of_memory", "out_of_disk", "crashed", "invalid_output"]
 
-WORKER = Path(__file__).with_name("worker.py")
-OWN_WRAPPER = REPOSITORY / "my_submission" / "aicrowd_wrapper.py"
-
 CLOSE_GRACE_SECONDS = 1.0  # between SIGTERM and SIGKILL when nothing is computed, or nobody waits for it
 STOP_SECONDS = 20.0  # for the supervisor to stop what runs
-MAX_PROCESSES = 4096
 MOST_PREDICTIONS = 1024  # files and folders of one track
 DESCRIBE_SECONDS, LIST_SECONDS = 120.0, 300.0
-# Of ours, the submission is given those that say how to compute; keys, tokens and paths are nobody's business.
-PASSED_ON = re.compile(
-    r"PATH|LANG|LANGUAGE|LC_\w+|TZ|LD_LIBRARY_PATH|SYSTEMROOT|WINDIR|PATHEXT|COMSPEC|NUMBER_OF_PROCESSORS"
-    r"|(SDX|CUDA|CUDNN|NCCL|NVIDIA|HIP|ROCR|HSA|ONEDNN|DNNL|MKL|OMP|KMP|GOMP|OPENBLAS|NUMEXPR|ATEN|TORCH|PYTORCH"
-    r"|TRITON|ORT|MALLOC|NUMBA)_\w+|MALLOC_\w*"
-)
-NOT_PASSED_ON = re.compile(r"\w*(TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL)\w*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -208,7 +189,7 @@ class SessionRunner:
         session = self._running()
         self._forget_room()
         self._room = session.make_room(predictions_bytes, MOST_PREDICTIONS)
-        if self._room is not None:
+        if self._room is not None and self._room.mixtures is not None:
             mixtures = Path(f"/proc/self/fd/{self._room.mixtures}")
         else:
             mixtures = self._workplace.mixtures
@@ -236,8 +217,7 @@ class SessionRunner:
     def _forget_room(self) -> None:
         """Close the folders of a track, which are gone with that."""
         if self._room is not None:
-            os.close(self._room.mixtures)
-            os.close(self._room.predictions)
+            self._room.close()
             self._room = None
 
     def cancel(self) -> None:
@@ -305,58 +285,6 @@ def _read(line: str, request: Mapping[str, Any], awaited: type[Said]) -> tuple[S
     return answer, None
 
 
-SUPERVISOR = Launcher(
-    "process", (sys.executable, "-m", "evaluator.isolation.supervisor"), ANSWER_SECONDS, takes_channel=True
-)
-
-
-class ProcessRunner(SessionRunner):
-    """The submission in a process tree of its own, looked after by a supervisor process (see supervisor.py).
-
-    `hidden` are files and folders the submission must not find; `readable` are those it may read besides its own
-    folder and its packages; `stems` are those to be made where they are no challenge's; gpu: it may use one.
-    """
-
-    def __init__(
-        self,
-        submission: Path,
-        workplace: Workplace,
-        limits: Limits,
-        environment: Mapping[str, str],
-        hidden: Sequence[Path],
-        readable: Sequence[Path] = (),
-        without: Sequence[str] = (),
-        stems: Sequence[str] = (),
-        gpu: bool = False,
-        accept: Callable[[Isolation], object] = lambda isolation: None,
-    ) -> None:
-        cores = _cores(limits.cpus, workplace.number)
-        threads = limits.cpus if cores is None else len(cores)
-        spec = WorkerSpec(
-            command=[
-                sys.executable,
-                "-P",
-                str(WORKER),
-                *(str(submission), MIXTURES, PREDICTIONS, str(OWN_WRAPPER)),
-                *stems,
-            ],
-            environment=_environment(environment, threads),
-            folder=str(submission),
-            view=view.of_submission(submission, [WORKER, OWN_WRAPPER, *readable], hidden, REPOSITORY, gpu),
-            mixtures=str(workplace.mixtures),
-            shared=str(workplace.shared),
-            scratch=str(workplace.scratch),
-            temporary=str(workplace.root),
-            cpus=cores,
-            cpu_quota=limits.cpus,
-            memory_bytes=effective_memory_bytes(limits),
-            scratch_bytes=limits.scratch_bytes,
-            max_processes=MAX_PROCESSES,
-            without=list(without),
-        )
-        super().__init__(SUPERVISOR, spec, limits, workplace, accept)
-
-
 def _verdict(
     answer: Said | None,
     problem: str | None,
@@ -383,32 +311,3 @@ def _verdict(
     if ended["signal"] is not None:
         return "crashed", f"ended by {ended['signal']} during {what}"
     return "crashed", f"exited with code {ended['code']} during {what}"
-
-
-def _cores(count: int | None, number: int) -> list[int] | None:
-    """The cores of a session: the first `count` of ours for session 0, the next for 1, and so on, in a circle.
-
-    None if the system has no affinity, or no limit is set.
-    """
-    if count is None or not hasattr(os, "sched_getaffinity"):
-        return None
-    ours = sorted(os.sched_getaffinity(0))
-    return sorted({ours[(number * count + index) % len(ours)] for index in range(count)})
-
-
-def _environment(extra: Mapping[str, str], threads: int | None) -> dict[str, str]:
-    """The submission's environment: of ours what is PASSED_ON, plus the organisers' variables."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if PASSED_ON.fullmatch(name) and not NOT_PASSED_ON.fullmatch(name)
-    }
-    return {
-        **kept,
-        **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
-        **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), SCRATCH),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "AICROWD_DATASET_DIR": MIXTURES,
-        "AICROWD_PUBLIC_SHARED_DIR": SHARED,
-        **extra,
-    }

@@ -2,10 +2,11 @@
 
 New namespaces (in one of its own a process has every capability), mounts, the kernel's keyrings (they belong to a
 user, not to a namespace), tracing of the kernel, sockets of families that network namespaces do not hold (VSOCK
-reaches the host of a virtual machine). And what has the kernel send SIGCONT later, by which a stopped submission
-would go on: timers with a signal of one's choice, and that choice for descriptors (F_SETSIG), where the evaluator's
-own reading of the estimates could be the event. The list is shorter than Docker's default, which also protects other
-users of the machine from a container's root; ours is no root. Standard library only.
+reaches the host of a virtual machine), and of netlink all but the one that lists interfaces: others tell of the
+whole machine's devices and processes, or are large. And what has the kernel send SIGCONT later, by which a stopped
+submission would go on: timers with a signal of one's choice, and that choice for descriptors (F_SETSIG), where the
+evaluator's own reading of the estimates could be the event. The list is shorter than Docker's default, which also
+protects other users of the machine from a container's root; ours is no root. Standard library only.
 """
 
 import ctypes
@@ -18,11 +19,12 @@ from collections.abc import Mapping
 PR_GET_SECCOMP, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 21, 22, 2
 ALLOW, FAIL = 0x7FFF0000, 0x00050000  # or-ed with an error number
 # Offsets in struct seccomp_data; of an argument, its low half.
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT, THIRD_ARGUMENT = 0, 4, 16, 24, 32
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 NEW_NAMESPACES = 0x7E020000  # CLONE_NEW* of clone(2)
-FAMILIES = (1, 2, 10, 16)  # UNIX, INET, INET6, NETLINK: these belong to the network namespace
+FAMILIES = (1, 2, 10)  # UNIX, INET, INET6: these belong to the network namespace
+NETLINK, NETLINK_ROUTE = 16, 0  # of the kernel's many services there, the one that lists interfaces
 F_SETSIG = 10
 X32_BIT = 0x40000000
 
@@ -113,8 +115,10 @@ def program(
     # Limits of this process only: in a container, and for an ordinary user, ours has the same user.
     own = [*_if_equal(0, [_return(ALLOW)]), _return(refuse)]
     code += _if_equal(PRLIMIT[column], [_load(FIRST_ARGUMENT), *own])
+    unknown = _return(FAIL | errno.EAFNOSUPPORT)
     allowed = [step for family in FAMILIES for step in _if_equal(family, [_return(ALLOW)])]
-    family = [_load(FIRST_ARGUMENT), *allowed, _return(FAIL | errno.EAFNOSUPPORT)]
+    route = [_load(THIRD_ARGUMENT), *_if_equal(NETLINK_ROUTE, [_return(ALLOW)]), unknown]
+    family = [_load(FIRST_ARGUMENT), *allowed, *_if_equal(NETLINK, route), unknown]
     for number in (SOCKET[column], SOCKETPAIR[column]):
         code += _if_equal(number, family)
     return [*code, _return(ALLOW)]

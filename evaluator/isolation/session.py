@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from evaluator.isolation import cgroup, folders, namespaces, process_tree
-from evaluator.isolation.launch import WorkerSpec
+from evaluator.isolation import cgroup, events, folders, namespaces, process_tree
 from evaluator.isolation.output_log import OutputLog
 from evaluator.isolation.root import Room
+from evaluator.isolation.worker_spec import WorkerSpec
 from evaluator.locations import REPOSITORY
 
 ANSWER_SECONDS = 20.0  # for the supervisor, which has nothing else to do
@@ -100,10 +100,9 @@ class Session:
         """Put events into the queue, with the moment at which they came: whoever waits for them may be busy."""
         assert self._supervisor.stdout is not None
         while line := self._supervisor.stdout.readline(EVENT_BYTES):
-            with suppress(ValueError):  # in a container, a library of the image may print something first
-                event = json.loads(line)
-                if isinstance(event, dict) and "event" in event:
-                    self._events.put({**event, "at": time.monotonic()})
+            # In a container, a library of the image may print something, too.
+            if (event := events.parse(line)) is not None:
+                self._events.put({**event, "at": time.monotonic()})
         self._events.put(None)
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -160,8 +159,17 @@ class Session:
             raise WorkerGoneError(f"no room for a track: {said.get('error', 'the submission has ended')}")
         if not event["open"] or self._channel is None:
             return None
-        _, opened, _, _ = socket.recv_fds(self._channel, 1, 2)
-        return Room(*opened)
+        try:
+            _, opened, _, _ = socket.recv_fds(self._channel, 1, 2)
+        except OSError as error:
+            raise WorkerGoneError(f"no room for a track: {error}") from None
+        match opened:
+            case [predictions]:
+                return Room(None, predictions)
+            case [mixtures, predictions]:
+                return Room(mixtures, predictions)
+            case _:
+                raise WorkerGoneError("no room for a track: its folders did not come")
 
     def end(self, grace_seconds: float) -> dict[str, Any]:
         """End the worker, its descendants and the supervisor; returns the "exited" event, or a substitute for it."""

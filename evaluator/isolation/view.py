@@ -88,19 +88,25 @@ def _own_entries(folder: Path, kit: Path) -> Iterator[Path]:
 
 def _is_own(folder: Path, entry: Path) -> bool:
     """Whether an entry of the folder is, or is a link to, something of the folder that is submitted."""
-    end = _end(entry)
+    end = end_of(entry)
     inside = end.is_relative_to(folder) and end != folder
     return inside and not {entry.name, end.relative_to(folder).parts[0]} & set(NOT_SUBMITTED)
 
 
 def links_out(folder: Path) -> list[Path]:
-    """Links at the top of a submission's folder, or in its package, to what is outside, and so not in sight."""
+    """Links at the top of a submission's folder, or in its package, to what is outside, and so not in sight.
+
+    Without those that are called as what is not submitted.
+    """
     places = [place for place in (folder, folder / "my_submission") if place.is_dir()]
-    entries = [entry for place in places for entry in sorted(place.iterdir()) if entry.is_symlink()]
-    return [entry for entry in entries if not _end(entry).is_relative_to(folder)]
+    named = [
+        entry for place in places for entry in sorted(place.iterdir()) if entry.name not in NOT_SUBMITTED
+    ]
+    entries = [entry for entry in named if entry.is_symlink()]
+    return [entry for entry in entries if not end_of(entry).is_relative_to(folder)]
 
 
-def _end(path: Path) -> Path:
+def end_of(path: Path) -> Path:
     """Where a path leads. Path.resolve raises where links lead in a circle."""
     return Path(os.path.realpath(path))
 

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import Dataset, Track
 from evaluator.running.job import Observer
-from evaluator.runs.passing import would_pass
+from evaluator.runs.passing import not_like_theirs, would_pass
 from evaluator.runs.records import TrackResult
 from evaluator.runs.results import Result
 
@@ -25,8 +26,9 @@ REFRESH_SECONDS_IN_A_FILE = 15.0
 CURRENT_SHARE = 0.95  # of a track counts as done at most, until it is
 SHOWN = 5  # failed tracks that are named
 REASON_CHARACTERS = 2000
+WHY_CHARACTERS = 180  # of a reason in the table; the report has all of it
 RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
-BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}]"
+BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}{postfix}]"
 SDR_WORDS = f"SDR in {MEASURES['sdr'].words} (the challenge's global SDR)."
 DIFFERS = "Differs from the organisers' machine:"  # what of their limits was not in force here
 
@@ -57,6 +59,7 @@ class ProgressBar(Observer):
 
     def __init__(self, dataset: Dataset, jobs: int = 1) -> None:
         self._total = sum(track.seconds for track in dataset.tracks)
+        self._number, self._done_before, self._start = len(dataset.tracks), 0, time.monotonic()
         self._jobs = min(jobs, len(dataset.tracks))
         self._bar = tqdm(total=self._total, file=sys.stderr, bar_format=RUN_BAR, desc="starting")
         self._what, self._began = "starting", time.monotonic()
@@ -64,6 +67,7 @@ class ProgressBar(Observer):
         self._is_given_up = False  # the tracks that follow all fail for a reason that was told
         self._done: dict[str, float] = {}  # seconds of audio, by track
         self._spent, self._covered = 0.0, 0.0  # compute seconds and seconds of audio of tracks of this run
+        self._workers: tuple[int, int] | None = None  # of an engine, and their machines
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._refresh, daemon=True)
@@ -84,7 +88,8 @@ class ProgressBar(Observer):
             )
         self._bar.n = min(sum(self._done.values()) + current, self._total)
         left = (self._total - self._bar.n) / self._jobs
-        self._bar.set_postfix_str(time_left(left, pace, not self._covered), refresh=False)
+        remaining = time_left(left, pace, not self._covered)
+        self._bar.set_postfix_str(", ".join(filter(None, (remaining, self._engine_words()))), refresh=False)
         self._bar.set_description_str(self._description())
 
     def _description(self) -> str:
@@ -107,6 +112,7 @@ class ProgressBar(Observer):
 
     def resumed(self, tracks: Sequence[Track]) -> None:
         self._done = {track.name: track.seconds for track in tracks}
+        self._done_before = len(tracks)
 
     def setting_up(self) -> None:
         self._turn_to("loading the submission")
@@ -138,6 +144,21 @@ class ProgressBar(Observer):
     def measuring(self, metric: str, tracks: int) -> None:
         self._turn_to(f"{metric} of {tracks} tracks")
 
+    def working(self, workers: int, machines: int, left: int) -> None:
+        with self._lock:
+            self._jobs = max(workers, 1)
+            self._workers = (workers, machines)
+
+    def _engine_words(self) -> str:
+        """Who is at work, and how fast; nothing where there is no engine."""
+        if self._workers is None:
+            return ""
+        pace = (len(self._done) - self._done_before) / max(time.monotonic() - self._start, 1)
+        return engine_words(*self._workers, len(self._done), self._number, pace)
+
+    def notice(self, text: str) -> None:
+        self._report(text, [])
+
     @staticmethod
     def _report(headline: str, log: Sequence[str]) -> None:
         tqdm.write(printable.plain(headline, REASON_CHARACTERS), file=sys.stderr)
@@ -151,6 +172,12 @@ class ProgressBar(Observer):
         self._current.clear()
         self._show()
         self._bar.close()
+
+
+def engine_words(workers: int, machines: int, done: int, tracks: int, pace: float) -> str:
+    """Who is at work on an engine, and what of it is done; `pace` in tracks a second."""
+    there = f"{text_table.count(workers, 'worker')} on {text_table.count(machines, 'machine')}"
+    return f"{there}, {done} of {tracks} tracks, {60 * pace:.1f} a minute"
 
 
 def time_left(audio_seconds: float, pace: float | None, bound: bool) -> str:
@@ -181,7 +208,12 @@ class CheckBar:
 
 
 def table(result: Result) -> str:
-    """The result as text: one line per track, totals, what was not in force, and the verdict."""
+    """The result as text: one line per track, totals, what was not in force, and the verdict.
+
+    Where a track failed or was late, the last column says why.
+    """
+    whys = [printable.plain(track.why, WHY_CHARACTERS) for track in result.tracks]
+    said = [*whys, ""] if any(whys) else None
     extra = [metric for metric in result.plan.metrics if metric != "sdr"]
     header = [
         "track",
@@ -195,11 +227,23 @@ def table(result: Result) -> str:
     rows = [_row(track, result.stems, extra) for track in result.tracks]
     score = result.totals("sdr")
     label = "score" if result.status == "ok" else "mean of the tracks that worked"
+    if result.plan.data.left_out:
+        number = len(result.plan.data.left_out) + result.plan.data.number
+        label += f" (of {result.plan.data.number} of {number} tracks)"
     totals = [label, "", "", "", *(text_table.db(score[stem]) for stem in (*result.stems, MEAN))]
     totals += [text_table.db(result.totals(name)[MEAN]) for name in extra]
-    lines = text_table.align([header, *rows, totals], left=(0, 1))
-    rule = "-" * max(map(len, lines))
+    table = [header, *rows, totals]
+    rule = "-" * max(map(len, text_table.align(table, left=(0, 1))))
+    if said is not None:
+        table = [[*row, why] for row, why in zip(table, ["why", *said], strict=True)]
+    lines = text_table.align(table, left=(0, 1, len(table[0]) - 1))
     parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], SDR_WORDS]
+    parts += left_out(result)
+    if result.machines:
+        counts = Counter(track.machine for track in result.tracks if track.machine is not None)
+        parts.append(
+            f"Machines: {', '.join(f'{name} ({number})' for name, number in sorted(counts.items()))}."
+        )
     parts += [
         f"{track.name}: to be in time, {printable.plain('; '.join(map(str, track.economies)), REASON_CHARACTERS)}."
         for track in result.tracks
@@ -208,6 +252,18 @@ def table(result: Result) -> str:
     if result.isolation is not None and result.isolation.not_in_force:
         parts.append(f"{DIFFERS} {'; '.join(result.isolation.not_in_force)}.")
     return printable.lines("\n".join([*parts, *_others(result, extra), "", verdict(result)]))
+
+
+def left_out(result: Result) -> list[str]:
+    """What tracks are missing from all the scores, in a sentence or none."""
+    data = result.plan.data
+    if not data.left_out:
+        return []
+    bad, every = len(data.left_out), data.number + len(data.left_out)
+    shown = [f"{each.name} ({each.reason})" for each in data.left_out[:SHOWN]]
+    more = [f"{bad - SHOWN} more"] if bad > SHOWN else []
+    verbs = "was left out, since it" if bad == 1 else "were left out, since they"
+    return [f"{bad} of {every} tracks {verbs} cannot be used: {'; '.join([*shown, *more])}."]
 
 
 def _others(result: Result, extra: Sequence[str]) -> list[str]:
@@ -251,13 +307,20 @@ def nothing_to_pass(result: Result) -> str | None:
 
 
 def verdict(result: Result) -> str:
-    """One sentence: would this submission have passed, and with what score? A second one on --jobs."""
-    return f"{_verdict(result)}{_shared(result)}"
+    """One sentence: would this submission have passed, and with what score? A second one on --jobs or lost tracks."""
+    fewer = " Tracks were left out: compare the score with others of these tracks only."
+    return f"{_verdict(result)}{fewer if result.plan.data.left_out else ''}{_shared(result)}"
 
 
 def _shared(result: Result) -> str:
     """What the verdict is worth with several tracks at a time."""
     jobs = result.plan.jobs
+    if phrases := not_like_theirs(result):
+        named = "; ".join(phrases[:SHOWN]) + (f"; and {len(phrases) - SHOWN} more" * (len(phrases) > SHOWN))
+        return (
+            " Whether it would pass is judged only where every machine is of the organisers' size and does one track "
+            f"at a time: {named}."
+        )
     if jobs == 1:
         return ""
     return f" {jobs} tracks at a time shared the machine and so its limits: confirm the times with --jobs 1."
@@ -280,6 +343,8 @@ def _verdict(result: Result) -> str:
             return f"All tracks were scored: {mean} dB; {reason}."
         if passing == "yes":
             return f"This submission would have passed, with a score of {mean} dB."
+        if result.machines:
+            return f"All tracks were scored: {mean} dB."
         return (
             f"All tracks were scored, but under looser limits than the organisers', so this does not show whether "
             f"the submission would pass: {mean} dB."

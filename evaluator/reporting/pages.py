@@ -6,6 +6,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from sdx import pages as shared
+
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -23,5 +25,6 @@ def render(template: str, **values: Any) -> str:
 
 
 def _asset(name: str) -> Markup:
-    """A style sheet or script of ours, put into the page as it is."""
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+    """A style sheet or script, of this folder or shared by all packages, put into the page as it is."""
+    folder = TEMPLATES if (TEMPLATES / name).is_file() else shared.FOLDER
+    return Markup((folder / name).read_text(encoding="utf-8"))

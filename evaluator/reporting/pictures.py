@@ -5,6 +5,7 @@ Signals are (samples, channels) float32.
 
 import struct
 import zlib
+from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 
@@ -48,6 +49,8 @@ def spectrogram(signal: Signal, rate_hz: int) -> NDArray[np.float64]:
     power density over its band, a column one to three windowed frames in one of at most COLUMNS equal stretches of
     time. One frequency bin of a full-scale sine has power 1.
     """
+    from scipy.fft import rfft  # more than three times as quick as numpy's on many frames
+
     size = 1 << round(np.log2(WINDOW_SECONDS * rate_hz))
     hop = max(len(signal) / COLUMNS / FRAMES_PER_COLUMN, size / 8)
     if hop * FRAMES_PER_COLUMN < 2 * size:  # short enough for one a column to see nearly everything
@@ -61,7 +64,7 @@ def spectrogram(signal: Signal, rate_hz: int) -> NDArray[np.float64]:
         middles = (np.arange(first, min(number, first + FRAMES_AT_ONCE)) + 0.5) * hop
         starts = np.minimum(middles.astype(np.int64), len(signal))
         frames = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, starts]
-        spectra = np.fft.rfft(frames * window)
+        spectra = rfft(frames * window)
         mean = (spectra.real**2 + spectra.imag**2).mean(axis=0) / (window.sum() / 2) ** 2
         power[first : first + len(starts)] = mean @ bands.T
     columns = min(COLUMNS, number)
@@ -133,6 +136,36 @@ def sdr_over_time(reference: Signal, estimate: Signal, rate_hz: int) -> list[flo
         for start in range(0, len(reference), rate_hz)
         if len(reference) - start >= SHORTEST_WINDOW * rate_hz
     ]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A stretch of a stem that is worth hearing. start: in whole seconds; sdr: in dB, None where nothing sounds."""
+
+    kind: str  # worst, or median
+    start: int
+    sdr: float | None
+
+
+def worst_and_median(reference: Signal, estimate: Signal, rate_hz: int, seconds: float) -> list[Place]:
+    """The stretches of so many seconds with the lowest SDR and with the median one, of those that begin at a second.
+
+    Stretches in which the reference is as good as silent do not count. One place is both where there is no other.
+    """
+    length = round(seconds * rate_hz)
+    starts = range(max(len(reference) - length, 0) // rate_hz + 1)
+    scored = [
+        (sdr, start)
+        for start in starts
+        if (sdr := _window_sdr(*(each[start * rate_hz :][:length] for each in (reference, estimate))))
+        is not None
+    ]
+    if not scored:
+        return [Place("median", 0, None)]
+    scored.sort()
+    (worst, first), (median, second) = scored[0], scored[len(scored) // 2]
+    found = [Place("worst", first, worst), Place("median", second, median)]
+    return found if second != first else found[:1]
 
 
 def _window_sdr(reference: Signal, estimate: Signal) -> float | None:

@@ -1,7 +1,10 @@
 """One run as one self-contained HTML page: verdict, scores, tracks, sound and pictures, provenance."""
 
+import json
+import logging
 import os
 import shutil
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -14,20 +17,23 @@ from evaluator.challenge import of_name
 from evaluator.measures import means
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
-from evaluator.reporting import charts, leaderboard_view, pages, track_details
+from evaluator.reporting import charts, pages, paper_tables, run_words, track_details
 from evaluator.reporting.charts import Axis, Strip
-from evaluator.reporting.display import DIFFERS, nothing_to_pass
+from evaluator.reporting.display import DIFFERS, left_out, nothing_to_pass
 from evaluator.running import dataset
 from evaluator.running.dataset import DataError, Track
-from evaluator.runs import baseline, published, reproduction, run_folder, run_scores
-from evaluator.runs.documents import SDR
+from evaluator.runs import baseline, groups, published, reproduction, run_folder, run_scores
+from evaluator.runs.documents import SDR, ResultError
 from evaluator.runs.entries import Entry
 from evaluator.runs.passing import would_pass
 from evaluator.runs.records import TrackResult
 from evaluator.runs.results import Result
 from evaluator.runs.run_scores import RunScores
 
-INLINE_BYTES = 32 << 20  # audio up to this size (base64) is put into the page, more goes beside it
+LOG = logging.getLogger(__name__)
+
+INLINE_BYTES = 32 << 20  # sound and pictures, as text, up to this size are in the page, more goes beside it
+OURS = (".js", ".ogg")  # what is in that folder, when it is done and before
 LOG_BYTES = 16 << 20  # of a log that is read at all
 LOG_CHARACTERS = 20_000  # of a log, the last ones
 SETUP = ""  # stands for the log of loading, which no track is named like
@@ -54,7 +60,7 @@ def gather(
     Raises ResultError if the baseline is of other data.
     """
     if before is not None:
-        run_scores.require_same_data(before, run_scores.of_result(entry.result, "the run"))
+        run_scores.require_checkable(before, run_scores.of_result(entry.result, "the run"))
     tracks, missing = _tracks(entry, loaded)
     return Sources(entry, before, tolerance_db, tracks, missing)
 
@@ -77,18 +83,42 @@ def _load(result: Result) -> tuple[Track, ...]:
     """The tracks of the run; DataError if the folder is gone or its content is not what it was."""
     path, wanted = Path(result.plan.data.path), of_name(result.plan.challenge)
     names = {track.name for track in result.tracks}
-    tracks = tuple(track for track in dataset.load(path, wanted=wanted).tracks if track.name in names)
+    found = dataset.load(path, wanted=wanted, skip_bad=bool(result.plan.data.left_out))
+    tracks = tuple(track for track in found.tracks if track.name in names)
     if dataset.content_hash(tracks) != result.plan.data.hash:
         raise DataError([f"{path}: changed since the run"])
     return tracks
 
 
-def write(page: Path, sources: Sources, audio: bool = True, progress: Progress = lambda: None) -> None:
-    """Write the page, and where its audio is large, the audio into a folder beside it."""
+AUDIO = ("all", "excerpts", "none")
+
+
+def audio_that_fits(sources: Sources) -> str:
+    """All of the sound where it goes into the page, else excerpts."""
+    return "all" if forecast_bytes(sources, "all") <= INLINE_BYTES else "excerpts"
+
+
+def forecast_bytes(sources: Sources, audio: str) -> float:
+    """How large the page will be, about, with what lies beside it. audio: one of AUDIO."""
+    return sum(
+        track_details.forecast_bytes(request.track, audio == "excerpts", audio != "none")
+        for request in _requests(sources, Path(), audio)
+    )
+
+
+def write(page: Path, sources: Sources, audio: str | None = None, progress: Progress = lambda: None) -> None:
+    """Write the page, and where sound and pictures are large, those into a folder beside it.
+
+    audio: one of AUDIO; None is `audio_that_fits`. ResultError where that folder is somebody else's.
+    """
     page.parent.mkdir(parents=True, exist_ok=True)
     folder = run_folder.audio_of(page)
+    if folder.is_dir() and any(file.suffix not in OURS for file in folder.iterdir()):
+        raise ResultError(
+            f"{folder}: is no folder of a page's sound, which would take its place; name another page"
+        )
     shutil.rmtree(folder, ignore_errors=True)
-    details = collect_details(sources, folder if audio else None, progress)
+    details = collect_details(sources, folder, audio or audio_that_fits(sources), progress)
     html = render(sources, details, folder.name)
     temporary = page.with_name(f".{page.name}.{os.getpid()}")
     temporary.write_text(html, encoding="utf-8")
@@ -101,29 +131,53 @@ def render(sources: Sources, details: Mapping[str, Mapping[str, Any]], audio_fol
 
 
 def collect_details(
-    sources: Sources, folder: Path | None, progress: Progress = lambda: None
+    sources: Sources, folder: Path, audio: str = "all", progress: Progress = lambda: None
 ) -> dict[str, dict[str, Any]]:
-    """Details by track name, of the tracks that worked; audio goes into `folder`, or into the details if small."""
-    if sources.tracks is None:
+    """Details by track name, of the tracks that worked, with their audio if all is small.
+
+    Else each is {"file": NAME} of a script in `folder`, which names the scripts that hold its audio.
+    """
+    requests = _requests(sources, folder, audio)
+    if not requests:
         return {}
-    if folder is not None:
-        folder.mkdir()
-    assert sources.entry.folder is not None
-    estimates = Path(sources.entry.folder) / "estimates"
-    worked = {track.name for track in sources.entry.result.worked}
-    requests = [
-        track_details.Request(track, estimates / track.folder, folder, f"{index:03d}")
-        for index, track in enumerate(sources.tracks)
-        if track.name in worked and (estimates / track.folder).is_dir()
-    ]
+    folder.mkdir()
     details = {}
     for request, described in zip(requests, _describe(requests), strict=True):
         details[request.track.name] = described
         progress()
-    if folder is not None and sum(file.stat().st_size for file in folder.iterdir()) <= INLINE_BYTES:
+    texts = {name: json.dumps(described) for name, described in details.items()}
+    beside = sum(file.stat().st_size for file in folder.iterdir())
+    if beside + sum(map(len, texts.values())) <= INLINE_BYTES:
         details = {name: track_details.inline(described, folder) for name, described in details.items()}
         shutil.rmtree(folder)
+        return details
+    scores = {track.name: track.scores.get(SDR) for track in sources.entry.result.worked}
+    for request in requests:
+        name = request.track.name
+        text = json.dumps({**details[name], "scores": scores[name]})
+        track_details.write_script(folder / f"{request.prefix}.js", b64encode(text.encode()).decode())
+        details[name] = {"file": f"{request.prefix}.js"}
     return details
+
+
+def _requests(sources: Sources, folder: Path, audio: str) -> list[track_details.Request]:
+    """What is to be described: the tracks that worked and whose estimates are there."""
+    if sources.tracks is None:
+        return []
+    assert sources.entry.folder is not None
+    estimates = Path(sources.entry.folder) / "estimates"
+    worked = {track.name for track in sources.entry.result.worked}
+    return [
+        track_details.Request(
+            track,
+            estimates / track.folder,
+            None if audio == "none" else folder,
+            f"{index:03d}",
+            excerpts=audio == "excerpts",
+        )
+        for index, track in enumerate(sources.tracks)
+        if track.name in worked and (estimates / track.folder).is_dir()
+    ]
 
 
 def _describe(requests: Sequence[track_details.Request]) -> Iterator[dict[str, Any]]:
@@ -178,6 +232,8 @@ def _context(
         run = run_scores.of_result(result, "this run")
         found = baseline.check(sources.baseline, run, sources.tolerance_db)
     axis, strips = _strips(result)
+    found_intervals = {column: run_scores.interval(result, column) for column in (MEAN, *result.stems)}
+    intervals = {column: interval for column, interval in found_intervals.items() if interval is not None}
     return {
         "entry": entry,
         "result": result,
@@ -191,22 +247,27 @@ def _context(
         "check_text": None if found is None else baseline.describe(found),
         "score": result.score(),
         "scores": _score_rows(result, sources.baseline),
+        "intervals": intervals,
+        "words": run_words,
         "sdr": MEASURES[SDR],
         "others": [(MEASURES[name], result.totals(name)) for name in result.plan.metrics if name != SDR],
+        "groups": _groups(entry),
         "published": published.of_challenge(result.plan.challenge),
         "axis": axis,
         "strips": strips,
         "tracks": [_track_row(track, sources, details) for track in result.tracks],
+        "has_whys": any(track.why for track in result.tracks),
         "missing": sources.missing,
         "setup_log": _log(entry, SETUP),
-        "weights": leaderboard_view.weights_lines(result),
-        "limits": leaderboard_view.limits_words(result.plan.limits),
-        "tracks_words": leaderboard_view.tracks_words(result.plan.data),
-        "machine": leaderboard_view.machine_words(result.machine),
+        "weights": run_words.weights_lines(result),
+        "limits": run_words.limits_words(result.plan.limits),
+        "left_out": left_out(result),
+        "tracks_words": run_words.tracks_words(result.plan.data),
+        "machine": run_words.machine_words(result.machine),
         "differs": DIFFERS,
         "gaps": () if result.isolation is None else result.isolation.not_in_force,
         "commands": reproduction.commands(result),
-        "commit": leaderboard_view.commit(result),
+        "commit": run_words.commit(result),
         "audio_folder": audio_folder_name,
     }
 
@@ -218,8 +279,8 @@ def verdict(result: Result) -> Verdict:
     counts = f"{len(failed)} of {number} tracks failed"
     late = [track for track in result.tracks if track.late]
     reasons = (
-        *(f"{track.name}: {track.status}, {track.reason}" for track in failed),
-        *(f"{track.name}: late, {track.seconds:.1f} of {track.limit_seconds:.1f} s" for track in late),
+        *(f"{track.name}: {track.status}, {track.why}" for track in failed),
+        *(f"{track.name}: late, {track.why}" for track in late),
     )
     if nothing_to_pass(result) and result.status != "incomplete":
         if not reasons:
@@ -261,6 +322,20 @@ def _score_rows(result: Result, before: RunScores | None) -> list[ScoreRow]:
     )
     change = {stem: None if old is None or new is None else new - old for stem, (old, new) in both.items()}
     return [*rows, ScoreRow("difference", change, signed=True)]
+
+
+def _groups(entry: Entry) -> list[list[str]]:
+    """Means by group of tracks, header first, where the data has a groups.csv that can be used; else nothing."""
+    try:
+        found = groups.of_data(Path(entry.result.plan.data.path))
+    except ResultError as error:
+        LOG.warning("left out of the page: %s", printable.plain(str(error)))
+        return []
+    if not found.columns or entry.result.status != "ok":
+        return []
+    shown = paper_tables.by_group([entry], found, SDR).shown.text()
+    at = shown[0].index("name")  # there is one run
+    return [row[:at] + row[at + 1 :] for row in shown] if len(shown) > 1 else []
 
 
 def _strips(result: Result) -> tuple[Axis | None, list[Strip]]:

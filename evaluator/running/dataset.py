@@ -1,25 +1,24 @@
 """Folder layouts of the known data sets -> Tracks in name order, every problem found before anything runs."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-import soundfile
-
 from evaluator import printable
-from evaluator.challenge import CHALLENGES, CINEMATIC, MUSIC, STEM_NAME, TAKEN, Challenge, StemSet
-from evaluator.digests import sha256_of_file
+from evaluator.challenge import CHALLENGES, MUSIC, STEM_NAME, TAKEN, StemSet
 from evaluator.locations import DEMO
-from evaluator.running import reference_files
-from evaluator.running.reference_files import DamagedFileError
+from evaluator.running import layouts, parts, stem_files
+from evaluator.running.layouts import LAYOUTS, SUFFIXES, Found
+from evaluator.running.parts import Part, Piece, Shape, Stream
+from evaluator.running.reference_files import BLOCK_FRAMES, DamagedFileError
 from evaluator.runs import documents
+from evaluator.runs.records import LeftOut
 
-SUFFIXES = (".wav", ".flac")
-SPLITS = ("train", "test", "valid", "tr", "cv", "tt")
-BLOCK_FRAMES = reference_files.BLOCK_FRAMES
+__all__ = ["BLOCK_FRAMES", "SUFFIXES"]  # and all that is public below
+MOST_SPOKEN_OF = 3  # problems of one track in the reason why it is left out
 
 
 class DataError(Exception):
@@ -34,14 +33,22 @@ class OtherStemsError(DataError):
     """The tracks have other stems than those that are wanted; its one problem begins with the folder."""
 
 
+class BadTracksError(DataError):
+    """Some tracks cannot be used, and others can: `tracks` names those that might be left out."""
+
+    def __init__(self, problems: Sequence[str], tracks: Sequence[str]) -> None:
+        super().__init__(problems)
+        self.tracks = tuple(tracks)
+
+
 @dataclass(frozen=True)
 class Track:
-    """One recording: its mixture (one file, or left and right channel) and a reference for every stem."""
+    """One recording: its mixture (one part, or left and right channel) and a reference for every stem."""
 
     name: str  # path below the data folder, "/" between a split and its track
     folder: str  # the folder name under which the submission sees it
-    mixtures: tuple[Path, ...]
-    references: Mapping[str, Path]
+    mixtures: tuple[Part, ...]
+    references: Mapping[str, Part]
     frames: int
     rate_hz: int
     reference_channels: int
@@ -55,68 +62,87 @@ class Track:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The tracks of one folder, with the stems of a challenge or any others; `notes` says what was ignored."""
+    """The tracks of one folder, with the stems of a challenge or any others.
+
+    notes: what was ignored, and what there is to know. left_out: the tracks that cannot be used, if they may be left
+    out.
+    """
 
     path: Path
     challenge: StemSet
     tracks: tuple[Track, ...]
     notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
-@dataclass(frozen=True)
-class Layout:
-    """File names (without suffix) of a known data set; `{folder}` stands for the track folder's name."""
-
-    name: str
-    challenge: StemSet
-    mixtures: tuple[tuple[str, ...], ...]  # alternatives; the first that is there counts
-    stems: Mapping[str, str]
-
-
-FoundTrack = tuple[str, Path, Layout]
-"""A track's name, its folder, and the layout of most of its files."""
-
-LAYOUTS = (
-    Layout("music challenge or MUSDB18-HQ", MUSIC, (("mixture",),), {stem: stem for stem in MUSIC.stems}),
-    Layout(
-        "cinematic challenge",
-        CINEMATIC,
-        (("{folder}_mixture_Lt", "{folder}_mixture_Rt"), ("{folder}_mixture",), ("mixture",), ("mix",)),
-        {stem: f"{{folder}}_{stem}" for stem in CINEMATIC.stems},
-    ),
-    Layout("DnR", CINEMATIC, (("mix",),), {"dialog": "speech", "effect": "sfx", "music": "music"}),
-)
-
-
-def load(path: Path, only: str | None = None, wanted: StemSet | None = None) -> Dataset:
+def load(
+    path: Path, only: str | None = None, wanted: StemSet | None = None, skip_bad: bool = False
+) -> Dataset:
     """Find and check the tracks below `path`, in name order.
 
     only: keep the tracks whose name or folder name matches this glob pattern.
     wanted: the stems to score, of all that the tracks have; by default those of the challenge they are laid out for.
+    skip_bad: leave out the tracks that have problems, unless all have.
     Raises DataError with every problem: no tracks, mixed layouts, a stem missing, unreadable or empty files,
     unequal lengths, rates or channel counts; OtherStemsError where no track has all the stems that are wanted.
     """
     if not path.is_dir():
         raise DataError([f"{path}: not a folder; expected the folder that holds the track folders"])
-    own = _layouts_of(wanted)
     notes: list[str] = []
-    found = sorted(_track_folders(path, own, notes), key=lambda entry: entry[0])
+    found = _find(path, wanted, notes)
     if not found:
-        raise DataError([f"{path}: no tracks found; expected {_describe((*own[:1], *LAYOUTS))}"])
+        own = layouts.own_layouts(wanted)
+        raise DataError([f"{path}: no tracks found; expected {layouts.describe((*own[:1], *LAYOUTS))}"])
     if only is not None:
-        found = [entry for entry in found if fnmatch(entry[0], only) or fnmatch(entry[1].name, only)]
+        found = [each for each in found if fnmatch(each.name, only) or fnmatch(each.short, only)]
         if not found:
             raise DataError([f"{path}: no track matches --only {only!r}"])
     _require_stems(path, found, wanted)
-    challenges = {layout.challenge.name: folder for _, folder, layout in found}
+    challenges = {each.challenge.name: each.place for each in found}
     if len(challenges) > 1:
-        raise DataError([f"{folder}: a {name} track beside others" for name, folder in challenges.items()])
-    problems = _name_problems(path, found)
-    tracks = [_load_track(name, folder, layout, problems) for name, folder, layout in found]
-    if problems:
-        raise DataError(problems)
-    challenge = found[0][2].challenge
-    return Dataset(path, challenge, tuple(track for track in tracks if track is not None), tuple(notes))
+        raise DataError([f"{place}: a {name} track beside others" for name, place in challenges.items()])
+    named = _name_problems(path, found)
+    tracks, bad = [], {}
+    for each in found:
+        own_problems: list[str] = []
+        track = _load_track(each, own_problems)
+        if track is None:
+            bad[each.name] = own_problems
+        else:
+            tracks.append(track)
+    if named:  # which cannot be left out, since no result may hold the name
+        raise DataError([*named, *(problem for own in bad.values() for problem in own)])
+    if any(isinstance(part, Stream) for track in tracks for part in track.mixtures):
+        notes.append(f"{path}: {stem_files.NOTE}")
+    challenge = found[0].challenge
+    return Dataset(path, challenge, tuple(tracks), tuple(notes), _left_out(path, bad, len(tracks), skip_bad))
+
+
+def _find(path: Path, wanted: StemSet | None, notes: list[str]) -> list[Found]:
+    """The tracks by the names below `path`; DataError where a folder cannot be read, and may hold some."""
+    try:
+        return layouts.find(path, wanted, notes)
+    except OSError as error:
+        raise DataError([f"{error.filename or path}: cannot be read ({error.strerror or error})"]) from None
+
+
+def _left_out(
+    path: Path, bad: Mapping[str, Sequence[str]], usable: int, skip_bad: bool
+) -> tuple[LeftOut, ...]:
+    """The tracks with problems, and why, without the path to the data; DataError unless they may be left out."""
+    if not bad:
+        return ()
+    if skip_bad and usable:
+        return tuple(LeftOut(name, _reason(path, problems)) for name, problems in bad.items())
+    every = [problem for problems in bad.values() for problem in problems]
+    raise BadTracksError(every, list(bad)) if usable else DataError(every)
+
+
+def _reason(path: Path, problems: Sequence[str]) -> str:
+    """Why a track is left out, on any machine."""
+    more = [f"and {len(problems) - MOST_SPOKEN_OF} more"] if len(problems) > MOST_SPOKEN_OF else []
+    said = "; ".join([*problems[:MOST_SPOKEN_OF], *more])
+    return printable.plain(said.replace(f"{path}/", "").replace(f"{path.resolve()}/", ""))
 
 
 @dataclass(frozen=True)
@@ -134,20 +160,15 @@ def contents(path: Path) -> Contents:
     """The tracks below `path`, and every stem that one of them has; DataError if it is no folder."""
     if not path.is_dir():
         raise DataError([f"{path}: not a folder; expected the folder that holds the track folders"])
-    folders: dict[str, str] = {}
-    stems: set[str] = set()
-    for name, folder, layout in _track_folders(path, (), []):
-        folders[name] = _seen_as(name, folder)
-        known = {file.format(folder=folder.name): stem for stem, file in layout.stems.items()}
-        mixtures = {file.format(folder=folder.name) for files in layout.mixtures for file in files}
-        names = {known.get(file, file) for file in _audio_names(folder) - mixtures - {"mixture", "mix"}}
-        stems |= {stem for stem in names if STEM_NAME.fullmatch(stem) and stem not in TAKEN}
-    return Contents(folders, frozenset(stems))
+    found = _find(path, None, [])
+    stems = {stem for each in found for stem in each.held}
+    known = frozenset(stem for stem in stems if STEM_NAME.fullmatch(stem) and stem not in TAKEN)
+    return Contents({each.name: _seen_as(each) for each in found}, known)
 
 
-def _seen_as(name: str, folder: Path) -> str:
+def _seen_as(found: Found) -> str:
     """The folder name under which a track is seen, which names its split, too."""
-    return name.replace("/", "__") if "/" in name else folder.name
+    return found.name.replace("/", "__")
 
 
 def demo_folder(wanted: StemSet, demo: Path = DEMO) -> Path:
@@ -160,157 +181,68 @@ def demo_folder(wanted: StemSet, demo: Path = DEMO) -> Path:
     )
 
 
-def _layouts_of(wanted: StemSet | None) -> tuple[Layout, ...]:
-    """Where stems that are no challenge's may be: one file per stem, or among a challenge's files."""
-    if wanted is None or isinstance(wanted, Challenge):
-        return ()
-    own = Layout("one file per stem", wanted, (("mixture",),), {stem: stem for stem in wanted.stems})
-    among = (
-        replace(layout, challenge=wanted, stems={stem: layout.stems[stem] for stem in wanted.stems})
-        for layout in LAYOUTS
-        if set(wanted.stems) <= set(layout.stems)
-    )
-    return (own, *among)
-
-
-def _name_problems(path: Path, found: Sequence[FoundTrack]) -> list[str]:
-    """One sentence for each name that no result may hold, since it would not be shown as what it is."""
+def _name_problems(path: Path, found: Sequence[Found]) -> list[str]:
+    """One sentence for each name that no result may hold: not shown as what it is, or that of two tracks."""
     problems = []
     if (wrong := printable.fault(str(path.resolve()))) is not None:
         problems.append(
             f"{path}: its path has the character {wrong}, which no name may have; give it another name"
         )
-    for name, folder, _ in found:
+    for each in found:
         try:
-            documents.track_name(name)
+            documents.track_name(each.name)
         except ValueError as error:
-            problems.append(f"{folder}: {error}; give the folder another name")
+            problems.append(f"{each.place}: {error}; give it another name")
+    places: dict[str, Path] = {}
+    for each in found:
+        if (other := places.setdefault(_seen_as(each), each.place)) != each.place:
+            problems.append(
+                f"{each.place}: its estimates would be in the folder {_seen_as(each)}, and so would those of {other};"
+                " give one of them another name, or move it away"
+            )
     return problems
 
 
-def _require_stems(path: Path, found: Sequence[FoundTrack], wanted: StemSet | None) -> None:
+def _require_stems(path: Path, found: Sequence[Found], wanted: StemSet | None) -> None:
     """OtherStemsError where no track has all the stems that are wanted, or those of a challenge but others."""
-    complete = [layout.challenge for _, folder, layout in found if not _missing(folder, layout)]
+    complete = [each.challenge for each in found if not each.missing]
     if wanted in complete or (wanted is None and complete):
         return
-    usual = {layout.challenge: layout for _, folder, _ in found if (layout := _layout_of(folder))}
-    if all((layout := _layout_of(folder)) and not _missing(folder, layout) for _, folder, _ in found):
-        held = " and ".join(f"{challenge.name} tracks ({challenge.listed})" for challenge in usual)
+    usual = {each.usual for each in found}
+    if known := [challenge for challenge in usual if challenge is not None and None not in usual]:
+        held = " and ".join(f"{challenge.name} tracks ({challenge.listed})" for challenge in known)
         raise OtherStemsError([f"{path} holds {held}"])
-    common = set.intersection(*(_audio_names(folder) for _, folder, _ in found))
-    stems = sorted(common - {"mixture", "mix"})
+    stems = sorted(frozenset.intersection(*(each.held for each in found)))
     held = f"{path} holds tracks with {', '.join(stems) or 'no stem in common'}"
     if wanted is not None:
         raise OtherStemsError([held])
-    if list(usual) == [MUSIC] and set(stems) - set(MUSIC.stems):
+    if {each.challenge for each in found} == {MUSIC} and set(stems) - set(MUSIC.stems):
         raise OtherStemsError([f"{held}, which are no challenge's stems"])
 
 
-def _describe(layouts: Sequence[Layout]) -> str:
-    described = []
-    for layout in layouts:
-        names = [*layout.mixtures[0], *layout.stems.values()]
-        described.append(
-            f"TRACK/{{{','.join(name.format(folder='TRACK') for name in names)}}} ({layout.name})"
-        )
-    return "; or ".join(described) + f"; as {' or '.join(SUFFIXES)}"
-
-
-def _track_folders(root: Path, own: Sequence[Layout], notes: list[str]) -> Iterator[FoundTrack]:
-    """Yield (name, folder, layout) of each track folder; `notes` gets what is passed over."""
-    for entry in sorted(root.iterdir()):
-        if entry.name.startswith("."):
-            notes.append(f"{entry}: hidden, ignored")
-        elif not entry.is_dir():
-            notes.append(f"{entry}: not a folder, ignored")
-        elif entry.name in SPLITS and _layout_of(entry, own) is None:
-            for name, folder, inner in _track_folders(entry, own, notes):
-                yield f"{entry.name}/{name}", folder, inner
-        elif (layout := _layout_of(entry, own)) is None:
-            notes.append(f"{entry}: holds no files of a known layout, ignored")
-        else:
-            yield entry.name, entry, layout
-
-
-def _layout_of(folder: Path, own: Sequence[Layout] = ()) -> Layout | None:
-    """The layout of `own`, else the known one, most of whose files are in `folder`; None if it has no such file."""
-    present = _audio_names(folder)
-
-    def matches(layout: Layout) -> int:
-        mixtures = [name.format(folder=folder.name) for names in layout.mixtures for name in names]
-        return 2 * (len(layout.stems) - _missing(folder, layout)) + any(name in present for name in mixtures)
-
-    for layouts in (own, LAYOUTS):
-        best = max(layouts, key=matches, default=None)
-        if best is not None and matches(best):
-            return best
-    return None
-
-
-def _audio_names(folder: Path) -> set[str]:
-    """Names, without suffix, of the audio files in a folder."""
-    return {entry.stem for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES}
-
-
-def _missing(folder: Path, layout: Layout) -> int:
-    """How many stems of a layout have no file in `folder`."""
-    present = _audio_names(folder)
-    return sum(name.format(folder=folder.name) not in present for name in layout.stems.values())
-
-
-def _load_track(name: str, folder: Path, layout: Layout, problems: list[str]) -> Track | None:
-    """Check one track folder; None if there are problems, which are appended."""
-    before = len(problems)
-    mixtures = _find_mixtures(folder, layout, problems)
-    references = {
-        stem: _find(folder, file.format(folder=folder.name), problems) for stem, file in layout.stems.items()
-    }
-    paths = [*mixtures, *(path for path in references.values() if path is not None)]
-    infos = {path: info for path in paths if (info := _info(path, problems)) is not None}
-    if len(problems) > before:
+def _load_track(found: Found, problems: list[str]) -> Track | None:
+    """Check one track; None if there are problems, which are appended."""
+    mixtures, references = found.parts(problems)
+    shapes: dict[Part, Shape] = {}
+    for part in (*mixtures, *references.values()):
+        try:
+            shapes[part] = parts.shape(part)
+        except DamagedFileError as error:
+            problems.append(f"{part}: {error}")
+    if problems:
         return None
-    described = _describe_shape(infos, mixtures, problems)
+    described = _describe_shape(shapes, mixtures, problems)
     if described is None:
         return None
     frames, rate_hz, channels = described
-    estimate_channels = max(channels, len(mixtures), len(layout.challenge.mixture_files))
-    complete = {stem: path for stem, path in references.items() if path is not None}
+    estimate_channels = max(channels, len(mixtures), len(found.challenge.mixture_files))
     return Track(
-        name, _seen_as(name, folder), tuple(mixtures), complete, frames, rate_hz, channels, estimate_channels
+        found.name, _seen_as(found), tuple(mixtures), references, frames, rate_hz, channels, estimate_channels
     )
 
 
-def _find_mixtures(folder: Path, layout: Layout, problems: list[str]) -> list[Path]:
-    for names in layout.mixtures:
-        formatted = [name.format(folder=folder.name) for name in names]
-        if any((folder / f"{name}{suffix}").exists() for name in formatted for suffix in SUFFIXES):
-            return [path for name in formatted if (path := _find(folder, name, problems)) is not None]
-    _find(folder, layout.mixtures[0][0].format(folder=folder.name), problems)
-    return []
-
-
-def _find(folder: Path, stem: str, problems: list[str]) -> Path | None:
-    """The one file `folder/stem.wav` or `.flac`; a problem if there is neither, or both."""
-    present = [path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").exists()]
-    if len(present) == 1:
-        return present[0]
-    if present:
-        problems.append(f"{folder}: both {present[0].name} and {present[1].name}; remove one")
-    else:
-        problems.append(f"{folder / stem}{SUFFIXES[0]}: missing (or the same as {SUFFIXES[1]})")
-    return None
-
-
-def _info(path: Path, problems: list[str]) -> "soundfile._SoundFileInfo | None":
-    try:
-        return reference_files.read_header(path)
-    except DamagedFileError as error:
-        problems.append(f"{path}: {error}")
-        return None
-
-
 def _describe_shape(
-    infos: "Mapping[Path, soundfile._SoundFileInfo]", mixtures: Sequence[Path], problems: list[str]
+    infos: Mapping[Part, Shape], mixtures: Sequence[Part], problems: list[str]
 ) -> tuple[int, int, int] | None:
     """(frames, rate in Hz, channels of the references) where all files agree, else None and the problems.
 
@@ -324,7 +256,7 @@ def _describe_shape(
             ("Hz", info.samplerate, other.samplerate),
         ):
             if got != expected:
-                problems.append(f"{path}: {got} {what}, but {first.name} has {expected} {what}")
+                problems.append(f"{path}: {got} {what}, but {_short(first)} has {expected} {what}")
     pair = len(mixtures) == 2
     reference_channels = {other.channels for path, other in infos.items() if path not in mixtures}
     for path, other in infos.items():
@@ -337,7 +269,7 @@ def _describe_shape(
                     f"{path}: {other.channels} channels, expected all references to have 1 or all 2"
                 )
         elif other.channels != info.channels:
-            problems.append(f"{path}: {other.channels} channels, but {first.name} has {info.channels}")
+            problems.append(f"{path}: {other.channels} channels, but {_short(first)} has {info.channels}")
         elif other.channels > 2:
             problems.append(f"{path}: {other.channels} channels, expected 1 or 2")
     if len(problems) > before:
@@ -345,27 +277,105 @@ def _describe_shape(
     return info.frames, info.samplerate, next(iter(reference_channels))
 
 
+def _short(part: Part) -> str:
+    """A part as it is called in a sentence on another one."""
+    return part.name if isinstance(part, Path) else str(part)
+
+
+@dataclass(frozen=True)
+class ContentHashes:
+    """SHA-256 over names and contents, hexadecimal: of all tracks, and of each by its name."""
+
+    total: str
+    tracks: Mapping[str, str]
+
+
 def content_hash(tracks: Sequence[Track], progress: Callable[[Track], None] = lambda track: None) -> str:
-    """Hash names and contents of `tracks` (hexadecimal SHA-256), and check what no header shows.
+    """The total of `content_hashes`."""
+    return content_hashes(tracks, progress).total
+
+
+def content_hashes(
+    tracks: Sequence[Track], progress: Callable[[Track], None] = lambda track: None
+) -> ContentHashes:
+    """Hash names and contents of `tracks`, and check what no header shows.
 
     `progress` is called after each track. Raises DataError for files that end early, hold NaN or infinity, or decode
     to other samples than were written.
     """
+    hashes, bad = _read_all(tracks, progress)
+    _left_out(Path(), bad, len(hashes.tracks), skip_bad=False)
+    return hashes
+
+
+def checked(
+    data: Dataset, progress: Callable[[Track], None] = lambda track: None, skip_bad: bool = False
+) -> tuple[Dataset, ContentHashes]:
+    """The data and its hashes; tracks in which `content_hashes` finds problems are left out if they may be."""
+    hashes, bad = _read_all(data.tracks, progress)
+    left_out = _left_out(data.path, bad, len(hashes.tracks), skip_bad)
+    tracks = tuple(track for track in data.tracks if track.name in hashes.tracks)
+    every = sorted((*data.left_out, *left_out), key=lambda each: each.name)
+    return replace(data, tracks=tracks, left_out=tuple(every)), hashes
+
+
+def _read_all(
+    tracks: Sequence[Track], progress: Callable[[Track], None]
+) -> tuple[ContentHashes, dict[str, list[str]]]:
+    """The hashes of the tracks without problems, and the problems of the others."""
     total = hashlib.sha256()
-    problems: list[str] = []
+    each: dict[str, str] = {}
+    bad: dict[str, list[str]] = {}
     with ThreadPoolExecutor(1, "hashing") as hashing:  # beside decoding, which takes about as long
         for track in tracks:
-            mixtures = {f"mixture{i}": path for i, path in enumerate(track.mixtures)}
-            files = sorted((mixtures | dict(track.references)).items())
-            digests = hashing.map(sha256_of_file, [path for _, path in files])
-            for _, path in files:
-                try:
-                    reference_files.check_content(path, track.frames)
-                except DamagedFileError as error:
-                    problems.append(f"{path}: {error}")
-            for (part, _), digest in zip(files, digests, strict=True):
-                total.update(f"{track.name}\n{part}\n{digest}\n".encode())
+            lines = hashing.submit(_content_lines, track)
+            problems = [
+                f"{piece}: {error}" for piece in _pieces(track) if (error := _damage(piece)) is not None
+            ]
+            if problems:
+                bad[track.name] = problems
+                lines.exception()
+            else:
+                total.update(lines.result())
+                each[track.name] = hashlib.sha256(lines.result()).hexdigest()
             progress(track)
-    if problems:
-        raise DataError(problems)
+    return ContentHashes(total.hexdigest(), each), bad
+
+
+def _damage(piece: Piece) -> DamagedFileError | None:
+    try:
+        parts.check_content(piece)
+    except DamagedFileError as error:
+        return error
+    return None
+
+
+def quick_hash(tracks: Sequence[Track]) -> str:
+    """The total of `content_hashes`; nothing is decoded, or checked. OSError for what cannot be read."""
+    total = hashlib.sha256()
+    for track in tracks:
+        total.update(_content_lines(track))
     return total.hexdigest()
+
+
+def track_hash(track: Track) -> str:
+    """What `content_hashes` says of a track; nothing is decoded. OSError for what cannot be read."""
+    return hashlib.sha256(_content_lines(track)).hexdigest()
+
+
+def _pieces(track: Track) -> list[Piece]:
+    """What a track is decoded from, each once."""
+    return list(dict.fromkeys(piece for part in _parts(track).values() for piece in parts.pieces(part)))
+
+
+def _parts(track: Track) -> dict[str, Part]:
+    """The parts of a track by what they are, in the order of these names."""
+    mixtures = {f"mixture{i}": part for i, part in enumerate(track.mixtures)}
+    return dict(sorted((mixtures | dict(track.references)).items()))
+
+
+def _content_lines(track: Track) -> bytes:
+    """What a track adds to the hash of its data."""
+    return "".join(
+        f"{track.name}\n{name}\n{parts.content_sha256(part)}\n" for name, part in _parts(track).items()
+    ).encode()

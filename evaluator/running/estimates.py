@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from evaluator import printable
 from evaluator.challenge import StemSet
 from evaluator.isolation import decoder
 from evaluator.running import audio_header
@@ -17,6 +18,7 @@ from evaluator.running.dataset import Track
 
 COPY_BYTES = 1 << 20
 MOST_ENTRIES = 1024  # looked at in the folder of a track
+SHOWN_NAMES = 5
 HAS_DESCRIPTORS = os.open in os.supports_dir_fd and os.scandir in os.supports_fd
 FILE_OVERHEAD_BYTES = 1 << 16
 WIDEST_SAMPLE_BYTES = 8
@@ -55,7 +57,7 @@ def collect(predictions: Folder, track: Track, challenge: StemSet, destination: 
                 problems.append(f"{stem}: {error}")
         extra = sorted(name for name in _names(folder) if name not in expected and name.endswith(".wav"))
         if extra:
-            problems.append(f"extra stem: {', '.join(extra)}")
+            problems.append(f"extra stem: {', '.join(printable.listed(extra, SHOWN_NAMES))}")
     if problems:
         shutil.rmtree(destination, ignore_errors=True)
         raise InvalidOutputError("; ".join(problems))

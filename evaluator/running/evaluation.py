@@ -4,7 +4,7 @@ import shutil
 
 from evaluator.isolation import folders
 from evaluator.isolation.sandbox import Workplace
-from evaluator.running import scoring, sessions
+from evaluator.running import over_engine, scoring, sessions
 from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
 from evaluator.running.job import Job, Observer
@@ -58,6 +58,8 @@ def _run(job: Job, observer: Observer, recorder: Recorder) -> None:
         if job.predictions is not None:
             observer.measuring("sdr", len(left))
             _take(job.predictions, left, recorder)
+        elif job.spread is not None:
+            over_engine.separate(job, observer, recorder, left)
         else:
             _separate(job, observer, recorder, left)
     if scoring.costly(job.plan.metrics):

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -50,10 +50,14 @@ Comparison = Literal["same", "other content", "changed"]
 
 @dataclass(frozen=True)
 class GitState:
-    """The commit that is checked out; whether the folder differs from it, or None where that is not known."""
+    """The commit that is checked out; whether the folder differs from it, or None where that is not known.
+
+    unknown: why one of the two is not known although there is a repository, in words.
+    """
 
     commit: str | None = None
     dirty: bool | None = None
+    unknown: str | None = field(default=None, compare=False)
 
 
 def read(path: Path) -> GitState:
@@ -67,12 +71,16 @@ def read(path: Path) -> GitState:
 def _read(path: Path, deadline: float, depth: int) -> GitState:
     """`depth` above 0: of a submodule, whose top folder `path` is."""
     commit = None
-    with suppress(UnknownError, OSError):
+    try:
         repository = _find(path, above=depth == 0)
-        commit = None if repository is None else _commit(repository)
-        if repository is not None and commit is not None:
-            return GitState(commit, _differs(repository, commit, path, deadline, depth))
-    return GitState(commit)
+        if repository is None:
+            return GitState()
+        commit = _commit(repository)
+        if commit is None:
+            return GitState(unknown=_why_there_is_no_commit(repository))
+        return GitState(commit, _differs(repository, commit, path, deadline, depth))
+    except (UnknownError, OSError) as error:
+        return GitState(commit, unknown=str(error))
 
 
 # Finding the repository, and the commit
@@ -140,6 +148,12 @@ def _commit(repository: _Repository) -> str | None:
             return None
         said = _reference(repository, name)
     return None
+
+
+def _why_there_is_no_commit(repository: _Repository) -> str:
+    if (repository.common / "reftable").is_dir():
+        return 'its references are in the "reftable" format, which is not read here'
+    return "its HEAD names no commit"
 
 
 def _is_reference(name: bytes) -> bool:

@@ -1,13 +1,15 @@
 """What to evaluate, and who is told about its progress."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluator.isolation.sandbox import Outcome, Runner, Workplace
 from evaluator.running.dataset import Dataset, Track
 from evaluator.running.predictions import Predictions
+from evaluator.runs.labels import UNNAMED, Label
 from evaluator.runs.records import Plan, TrackResult
+from sdx.engines.address import Address
 
 
 class Observer:
@@ -37,6 +39,23 @@ class Observer:
     def measuring(self, metric: str, tracks: int) -> None:
         """A costly metric is being computed for that many tracks."""
 
+    def working(self, workers: int, machines: int, left: int) -> None:
+        """That many workers of an engine may do the tracks that are left; told again and again."""
+
+    def notice(self, text: str) -> None:
+        """Something happened with an engine or its workers, or the submission foresees something; a sentence."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The engine that a job goes over, each track's hash, and what its workers are told besides the plan."""
+
+    address: Address
+    hashes: Mapping[str, str]
+    readable: tuple[Path, ...]
+    require_isolation: bool
+    send_estimates: bool
+
 
 @dataclass(frozen=True)
 class Job:
@@ -52,3 +71,5 @@ class Job:
     make_runner: Callable[[Workplace], Runner] | None
     patience: float = 1.0
     predictions: Predictions | None = None  # in place of a runner
+    spread: Spread | None = None  # over an engine, whose workers make the runners
+    label: Label = UNNAMED

@@ -181,8 +181,11 @@ def _meaning(parts: Parts, tracks: Mapping[str, str], stems: frozenset[str]) -> 
 
 def _stem(name: str, stems: frozenset[str]) -> str:
     """What we call a stem that is called so."""
+    if name in stems:
+        return name
     lower = name.lower()
-    return name if name in stems else lower if lower in stems else ALIASES.get(lower, lower)
+    alike = [stem for stem in sorted(stems) if stem.lower() == lower]  # the data may have it in capitals
+    return alike[0] if alike else ALIASES.get(lower, lower)
 
 
 def stems_to_score(found: Survey, data: Contents, folder: Path) -> StemSet:

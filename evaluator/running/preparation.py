@@ -1,26 +1,26 @@
 """Options of the command line -> a Job: which stems, which preset, which data, what to hide, where to put it."""
 
-import logging
 import os
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from evaluator import printable
-from evaluator.challenge import CHALLENGES, Challenge, StemSet, of_name
+from evaluator.challenge import CHALLENGES, Challenge, of_name
 from evaluator.containers.runner import container_runner, wants_gpu
-from evaluator.isolation import view
-from evaluator.isolation.sandbox import Isolation, Limits, ProcessRunner, SessionRunner, Workplace
+from evaluator.isolation.process_runner import ProcessRunner
+from evaluator.isolation.sandbox import Isolation, SandboxError, SessionRunner, Workplace
 from evaluator.isolation.variables import PRESET_VARIABLE, TIME_FACTOR_VARIABLE
 from evaluator.locations import DEMO, RUNS
-from evaluator.running import dataset, predictions, submission
-from evaluator.running.dataset import Contents, Dataset, OtherStemsError, Track
-from evaluator.running.job import Job
+from evaluator.running import dataset, estimates, parts, predictions, submission
+from evaluator.running.assignment import Assignment
+from evaluator.running.dataset import ContentHashes, Contents, Dataset, OtherStemsError, Track
+from evaluator.running.job import Job, Spread
+from evaluator.running.options import RUNNERS, UNLIMITED, Options, UsageError
 from evaluator.running.predictions import Survey
-from evaluator.running.weights_in_sight import weights_folders, weights_variables
+from evaluator.running.sight import seen_besides, warn_of_what_is_unseen, weights_variables
 from evaluator.runs import records, results
 from evaluator.runs.documents import ResultError
 from evaluator.runs.records import DataInfo, Plan
@@ -28,40 +28,9 @@ from evaluator.runs.run_folder import RESULT_FILE
 
 DEMO_PATIENCE = 20.0
 """The demo shows that everything works: on a slow or busy machine its tracks are late, but scored."""
-RUNNERS = ("process", "docker")
-SHOWN_LINKS = 3  # of those that lead out of a submission
-OF_A_PRESET = (".yaml", ".yml", ".th", ".pt", ".pth", ".ckpt", ".chpt", ".onnx", ".safetensors")
 WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use, separated by commas
 
-UNLIMITED = Limits(time_factor=None, setup_seconds=None, cpus=None, memory_bytes=None, scratch_bytes=None)
-
-log = logging.getLogger(__name__)
-
-
-class UsageError(Exception):
-    """The options contradict each other or leave something open; the message says which to give."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for."""
-
-    submission: Path
-    data: Path | None = None
-    preset: str | None = None  # a name, or a file
-    challenge: str | None = None  # its name, or that of any other stems (`challenge.of_name`)
-    only: str | None = None
-    limits: Limits = field(default_factory=Limits)
-    runner: str = "process"
-    out: Path | None = None
-    metrics: tuple[str, ...] = ("sdr",)
-    resume: bool = False
-    jobs: int = 1  # tracks at a time
-    fit: bool = False  # tell the submission the time factor, so that it plans to fit
-    keep_estimates: bool = False  # where there is no `out`; with it they are kept anyway
-    readable: tuple[Path, ...] = ()  # what the submission may read besides its own folder
-    require_isolation: bool = False  # run nothing where a promise of SECURITY.md cannot be kept
-    predictions: Path | None = None  # a folder of estimates to score, in place of those of a submission
+__all__ = ["RUNNERS", "UNLIMITED", "Options", "UsageError"]  # and all that is public below
 
 
 Accept = Callable[[Isolation], object]
@@ -81,14 +50,22 @@ def prepare(
     """
     if options.predictions is not None:
         return _prepare_given(options, options.predictions, checked)
+    if options.engine is not None and options.jobs != 1:
+        raise UsageError(
+            "--engine: how many tracks are done at a time is how many workers it has; drop --jobs"
+        )
     path = submission.check_folder(options.submission)
+    wanted = _absolute_if_file(options.preset or os.environ.get(PRESET_VARIABLE))
+    warn_of_what_is_unseen(
+        path, None if options.runner == "docker" else seen_besides(path, options.readable, wanted)
+    )
     data, preset = _data_and_preset(options, path, accept)
     time_factor = _told_time_factor(options, path)
-    digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
+    data, hashes = _checked(options, data, checked)
     plan = Plan(
         challenge=data.challenge.name,
         submission=submission.identify(path, preset, time_factor),
-        data=DataInfo(str(data.path.resolve()), len(data.tracks), digest, options.only),
+        data=_info(options, data, hashes),
         limits=options.limits,
         metrics=options.metrics,
         runner=options.runner,
@@ -105,10 +82,56 @@ def prepare(
             path,
             _environment(preset, time_factor),
             [out, *hidden_paths(data)],
-            data.challenge,
+            data,
             accept,
         ),
         patience=DEMO_PATIENCE if options.data is None else 1.0,
+        spread=_spread(options, hashes.tracks),
+        label=options.label,
+    )
+
+
+def _checked(
+    options: Options, data: Dataset, tell: Callable[[Track, int], None]
+) -> tuple[Dataset, ContentHashes]:
+    """The data with every file read, and the hashes of its tracks."""
+    total = len(data.tracks)
+    return dataset.checked(data, lambda track: tell(track, total), options.skip_bad)
+
+
+def _info(options: Options, data: Dataset, hashes: ContentHashes) -> DataInfo:
+    """Which data a plan is for."""
+    path = str(data.path.resolve())
+    return DataInfo(path, len(data.tracks), hashes.total, options.only, data.left_out, dict(hashes.tracks))
+
+
+def _spread(options: Options, hashes: Mapping[str, str]) -> Spread | None:
+    """What workers are told, where an engine was asked for."""
+    if options.engine is None:
+        return None
+    send = options.send_estimates or options.keep_estimates
+    return Spread(options.engine, hashes, options.readable, options.require_isolation, send)
+
+
+def runner_on_worker(
+    assignment: Assignment, path: Path, hidden: Sequence[Path], data: Dataset
+) -> Callable[[Workplace], SessionRunner]:
+    """Makes a runner of the submission at `path` on a worker of an engine, as `prepare` does at home."""
+    plan = assignment.plan
+    assert plan.submission is not None
+
+    def accept(isolation: Isolation) -> None:
+        if assignment.require_isolation and (promises := isolation.open_promises()):
+            raise SandboxError(f"--require-isolation: {'; '.join(promises)}")
+
+    readable = tuple(Path(each) for each in assignment.readable)
+    return _runner(
+        Options(path, limits=plan.limits, runner=plan.runner, readable=readable),
+        path,
+        _environment(plan.submission.requested_preset, plan.submission.requested_time_factor),
+        [*hidden, *hidden_paths(data)],
+        data,
+        accept,
     )
 
 
@@ -119,15 +142,15 @@ def _prepare_given(options: Options, folder: Path, checked: Callable[[Track, int
     asked = None if options.challenge is None else of_name(options.challenge)
     wanted = asked or predictions.stems_to_score(found, holds, data_folder)
     try:
-        data = dataset.load(data_folder, options.only, wanted)
+        data = dataset.load(data_folder, options.only, wanted, options.skip_bad)
     except OtherStemsError as error:
         raise UsageError(f"{wanted.option}, but {error}") from None
+    data, hashes = _checked(options, data, checked)
     given = predictions.check(found, data.tracks, holds, all_stems=asked is None)
-    digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
     plan = Plan(
         challenge=data.challenge.name,
         submission=None,
-        data=DataInfo(str(data.path.resolve()), len(data.tracks), digest, options.only),
+        data=_info(options, data, hashes),
         limits=UNLIMITED,
         metrics=options.metrics,
         runner=records.NOTHING_RUNS,
@@ -136,7 +159,7 @@ def _prepare_given(options: Options, folder: Path, checked: Callable[[Track, int
     out = _out_folder(options, plan).resolve()
     _require_apart(out / records.ESTIMATES, given.root.resolve())
     keep = options.keep_estimates or options.out is not None
-    return Job(plan, data, out, keep, make_runner=None, predictions=given)
+    return Job(plan, data, out, keep, make_runner=None, predictions=given, label=options.label)
 
 
 def _require_nothing_to_run(options: Options, folder: Path) -> None:
@@ -149,6 +172,7 @@ def _require_nothing_to_run(options: Options, folder: Path) -> None:
         "--require-isolation": options.require_isolation,
         "--runner": options.runner != without.runner,
         "--jobs": options.jobs != without.jobs,
+        "--engine": options.engine is not None,
     }
     if names := [name for name, is_given in given.items() if is_given]:
         raise UsageError(f"--predictions runs nothing, so {', '.join(names)} cannot be given with it")
@@ -196,7 +220,8 @@ def _data_and_preset(options: Options, path: Path, accept: Accept) -> tuple[Data
         if options.preset is not None and said.stems not in (None, wanted):
             raise UsageError(f"--preset {options.preset} is for {said.stems.words}, not for {wanted.name}")
         try:
-            data = dataset.load(options.data or dataset.demo_folder(wanted, DEMO), options.only, wanted)
+            folder = options.data or dataset.demo_folder(wanted, DEMO)
+            data = dataset.load(folder, options.only, wanted, options.skip_bad)
         except OtherStemsError as error:
             raise UsageError(f"{wanted.option}, but {error}") from None
     if said.stems in (None, data.challenge):
@@ -210,7 +235,7 @@ def _data_of_submission(options: Options, folder: Path, said: submission.Configu
     """The user's data with the stems that the submission makes, or where it has others, with its challenge's."""
     for wanted in dict.fromkeys((said.stems, None)):
         try:
-            return dataset.load(folder, options.only, wanted)
+            return dataset.load(folder, options.only, wanted, options.skip_bad)
         except OtherStemsError as error:
             if wanted is not None and options.preset is not None:
                 raise UsageError(f"--preset {options.preset} is for {wanted.words}, but {error}") from None
@@ -278,29 +303,22 @@ def _runner(
     path: Path,
     environment: Mapping[str, str],
     hidden: Sequence[Path],
-    stems: StemSet | None,
+    data: Dataset | None,
     accept: Accept,
 ) -> Callable[[Workplace], SessionRunner]:
-    """Makes a runner of the submission; stems: those to be made, where that is known."""
-    others = () if stems is None or isinstance(stems, Challenge) else stems.stems
+    """Makes a runner of the submission; data: what it is to separate, where that is known."""
+    others = () if data is None or isinstance(data.challenge, Challenge) else data.challenge.stems
     if options.runner == "docker":
-        return container_runner(path, options.limits, environment, hidden, others, accept)
+        if options.readable:
+            raise UsageError(
+                "--readable is for --runner process: a container sees what its image holds; have the Dockerfile copy "
+                f"{options.readable[0]}"
+            )
+        return container_runner(
+            path, options.limits, environment, hidden, others, _largest_bytes(data), accept
+        )
     without = [name for name in os.environ.get(WITHOUT_VARIABLE, "").split(",") if name]
-    readable = [*options.readable, *weights_folders(path), *_beside_preset(environment.get(PRESET_VARIABLE))]
-    if (closed := view.unreadable(path)) is not None:
-        log.warning(
-            "%s: only its owner may read it, but a submission runs as another user; chmod -R go+rX %s",
-            printable.plain(str(closed)),
-            printable.plain(str(path)),
-        )
-    ends = {link: os.path.realpath(link) for link in view.links_out(path)}
-    shown = [os.path.realpath(each) for each in readable]
-    unseen = [f"{link} leads to {end}" for link, end in ends.items() if not view.is_below_any(end, shown)]
-    if unseen:  # their names are the submission's
-        words = "; ".join(map(printable.plain, printable.listed(unseen, SHOWN_LINKS)))
-        log.warning(
-            "what lies elsewhere is not there for the submission, unless --readable names it: %s", words
-        )
+    readable = seen_besides(path, options.readable, environment.get(PRESET_VARIABLE))
 
     def make(workplace: Workplace) -> SessionRunner:
         return ProcessRunner(
@@ -319,18 +337,19 @@ def _runner(
     return make
 
 
+def _largest_bytes(data: Dataset | None) -> int:
+    """Of the predictions of any one track, at most."""
+    if data is None:
+        return 0
+    return max((estimates.most_bytes(track, data.challenge) for track in data.tracks), default=0)
+
+
 def hidden_paths(data: Dataset) -> list[Path]:
     """Folders and files that must not be found though they may lie in a folder that a submission sees."""
-    references = {path.resolve() for track in data.tracks for path in track.references.values()}
+    references = {
+        path.resolve()
+        for track in data.tracks
+        for part in track.references.values()
+        for path in parts.files(part)
+    }
     return sorted({data.path.resolve(), *(path.parent for path in references), *references})
-
-
-def _beside_preset(preset: str | None) -> list[Path]:
-    """A preset's file, and the files beside it that may be its manifests and its weights.
-
-    Not its folder: that may well hold the submission, its `.git`, other runs, or be closed to other users.
-    """
-    if preset is None or not Path(preset).is_file():
-        return []
-    file = Path(preset).resolve()
-    return [file, *(each for each in sorted(file.parent.iterdir()) if each.suffix in OF_A_PRESET)]

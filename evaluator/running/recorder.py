@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,25 +23,21 @@ from pathlib import Path
 from typing import Any
 
 from evaluator import printable
-from evaluator.challenge import CHALLENGES
 from evaluator.isolation import machine
 from evaluator.isolation.output_log import last_lines
 from evaluator.isolation.process_tree import end_with_parent
 from evaluator.isolation.sandbox import Isolation, Outcome
 from evaluator.isolation.variables import THREAD_VARIABLES
-from evaluator.measures.catalogue import MEASURES
-from evaluator.measures.means import Scores
-from evaluator.running import scoring
+from evaluator.running import scoring, track_results
 from evaluator.running.dataset import Track
-from evaluator.running.estimates import InvalidOutputError
 from evaluator.running.job import Job, Observer
 from evaluator.runs import results
-from evaluator.runs.records import SetupResult, TrackResult
+from evaluator.runs.labels import Label
+from evaluator.runs.records import Host, TrackResult
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 
 LOG_LINES = 8
-REASON_CHARACTERS = 2000
 SCORING_NICENESS = 10
 
 
@@ -65,6 +61,8 @@ class Recorder:
         self._setup = None if previous is None else previous.setup
         self._provenance = None if previous is None else previous.provenance
         self._isolation = None if previous is None else previous.isolation
+        self._machines = {host.name: host for host in (() if previous is None else previous.machines)}
+        self._label = job.label if previous is None else _relabelled(previous.label, job.label)
         self._tracks = {track.name: track for track in (() if previous is None else previous.tracks)}
 
     def split(self) -> tuple[list[Track], list[Track]]:
@@ -87,6 +85,8 @@ class Recorder:
             machine=self._machine,
             versions=self._versions,
             tracks=tuple(done),
+            machines=tuple(self._machines[name] for name in sorted(self._machines)),
+            label=self._label,
         )
 
     def save(self) -> Result:
@@ -97,20 +97,16 @@ class Recorder:
 
     def set_up(self, outcome: Outcome, isolation: Isolation | None) -> None:
         """The submission was imported and constructed, or could not be; a failure stays on record."""
-        assert self._job.plan.submission is not None
-        own = Path(self._job.plan.submission.path) / "my_submission" / "aicrowd_wrapper.py"
-        setup = SetupResult(
-            status=outcome.status,
-            reason=_shown(outcome.reason),
-            seconds=round(outcome.seconds, 3),
-            limit_seconds=self._job.plan.limits.setup_seconds,
-            wrapper="submission" if own.exists() and self._job.plan.challenge in CHALLENGES else "evaluator",
-        )
+        setup = track_results.of_set_up(self._job.plan, outcome)
         with self._lock:
             if not self._gave_up:
                 self._setup = setup
-            self._isolation = isolation
+            self._isolation = _with_all_gaps(isolation, self._isolation)
+            before = (self._provenance or {}).get("forecast")
             self._provenance = printable.tree(outcome.provenance) or self._provenance
+        forecast = (outcome.provenance or {}).get("forecast")
+        if isinstance(forecast, str) and not isinstance(before, str):
+            self._observer.notice(f"The submission's forecast: {forecast}")
 
     def give_up(self, tracks: Sequence[Track], setup: Outcome) -> None:
         """Record that no remaining track can be separated, since the submission cannot be constructed."""
@@ -119,22 +115,47 @@ class Recorder:
         if first:
             self._observer.setup_failed(setup, last_lines(setup.log, LOG_LINES))
         for track in tracks:
-            result = self._track_result(track, replace(setup, reason=f"setup: {setup.reason}"))
-            self._later(self._record, track, replace(result, seconds=None, peak_memory_bytes=None), "")
+            result = track_results.of_outcome(
+                self._job.plan, track, replace(setup, reason=f"setup: {setup.reason}")
+            )
+            self._later(self._record, track, replace(result, seconds=None, peak_memory_bytes=None), setup.log)
 
     def separated(self, track: Track, outcome: Outcome) -> None:
         """A track is done, and if it is ok, its estimates are collected: score them and keep the result."""
-        if outcome.status == "ok":
-            self._later(self._score, track, self._track_result(track, outcome), outcome.log)
-        else:
-            self._later(self._record, track, self._track_result(track, outcome), outcome.log)
+        result = track_results.of_outcome(self._job.plan, track, outcome)
+        self._later(self._score if outcome.status == "ok" else self._record, track, result, outcome.log)
+
+    def remote(
+        self,
+        track: Track,
+        result: TrackResult,
+        log: str,
+        host: Host,
+    ) -> None:
+        """A track was separated and scored by a worker on `host`; its estimates are in their place, if kept."""
+        with self._lock:
+            before = self._machines.get(host.name, host)
+            most = max(before.tracks_at_a_time, host.tracks_at_a_time)
+            self._machines[host.name] = replace(host, tracks_at_a_time=most)
+        self._later(self._record, track, replace(result, machine=host.name), log)
+
+    def lost(self, track: Track, reason: str) -> None:
+        """A track was given up, since it was lost with every worker that had it."""
+        outcome = Outcome("crashed", reason, 0.0, 0, "")
+        result = track_results.of_outcome(self._job.plan, track, outcome)
+        self._later(self._record, track, replace(result, seconds=None), "")
+
+    @property
+    def weights(self) -> Any:
+        """What the submission said of its weights, where it did for an earlier track."""
+        return (self._provenance or {}).get("weights")
 
     def given(self, track: Track, problem: str | None) -> None:
         """The estimates of a track, which somebody made elsewhere, are collected, or cannot be: then `problem`."""
         result = TrackResult(
             name=track.name,
             status="ok" if problem is None else "invalid_output",
-            reason=_shown(problem),
+            reason=track_results.shown(problem),
             seconds=None,
             limit_seconds=None,
             audio_seconds=track.seconds,
@@ -189,54 +210,31 @@ class Recorder:
         self._pending.append(self._scorer.submit(work, *arguments))
 
     def _score(self, track: Track, result: TrackResult, log: str) -> None:
-        metrics = [name for name in self._job.plan.metrics if name in scoring.ENERGY_METRICS]
-        try:
-            scores = scoring.score_track(track, self.estimates(track), metrics)
-            _require_possible(scores)
-            result = replace(result, scores=scores)
-        except InvalidOutputError as error:
-            result = replace(result, status="invalid_output", reason=str(error))
-        self._record(track, result, log)
-        if not self._job.keep_estimates and not scoring.costly(self._job.plan.metrics):
+        metrics = self._job.plan.metrics
+        self._record(track, track_results.scored(track, result, self.estimates(track), metrics), log)
+        if not self._job.keep_estimates and not scoring.costly(metrics):
             shutil.rmtree(self.estimates(track), ignore_errors=True)
 
-    def _track_result(self, track: Track, outcome: Outcome) -> TrackResult:
-        return TrackResult(
-            name=track.name,
-            status=outcome.status,
-            reason=_shown(outcome.reason),
-            seconds=round(outcome.seconds, 3),
-            limit_seconds=self._job.plan.limits.track_seconds(track.seconds),
-            audio_seconds=track.seconds,
-            peak_memory_bytes=outcome.peak_memory_bytes or None,
-            economies=_economies(outcome.provenance),
-            scores={},
-        )
-
     def _record(self, track: Track, result: TrackResult, log: str) -> None:
+        failed = result.status != "ok"
+        if failed or result.late:
+            result = replace(result, last_line=track_results.shown("".join(last_lines(log, 1)) or None))
         self._tracks[track.name] = result
         self.save()
-        failed = result.status != "ok"
         self._observer.finished(track, result, last_lines(log, LOG_LINES) if failed else [])
 
 
-def _shown(reason: str | None) -> str | None:
-    """A reason, which may be a submission's own words, as one line."""
-    return None if reason is None else printable.plain(reason, REASON_CHARACTERS)
+def _relabelled(before: Label, now: Label) -> Label:
+    """What a resumed run is called: as it was, but for what is said anew."""
+    return Label(now.name or before.name, now.note or before.note, now.tags or before.tags)
 
 
-def _economies(provenance: Mapping[str, Any] | None) -> tuple[Any, ...]:
-    """What the submission says that it left out, if it says so in a list."""
-    found = (provenance or {}).get("economies")
-    return tuple(printable.tree(found)) if isinstance(found, list | tuple) else ()
-
-
-def _require_possible(scores: Mapping[str, Scores]) -> None:
-    """InvalidOutputError for samples so far from full scale that no reader of results takes their scores."""
-    for measure, found in scores.items():
-        for stem, value in found.items():
-            if not MEASURES[measure].can_be(value):
-                raise InvalidOutputError(f"{stem}: samples far beyond full scale ({measure} {value:.0f} dB)")
+def _with_all_gaps(isolation: Isolation | None, before: Isolation | None) -> Isolation | None:
+    """What is in force here, and what was not in force here or on another machine of the same run."""
+    if isolation is None or before is None:
+        return isolation
+    gaps = dict.fromkeys([*before.not_in_force, *isolation.not_in_force])
+    return replace(isolation, not_in_force=tuple(gaps))
 
 
 def _yield_to_others() -> None:

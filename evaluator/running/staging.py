@@ -8,14 +8,18 @@ import numpy as np
 import soundfile
 
 from evaluator.challenge import StemSet
+from evaluator.running import parts
 from evaluator.running.dataset import BLOCK_FRAMES, Track
+from evaluator.running.parts import Part
 
 
 def stage_mixture(track: Track, challenge: StemSet, root: Path) -> Path:
     """Write the mixture of `track` where the organisers' wrapper expects it below `root`; return its folder.
 
     The written file holds exactly the samples of the data set's: integers stay integers of the same width,
-    floats stay floats. A mono mixture goes to both channels if the challenge has one file per channel; a mixture in
+    floats stay floats; what is decoded or added up becomes 32-bit floats.
+
+    A mono mixture goes to both channels if the challenge has one file per channel; a mixture in
     two files becomes one for stems that are no challenge's.
     """
     folder = root / track.folder
@@ -29,7 +33,7 @@ def stage_mixture(track: Track, challenge: StemSet, root: Path) -> Path:
         _join_as_wav(track.mixtures, targets[0])
     else:
         (source,) = track.mixtures
-        channels = soundfile.info(source).channels
+        channels = parts.channels(source)
         for index, target in enumerate(targets):
             _copy_as_wav(source, target, channel=min(index, channels - 1))
     for target in targets:
@@ -37,8 +41,11 @@ def stage_mixture(track: Track, challenge: StemSet, root: Path) -> Path:
     return folder
 
 
-def _copy_as_wav(source: Path, target: Path, channel: int | None) -> None:
+def _copy_as_wav(source: Part, target: Path, channel: int | None) -> None:
     """Copy the samples of `source`, or of one channel of it, to the .wav file `target`, bit for bit."""
+    if not isinstance(source, Path):
+        parts.write(source, target, channel)
+        return
     with soundfile.SoundFile(source) as reader:
         subtype, dtype = _sample_types(reader.subtype)
         channels = reader.channels if channel is None else 1
@@ -49,10 +56,12 @@ def _copy_as_wav(source: Path, target: Path, channel: int | None) -> None:
                 writer.write(block if channel is None else block[:, channel])
 
 
-def _join_as_wav(sources: Sequence[Path], target: Path) -> None:
+def _join_as_wav(sources: Sequence[Part], target: Path) -> None:
     """The samples of mono files as the channels of one .wav file; DOUBLE holds those of different formats."""
     with ExitStack() as opened:
-        readers = [opened.enter_context(soundfile.SoundFile(source)) for source in sources]
+        readers = [
+            opened.enter_context(soundfile.SoundFile(source)) for source in map(parts.only_file, sources)
+        ]
         types = {_sample_types(reader.subtype) for reader in readers}
         subtype, dtype = types.pop() if len(types) == 1 else ("DOUBLE", "float64")
         writer = opened.enter_context(

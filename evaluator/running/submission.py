@@ -1,5 +1,6 @@
 """The folder that is evaluated: is it a submission, of which stems, and in exactly which version?"""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,8 @@ from evaluator.isolation.sandbox import Outcome
 from evaluator.running import code_files, git_state
 from evaluator.running.code_files import CodeError
 from evaluator.runs.records import Identity
+
+log = logging.getLogger(__name__)
 
 USER_CONFIG = Path("my_submission") / "user_config.py"
 
@@ -92,4 +95,9 @@ def identify(path: Path, preset: str | None, time_factor: float | None = None) -
     except CodeError as error:
         raise SubmissionError(str(error)) from None
     state = git_state.read(path)
+    if state.unknown is not None:
+        what = (
+            "its commit is" if state.commit is None else f"whether it is just commit {state.commit[:12]} is"
+        )
+        log.warning("%s: %s not known: %s", printable.plain(str(path)), what, printable.plain(state.unknown))
     return Identity(str(path), state.commit, state.dirty, digest, preset, time_factor)

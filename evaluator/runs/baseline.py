@@ -38,6 +38,7 @@ def to_json(result: Result, run: str | None = None) -> dict[str, Any]:
         "run": run,
         "status": item["status"],
         "track": item["track"],
+        **results.label_to_json(result.label),
         "score": item["score"],
         "metrics": item["metrics"],
         "tracks": [{key: track[key] for key in keys if key in track} for track in item["tracks"]],
@@ -94,6 +95,7 @@ def from_json(item: Mapping[str, Any], where: str = "baseline") -> Result:
             )
             for index, track in enumerate(found.tracks)
         ),
+        label=found.label,
     )
     results.require_agreement(result, item, where)
     return result
@@ -158,6 +160,7 @@ class Check:
     worse: tuple[StatusChange, ...]
     better: tuple[StatusChange, ...]
     other: tuple[StatusChange, ...]  # failed before and now, in another way
+    aside: tuple[str, ...] = ()  # tracks of the baseline that --only left aside
 
     @property
     def passed(self) -> bool:
@@ -169,9 +172,10 @@ def check(baseline: RunScores, run: RunScores, tolerance_db: float = DEFAULT_TOL
     """Compare every stem's score over all tracks, every stem of every track, by every measure, and every status.
 
     Stems' scores are means over the tracks that worked in both. A track that is missing from the run counts as
-    worse. ResultError if the two were made on different data.
+    worse, unless --only left it aside. ResultError if the run is neither on the baseline's data nor on a part of it.
     """
-    run_scores.require_same_data(baseline, run)
+    run_scores.require_checkable(baseline, run)
+    aside = run_scores.left_aside(baseline, run)
     measures = tuple(name for name in baseline.metrics if name in run.metrics)
     moved = [
         change
@@ -180,7 +184,7 @@ def check(baseline: RunScores, run: RunScores, tolerance_db: float = DEFAULT_TOL
         if abs(change.gain) > tolerance_db + ROUNDING_DB
     ]
     moved.sort(key=lambda change: (change.where != ALL_TRACKS, change.gain))
-    statuses = list(_status_changes(baseline, run))
+    statuses = [change for change in _status_changes(baseline, run) if change.track not in aside]
     return Check(
         baseline=baseline.label,
         tolerance_db=tolerance_db,
@@ -191,6 +195,7 @@ def check(baseline: RunScores, run: RunScores, tolerance_db: float = DEFAULT_TOL
         worse=tuple(change for change in statuses if change.before == "ok"),
         better=tuple(change for change in statuses if change.after == "ok"),
         other=tuple(change for change in statuses if "ok" not in (change.before, change.after)),
+        aside=aside,
     )
 
 
@@ -206,7 +211,8 @@ def _changes(baseline: RunScores, run: RunScores, measure: str) -> Iterator[Chan
 
 def _status_changes(baseline: RunScores, run: RunScores) -> Iterator[StatusChange]:
     for name, track in baseline.tracks.items():
-        now = run.tracks[name].status if name in run.tracks else "missing"
+        lost = run.data is not None and any(each.name == name for each in run.data.left_out)
+        now = run.tracks[name].status if name in run.tracks else "left out" if lost else "missing"
         if now != track.status:
             yield StatusChange(name, track.status, now)
 
@@ -222,6 +228,9 @@ def describe(found: Check) -> str:
     ]
     if found.unchecked:
         parts += [f"Not checked, since this run was made without: {', '.join(found.unchecked)}.", ""]
+    if found.aside:
+        tracks = text_table.count(len(found.aside), "track")
+        parts += [f"Not checked, since --only leaves them aside: {tracks} of the baseline.", ""]
     return "\n".join([*parts, _measures(found), _verdict(found)])
 
 
@@ -281,9 +290,15 @@ def _origin(result: Result) -> str:
     """Where the scores of a baseline come from."""
     submission = result.plan.submission
     if submission is None:
-        return f"estimates {result.name}"
+        return f"estimates {result.what_ran}"
     changed = " with uncommitted changes" if submission.dirty else ""
     return f"preset {result.preset}, commit {submission.commit or 'unknown'}{changed}"
+
+
+def _called(result: Result) -> list[str]:
+    """How the user called the run, if at all."""
+    parts = [part for part in (result.label.name, result.label.words) if part]
+    return [": ".join(parts)] if parts else []
 
 
 def show(result: Result) -> str:
@@ -307,6 +322,7 @@ def show(result: Result) -> str:
     return "\n".join(
         [
             f"{plan.challenge} baseline of {result.start}, {_origin(result)}",
+            *_called(result),
             f"data {data}, {text_table.count(plan.data.number, 'track')}, hash {plan.data.hash}",
             "",
             table[0],

@@ -2,25 +2,21 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import comb
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluator import text_table
+from evaluator.measures import bootstrap
+from evaluator.measures.bootstrap import FEWEST_TRACKS
 from evaluator.measures.catalogue import MEASURES, Measure
 from evaluator.measures.means import MEAN
 from evaluator.runs import run_scores
 from evaluator.runs.documents import SDR, ResultError
 from evaluator.runs.run_scores import RunScores
 
-RESAMPLES = 10_000
-SEED = 0
-CONFIDENCE = 0.95
 TIE = 1e-6  # sums of squares are good to 1e-7 of their value, which is 4e-7 dB
-FEWEST_TRACKS = 6  # with fewer, even the same sign on every track has a probability above 5 % (2·0.5⁵)
 MOVED = 5
 
 Verdict = Literal["better", "worse", "not distinguishable", "equal"]
@@ -47,7 +43,16 @@ class Moved:
     """A track and its differences B − A, by stem, as far as both have it."""
 
     name: str
-    differences: dict[str, float | None]
+    differences: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A track that is not compared, and its status in both runs."""
+
+    track: str
+    a: str
+    b: str
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,14 @@ class Comparison:
     b: RunScores
     measure: Measure
     tracks: tuple[str, ...]
-    left_out: tuple[str, ...]  # one phrase for each track that failed in either
+    left_out: tuple[LeftOut, ...]  # what failed in either
     stems: tuple[Paired, ...]  # the mean first; empty without a common track
-    moved: tuple[Moved, ...]
+    differences: Mapping[str, Mapping[str, float | None]]  # {track: {stem: B − A}}, as far as both have it
+
+    @property
+    def moved(self) -> tuple[Moved, ...]:
+        """The tracks that moved most."""
+        return _most_moved(self.differences)
 
     @property
     def verdict(self) -> Verdict:
@@ -77,7 +87,7 @@ class Comparison:
         return _sentence(self)
 
 
-def compare(a: RunScores, b: RunScores, seed: int = SEED, measure: str = SDR) -> Comparison:
+def compare(a: RunScores, b: RunScores, measure: str = SDR) -> Comparison:
     """Compare B with A; ResultError if they were made on different data, or one lacks the measure."""
     run_scores.require_same_data(a, b)
     for run in (a, b):
@@ -93,26 +103,27 @@ def compare(a: RunScores, b: RunScores, seed: int = SEED, measure: str = SDR) ->
         measure=MEASURES[measure],
         tracks=tuple(pairs[MEAN]),
         left_out=tuple(_left_out(a, b, pairs[MEAN])),
-        stems=tuple(_paired(column, found, seed) for column, found in pairs.items() if found),
-        moved=_most_moved(pairs),
+        stems=tuple(_paired(column, found) for column, found in pairs.items() if found),
+        differences={
+            name: {column: _difference(found.get(name)) for column, found in pairs.items()}
+            for name in pairs[MEAN]
+        },
     )
 
 
-def _left_out(a: RunScores, b: RunScores, names: Collection[str]) -> list[str]:
+def _left_out(a: RunScores, b: RunScores, names: Collection[str]) -> list[LeftOut]:
     every = dict.fromkeys([*a.tracks, *b.tracks])
-    return [
-        f"{name}: {_status(a, name)} in A, {_status(b, name)} in B" for name in every if name not in names
-    ]
+    return [LeftOut(name, _status(a, name), _status(b, name)) for name in every if name not in names]
 
 
 def _status(run: RunScores, name: str) -> str:
     return run.tracks[name].status if name in run.tracks else "not run"
 
 
-def _paired(column: str, pairs: Mapping[str, tuple[float, float]], seed: int) -> Paired:
+def _paired(column: str, pairs: Mapping[str, tuple[float, float]]) -> Paired:
     number = len(pairs)
     differences = np.array([in_b - in_a for in_a, in_b in pairs.values()])
-    low, high = bootstrap_interval(differences, _picks(number, seed))
+    low, high = bootstrap.interval(differences)
     higher, lower = int((differences > TIE).sum()), int((differences < -TIE).sum())
     means = run_scores.mean_pair(pairs)
     assert means is not None
@@ -130,21 +141,6 @@ def _paired(column: str, pairs: Mapping[str, tuple[float, float]], seed: int) ->
     )
 
 
-@lru_cache(maxsize=1)
-def _picks(number: int, seed: int) -> NDArray[np.int64]:
-    """Which of so many tracks each resample takes, (resamples, tracks)."""
-    return np.random.default_rng(seed).integers(0, number, (RESAMPLES, number))
-
-
-def bootstrap_interval(
-    differences: NDArray[np.float64], picks: NDArray[np.int64], confidence: float = CONFIDENCE
-) -> tuple[float, float]:
-    """Percentile interval of the mean of (tracks,) values (Efron 1979); `picks` is (resamples, tracks) indices."""
-    means = differences[picks].mean(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
-
-
 def sign_test(higher: int, lower: int) -> float:
     """Probability that a fair coin splits at least as unevenly (two-sided p-value); 1 without any difference."""
     number, fewer = higher + lower, min(higher, lower)
@@ -152,11 +148,8 @@ def sign_test(higher: int, lower: int) -> float:
     return min(1.0, 2.0 * float(tail))
 
 
-def _most_moved(pairs: Mapping[str, Mapping[str, tuple[float, float]]]) -> tuple[Moved, ...]:
-    rows = [
-        Moved(name, {column: _difference(found.get(name)) for column, found in pairs.items()})
-        for name in pairs[MEAN]
-    ]
+def _most_moved(differences: Mapping[str, Mapping[str, float | None]]) -> tuple[Moved, ...]:
+    rows = [Moved(name, found) for name, found in differences.items()]
     rows.sort(key=lambda row: -abs(row.differences[MEAN] or 0.0))
     return tuple(
         row for row in rows[:MOVED] if any(abs(value or 0.0) > TIE for value in row.differences.values())
@@ -203,8 +196,12 @@ def describe(found: Comparison) -> str:
         parts += [f"Tracks that moved most (B - A, {found.measure.unit}):"]
         parts += [f"  {line}" for line in text_table.align([["track", *columns], *rows])] + [""]
     if found.left_out:
-        parts += ["Left out, since not ok in both:", *(f"  {phrase}" for phrase in found.left_out), ""]
+        parts += ["Left out, since not ok in both:", *map(_left_out_words, found.left_out), ""]
     return "\n".join([*parts, found.sentence])
+
+
+def _left_out_words(one: LeftOut) -> str:
+    return f"  {one.track}: {one.a} in A, {one.b} in B"
 
 
 def _paired_row(paired: Paired) -> list[str]:

@@ -19,7 +19,8 @@ from evaluator.challenge import of_name
 from evaluator.isolation.sandbox import Isolation, Limits, Status
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import Scores
-from evaluator.runs.records import DataInfo, GivenEstimates, Identity, SetupResult
+from evaluator.runs.labels import Label, NameText, NoteText, Tags
+from evaluator.runs.records import DataInfo, GivenEstimates, Host, Identity, LeftOut, SetupResult
 
 SCHEMA_VERSION = 1
 SDR = "sdr"
@@ -108,7 +109,7 @@ def _known_measures(metrics: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Metrics = Annotated[tuple[str, ...], AfterValidator(_known_measures)]
-Record = TypeVar("Record", SetupResult, Isolation)
+Record = TypeVar("Record", SetupResult, Isolation, Host)
 
 
 def _sane_limits(limits: Limits) -> Limits:
@@ -125,12 +126,17 @@ def _sane_data(data: DataInfo) -> DataInfo:
         raise ValueError(f"number: found {data.number}, expected from 1 to {MOST_TRACKS} tracks")
     if not SHA256.fullmatch(data.hash):
         raise ValueError(f"hash: found {schema.found(data.hash)}, expected 64 hexadecimal digits")
+    for name in (*(each.name for each in data.left_out), *data.tracks):
+        track_name(name)
+    for digest in data.tracks.values():
+        if not SHA256.fullmatch(digest):
+            raise ValueError(f"tracks: found {schema.found(digest)}, expected 64 hexadecimal digits")
     for name, text in (("path", data.path), ("only", data.only or "")):
         if len(text) > PATH_CHARACTERS:
             raise ValueError(f"{name}: {len(text)} characters, expected at most {PATH_CHARACTERS}")
         if (wrong := printable.fault(text)) is not None:
             raise ValueError(f"{name}: found the character {wrong}, which no name may have")
-    return data
+    return replace(data, left_out=tuple(LeftOut(each.name, _shown(each.reason)) for each in data.left_out))
 
 
 def _sane_estimates(given: GivenEstimates) -> GivenEstimates:
@@ -149,6 +155,18 @@ def _sane_setup(setup: SetupResult) -> SetupResult:
         if seconds is not None and not 0 <= seconds <= LONGEST_SECONDS:
             raise ValueError(f"{name}: found {seconds}, expected a number from 0")
     return _shown_record(setup)
+
+
+def _sane_host(host: Host) -> Host:
+    numbers = {
+        "cores": host.cores,
+        "memory_bytes": host.memory_bytes,
+        "tracks_at_a_time": host.tracks_at_a_time,
+    }
+    for name, number in numbers.items():
+        if number is not None and not 0 < number <= MOST_BYTES:
+            raise ValueError(f"{name}: found {number}, expected a number from 1")
+    return _shown_record(host)
 
 
 def _shown_record(record: Record) -> Record:
@@ -227,6 +245,8 @@ class Track(ScoredTrack):
     limit_seconds: Positive | None
     peak_memory_bytes: Bytes | None
     economies: tuple[ShownTree, ...]
+    machine: Shown | None = None
+    last_line: Shown | None = None
 
 
 class BaselineSubmission(schema.Document):
@@ -240,7 +260,7 @@ class BaselineSubmission(schema.Document):
 
 
 class ScoredRun(schema.Document):
-    """What results and baselines share. `predictions` was added later, and stands in place of `submission`."""
+    """What results and baselines share. What has a default was added later; `predictions` replaces `submission`."""
 
     schema_version: Literal[1]
     track: str
@@ -253,6 +273,14 @@ class ScoredRun(schema.Document):
     tracks: tuple[ScoredTrack, ...]
     submission: Any
     predictions: Annotated[GivenEstimates, AfterValidator(_sane_estimates)] | None = None
+    name: NameText | None = None
+    note: NoteText | None = None
+    tags: Tags = ()
+
+    @property
+    def label(self) -> Label:
+        """What it is called."""
+        return Label(self.name, self.note, self.tags)
 
     @field_validator("track")
     @classmethod
@@ -306,7 +334,7 @@ class Submission(schema.Document):
 
 
 class Run(ScoredRun):
-    """The file of a result. `jobs` and `data.only` were added later, hence their defaults."""
+    """The file of a result. What has a default was added later."""
 
     tracks: tuple[Track, ...]
     setup: Annotated[SetupResult, AfterValidator(_sane_setup)] | None
@@ -316,6 +344,7 @@ class Run(ScoredRun):
     runner: Annotated[str, _matching(re.compile(r"[a-z][a-z0-9_-]{0,30}"), "the name of a runner")]
     jobs: Annotated[int, Field(ge=1, le=MOST_TRACKS)] = 1
     machine: Machine
+    machines: tuple[Annotated[Host, AfterValidator(_sane_host)], ...] = ()
     duration_seconds: Seconds
 
 

@@ -5,10 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from evaluator import printable, schema, strict_json
+from evaluator.locations import DEMO
 from evaluator.measures.means import MEAN
 from evaluator.runs import documents, run_scores
 from evaluator.runs.documents import ResultError
@@ -59,6 +60,11 @@ class Entry:
     def data_name(self) -> str:
         """The data folder's name."""
         return run_scores.data_name(self.result.plan.data.path)
+
+    @property
+    def is_on_demo(self) -> bool:
+        """Whether its data is the demo's, of this machine or another."""
+        return PurePath(self.result.plan.data.path).parts[-3:-1] == DEMO.parts[-2:]
 
     def score(self, stem: str) -> float | None:
         """Headline SDR of a stem, or "mean", in dB; None unless every track is ok."""
@@ -183,11 +189,15 @@ class Group:
 
 
 def rank(entries: Sequence[Entry], stem: str = MEAN) -> list[Group]:
-    """Group by data, and sort each group by the score of `stem`; of equal runs, the earlier comes first."""
+    """Group by data, and sort each group by the score of `stem`; of equal runs, the earlier comes first.
+
+    Groups on a user's own data come before those on the demo's.
+    """
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         groups.setdefault((entry.result.plan.challenge, entry.data_hash), []).append(entry)
-    return [_group(challenge, digest, group, stem) for (challenge, digest), group in groups.items()]
+    found = [_group(challenge, digest, group, stem) for (challenge, digest), group in groups.items()]
+    return sorted(found, key=lambda group: group.newest.is_on_demo)
 
 
 def _group(challenge: str, digest: str, entries: Sequence[Entry], stem: str) -> Group:

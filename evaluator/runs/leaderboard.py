@@ -314,15 +314,17 @@ def locate(wanted: str, store: Store, withdrawn: bool = False) -> Entry:
     return entry
 
 
-def read_baseline(path: Path, store: Store, withdrawn: bool = False, advice: str = USE_ANYWAY) -> Result:
-    """The baseline or result in a file; ResultError if it is neither, LeaderboardError as `locate` raises it.
+def read_baseline(
+    path: Path, store: Store, withdrawn: bool = False, advice: str = USE_ANYWAY
+) -> tuple[Result, str | None]:
+    """The baseline or result in a file, and the run's id, as `baseline.read_with_run`; LeaderboardError as `locate`.
 
     advice: what to do about a run that was withdrawn.
     """
     result, run = baseline.read_with_run(path)
     if run is not None and not withdrawn:
         _require_counts(str(path), run, _withdrawal_of_file(run, store), advice)
-    return result
+    return result, run
 
 
 def _withdrawal_of_file(run: str, store: Store) -> Withdrawal | None:

@@ -1,7 +1,7 @@
 """What is kept of one evaluation: what was run, on what, and what came of each track."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -43,13 +43,29 @@ class GivenEstimates:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A track that could not be used and was left out (--skip-bad), and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
 class DataInfo:
-    """Which data; `hash` covers names and contents of the tracks that were used, those that match `only`."""
+    """Which data; `hash` covers names and contents of the tracks that were used: those that match `only`, if good.
+
+    tracks: the hash of each of them, by which a part of the data is known to be one; empty where it was not noted.
+    """
 
     path: str
     number: int
     hash: str
     only: str | None = None  # the pattern of --only
+    left_out: tuple[LeftOut, ...] = ()
+    tracks: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,20 @@ class SetupResult:
 
 
 @dataclass(frozen=True)
+class Host:
+    """A machine that did tracks of a run that is spread over several.
+
+    tracks_at_a_time: the most that its workers were seen to do at once, those of other runs included.
+    """
+
+    name: str
+    cores: int | None
+    memory_bytes: int | None
+    gpus: tuple[str, ...]
+    tracks_at_a_time: int
+
+
+@dataclass(frozen=True)
 class TrackResult:
     """What came of one track; `scores` holds {measure: {stem: dB}}, empty unless the status is ok."""
 
@@ -90,12 +120,30 @@ class TrackResult:
     peak_memory_bytes: int | None
     economies: tuple[Any, ...]
     scores: Mapping[str, Scores]
+    machine: str | None = None  # which did it, where a run is spread over several
+    last_line: str | None = None  # of what the submission printed; kept where the track failed or was late
 
     @property
     def late(self) -> bool:
         """Whether it is done but took longer than it may, which only a job with patience lets happen."""
         in_time = self.seconds is None or self.limit_seconds is None or self.seconds <= self.limit_seconds
         return self.status == "ok" and not in_time
+
+    @property
+    def why(self) -> str:
+        """What went wrong with the track, in one line; empty where nothing did."""
+        if self.status == "ok" and not self.late:
+            return ""
+        said = self.reason or ""
+        if self.late:
+            said = f"took {self.seconds:.1f} s of the {self.limit_seconds:.1f} s allowed"
+        parts = [said] if said else []
+        if self.last_line and self.last_line not in said:
+            parts.append(f"its log ends: {self.last_line}")
+        taken = "; ".join(map(str, self.economies))
+        if taken and taken not in (self.last_line or ""):
+            parts.append(f"left out to be in time: {taken}")
+        return "; ".join(parts)
 
     def mean(self, measure: str) -> float | None:
         """Mean over stems in dB."""
@@ -109,16 +157,16 @@ def differences(before: Plan, now: Plan) -> list[str]:
 
 def _differences(prefix: str, before: Any, now: Any) -> list[str]:
     found = []
-    for field in fields(now):
-        there, here = getattr(before, field.name), getattr(now, field.name)
+    for each in fields(now):
+        there, here = getattr(before, each.name), getattr(now, each.name)
         if is_dataclass(here) and is_dataclass(there):
-            found += _differences(f"{prefix}{field.name}.", there, here)
-        elif there != here:
-            found.append(f"{prefix}{field.name}: {_words(there)}, now {_words(here)}")
+            found += _differences(f"{prefix}{each.name}.", there, here)
+        elif each.compare and there != here:
+            found.append(f"{prefix}{each.name}: {_words(there)}, now {_words(here)}")
     return found
 
 
 def _words(value: Any) -> str:
     if is_dataclass(value):
         return str(getattr(value, "path", value))
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)

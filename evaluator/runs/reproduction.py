@@ -62,6 +62,8 @@ def _scoring(plan: Plan, arguments: list[str]) -> list[str]:
         arguments = [*arguments, "--metrics", ",".join(MEASURES[name].option for name in plan.metrics)]
     if plan.data.only is not None:
         arguments = [*arguments, "--only", plan.data.only]
+    if plan.data.left_out:
+        arguments = [*arguments, "--skip-bad"]
     tracks = text_table.count(plan.data.number, "track")
     return [shlex.join(arguments), f"# the data: {tracks} with hash {plan.data.hash}"]
 

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from evaluator import printable, schema
+from evaluator import printable, regular_files, schema
 from evaluator.challenge import of_name
 from evaluator.isolation.sandbox import Isolation
 from evaluator.measures import means
 from evaluator.runs import documents
 from evaluator.runs.documents import SCHEMA_VERSION, SDR, ResultError, RunStatus
-from evaluator.runs.records import Plan, SetupResult, TrackResult
+from evaluator.runs.labels import UNNAMED, Label
+from evaluator.runs.records import Host, Plan, SetupResult, TrackResult
 
 SAME_DB = 1e-6  # a file's score is the mean of its tracks but for the order of summation
 
@@ -32,6 +33,8 @@ class Result:
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
     tracks: tuple[TrackResult, ...]
+    machines: tuple[Host, ...] = ()  # those that a run is spread over; none where it is not
+    label: Label = UNNAMED
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -72,7 +75,12 @@ class Result:
 
     @property
     def name(self) -> str:
-        """What ran: the preset, or for a submission without presets its folder; of given estimates, theirs."""
+        """What it is called: as the user said, else what ran."""
+        return self.label.name or self.what_ran
+
+    @property
+    def what_ran(self) -> str:
+        """The preset, or for a submission without presets its folder; of given estimates, theirs."""
         if self.preset:
             return Path(str(self.preset)).stem
         if self.plan.submission is not None:
@@ -110,6 +118,7 @@ class Result:
         return {
             "schema_version": SCHEMA_VERSION,
             "track": plan.challenge,
+            **label_to_json(self.label),
             **self.derived(),
             "tracks": [_track_to_json(track) for track in self.tracks],
             "setup": None if self.setup is None else asdict(self.setup),
@@ -122,7 +131,7 @@ class Result:
                 "provenance": self.provenance,
             },
             "predictions": None if plan.predictions is None else asdict(plan.predictions),
-            "data": asdict(plan.data),
+            "data": asdict(plan.data, dict_factory=_with_lists),
             "limits": asdict(plan.limits),
             "isolation": None if self.isolation is None else asdict(self.isolation, dict_factory=_with_lists),
             "metrics": list(plan.metrics),
@@ -130,6 +139,7 @@ class Result:
             "jobs": plan.jobs,
             "machine": dict(self.machine),
             "versions": dict(self.versions),
+            "machines": [asdict(host, dict_factory=_with_lists) for host in self.machines],
             "start": self.start,
             "duration_seconds": self.duration_seconds,
         }
@@ -164,9 +174,16 @@ class Result:
                 _track_from_json(track, run.metrics, stems, f"{where}: tracks.{index}")
                 for index, track in enumerate(run.tracks)
             ),
+            machines=run.machines,
+            label=run.label,
         )
         require_agreement(result, item, where)
         return result
+
+
+def label_to_json(label: Label) -> dict[str, Any]:
+    """What a run is called, as its file has it."""
+    return {"name": label.name, "note": label.note, "tags": list(label.tags)}
 
 
 def _with_lists(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -193,6 +210,8 @@ def _track_from_json(
         peak_memory_bytes=track.peak_memory_bytes,
         economies=track.economies,
         scores=track.scores(measures, stems, where),
+        machine=track.machine,
+        last_line=track.last_line,
     )
 
 
@@ -236,8 +255,16 @@ def remove_drafts(path: Path) -> None:
 
 
 def write(path: Path, item: Mapping[str, Any]) -> None:
-    """Write JSON so that the file is, at every moment, either the old one or the new one in full."""
+    """Write JSON so that the file is, at every moment, either the old one or the new one in full.
+
+    To a device or a pipe it is written as it is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not regular_files.is_replaceable(path):
+        path.write_text(
+            f"{json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False)}\n", encoding="utf-8"
+        )
+        return
     temporary = path.with_name(f"{_draft_prefix(path)}{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from evaluator.runs.documents import ResultError
+
 RESULT_FILE = "result.json"
 REPORT_PAGE = "report.html"
 
@@ -23,7 +25,14 @@ def audio_of(page: Path) -> Path:
 
 
 def clear(out: Path) -> None:
-    """Remove what an earlier run left in `out`, and nothing else."""
+    """Remove what an earlier run left in `out`; ResultError where what lies there is no run's."""
+    if not (out / RESULT_FILE).exists():
+        for folder in (out / "estimates", out / "logs"):
+            if folder.is_dir() and any(folder.iterdir()):
+                raise ResultError(
+                    f"{folder}: is of no run, since {RESULT_FILE} is not beside it, and a run would remove it; name"
+                    " another --out, or move it away"
+                )
     for file in (out / RESULT_FILE, setup_log(out), *out.glob("setup-*.log")):
         file.unlink(missing_ok=True)
     for name in ("estimates", "logs"):

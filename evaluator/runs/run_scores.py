@@ -6,9 +6,10 @@ from pathlib import PurePath
 
 from evaluator import text_table
 from evaluator.challenge import of_name
+from evaluator.measures import bootstrap
 from evaluator.measures.means import MEAN
 from evaluator.runs.documents import SDR, ResultError
-from evaluator.runs.records import Plan
+from evaluator.runs.records import DataInfo, Plan
 from evaluator.runs.results import Result
 
 
@@ -38,6 +39,7 @@ class RunScores:
     stems: tuple[str, ...]
     metrics: tuple[str, ...]
     tracks: Mapping[str, TrackScore]
+    data: DataInfo | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -76,6 +78,7 @@ def _scores(plan: Plan, label: str, tracks: Mapping[str, TrackScore]) -> RunScor
         stems=of_name(plan.challenge).stems,
         metrics=plan.metrics,
         tracks=tracks,
+        data=plan.data,
     )
 
 
@@ -92,6 +95,36 @@ def require_same_data(a: RunScores, b: RunScores) -> None:
             f"{a.label} and {b.label} were made on different data, so their scores cannot be compared:\n"
             f"  {a.label}: {_data(a)}\n  {b.label}: {_data(b)}"
         )
+
+
+def require_checkable(baseline: RunScores, run: RunScores) -> None:
+    """ResultError unless the run is on the baseline's data, or on the part of it that --only or --skip-bad leave."""
+    here, there = run.data, baseline.data
+    part = here is not None and (here.only is not None or here.left_out)
+    if not part or here is None or there is None or (baseline.data_hash == run.data_hash):
+        require_same_data(baseline, run)
+        return
+    if baseline.challenge != run.challenge:
+        require_same_data(baseline, run)
+    for run_or_baseline, data, again in ((baseline, there, "save it again"), (run, here, "run it again")):
+        if not data.tracks or set(run_or_baseline.tracks) - set(data.tracks):
+            raise ResultError(
+                f"{run_or_baseline.label} does not say what each track's data is, so no part of the baseline can be"
+                f" checked; {again}"
+            )
+    for name, digest in here.tracks.items():
+        if name not in there.tracks:
+            raise ResultError(f"{baseline.label} has no track {name}; check tracks that it has")
+        if there.tracks[name] != digest:
+            raise ResultError(f"{baseline.label} was made with another {name}, so scores cannot be compared")
+
+
+def left_aside(baseline: RunScores, run: RunScores) -> tuple[str, ...]:
+    """The baseline's tracks that --only leaves aside; not those that could not be used."""
+    if run.data is None or run.data.only is None or run.data_hash == baseline.data_hash:
+        return ()
+    lost = {each.name for each in run.data.left_out}
+    return tuple(name for name in baseline.tracks if name not in run.data.tracks and name not in lost)
 
 
 def _data(run: RunScores) -> str:
@@ -116,6 +149,17 @@ def mean_pair(pairs: Mapping[str, tuple[float, float]]) -> tuple[float, float] |
     if not pairs:
         return None
     return _mean(one for one, _ in pairs.values()), _mean(other for _, other in pairs.values())
+
+
+def values(result: Result, column: str, measure: str = SDR) -> dict[str, float]:
+    """What the tracks of a run have of a stem, or of the mean over their stems, by track."""
+    scores = of_result(result, "")
+    return {track: value for track, (value, _) in pairs(scores, scores, column, measure).items()}
+
+
+def interval(result: Result, column: str, measure: str = SDR) -> tuple[float, float] | None:
+    """The 95 % interval of the mean over tracks, in the measure's unit; None with too few of them."""
+    return bootstrap.interval_if_enough(list(values(result, column, measure).values()))
 
 
 def _mean(values: Iterable[float]) -> float:

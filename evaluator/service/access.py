@@ -1,8 +1,14 @@
-"""Who sends a request, by the token of a program or the cookie of a browser."""
+"""Who sends a request, by the token of a program or the cookie of a browser.
+
+What a request depends on is asynchronous here, so that threads are for what asks the database: where processors are
+busy, every change of threads is a wait.
+"""
 
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
+from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from evaluator.service import accounts
@@ -10,12 +16,13 @@ from evaluator.service.accounts import SIGNED_IN_SECONDS, Caller
 from evaluator.service.boards import Filter
 from evaluator.service.errors import Refused
 from evaluator.service.running import Service
+from evaluator.service.security import SAFE_METHODS
 from evaluator.service.settings import Settings
 
 TOKEN_NOTED_SECONDS = 3600.0  # between notes of when a token was used
 
 
-def service(request: Request) -> Service:
+async def service(request: Request) -> Service:
     """The service that is asked."""
     found = request.app.state.service
     assert isinstance(found, Service)
@@ -27,16 +34,23 @@ def cookie_name(settings: Settings) -> str:
     return "__Host-sdx" if settings.is_secure else "sdx"
 
 
-def caller(request: Request) -> Caller | None:
+async def caller(request: Request, here: Annotated[Service, Depends(service)]) -> Caller | None:
     """Who asks; None for somebody without an account. Refused for a token that is not valid."""
-    here = service(request)
     authorization = request.headers.get("authorization")
-    if authorization is None:
-        cookie = request.cookies.get(cookie_name(here.settings))
-        if cookie is None:
-            return None
-        with here.database.reading() as session:
-            return accounts.of_cookie(session, cookie, here.now())
+    if authorization is not None:
+        return await run_in_threadpool(_of_token, here, authorization, request.method)
+    cookie = request.cookies.get(cookie_name(here.settings))
+    found = None if cookie is None else await run_in_threadpool(_of_cookie, here, cookie)
+    request.state.signed_in = found  # for the page of a refusal
+    return found
+
+
+def _of_cookie(here: Service, cookie: str) -> Caller | None:
+    with here.database.reading() as session:
+        return accounts.of_cookie(session, cookie, here.now())
+
+
+def _of_token(here: Service, authorization: str, method: str) -> Caller:
     kind, _, token = authorization.partition(" ")
     now = here.now()
     with here.database.reading() as session:
@@ -44,20 +58,34 @@ def caller(request: Request) -> Caller | None:
     if found is None:
         raise Refused("This token is unknown, or its time is over; make another one on your page.", 401)
     who, known = found
+    if who.scope == "read" and method not in SAFE_METHODS:
+        raise Refused("Your token may read, not change anything.", 403)
     if known.used is None or now - known.used > TOKEN_NOTED_SECONDS:
         with here.database.writing() as session:
             accounts.note_use(session, known.id, now)
     return who
 
 
-def somebody(found: Annotated[Caller | None, Depends(caller)]) -> Caller:
+TOKEN = HTTPBearer(auto_error=False, description="A token of one's own page.")  # for the description
+
+
+async def somebody(
+    found: Annotated[Caller | None, Depends(caller)], said: Annotated[object, Depends(TOKEN)] = None
+) -> Caller:
     """Who asks, who must have an account."""
     if found is None:
         raise Refused("Sign in, or send a token.", 401)
     return found
 
 
-def organiser(found: Annotated[Caller, Depends(somebody)]) -> Caller:
+async def in_browser(found: Annotated[Caller, Depends(somebody)]) -> Caller:
+    """Who asks, who must have signed in: a token that leaked can then be taken back with all that came of it."""
+    if not found.is_in_browser:
+        raise Refused("This is done in the browser, not by a token.", 403)
+    return found
+
+
+async def organiser(found: Annotated[Caller, Depends(in_browser)]) -> Caller:
     """Who asks, who must run the service."""
     if not found.is_organiser:
         raise Refused("Only an organiser may do this.", 403)
@@ -77,7 +105,7 @@ def set_cookie(settings: Settings, response: Response, token: str) -> None:
     )
 
 
-def wanted(
+async def wanted(
     text: Annotated[str, Query(max_length=100)] = "",
     single: Annotated[bool, Query()] = False,
     best: Annotated[bool, Query()] = False,
@@ -86,8 +114,11 @@ def wanted(
     return Filter(text.strip(), single, best)
 
 
+RowNumber = Annotated[int, Path(ge=0, lt=1 << 31)]
+"""As a database can hold it."""
 Wanted = Annotated[Filter, Depends(wanted)]
 Here = Annotated[Service, Depends(service)]
 Anybody = Annotated[Caller | None, Depends(caller)]
 Somebody = Annotated[Caller, Depends(somebody)]
+InBrowser = Annotated[Caller, Depends(in_browser)]
 Organiser = Annotated[Caller, Depends(organiser)]

@@ -10,23 +10,36 @@ from dataclasses import dataclass
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from evaluator import printable
 from evaluator.service.errors import Refused
 from evaluator.service.settings import DAY_SECONDS
-from evaluator.service.tables import ROLES, SCOPES, Account, ApiToken, Attempt, Invite, SignedIn
+from evaluator.service.tables import (
+    ROLES,
+    SCOPES,
+    Account,
+    ApiToken,
+    Attempt,
+    Identity,
+    Invite,
+    Reset,
+    SignedIn,
+)
 
 INVITE_SECONDS = 7 * DAY_SECONDS
+RESET_SECONDS = DAY_SECONDS
 SIGNED_IN_SECONDS = 30 * DAY_SECONDS
 TOKEN_SECONDS = 365 * DAY_SECONDS
 MOST_ATTEMPTS, ATTEMPT_SECONDS = 10, 900.0  # of one name, and of one address
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
 LONGEST_NAME = 40
+CLOSED_NAME = "closed account"  # with a number; no other name begins so
 MOST_TOKENS = 20  # of one account
 TOKEN_MARK = "sdx_"  # by which a token is recognised where it should not be
 PREFIX_CHARACTERS = len(TOKEN_MARK) + 6
+BROWSER = "browser"  # the scope of whoever has signed in; no token has it
 
 _HASHER = PasswordHasher()
 NOBODYS_HASH = _HASHER.hash(secrets.token_hex())
@@ -35,22 +48,32 @@ NOBODYS_HASH = _HASHER.hash(secrets.token_hex())
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a request; `scope` is what their token allows, "submit" for a browser."""
+    """Who sends a request; `scope` is what their token allows, or BROWSER where they have signed in."""
 
     account: int
     name: str
     role: str
-    scope: str = "submit"
+    scope: str = BROWSER
+
+    @property
+    def is_in_browser(self) -> bool:
+        """Whether they have signed in, and may do what no token may."""
+        return self.scope == BROWSER
 
     @property
     def is_organiser(self) -> bool:
-        """Whether they run the service."""
-        return self.role == "organiser" and self.scope == "submit"
+        """Whether they run the service; their tokens do not."""
+        return self.role == "organiser" and self.is_in_browser
 
     @property
     def may_submit(self) -> bool:
         """Whether they may upload."""
-        return self.role in ("submitter", "organiser") and self.scope == "submit"
+        return self.role in ("submitter", "organiser") and self.scope in (BROWSER, "submit")
+
+    @property
+    def may_submit_for_teams(self) -> bool:
+        """Whether what they upload may be a team's."""
+        return self.role == "organiser" and self.may_submit
 
 
 def sha256(token: str) -> str:
@@ -78,20 +101,39 @@ def open_invite(session: Session, token: str, now: float) -> Invite:
 def accept(session: Session, token: str, name: str, password: str, now: float) -> Account:
     """The account that an invitation makes; Refused for a name or a password that cannot be."""
     invitation = open_invite(session, token, now)
-    name = _checked_name(name)
     _check_password(password)
-    folded = name.casefold()
-    if session.scalar(select(Account.id).where(Account.folded_name == folded)) is not None:
+    account = add(session, name, hash_password(password), invitation.role, now)
+    use_invite(session, invitation, account)
+    return account
+
+
+def add(session: Session, name: str, password_hash: str, role: str, now: float) -> Account:
+    """A new account; Refused for a name that cannot be, or is taken."""
+    name = _checked_name(name)
+    if is_taken(session, name):
         raise Refused(f"The name {name} is taken; choose another.", 409)
     account = Account(
-        name=name,
-        folded_name=folded,
-        password_hash=_HASHER.hash(password),
-        role=invitation.role,
-        created=now,
+        name=name, folded_name=name.casefold(), password_hash=password_hash, role=role, created=now
     )
     session.add(account)
     session.flush()
+    return account
+
+
+def lock(session: Session, account: int) -> None:
+    """Have an account do one thing at a time that counts against a quota; Refused if it was closed meanwhile."""
+    found = session.get(Account, account, with_for_update=True, populate_existing=True)
+    if found is None or found.closed is not None:
+        raise Refused("This account is closed.", 403)
+
+
+def is_taken(session: Session, name: str) -> bool:
+    """Whether an account has this name, in whatever case."""
+    return session.scalar(select(Account.id).where(Account.folded_name == name.casefold())) is not None
+
+
+def use_invite(session: Session, invitation: Invite, account: Account) -> None:
+    """Note whose account an invitation has made; Refused if it made another one meanwhile."""
     # Two who follow one link at the same moment: only one of them finds it unused.
     taken = (
         update(Invite)
@@ -101,13 +143,14 @@ def accept(session: Session, token: str, name: str, password: str, now: float) -
     )
     if session.scalar(taken) is None:
         raise Refused("This invitation was used already; ask for a new one.", 404)
-    return account
 
 
 def _checked_name(name: str) -> str:
     name = name.strip()
     if not 2 <= len(name) <= LONGEST_NAME or printable.fault(name) is not None:
         raise Refused(f"Name: expected 2 to {LONGEST_NAME} characters that can be seen.")
+    if name.casefold().startswith(CLOSED_NAME):
+        raise Refused(f"Name: {name} is what accounts are called that were closed; choose another.")
     return name
 
 
@@ -118,15 +161,60 @@ def _check_password(password: str) -> None:
         )
 
 
-def change_password(session: Session, caller: Caller, password: str) -> None:
-    """Another password for the caller, who is then signed out everywhere; Refused for one that cannot be."""
+def change_password(session: Session, account: int, password: str) -> None:
+    """Another password for an account, which is then signed out everywhere; Refused for one that cannot be.
+
+    A link with which it would be changed once more is over, too.
+    """
     _check_password(password)
-    session.get_one(Account, caller.account).password_hash = hash_password(password)
-    session.execute(delete(SignedIn).where(SignedIn.account_id == caller.account))
+    session.get_one(Account, account).password_hash = hash_password(password)
+    session.execute(delete(Reset).where(Reset.account_id == account))
+    sign_out_everywhere(session, account)
 
 
-def check_attempts(session: Session, subjects: tuple[str, ...], now: float) -> None:
-    """Refused if one of these has failed too often of late; forgets what is long ago."""
+def issue_reset(session: Session, name: str, now: float) -> str:
+    """The token of a link with which somebody chooses another password; it replaces an earlier one."""
+    account, _ = password_of(session, name)
+    if account is None or session.get_one(Account, account).closed is not None:
+        raise Refused(f"There is no account {printable.plain(name, LONGEST_NAME)}.", 404)
+    session.execute(delete(Reset).where(or_(Reset.account_id == account, Reset.expires < now)))
+    token = secrets.token_urlsafe(32)
+    session.add(Reset(token_sha256=sha256(token), account_id=account, expires=now + RESET_SECONDS))
+    return token
+
+
+def open_reset(session: Session, token: str, now: float) -> Account:
+    """Whose password a link changes; Refused if it is used, over or none."""
+    whose = select(Account).join(Reset, Reset.account_id == Account.id)
+    found = session.scalar(whose.where(Reset.token_sha256 == sha256(token), Reset.expires >= now))
+    if found is None:
+        raise Refused("This link was used already, is over, or never was; ask for a new one.", 404)
+    return found
+
+
+def reset(session: Session, token: str, password: str, now: float) -> None:
+    """Choose another password by a link; whatever had access to the account has none any more."""
+    account = open_reset(session, token, now).id
+    used = delete(Reset).where(Reset.token_sha256 == sha256(token)).returning(Reset.account_id)
+    if session.scalar(used) is None:  # by who followed it at the same moment
+        raise Refused("This link was used already; ask for a new one.", 404)
+    change_password(session, account, password)
+    revoke_tokens(session, account)
+    unlink_all(session, account)
+
+
+def unlink_all(session: Session, account: int) -> None:
+    """Have nobody sign in as an account with an OpenID provider any more."""
+    session.execute(update(Identity).where(Identity.account_id == account).values(is_linked=False))
+
+
+def begin_attempt(session: Session, subjects: tuple[str, ...], now: float) -> list[Attempt]:
+    """Count an attempt as failed until it is `forgive`n, so that many at once are no more than one after the other.
+
+    Refused if one of these has failed too often of late; forgets what is long ago.
+    """
+    if session.connection().dialect.name == "postgresql":
+        session.execute(text("LOCK TABLE attempts IN EXCLUSIVE MODE"))  # readers go on
     session.execute(delete(Attempt).where(Attempt.at < now - ATTEMPT_SECONDS))
     for subject in subjects:
         number = session.scalar(
@@ -134,6 +222,14 @@ def check_attempts(session: Session, subjects: tuple[str, ...], now: float) -> N
         )
         if (number or 0) >= MOST_ATTEMPTS:
             raise Refused("Too many attempts; wait a quarter of an hour.", 429)
+    made = [Attempt(subject=subject[:160], at=now) for subject in subjects]
+    session.add_all(made)
+    return made
+
+
+def forgive(session: Session, attempt: list[Attempt]) -> None:
+    """Count an attempt no more, since it was right."""
+    session.execute(delete(Attempt).where(Attempt.id.in_([each.id for each in attempt])))
 
 
 def password_of(session: Session, name: str) -> tuple[int | None, str]:
@@ -155,11 +251,6 @@ def fits(password_hash: str, password: str) -> bool:
         return False
 
 
-def note_failure(session: Session, subjects: tuple[str, ...], now: float) -> None:
-    """Count a failed attempt."""
-    session.add_all(Attempt(subject=subject[:160], at=now) for subject in subjects)
-
-
 def sign_in(session: Session, account: int, now: float) -> str:
     """Have a browser be signed in; returns the token for its cookie."""
     session.execute(delete(SignedIn).where(SignedIn.expires < now))
@@ -173,6 +264,11 @@ def sign_in(session: Session, account: int, now: float) -> str:
 def sign_out(session: Session, token: str) -> None:
     """Forget a browser."""
     session.execute(delete(SignedIn).where(SignedIn.token_sha256 == sha256(token)))
+
+
+def sign_out_everywhere(session: Session, account: int) -> None:
+    """Forget all browsers of an account."""
+    session.execute(delete(SignedIn).where(SignedIn.account_id == account))
 
 
 def of_cookie(session: Session, token: str, now: float) -> Caller | None:
@@ -194,24 +290,29 @@ def issue_token(session: Session, caller: Caller, label: str, scope: str, now: f
     )
     if (number or 0) >= MOST_TOKENS:
         raise Refused(f"You have {MOST_TOKENS} tokens; revoke one first.", 409)
-    text = f"{TOKEN_MARK}{secrets.token_urlsafe(32)}"
+    made = f"{TOKEN_MARK}{secrets.token_urlsafe(32)}"
     session.add(
         ApiToken(
             account_id=caller.account,
             label=printable.plain(label.strip() or "token", 60),
-            prefix=text[:PREFIX_CHARACTERS],
-            token_sha256=sha256(text),
+            prefix=made[:PREFIX_CHARACTERS],
+            token_sha256=sha256(made),
             scope=scope,
             created=now,
             expires=now + TOKEN_SECONDS,
         )
     )
-    return text
+    return made
 
 
 def revoke_token(session: Session, caller: Caller, number: int) -> None:
     """Take one of the caller's own tokens back."""
     session.execute(delete(ApiToken).where(ApiToken.id == number, ApiToken.account_id == caller.account))
+
+
+def revoke_tokens(session: Session, account: int) -> None:
+    """Take all tokens of an account back."""
+    session.execute(delete(ApiToken).where(ApiToken.account_id == account))
 
 
 def tokens_of(session: Session, caller: Caller) -> list[ApiToken]:
@@ -220,12 +321,12 @@ def tokens_of(session: Session, caller: Caller) -> list[ApiToken]:
     return list(session.scalars(owned))
 
 
-def of_token(session: Session, text: str, now: float) -> tuple[Caller, ApiToken] | None:
+def of_token(session: Session, shown: str, now: float) -> tuple[Caller, ApiToken] | None:
     """Who a program acts for, and its token; None for one that is unknown or over."""
     found = session.execute(
         select(Account, ApiToken)
         .join(ApiToken, ApiToken.account_id == Account.id)
-        .where(ApiToken.token_sha256 == sha256(text), ApiToken.expires >= now)
+        .where(ApiToken.token_sha256 == sha256(shown), ApiToken.expires >= now)
     ).first()
     if found is None:
         return None

@@ -3,27 +3,53 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.orm import Session
 from starlette.responses import FileResponse, Response
 
+from evaluator import printable
 from evaluator.service import benchmarks, boards, entries, jobs, receiving, references, uploads
 from evaluator.service.access import Anybody, Here, Somebody, Wanted
 from evaluator.service.accounts import Caller
+from evaluator.service.answers import (
+    BenchmarkInFull,
+    BenchmarkShown,
+    BoardShown,
+    EntriesShown,
+    EntryShown,
+    QueueShown,
+    Refusal,
+    UploadsShown,
+    content,
+    headers,
+)
 from evaluator.service.boards import Board
 from evaluator.service.entries import Details
 from evaluator.service.tables import Benchmark, Entry, Upload
-from evaluator.service.tus import TUS, TUS_VERSION, metadata, whole
+from evaluator.service.tus import TUS, TUS_VERSION, expires, metadata, whole
 from evaluator.service.uploads import Given
 
 ROOT = "/api/v1"
-router = APIRouter(prefix=ROOT)
+router = APIRouter(
+    prefix=ROOT, responses={"4XX": {"model": Refusal, "description": "Why the request was refused"}}
+)
+SHORT_OF_DISK: dict[int | str, dict[str, Any]] = {
+    507: {"model": Refusal, "description": "The service is short of disk space"}
+}
 
 
 class NewEntry(Details):
     """What is said of a new entry, and which benchmark it is for."""
 
     benchmark: Annotated[str, Field(max_length=64)]
+    team: Annotated[str, Field(min_length=1, max_length=40)] | None = None  # an organiser submits it for
+
+    @field_validator("team")
+    @classmethod
+    def _can_be_seen(cls, team: str | None) -> str | None:
+        if team is not None and printable.fault(team) is not None:
+            raise ValueError("expected characters that can be seen")
+        return team
 
 
 class FileGiven(BaseModel):
@@ -45,14 +71,14 @@ class FilesGiven(BaseModel):
 Short = Annotated[str, Query(max_length=64)]
 
 
-@router.get("/benchmarks")
+@router.get("/benchmarks", response_model=list[BenchmarkShown])
 def list_benchmarks(here: Here, caller: Anybody) -> list[dict[str, Any]]:
     """All benchmarks, oldest first."""
     with here.database.reading() as session:
         return [_benchmark(session, each, caller, here.now()) for each in benchmarks.every(session)]
 
 
-@router.get("/benchmarks/{name}")
+@router.get("/benchmarks/{name}", response_model=BenchmarkInFull)
 def show_benchmark(name: str, here: Here, caller: Anybody) -> dict[str, Any]:
     """A benchmark, with its tracks as estimates of them are called."""
     with here.database.reading() as session:
@@ -81,7 +107,11 @@ def _benchmark(session: Session, found: Benchmark, caller: Caller | None, now: f
     }
 
 
-@router.get("/benchmarks/{name}/mixtures.zip")
+@router.get(
+    "/benchmarks/{name}/mixtures.zip",
+    response_class=FileResponse,
+    responses={200: content("application/zip", format="binary")},
+)
 def mixtures(name: str, here: Here) -> FileResponse:
     """The mixtures to separate, TRACK_mixture.wav side by side."""
     with here.database.reading() as session:
@@ -108,7 +138,7 @@ def asked_board(
 AskedBoard = Annotated[Board, Depends(asked_board)]
 
 
-@router.get("/leaderboards/{name}")
+@router.get("/leaderboards/{name}", response_model=BoardShown)
 def leaderboard(shown: AskedBoard) -> dict[str, Any]:
     """The board of a benchmark by one measure, best by `stem` first."""
     return {
@@ -122,7 +152,7 @@ def leaderboard(shown: AskedBoard) -> dict[str, Any]:
     }
 
 
-@router.get("/queue")
+@router.get("/queue", response_model=QueueShown)
 def queue(here: Here) -> dict[str, Any]:
     """What is under way, and how many workers there are."""
     with here.database.reading() as session:
@@ -145,17 +175,17 @@ def queue(here: Here) -> dict[str, Any]:
         }
 
 
-@router.post("/entries", status_code=201)
+@router.post("/entries", status_code=201, response_model=EntryShown)
 def add_entry(said: NewEntry, here: Here, caller: Somebody) -> dict[str, Any]:
     """Begin an entry; its files come next."""
-    details = Details(**said.model_dump(exclude={"benchmark"}))
+    details = Details(**said.model_dump(exclude={"benchmark", "team"}))
     with here.database.writing() as session:
         benchmark = benchmarks.named(session, said.benchmark)
-        entry = entries.create(here.settings, session, caller, benchmark, details, here.now())
+        entry = entries.create(here.settings, session, caller, benchmark, details, here.now(), said.team)
         return _entry(session, entry, caller, here.now())
 
 
-@router.get("/entries")
+@router.get("/entries", response_model=EntriesShown)
 def own_entries(here: Here, caller: Somebody) -> dict[str, Any]:
     """The caller's entries, newest first."""
     with here.database.reading() as session:
@@ -163,7 +193,7 @@ def own_entries(here: Here, caller: Somebody) -> dict[str, Any]:
         return {"entries": [_entry(session, each, caller, here.now()) for each in found]}
 
 
-@router.get("/entries/{number}")
+@router.get("/entries/{number}", response_model=EntryShown)
 def show_entry(number: int, here: Here, caller: Anybody) -> dict[str, Any]:
     """An entry, with as much of its scores as the caller may see."""
     with here.database.reading() as session:
@@ -181,11 +211,13 @@ def _entry(session: Session, entry: Entry, caller: Caller | None, now: float) ->
         "words": entries.STATE_WORDS[entry.state],
         "problems": entry.problems if own else [],
         "author": entries.author(entry, caller, now),
+        "team": entry.team if own else None,
         **{
             key: getattr(entry, key)
             for key in (
                 *("name", "method", "is_ensemble", "training_data", "link", "description", "checkpoints"),
-                *("visibility", "named_from", "stems", "created", "submitted", "scored"),
+                *("derives_instrumental", "visibility", "named_from", "stems"),
+                *("created", "submitted", "scored"),
             )
         },
         "held_back": entry.suspicion is not None,
@@ -193,7 +225,7 @@ def _entry(session: Session, entry: Entry, caller: Caller | None, now: float) ->
     }
 
 
-@router.patch("/entries/{number}")
+@router.patch("/entries/{number}", response_model=EntryShown)
 def change_entry(number: int, said: Details, here: Here, caller: Somebody) -> dict[str, Any]:
     """Say something else of an entry."""
     with here.database.writing() as session:
@@ -202,7 +234,7 @@ def change_entry(number: int, said: Details, here: Here, caller: Somebody) -> di
         return _entry(session, entry, caller, here.now())
 
 
-@router.delete("/entries/{number}")
+@router.delete("/entries/{number}", response_model=EntryShown)
 def stop_entry(number: int, here: Here, caller: Somebody) -> dict[str, Any]:
     """Cancel an entry that is not scored yet, or withdraw one that is."""
     with here.database.writing() as session:
@@ -213,7 +245,7 @@ def stop_entry(number: int, here: Here, caller: Somebody) -> dict[str, Any]:
     return shown
 
 
-@router.post("/entries/{number}/files")
+@router.post("/entries/{number}/files", response_model=UploadsShown, responses=SHORT_OF_DISK)
 def add_files(number: int, given: FilesGiven, here: Here, caller: Somebody) -> dict[str, Any]:
     """Say which files will come: one zip, or one for each stem; every name and length is checked now.
 
@@ -236,9 +268,11 @@ def _upload(upload: Upload) -> dict[str, Any]:
     }
 
 
-@router.post("/entries/{number}/submit", status_code=202)
+@router.post("/entries/{number}/submit", status_code=202, response_model=EntryShown)
 def submit(number: int, here: Here, caller: Somebody) -> dict[str, Any]:
     """Have an entry whose files are complete be scored."""
+    with here.database.reading() as session:
+        entries.require_owner(caller, entries.find_visible(session, number, caller))
     receiving.verify_rest(here, caller, number)
     with here.database.writing() as session:
         entry = entries.find_visible(session, number, caller)
@@ -246,7 +280,7 @@ def submit(number: int, here: Here, caller: Somebody) -> dict[str, Any]:
         return _entry(session, entry, caller, here.now())
 
 
-@router.options("/uploads", status_code=204)
+@router.options("/uploads", status_code=204, response_class=Response)
 def about_uploads() -> Response:
     """What of tus is there."""
     return Response(
@@ -259,7 +293,18 @@ def about_uploads() -> Response:
     )
 
 
-@router.post("/uploads", status_code=201)
+@router.post(
+    "/uploads",
+    status_code=201,
+    response_class=Response,
+    responses=SHORT_OF_DISK,
+    openapi_extra={
+        "parameters": headers(
+            Upload_Length="Of the file, in bytes",
+            Upload_Metadata="Pairs of a name and a value in base64: entry, filename, and sha256 where it is known",
+        )
+    },
+)
 def begin_upload(request: Request, here: Here, caller: Somebody) -> Response:
     """Begin one file by tus: Upload-Metadata names the entry, the filename and, if known, the sha256."""
     said = metadata(request.headers.get("upload-metadata", ""))
@@ -269,10 +314,17 @@ def begin_upload(request: Request, here: Here, caller: Somebody) -> Response:
     with here.database.writing() as session:
         entry = entries.find_visible(session, entry_number, caller)
         (made,) = uploads.create(here.settings, session, caller, entry, [given], here.now())
-    return Response(status_code=201, headers={**TUS, "Location": f"{ROOT}/uploads/{made.id}"})
+    return Response(
+        status_code=201, headers={**TUS, **_expires(here), "Location": f"{ROOT}/uploads/{made.id}"}
+    )
 
 
-@router.head("/uploads/{number}")
+def _expires(here: Here) -> dict[str, str]:
+    """When an upload to which something has just come is removed if nothing more does."""
+    return expires(here.now() + here.settings.upload_seconds)
+
+
+@router.head("/uploads/{number}", response_class=Response)
 def ask_upload(number: str, here: Here, caller: Somebody) -> Response:
     """How far an upload is."""
     with here.database.reading() as session:
@@ -280,14 +332,23 @@ def ask_upload(number: str, here: Here, caller: Somebody) -> Response:
     return Response(headers={**TUS, "Upload-Offset": str(upload.offset), "Upload-Length": str(upload.length)})
 
 
-@router.patch("/uploads/{number}", status_code=204)
+@router.patch(
+    "/uploads/{number}",
+    status_code=204,
+    response_class=Response,
+    responses=SHORT_OF_DISK,
+    openapi_extra={
+        "parameters": headers(Upload_Offset="Where these bytes begin in the file; how many the service has"),
+        "requestBody": {"required": True, **content(receiving.CONTENT_TYPE, format="binary")},
+    },
+)
 async def send_upload(number: str, request: Request, here: Here, caller: Somebody) -> Response:
     """More bytes of an upload."""
     offset = await receiving.receive(here, caller, number, request)
-    return Response(status_code=204, headers={**TUS, "Upload-Offset": str(offset)})
+    return Response(status_code=204, headers={**TUS, **_expires(here), "Upload-Offset": str(offset)})
 
 
-@router.delete("/uploads/{number}", status_code=204)
+@router.delete("/uploads/{number}", status_code=204, response_class=Response)
 def drop_upload(number: str, here: Here, caller: Somebody) -> Response:
     """Give an upload up."""
     with here.database.writing() as session:
@@ -295,7 +356,11 @@ def drop_upload(number: str, here: Here, caller: Somebody) -> Response:
     return Response(status_code=204, headers=TUS)
 
 
-@router.get("/leaderboards/{name}/export/{kind}")
+@router.get(
+    "/leaderboards/{name}/export/{kind}",
+    response_class=Response,
+    responses={200: content("text/plain")},
+)
 def export(kind: Literal["csv", "latex"], shown: AskedBoard) -> Response:
     """The board as CSV or LaTeX; as JSON it is the board itself."""
     text, suffix = (boards.as_csv(shown), "csv") if kind == "csv" else (boards.as_latex(shown), "tex")

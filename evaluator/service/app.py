@@ -4,14 +4,25 @@ import logging
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError, IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from evaluator import printable
-from evaluator.service import api, listening, mvsep, pages, rendering
+from evaluator.service import (
+    account_pages,
+    api,
+    listening,
+    methods,
+    mvsep,
+    oidc_pages,
+    organiser_pages,
+    pages,
+    rendering,
+)
 from evaluator.service.errors import Refused
 from evaluator.service.running import Service
-from evaluator.service.security import HEADERS, Guard
+from evaluator.service.security import HEADERS, UPLOADS, Guard
 
 LOG = logging.getLogger(__name__)
 BROKEN = "Something is wrong with the service; its log says more."
@@ -27,14 +38,15 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    app.include_router(api.router)
-    app.include_router(mvsep.router)
-    app.include_router(pages.router)
-    app.include_router(listening.router)
+    for room in (api, mvsep, pages, account_pages, oidc_pages, organiser_pages, listening):
+        app.include_router(room.router)
+    app.add_middleware(methods.HeadAsGet, own=UPLOADS)
     app.add_middleware(Guard, settings=service.settings)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DataError, _unstorable)
+    app.add_exception_handler(IntegrityError, _at_once)
     app.add_exception_handler(Exception, _broken)
     return app
 
@@ -68,7 +80,23 @@ def _invalid(request: Request, error: Exception) -> Response:
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = {404: "There is nothing at this address.", 405: "That cannot be done with this address."}
-    return _answer(request, error.status_code, words.get(error.status_code, str(error.detail)))
+    allowed = {"Allow": methods.allowed(request)} if error.status_code == 405 else {}
+    if allowed and request.method == "OPTIONS":
+        return Response(status_code=204, headers=allowed)
+    answer = _answer(request, error.status_code, words.get(error.status_code, str(error.detail)))
+    answer.headers.update(allowed)
+    return answer
+
+
+def _unstorable(request: Request, error: Exception) -> Response:
+    """What a database cannot hold, such as NUL in a text of PostgreSQL."""
+    return _answer(request, 400, "The request holds a character or a number that cannot be kept.")
+
+
+def _at_once(request: Request, error: Exception) -> Response:
+    """What another request has taken in the same moment, such as a name: PostgreSQL has several writers."""
+    LOG.warning("refused, since it is there already: %s", error)
+    return _answer(request, 409, "Another request has just done the same; look, and try again.")
 
 
 def _broken(request: Request, error: Exception) -> Response:

@@ -49,7 +49,8 @@ class Archive:
             raise PredictionsError(
                 [f"{self._name}: cannot be read as a zip ({printable.plain(str(error))})"]
             ) from None
-        every = [info for info in self._zip.infolist() if not info.is_dir()]
+        # An entry without a name is a file's, too, and zipfile's `is_dir` fails for it.
+        every = [info for info in self._zip.infolist() if not info.filename.endswith("/")]
         if len(every) > most:  # whatever its last record says
             raise PredictionsError([f"{self._name}: it has {len(every)} entries, expected at most {most}"])
         if problems := [sentence for info in every if (sentence := _fault(info)) is not None]:
@@ -112,6 +113,8 @@ def _may_be_sound(name: str) -> bool:
 def _fault(info: zipfile.ZipInfo) -> str | None:
     """What is wrong with an entry of the directory, in a sentence."""
     name = printable.plain(info.filename)
+    if not name:
+        return "an entry of the zip has no name, expected TRACK_STEM.wav"
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         return f"{name}: is a link or a device in the zip, expected the files themselves"

@@ -162,7 +162,8 @@ def write_mixtures(data: Dataset, target: Path) -> None:
 
 def named(session: Session, name: str) -> Benchmark:
     """The benchmark of a name; Refused with 404 if there is none."""
-    found = session.scalar(select(Benchmark).where(Benchmark.name == name))
+    known = NAME.fullmatch(name)  # else no database need be asked, nor know all its characters
+    found = session.scalar(select(Benchmark).where(Benchmark.name == name)) if known else None
     if found is None:
         raise Refused(f"There is no benchmark {printable.plain(name, 80)}.", 404)
     return found

@@ -4,8 +4,6 @@ Everything here is computed from means that are already rounded to two decimals:
 more than the numbers do. Equal numbers share a place.
 """
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from evaluator import printable, text_table
+from evaluator import printable, tables, text_table
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
 from evaluator.runs.published import PublishedSet
@@ -25,7 +23,7 @@ from evaluator.service.tables import DONE, PRIVATE, WITHDRAWN, Benchmark, Entry,
 
 @dataclass(frozen=True)
 class Filter:
-    """Which rows are shown: text in name, author or method; no ensembles; the best of each account alone."""
+    """Which rows are shown: text in name, author or method; no ensembles; the best of each account or team alone."""
 
     text: str = ""
     single: bool = False
@@ -153,15 +151,15 @@ def _order(scores: Means, measure: str, stem: str) -> Callable[[Entry], tuple[bo
 
 
 def _best_of_each(found: Sequence[Entry], scores: Means, measure: str, stem: str, now: float) -> list[Entry]:
-    """The best entry of each account of those with a name; others stay, else one would see whose they are."""
-    seen: set[int] = set()
+    """The best entry of each account or team of those with a name; others stay, else one would see whose they are."""
+    seen: set[tuple[int, str | None]] = set()
     kept = []
     for entry in sorted(found, key=_order(scores, measure, stem)):
         is_named = entries.is_named(entry, now)
-        if not is_named or entry.account_id not in seen:
+        if not is_named or (entry.account_id, entry.team) not in seen:
             kept.append(entry)
         if is_named:
-            seen.add(entry.account_id)
+            seen.add((entry.account_id, entry.team))
     return kept
 
 
@@ -247,28 +245,25 @@ def as_csv(shown: Board) -> str:
 
     Published scores have columns of their own, since they are by other measures on other data.
     """
-    text = io.StringIO()
-    header = ["place", "entry", "name", "author", "method", "ensemble", "training_data"]
+    header = ("place", "entry", "name", "author", "method", "ensemble", "training_data")
     scores = [f"{shown.measure} {column}" for column in shown.columns]
-    beside = references.cells(shown.published)
-    more = [key for row in beside for key in row if key not in header]
-    writer = csv.DictWriter(text, list(dict.fromkeys([*header, *scores, *more])))
-    writer.writeheader()
-    for record in records(shown):
-        values = dict(zip(scores, map(_digits, record["scores"].values()), strict=True))
-        writer.writerow({key: printable.csv_cell(record[key]) for key in header} | values)
-    writer.writerows(beside)
-    return text.getvalue()
+    own = [
+        {key: record[key] for key in header}
+        | dict(zip(scores, map(_digits, record["scores"].values()), strict=True))
+        for record in records(shown)
+    ]
+    return tables.as_csv(tables.of_records([*own, *references.cells(shown.published)], (*header, *scores)))
 
 
 def as_latex(shown: Board) -> str:
-    """The board as a table for LaTeX, with booktabs."""
+    """The board as a table for LaTeX, with booktabs; below it, one table for each set of published scores."""
     rows = [["", "Entry", "Author", *shown.columns]]
     for row in shown.rows:
         scores = [_digits(row.scores.get(column)) or "--" for column in shown.columns]
         rows.append([str(row.place or "--"), row.name, row.author, *scores])
     words = text_table.latex_text(f"{shown.benchmark}, {shown.measure} in {MEASURES[shown.measure].words}")
-    return f"% {words}\n{text_table.latex(rows, left=(1, 2))}"
+    own = f"% {words}\n{text_table.latex(rows, left=(1, 2))}"
+    return "\n".join([own, *map(references.as_latex, shown.published)])
 
 
 def _digits(value: float | None) -> str:

@@ -53,10 +53,10 @@ class Client:
     def __init__(self, server: str, token: str, transport: httpx2.BaseTransport | None = None) -> None:
         if not server.startswith(("http://", "https://")):
             raise UploadError(f"--server {printable.plain(server)}: expected an address such as https://HOST")
-        self._server = server.rstrip("/")
+        self.server = server.rstrip("/")
         self._pause = time.sleep
         self._http = httpx2.Client(
-            base_url=self._server,
+            base_url=self.server,
             headers={"Authorization": f"Bearer {token}"},
             timeout=TIMEOUT_SECONDS,
             transport=transport,
@@ -73,8 +73,8 @@ class Client:
     def begin(self, benchmark: str, said: Mapping[str, Any]) -> int:
         """The number of a new entry, or of one of the same name that was begun earlier."""
         for entry in self._json("GET", "/entries")["entries"]:
-            same = (entry["state"], entry["benchmark"], entry["name"])
-            if same == ("uploading", benchmark, said["name"]):
+            same = (entry["state"], entry["benchmark"], entry["name"], entry.get("team"))
+            if same == ("uploading", benchmark, said["name"], said.get("team")):
                 return int(entry["entry"])
         return int(self._json("POST", "/entries", json={"benchmark": benchmark, **said})["entry"])
 
@@ -135,12 +135,15 @@ class Client:
         self._json("POST", f"/entries/{entry}/submit")
 
     def wait(self, entry: int, tell: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """The entry once it is over, whatever came of it; `tell` is given each state on the way."""
+        """The entry once it is over, whatever came of it; `tell` is given it in each state on the way, once."""
+        told = None
         while True:
             found = self._json("GET", f"/entries/{entry}")
             if found["state"] not in ("queued", "validating", "scoring"):
                 return found
-            tell(found)
+            if found["state"] != told:
+                tell(found)
+                told = found["state"]
             self._pause(POLL_SECONDS)
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -154,10 +157,10 @@ class Client:
             except _TryAgainError as error:
                 failures += 1
                 if failures > 3 or error.status is not None:
-                    raise UploadError(f"{self._server}: {error}") from None
+                    raise UploadError(f"{self.server}: {error}") from None
                 self._pause(FIRST_PAUSE_SECONDS * 2**failures)
             except ValueError:
-                raise UploadError(f"{self._server}: answers, but not as a service of this kit") from None
+                raise UploadError(f"{self.server}: answers, but not as a service of this kit") from None
 
     def _ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
         try:

@@ -9,7 +9,7 @@ from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from evaluator import printable, schema
-from evaluator.service import benchmarks
+from evaluator.service import accounts, benchmarks
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
 from evaluator.service.settings import DAY_SECONDS, Settings
@@ -27,7 +27,6 @@ from evaluator.service.tables import (
     UPLOADING,
     WAITING,
     WITHDRAWN,
-    Account,
     Benchmark,
     Entry,
     Job,
@@ -39,6 +38,7 @@ from evaluator.service.tables import (
 ATTEMPTS_PER_SCORE = 4  # entries a day that may be refused or cancelled, for each that may be scored
 LINK = re.compile(r"https://[^\s\"'<>]+")
 MOST_LISTED = 500
+LAST_MOMENT = 253_402_300_800.0  # the year 10000, which no calendar shows
 NOBODY = "anonymous"
 STATE_WORDS = {
     UPLOADING: "being uploaded",
@@ -60,12 +60,13 @@ class Details(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     method: Annotated[str, Field(max_length=100)] = ""
     is_ensemble: bool = False
+    derives_instrumental: bool = False  # where the benchmark has this stem and the upload has not
     training_data: Annotated[str, Field(max_length=400)] = ""
     link: Annotated[str, Field(max_length=400)] = ""
     description: Annotated[str, Field(max_length=5000)] = ""
     checkpoints: Annotated[str, Field(max_length=900)] = ""  # hashes, or a preset of this kit
     visibility: Literal["private", "anonymous", "public"] = "private"
-    named_from: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    named_from: Annotated[float, Field(ge=0, lt=LAST_MOMENT, allow_inf_nan=False)] | None = None
 
     @field_validator("name", "method", "training_data", "checkpoints")
     @classmethod
@@ -94,13 +95,27 @@ def details(given: dict[str, Any]) -> Details:
 
 
 def create(
-    settings: Settings, session: Session, caller: Caller, benchmark: Benchmark, said: Details, now: float
+    settings: Settings,
+    session: Session,
+    caller: Caller,
+    benchmark: Benchmark,
+    said: Details,
+    now: float,
+    team: str | None = None,
 ) -> Entry:
-    """A new entry, whose files come next; Refused outside of the dates, or with too many begun ones."""
+    """A new entry, whose files come next; Refused outside of the dates, or with too many begun ones.
+
+    team: whose entry it is, where an organiser submits for others; each has quotas of its own.
+    """
     if not caller.may_submit:
         raise Refused("Your account or token may read, not submit.", 403)
+    if team is not None and not caller.may_submit_for_teams:
+        raise Refused("Only an organiser submits for a team.", 403)
     _check_dates(benchmark, now)
-    begun = select(Entry.id).where(Entry.account_id == caller.account, Entry.state == UPLOADING)
+    accounts.lock(session, caller.account)
+    begun = select(Entry.id).where(
+        Entry.account_id == caller.account, Entry.team.is_not_distinct_from(team), Entry.state == UPLOADING
+    )
     if _count(session, begun) >= settings.open_uploads:
         raise Refused(
             f"You have begun {settings.open_uploads} entries that are not submitted; submit or cancel one first.",
@@ -109,6 +124,7 @@ def create(
     entry = Entry(
         benchmark_id=benchmark.id,
         account_id=caller.account,
+        team=team,
         state=UPLOADING,
         problems=[],
         stems=[],
@@ -137,9 +153,11 @@ def submit(session: Session, caller: Caller, entry: Entry, now: float) -> None:
         raise Refused(f"Entry {entry.id} is {STATE_WORDS[entry.state]}; it cannot be submitted.", 409)
     _check_dates(entry.benchmark, now)
     _check_files(session, entry)
-    session.get(Account, entry.account_id, with_for_update=True)  # one of its requests at a time
+    accounts.lock(session, entry.account_id)
     own = select(Entry.id).where(
-        Entry.account_id == entry.account_id, Entry.benchmark_id == entry.benchmark_id
+        Entry.account_id == entry.account_id,
+        Entry.team.is_not_distinct_from(entry.team),
+        Entry.benchmark_id == entry.benchmark_id,
     )
     if _count(session, own.where(Entry.state.in_(UNDER_WAY))):
         raise Refused("Another entry of yours is being scored; submit this one when it is done.", 409)
@@ -183,7 +201,10 @@ def check_quota(session: Session, benchmark: Benchmark, own: Select[int], now: f
 def quota_left(session: Session, caller: Caller, benchmark: Benchmark, now: float) -> tuple[int, int]:
     """How many scores the caller may still have within a day, and in all."""
     counted = select(Entry.id).where(
-        Entry.account_id == caller.account, Entry.benchmark_id == benchmark.id, Entry.is_counted
+        Entry.account_id == caller.account,
+        Entry.team.is_(None),
+        Entry.benchmark_id == benchmark.id,
+        Entry.is_counted,
     )
     today = _count(session, counted.where(Entry.scored >= now - DAY_SECONDS))
     in_all = benchmark.in_all - _count(session, counted)
@@ -195,11 +216,12 @@ def _count(session: Session, query: Select[int]) -> int:
 
 
 def change(session: Session, caller: Caller, entry: Entry, said: Details) -> None:
-    """Say something else of an entry."""
+    """Say something else of an entry; what is derived of it stays as it was submitted."""
     require_owner(caller, entry)
     if entry.state == WITHDRAWN:
         raise Refused(f"Entry {entry.id} was withdrawn.", 409)
-    for key, value in said.model_dump().items():
+    fixed = set() if entry.state == UPLOADING else {"derives_instrumental"}
+    for key, value in said.model_dump(exclude=fixed).items():
         setattr(entry, key, value)
 
 
@@ -246,7 +268,7 @@ def find_visible(session: Session, number: int, caller: Caller | None) -> Entry:
 
 
 def is_own(entry: Entry, caller: Caller | None) -> bool:
-    """Whether the caller is its author, or the organiser."""
+    """Whether the caller is its author, or the organiser, who has signed in."""
     return caller is not None and (caller.is_organiser or caller.account == entry.account_id)
 
 
@@ -271,7 +293,7 @@ def scores_visible(entry: Entry, caller: Caller | None) -> bool:
 
 def author(entry: Entry, caller: Caller | None, now: float) -> str:
     """The author's name, if the caller may know it."""
-    return entry.account.name if is_named(entry, now) or is_own(entry, caller) else NOBODY
+    return entry.owner if is_named(entry, now) or is_own(entry, caller) else NOBODY
 
 
 def is_named(entry: Entry, now: float) -> bool:

@@ -11,5 +11,12 @@ class Refused(Exception):  # noqa: N818 (a request that is answered, not a fault
         self.problems = problems
 
 
+class TooSlow(Refused):
+    """A request whose body comes too slowly, or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__("The request came too slowly; send it again.", 408)
+
+
 class SetupError(Exception):
     """The service cannot start, or a command of its organiser cannot be done; the message says why."""

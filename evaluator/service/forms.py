@@ -11,6 +11,7 @@ from evaluator.service.errors import Refused
 
 LONGEST_FIELD = 16 << 10
 MOST_FIELDS = 30
+MOST_OTHER_BYTES = 1 << 20  # of everything but the file: headers, fields, and what stands between them
 
 
 @dataclass
@@ -60,10 +61,14 @@ class FormReader:
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The bytes of the file as they come; empty ones where fields come. Refused for what is no whole form."""
+        other = 0
         try:
             async for chunk in self._request.stream():
                 self._parser.write(chunk)
                 came, self._came = self._came, []
+                other += len(chunk) - sum(map(len, came))
+                if other > MOST_OTHER_BYTES:
+                    raise Refused(f"The form has more than {MOST_OTHER_BYTES} bytes beside its file.", 413)
                 yield b"".join(came)
         except FormParserError:
             raise Refused("The form cannot be read.", 400) from None

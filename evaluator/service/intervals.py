@@ -11,12 +11,11 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from evaluator.measures import bootstrap
+from evaluator.measures.bootstrap import FEWEST_TRACKS
 from evaluator.measures.means import MEAN
-from evaluator.runs.compare import FEWEST_TRACKS, SEED, bootstrap_interval
 from evaluator.service import benchmarks
 from evaluator.service.tables import Benchmark, Entry, TrackScore
-
-RESAMPLES = 2000
 
 Values = Mapping[str, float]
 """{track: value}"""
@@ -52,20 +51,16 @@ def of_ranked(
 
 def sureness(scores: Mapping[int, Sequence[float]]) -> Sureness:
     """Of {entry: scores of all tracks}, best first."""
-    if not scores:
-        return Sureness()
-    number = len(next(iter(scores.values())))
-    picks = np.random.default_rng(SEED).integers(0, number, (RESAMPLES, number))
     intervals: dict[int, tuple[float, float]] = {}
     groups: dict[int, int] = {}
     best: np.ndarray | None = None
     group = 0
     for entry, row in scores.items():
         values = np.array(row)
-        low, high = bootstrap_interval(values, picks)
+        low, high = bootstrap.interval(values)
         intervals[entry] = round(low, 2), round(high, 2)
         if best is not None:
-            below, above = bootstrap_interval(best - values, picks)
+            below, above = bootstrap.interval(best - values)
         if best is None or below > 0 or above < 0:
             best, group = values, group + 1
         groups[entry] = group

@@ -163,6 +163,15 @@ def give_back(session: Session, claimed: Claim, reason: str, detail: str, now: f
     return True
 
 
+def hand_back(session: Session, claimed: Claim) -> bool:
+    """Have another worker take up a job at once, through no fault of anybody's: the attempt does not count."""
+    values = {"state": WAITING, "worker": None, "lease_until": None, "attempts": claimed.attempt - 1}
+    if not _still(session, claimed, **values):
+        return False
+    _set_state(session, claimed.entry, QUEUED)
+    return True
+
+
 def fail_lost(session: Session, now: float) -> list[int]:
     """Fail the entries whose workers have gone in every attempt; returns them."""
     lost = list(
@@ -218,11 +227,12 @@ def finish(session: Session, claimed: Claim, found: Scored, now: float) -> bool:
 
 
 def _was_scored_before(session: Session, entry: Entry) -> bool:
-    """Whether the author has seen the score of the same files on the same benchmark."""
+    """Whether the author, or the team, has seen the score of the same files on the same benchmark."""
     same = select(func.count()).where(
         Entry.id != entry.id,
         Entry.benchmark_id == entry.benchmark_id,
         Entry.account_id == entry.account_id,
+        Entry.team.is_not_distinct_from(entry.team),
         Entry.content_sha256 == entry.content_sha256,
         Entry.is_counted,
     )

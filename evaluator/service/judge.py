@@ -5,8 +5,8 @@ the entry, read-only; no network; memory and time capped; one folder in memory f
 requests from its standard input, one line of JSON each, and answers each with a line on what was its standard output:
 
 - `look`: which stems there are files of, and what is wrong with the names.
-- `check`, with a track's number: its headers against the track, every byte read, the hash of each file.
-- `score`, with a track's number: the measures, and which stems are silent or the mixture itself.
+- `check`, with numbers of tracks: their headers against the tracks, every byte read, the hash of each file.
+- `score`, with numbers of tracks: the measures, and which stems are silent or the mixture itself.
 - `show`, with a track's number, where references are open: sounds and pictures, as files in the folder for copies.
 
 The scores are those of `run_eval.py --predictions`: copies by running/estimates, measures by running/scoring.
@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,20 +24,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import soundfile
 
 from evaluator.digests import sha256_of_open
-from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import Scores
 from evaluator.running import estimates, scoring
 from evaluator.running.audio_header import HeaderError
 from evaluator.running.dataset import Contents, Dataset, Track
 from evaluator.running.estimates import InvalidOutputError
+from evaluator.running.parts import blocks
 from evaluator.running.predictions import PredictionsError, Survey, look_up
-from evaluator.service import shown_tracks
+from evaluator.service import deriving, shown_tracks
 from evaluator.service.archive import Archive
-from evaluator.service.task import MOST_PROBLEMS, TASK_FILE, Task
+from evaluator.service.task import MOST_PROBLEMS, TASK_FILE, VOCALS, Task
 
-TOGETHER = {"bss_eval_sdr"}  # measures of a stem that depend on the other stems
+LOUDEST = float(1 << 15)  # floats on the scale of 16 bits; measures/catalogue.py counts on no more
 SAME = 1.5 / (1 << 15)  # of full scale: the mixture itself, but for rounding to 16 bits
 ZERO = 0.5 / (1 << 15)
 
@@ -120,9 +122,14 @@ class Judge:
         )
 
     def _check(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        track, files = self._data.tracks[request["track"]], self._surveyed()
+        problems: list[str] = []
+        digests = [self._digests(self._data.tracks[index], problems) for index in request["tracks"]]
+        return _problems(problems) if problems else {"sha256": digests}
+
+    def _digests(self, track: Track, problems: list[str]) -> dict[str, str]:
+        """The hash of each file of a track by stem; adds what is wrong with any to `problems`."""
+        files = self._surveyed()
         digests: dict[str, str] = {}
-        problems = []
         for stem in files.stems():
             try:
                 with files.opened(track, stem) as file:
@@ -130,22 +137,32 @@ class Judge:
                     digests[stem] = sha256_of_open(file)
             except (InvalidOutputError, HeaderError) as error:
                 problems.append(f"{self._task.called(files.survey, track, stem)}: {error}")
-        return _problems(problems) if problems else {"sha256": digests}
+        return digests
 
     def _score(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        track, files = self._data.tracks[request["track"]], self._surveyed()
-        stems = files.stems()
-        together = TOGETHER & set(self._task.measures)
+        tracks = [self._data.tracks[index] for index in request["tracks"]]
+        scores, odd = [], []
+        for track in tracks:
+            try:
+                found, strange = self._scores_of(track)
+            except (InvalidOutputError, HeaderError) as error:
+                return _problems([f"{track.folder}: {error}"])
+            scores.append(found)
+            odd.append(strange)
+        return {"scores": scores, "odd": odd}
+
+    def _scores_of(self, track: Track) -> tuple[dict[str, dict[str, float | None]], dict[str, str]]:
+        """The measures of all stems of a track, and which of them are odd."""
+        files = self._surveyed()
+        stems = self._scored(files)
+        together = scoring.BSS_EVAL.keys() & set(self._task.measures)
         groups = [stems] if together else [[stem] for stem in stems]  # one at a time takes less memory
         scores: dict[str, dict[str, float | None]] = {name: {} for name in self._task.measures}
         odd: dict[str, str] = {}
-        try:
-            for group in groups:
-                for name, found in self._measured(files, track, group, odd).items():
-                    scores[name] |= found
-        except (InvalidOutputError, HeaderError) as error:
-            return _problems([f"{track.folder}: {error}"])
-        return {"scores": scores, "odd": odd}
+        for group in groups:
+            for name, found in self._measured(files, track, group, odd).items():
+                scores[name] |= found
+        return scores, odd
 
     def _measured(
         self, files: Files, track: Track, stems: Sequence[str], odd: dict[str, str]
@@ -153,7 +170,7 @@ class Judge:
         """The measures of some stems of a track, by copies of them; notes which of them are odd."""
         with self._copied(files, track, stems) as (part, copies):
             for stem in stems:
-                if kind := _oddity(track, copies / f"{stem}.wav"):
+                if kind := _oddity(track, stem, copies / f"{stem}.wav"):
                     odd[stem] = kind
             return _scores(part, copies, self._task.measures)
 
@@ -164,15 +181,35 @@ class Judge:
         copies.mkdir()
         try:
             for stem in stems:
-                with files.opened(track, stem) as file:
-                    estimates.keep(file, track, copies / f"{stem}.wav", _channels(track))
+                self._copy(files, track, stem, copies / f"{stem}.wav")
             yield replace(track, references={stem: track.references[stem] for stem in stems}), copies
         finally:
             shutil.rmtree(copies)
 
+    def _scored(self, files: Files) -> list[str]:
+        """The stems that are scored: those uploaded, and what is derived from them."""
+        given = files.stems()
+        return sorted([*given, *self._task.derived(given)])
+
+    def _copy(self, files: Files, track: Track, stem: str, target: Path) -> None:
+        """A copy of an estimate under a header of ours; what is derived is made of such copies of others."""
+        if stem in files.stems():
+            with files.opened(track, stem) as file:
+                estimates.keep(file, track, target, _channels(track))
+            return
+        with tempfile.TemporaryDirectory(dir=self._room) as place:
+            has_vocals = VOCALS in files.stems()
+            copies = {part: Path(place) / part for part in ([VOCALS] if has_vocals else files.stems())}
+            for part, copy in copies.items():
+                self._copy(files, track, part, copy)
+            if has_vocals:
+                deriving.minus_vocals(track, copies[VOCALS], target)
+            else:
+                deriving.sum_of(track, list(copies.values()), target)
+
     def _show(self, request: Mapping[str, Any]) -> dict[str, Any]:
         track, files = self._data.tracks[request["track"]], self._surveyed()
-        with self._copied(files, track, files.stems()) as (part, copies):
+        with self._copied(files, track, self._scored(files)) as (part, copies):
             shown_tracks.write(part, copies, self._room)
         return {}
 
@@ -180,24 +217,34 @@ class Judge:
 def _scores(track: Track, copies: Path, measures: Sequence[str]) -> dict[str, Scores]:
     quick = [name for name in measures if name in scoring.ENERGY_METRICS]
     found = dict(scoring.score_track(track, copies, ["sdr", *quick]))  # which refuses NaN
-    for name in quick:
-        if wrong := [stem for stem, value in found[name].items() if not MEASURES[name].can_be(value)]:
-            raise InvalidOutputError(f"{', '.join(wrong)}: samples far beyond full scale")
     if costly := scoring.costly(measures):
         found |= scoring.costly_scores(track, copies, costly)
     return {name: found[name] for name in measures}
 
 
-def _oddity(track: Track, estimate: Path) -> str | None:
-    """Whether an estimate is what nobody separates: "silent", or the "mixture"."""
-    loudest = furthest = 0.0
-    for parts in zip(scoring.blocks(estimate), *map(scoring.blocks, track.mixtures), strict=False):
-        block, mixture = parts[0], np.concatenate(parts[1:], axis=1)
-        loudest = max(loudest, float(np.max(np.abs(block))))
-        furthest = max(furthest, float(np.max(np.abs(block - mixture))))
-    if loudest < ZERO:
-        return "silent"
-    return "mixture" if furthest < SAME else None
+def _oddity(track: Track, stem: str, estimate: Path) -> str | None:
+    """Whether an estimate is what nobody separates: "silent", or the "mixture"; most soon are seen to be neither.
+
+    InvalidOutputError for samples beyond all scales, whatever the reference is: a refusal, which costs no score, must
+    tell nothing of it.
+    """
+    _refuse_loud(stem, estimate)
+    is_silent = is_mixture = True
+    for found in zip(blocks(estimate), *map(blocks, track.mixtures), strict=False):
+        block, mixture = found[0], np.concatenate(found[1:], axis=1)
+        is_silent = is_silent and bool(np.max(np.abs(block)) < ZERO)
+        is_mixture = is_mixture and bool(np.max(np.abs(block - mixture)) < SAME)
+        if not (is_silent or is_mixture):
+            return None
+    return "silent" if is_silent else "mixture"
+
+
+def _refuse_loud(stem: str, estimate: Path) -> None:
+    """InvalidOutputError for samples far beyond full scale, which only floats can be."""
+    if soundfile.info(estimate).subtype not in ("FLOAT", "DOUBLE"):
+        return
+    if any(np.max(np.abs(block)) > LOUDEST for block in blocks(estimate)):
+        raise InvalidOutputError(f"{stem}: samples far beyond full scale")
 
 
 def _channels(track: Track) -> tuple[int, ...]:

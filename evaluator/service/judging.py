@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evaluator import printable, schema, strict_json
 from evaluator.isolation import view
-from evaluator.isolation.launch import PREDICTIONS, SCRATCH, WorkerSpec
 from evaluator.isolation.limits import Isolation, Limits, effective_memory_bytes
-from evaluator.isolation.sandbox import SUPERVISOR, Cancelled, SandboxError, Session, Workplace
+from evaluator.isolation.process_runner import SUPERVISOR
+from evaluator.isolation.sandbox import Cancelled, SandboxError, Session, Workplace
 from evaluator.isolation.variables import THREAD_VARIABLES
+from evaluator.isolation.worker_spec import PREDICTIONS, SCRATCH, WorkerSpec
 from evaluator.locations import REPOSITORY
 from evaluator.measures.catalogue import MEASURES
 from evaluator.running.estimates import Folder, InvalidOutputError, opened_file
@@ -30,6 +31,9 @@ GRACE_SECONDS = 1.0
 LOOK_SECONDS, TRACK_SECONDS = 300.0, 120.0
 PATIENCE = 40.0  # seconds for a second of a stem, by measure: BSS Eval takes half of one, the others far less
 SAMPLE_BYTES = 8
+# Of what is asked at once: each question and its answer go through several processes, all of which wait their turn.
+CHECKED_FILES, CHECKED_SECONDS = MOST_PROBLEMS, 1200.0
+SCORED_VALUES, SCORED_SECONDS = 500, 60.0
 SENTENCE_CHARACTERS = 600
 NONSENSE = "the process that scores answered what nobody asked for"
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ")
@@ -49,6 +53,10 @@ class JudgeError(Exception):
         self.detail = detail
 
 
+class NotStartedError(JudgeError):
+    """The child could not be started at all: nothing is known of the entry."""
+
+
 class LostJobError(Exception):
     """The job is not ours any more; nothing went wrong."""
 
@@ -61,6 +69,12 @@ class RefusedEntry(Exception):  # noqa: N818 (not a fault of ours)
         self.problems = problems
 
 
+Measures = dict[str, dict[str, Annotated[float, Field(allow_inf_nan=False)] | None]]
+"""{measure: {stem: value}} of a track."""
+Odd = dict[str, str]
+"""{stem: "silent" or "mixture"} of a track."""
+
+
 class _Answer(BaseModel):
     """What the child may say."""
 
@@ -68,9 +82,35 @@ class _Answer(BaseModel):
     problems: Annotated[list[Sentence], Field(max_length=MOST_PROBLEMS)] = []
     number: Annotated[int, Field(ge=0)] = 0
     stems: list[str] = []
-    sha256: dict[str, Sha256] = {}
-    scores: dict[str, dict[str, Annotated[float, Field(allow_inf_nan=False)] | None]] = {}
-    odd: dict[str, str] = {}
+    sha256: list[dict[str, Sha256]] = []
+    scores: list[Measures] = []
+    odd: list[Odd] = []
+
+
+def seconds_of(track: Mapping[str, Any]) -> float:
+    """How long a track of a benchmark's table is."""
+    return float(track["frames"]) / float(track["rate_hz"])
+
+
+def batches(
+    tracks: Sequence[Mapping[str, Any]], answers: int, most_answers: int, most_seconds: float
+) -> Iterator[list[int]]:
+    """The numbers of all tracks, in order, as many at once as there may be: one at least.
+
+    answers: how many each track has.
+    """
+    batch: list[int] = []
+    seconds = 0.0
+    for index, track in enumerate(tracks):
+        if batch and (
+            (len(batch) + 1) * answers > most_answers or seconds + seconds_of(track) > most_seconds
+        ):
+            yield batch
+            batch, seconds = [], 0.0
+        batch.append(index)
+        seconds += seconds_of(track)
+    if batch:
+        yield batch
 
 
 class Judge:
@@ -91,7 +131,7 @@ class Judge:
             described = self._session.expect("isolation", SUPERVISOR.start_seconds)
         except (SandboxError, OSError) as error:
             self.close()
-            raise JudgeError("the process that scores could not be started", str(error)) from None
+            raise NotStartedError("the process that scores could not be started", str(error)) from None
         self.isolation = Isolation(SUPERVISOR.runner, **described)
         return self
 
@@ -119,47 +159,48 @@ class Judge:
             raise JudgeError(NONSENSE, f"stems {schema.found(stems)}")
         return stems
 
-    def check(self, index: int, stems: list[str]) -> dict[str, str]:
-        """The SHA-256 of each file of a track whose headers fit, by stem."""
-        self._make_room(self._bytes(index))
-        found = self._ask({"op": "check", "track": index}, self._seconds(index, stems, 1)).sha256
-        if set(found) != set(stems):
-            raise JudgeError(NONSENSE, f"checked stems {schema.found(sorted(found))}")
+    def check(self, tracks: Sequence[int], stems: list[str]) -> list[dict[str, str]]:
+        """The SHA-256 of each file by stem, of each of these tracks, whose headers fit."""
+        if self._task.zip:  # else nothing is copied
+            self._make_room(max(map(self._bytes, tracks)))
+        found = self._ask({"op": "check", "tracks": tracks}, self._seconds(tracks, stems, 1)).sha256
+        if [set(each) for each in found] != [set(stems)] * len(tracks):
+            raise JudgeError(NONSENSE, f"checked stems {schema.found([sorted(each) for each in found])}")
         return found
 
-    def score(
-        self, index: int, stems: list[str]
-    ) -> tuple[dict[str, dict[str, float | None]], dict[str, str]]:
-        """{measure: {stem: value}} of a track, and which stems are silent or the mixture itself."""
-        self._make_room(
-            (len(stems) + 1) * self._bytes(index)
-        )  # at most; it counts as memory once it is written
-        answer = self._ask(
-            {"op": "score", "track": index}, self._seconds(index, stems, len(self._task.measures))
-        )
-        self._require_possible(answer, stems)
-        return answer.scores, answer.odd
+    def score(self, tracks: Sequence[int], stems: list[str]) -> list[tuple[Measures, Odd]]:
+        """The measures of each of these tracks, and which stems are silent or the mixture itself."""
+        largest = max(map(self._bytes, tracks))
+        self._make_room((len(stems) + 1) * largest)  # at most; it counts as memory once it is written
+        seconds = self._seconds(tracks, stems, len(self._task.measures))
+        answer = self._ask({"op": "score", "tracks": tracks}, seconds)
+        if not len(answer.scores) == len(answer.odd) == len(tracks):
+            raise JudgeError(NONSENSE, "scores of other tracks than it was asked for")
+        found = list(zip(answer.scores, answer.odd, strict=True))
+        for scores, odd in found:
+            self._require_possible(scores, odd, stems)
+        return found
 
     def show(self, index: int, stems: list[str], target: Path) -> None:
         """Write what is heard and seen of a track into an empty folder; the entry was scored before."""
         most = self._bytes(index)  # of a file
         with self._room(2 * (len(stems) + 1) * most) as folder:
-            self._ask({"op": "show", "track": index}, self._seconds(index, stems, 1))
+            self._ask({"op": "show", "track": index}, self._seconds([index], stems, 1))
             for name in shown_tracks.files(stems):
                 (target / name).write_bytes(_content(folder, name, most))
 
-    def _require_possible(self, answer: _Answer, stems: list[str]) -> None:
+    def _require_possible(self, scores: Measures, odd: Odd, stems: list[str]) -> None:
         values = [
             MEASURES[name].can_be(value)
-            for name, scores in answer.scores.items()
+            for name, found in scores.items()
             if name in MEASURES
-            for value in scores.values()
+            for value in found.values()
         ]
-        complete = set(answer.scores) == set(self._task.measures) and all(
-            set(scores) == set(stems) for scores in answer.scores.values()
+        complete = set(scores) == set(self._task.measures) and all(
+            set(found) == set(stems) for found in scores.values()
         )
-        odd = set(answer.odd) <= set(stems) and set(answer.odd.values()) <= {"silent", "mixture"}
-        if not (complete and odd and all(values)):
+        is_odd = set(odd) <= set(stems) and set(odd.values()) <= {"silent", "mixture"}
+        if not (complete and is_odd and all(values)):
             raise JudgeError(NONSENSE, "other scores than it was asked for")
 
     def _bytes(self, index: int) -> int:
@@ -167,9 +208,8 @@ class Judge:
         track = self._task.tracks[index]
         return int(track["frames"]) * int(max(track["channels"])) * SAMPLE_BYTES + SPARE_BYTES
 
-    def _seconds(self, index: int, stems: list[str], measures: int) -> float:
-        track = self._task.tracks[index]
-        seconds = float(track["frames"]) / float(track["rate_hz"])
+    def _seconds(self, tracks: Sequence[int], stems: list[str], measures: int) -> float:
+        seconds = sum(seconds_of(self._task.tracks[index]) for index in tracks)
         return TRACK_SECONDS + PATIENCE * measures * len(stems) * seconds
 
     def _make_room(self, size_bytes: int) -> None:
@@ -191,8 +231,7 @@ class Judge:
         try:
             yield room.predictions
         finally:
-            os.close(room.mixtures)
-            os.close(room.predictions)
+            room.close()
 
     def _running(self) -> Session:
         if self._session is None:
@@ -222,7 +261,10 @@ class Judge:
 
     def _spec(self) -> WorkerSpec:
         kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        shown = [REPOSITORY / "evaluator", Path(self._task.folder)]
+        own = [
+            REPOSITORY / name for name in ("evaluator", "sdx")
+        ]  # an installed kit has the latter elsewhere
+        shown = [*filter(Path.is_dir, own), Path(self._task.folder)]
         return WorkerSpec(
             command=[
                 *(sys.executable, "-P", "-m", "evaluator.service.judge", str(self._entry), PREDICTIONS),

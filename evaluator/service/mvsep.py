@@ -5,9 +5,7 @@ with 400 (its public clients). Not known, and so assumed: the numbers of `proc`,
 the keys around the rows of `queue` and `leaderboard`, and that `delete` is a POST. Scores have two decimals here.
 """
 
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -19,14 +17,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from evaluator.measures.means import MEAN
-from evaluator.service import accounts, benchmarks, boards, entries, jobs, uploads
+from evaluator.service import accounts, benchmarks, boards, entries, jobs, one_piece
 from evaluator.service.access import Anybody, Here
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
 from evaluator.service.forms import FormReader
 from evaluator.service.running import Service
 from evaluator.service.tables import (
-    ANONYMOUS,
     CANCELLED,
     DONE,
     FAILED,
@@ -37,11 +34,8 @@ from evaluator.service.tables import (
     UPLOADING,
     VALIDATING,
     WITHDRAWN,
-    Benchmark,
     Entry,
-    Upload,
 )
-from evaluator.service.uploads import Writer
 
 ROOT = "/api/quality_checker"
 router = APIRouter(prefix=ROOT, include_in_schema=False)
@@ -67,135 +61,11 @@ def refusal(status: int, sentence: str, problems: tuple[str, ...] = ()) -> Respo
     return JSONResponse({"success": False, "data": {"message": " ".join([sentence, *problems])}}, status)
 
 
-@dataclass
-class _Coming:
-    """A zip on its way, and the entry that it is of."""
-
-    entry: int
-    upload: str
-    most_bytes: int
-    writer: Writer
-    length: int = 0
-
-    def take(self, block: bytes) -> None:
-        """Write what has come; Refused for more than the tracks allow."""
-        self.length += len(block)
-        if self.length > self.most_bytes:
-            raise Refused(f"zipfile: more than the {self.most_bytes} bytes that the tracks allow")
-        self.writer.write(block)
-
-
 @router.post("/add")
 async def add(request: Request, here: Here) -> dict[str, Any]:
-    """A new entry: its fields, then its zip, which is written as it comes."""
-    reader = FormReader(request)
-    coming: _Coming | None = None
-    try:
-        async for block in reader.blocks():
-            if coming is None and reader.form.filename is not None:
-                coming = await run_in_threadpool(_begin, here, reader.form.fields, request)
-            if coming is not None and block:
-                await run_in_threadpool(coming.take, block)
-        if coming is None:
-            raise Refused("zipfile: missing; expected a zip in the form")
-        await run_in_threadpool(_submit, here, coming)
-    except BaseException:
-        if coming is not None:
-            await run_in_threadpool(_give_up, here, coming.entry)
-        raise
-    finally:
-        if coming is not None:
-            coming.writer.close()
-    return {
-        "success": True,
-        "data": {"id": coming.entry, "link": f"{here.settings.url}/entries/{coming.entry}"},
-    }
-
-
-def _caller(session: Session, here: Service, token: str) -> Caller:
-    found = accounts.of_token(session, token, here.now())
-    if found is None:
-        raise Refused("api_token: unknown, or its time is over; it must come before the zip", 401)
-    return found[0]
-
-
-def _begin(here: Service, fields: Mapping[str, str], request: Request) -> _Coming:
-    """A new entry by the fields before the zip."""
-    password = fields.get("password", "")
-    hashed = accounts.hash_password(password) if password else None
-    with here.database.writing() as session:
-        caller = _caller(session, here, fields.get("api_token", ""))
-        benchmark = _benchmark(session, fields.get("dataset_type", "0"))
-        said = entries.details(
-            {
-                "name": fields.get("algo_name", ""),
-                "description": fields.get("main_text", ""),
-                "is_ensemble": fields.get("ensemble", "0") == "1",
-                "visibility": ANONYMOUS,
-            }
-        )
-        entry = entries.create(here.settings, session, caller, benchmark, said, here.now())
-        entry.password_hash = hashed
-        most = uploads.most_bytes_of_zip(benchmark)
-        stated = int(request.headers.get("content-length", most))
-        uploads.check_room(here.settings, session, caller, min(stated, most), here.now())
-        number = entry.id
-    folder, upload = here.settings.entry_folder(number), secrets.token_hex(16)
-    folder.mkdir(parents=True, exist_ok=True)
-    return _Coming(number, upload, most, Writer(folder / upload, 0))
-
-
-def _number(text: str, absent: int = 0) -> int:
-    """The number that a text is, as far as a row may have it."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else absent
-
-
-def _benchmark(session: Session, text: str) -> Benchmark:
-    found = benchmarks.numbered(session, _number(text, absent=-1))
-    if found is None:
-        every = [
-            f"{each.dataset_type} ({each.name})"
-            for each in benchmarks.every(session)
-            if each.dataset_type is not None
-        ]
-        raise Refused(
-            f"dataset_type: expected one of {', '.join(every) or 'none: there is no such benchmark'}"
-        )
-    return found
-
-
-def _submit(here: Service, coming: _Coming) -> None:
-    """Put an entry whose zip is there into the queue."""
-    coming.writer.flush()
-    assert coming.writer.digest is not None
-    with here.database.writing() as session:
-        found = entries.find(session, coming.entry)
-        session.add(
-            Upload(
-                id=coming.upload,
-                entry_id=found.id,
-                name="upload.zip",
-                track=None,
-                stem=None,
-                length=coming.length,
-                offset=coming.length,
-                sha256=coming.writer.digest.hexdigest(),
-                is_verified=True,
-                created=here.now(),
-                touched=here.now(),
-            )
-        )
-        session.flush()
-        author = Caller(found.account.id, found.account.name, found.account.role)
-        entries.submit(session, author, found, here.now())
-
-
-def _give_up(here: Service, number: int) -> None:
-    with here.database.writing() as session:
-        entry = entries.find(session, number)
-        if entry.state == UPLOADING:
-            entry.state = CANCELLED
-            entries.remove_files(here.settings, number)
+    """A new entry: its fields and its zip, which is written as it comes."""
+    made = await one_piece.take(here, request)
+    return {"success": True, "data": {"id": made, "link": f"{here.settings.url}/entries/{made}"}}
 
 
 @router.get("/entry")
@@ -203,7 +73,7 @@ def entry(id: Annotated[str, Query(max_length=20)], here: Here, caller: Anybody)
     """One entry."""
     with here.database.reading() as session:
         # Its clients ask without a token, and while an entry is not scored yet.
-        found = session.get(Entry, _number(id))
+        found = session.get(Entry, one_piece.number(id))
         if found is None or (found.visibility == PRIVATE and not entries.is_own(found, caller)):
             raise Refused(NOT_FOUND)
         return {"success": True, "data": _row(session, found, caller, here.now())}
@@ -221,6 +91,7 @@ def _row(session: Session, found: Entry, caller: Caller | None, now: float) -> d
                     name = STEMS.get(stem, stem)
                     scores[f"{measure}_{name}"] = value
                     lines.append(f"Metric {measure} for {name}: {value:.2f}")
+    is_shown = entries.is_visible(found, caller)  # else no more than how far it is
     message = entries.STATE_WORDS[found.state]
     if entries.is_own(found, caller):
         message = "\n".join([message, *map(str, found.problems)])
@@ -228,8 +99,8 @@ def _row(session: Session, found: Entry, caller: Caller | None, now: float) -> d
         "id": found.id,
         "dataset_type": found.benchmark.dataset_type or 0,
         "date": _date(found.created),
-        "algo_name": found.name,
-        "main_text": found.description,
+        "algo_name": found.name if is_shown else "",
+        "main_text": found.description if is_shown else "",
         "proc": PROC[found.state],
         "proc_remote_date": _date(found.scored or found.submitted or found.created),
         "msg": message,
@@ -270,7 +141,7 @@ def leaderboard(
 ) -> dict[str, Any]:
     """A part of a board, sorted by a stem, or by a measure and a stem (`sdr_vocals`)."""
     with here.database.reading() as session:
-        found = _benchmark(session, dataset_type)
+        found = one_piece.benchmark_of(session, dataset_type)
         sortables = {
             name: (measure, stem)
             for measure in found.measures
@@ -310,17 +181,16 @@ async def _fields(request: Request) -> dict[str, str]:
 
 def _delete(here: Service, fields: Mapping[str, str], address: str) -> None:
     text, now = fields.get("id", ""), here.now()
-    number = _number(text)
+    number = one_piece.number(text)
     subjects = (f"entry {number}", f"address {address}")
     with here.database.writing() as session:
-        accounts.check_attempts(session, subjects, now)
+        attempt = accounts.begin_attempt(session, subjects, now)
         found = session.scalar(select(Entry).where(Entry.id == number, Entry.visibility != PRIVATE))
         hashed = accounts.NOBODYS_HASH if found is None else found.password_hash or accounts.NOBODYS_HASH
     fits = accounts.fits(hashed, fields.get("password", ""))
     with here.database.writing() as session:
-        if not fits:
-            accounts.note_failure(session, subjects, now)
-        else:
+        if fits:
+            accounts.forgive(session, attempt)
             entries.end(session, entries.find(session, number))
     if not fits:
         raise Refused("There is no such entry, or its password is another.")

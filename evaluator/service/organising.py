@@ -1,16 +1,15 @@
 """What only an organiser sees and does: scores that were held back, teams that probe, entries that failed."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from evaluator import printable
 from evaluator.measures.catalogue import MEASURES
-from evaluator.measures.means import MEAN
 from evaluator.service.errors import Refused
 from evaluator.service.tables import (
     DONE,
@@ -18,10 +17,13 @@ from evaluator.service.tables import (
     PUBLIC_PART,
     QUEUED,
     WAITING,
+    Account,
+    ApiToken,
     Benchmark,
     Entry,
     Job,
     MeanScore,
+    SignedIn,
 )
 
 
@@ -44,6 +46,38 @@ class Team:
         return round(MEASURES[self.measure].gain(self.first, self.best), 2)
 
 
+@dataclass(frozen=True)
+class Access:
+    """An account, and what has access to it; closed: since when nothing has."""
+
+    number: int
+    name: str
+    role: str
+    created: float
+    closed: float | None
+    browsers: int
+    tokens: int
+
+
+def accounts_of(session: Session) -> list[Access]:
+    """All accounts, oldest first; what is over counts until it is forgotten."""
+    browsers, tokens = (_numbers(session, table) for table in (SignedIn, ApiToken))
+    return [
+        Access(
+            *(each.id, each.name, each.role, each.created, each.closed),
+            browsers.get(each.id, 0),
+            tokens.get(each.id, 0),
+        )
+        for each in session.scalars(select(Account).order_by(Account.id))
+    ]
+
+
+def _numbers(session: Session, table: type[SignedIn] | type[ApiToken]) -> dict[int, int]:
+    """How many rows each account has."""
+    rows = session.execute(select(table.account_id, func.count()).group_by(table.account_id))
+    return {row[0]: row[1] for row in rows}
+
+
 def held_back(session: Session) -> list[Entry]:
     """Entries whose scores only an organiser sees, newest first."""
     query = select(Entry).where(Entry.suspicion.is_not(None), Entry.state == DONE)
@@ -62,24 +96,42 @@ def failed(session: Session) -> list[tuple[Entry, str]]:
 
 
 def teams(session: Session) -> list[Team]:
-    """How often each account has had a score of each benchmark, most often first."""
+    """How often each account has had a score of each benchmark, most often first.
+
+    What was withdrawn counts, too, and so does an entry of few stems, which has no mean over all: gains are those of
+    the column with the largest.
+    """
+    numbers: dict[Asked, int] = defaultdict(int)
+    for entry in session.scalars(select(Entry).where(Entry.is_counted)):
+        numbers[_asked(entry)] += 1
     rows = session.execute(
-        select(Entry, MeanScore.value, MeanScore.measure)
+        select(Entry, MeanScore)
         .join(MeanScore, MeanScore.entry_id == Entry.id)
-        .where(Entry.state == DONE, MeanScore.part == PUBLIC_PART, MeanScore.stem == MEAN)
+        .where(Entry.state == DONE, Entry.is_counted, MeanScore.part == PUBLIC_PART)
         .order_by(Entry.id)
     )
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for entry, value, measure in rows:
-        if measure == entry.benchmark.measures[0] and value is not None:
-            values[entry.account.name, entry.benchmark.name, measure].append(value)
-    found = [_team(*key, scores) for key, scores in values.items()]
+    values: dict[Asked, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for entry, mean in rows:
+        if mean.value is not None and mean.measure == entry.benchmark.measures[0]:
+            values[_asked(entry)][mean.stem].append(mean.value)
+    found = [_team(asked, number, values[asked]) for asked, number in numbers.items()]
     return sorted(found, key=lambda team: -team.scores)
 
 
-def _team(account: str, benchmark: str, measure: str, scores: list[float]) -> Team:
-    best = max(scores) if MEASURES[measure].higher_is_better else min(scores)
-    return Team(account, benchmark, measure, len(scores), scores[0], best)
+Asked = tuple[str, str, str]
+"""Account or team, benchmark, measure."""
+
+
+def _asked(entry: Entry) -> Asked:
+    return entry.owner, entry.benchmark.name, entry.benchmark.measures[0]
+
+
+def _team(asked: Asked, scores: int, columns: Mapping[str, Sequence[float]]) -> Team:
+    higher = MEASURES[asked[2]].higher_is_better
+    found = [
+        Team(*asked, scores, values[0], max(values) if higher else min(values)) for values in columns.values()
+    ]
+    return max(found, key=lambda team: team.gain or 0.0, default=Team(*asked, scores, None, None))
 
 
 def decide(session: Session, entry: Entry, act: str, now: float) -> None:

@@ -1,48 +1,25 @@
-"""The pages: benchmarks and boards, entries, the queue, signing in, one's own page."""
+"""The pages: benchmarks and boards, entries, the queue."""
 
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, Response
 
 from evaluator.reporting import charts
-from evaluator.service import accounts, benchmarks, boards, entries, jobs, listening, organising
-from evaluator.service.access import Anybody, Here, Organiser, Somebody, Wanted, cookie_name, set_cookie
-from evaluator.service.accounts import Caller
+from evaluator.service import benchmarks, boards, entries, jobs, listening, organising
+from evaluator.service.access import Anybody, Here, Somebody, Wanted
 from evaluator.service.errors import Refused
+from evaluator.service.posted import Fields, Form, to
 from evaluator.service.rendering import STATIC, moment, page
 from evaluator.service.tables import UPLOADING, Entry, Upload
 
 router = APIRouter(include_in_schema=False, default_response_class=Response)
-MOST_FIELDS = 40
 STATIC_SECONDS = 3600
+CHOICES = ("is_ensemble", "derives_instrumental")
 
 Short = Annotated[str, Query(max_length=64)]
-Form = dict[str, str]
-
-
-async def read_form(request: Request) -> Form:
-    """The fields of a form."""
-    kind = request.headers.get("content-type", "")
-    if not kind.startswith("application/x-www-form-urlencoded"):
-        raise Refused("Expected the fields of a form.", 415)
-    try:
-        fields = parse_qsl(
-            (await request.body()).decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS
-        )
-    except ValueError:
-        raise Refused("The form cannot be read.") from None
-    return dict(fields)
-
-
-Fields = Annotated[Form, Depends(read_form)]
-
-
-def _to(address: str) -> RedirectResponse:
-    return RedirectResponse(address, 303)
 
 
 @router.get("/static/{name}")
@@ -111,7 +88,7 @@ def add_entry(name: str, here: Here, caller: Somebody, form: Fields) -> Response
             made = entries.create(
                 here.settings, session, caller, found, entries.details(_details(form)), here.now()
             )
-            return _to(f"/entries/{made.id}")
+            return to(f"/entries/{made.id}")
     except Refused as error:
         with here.database.reading() as session:
             found = benchmarks.named(session, name)
@@ -122,7 +99,7 @@ def _details(form: Form) -> dict[str, Any]:
     """What a form says of an entry."""
     texts = ("name", "method", "training_data", "link", "description", "checkpoints", "visibility")
     given: dict[str, Any] = {key: form[key] for key in texts if key in form}
-    return {**given, "is_ensemble": "is_ensemble" in form, "named_from": _day(form.get("named_from", ""))}
+    return {**given, **{key: key in form for key in CHOICES}, "named_from": _day(form.get("named_from", ""))}
 
 
 def _day(text: str) -> float | None:
@@ -196,7 +173,7 @@ def _as_form(found: Entry) -> Form:
     texts = ("name", "method", "training_data", "link", "description", "checkpoints", "visibility")
     form = {key: str(getattr(found, key)) for key in texts}
     form["named_from"] = "" if found.named_from is None else moment(found.named_from)[:10]
-    return {**form, **({"is_ensemble": "on"} if found.is_ensemble else {})}
+    return {**form, **{key: "on" for key in CHOICES if getattr(found, key)}}
 
 
 @router.post("/entries/{number}/edit")
@@ -205,7 +182,7 @@ def change(number: int, here: Here, caller: Somebody, form: Fields) -> Response:
     with here.database.writing() as session:
         found = entries.find_visible(session, number, caller)
         entries.change(session, caller, found, entries.details(_details(form)))
-    return _to(f"/entries/{number}")
+    return to(f"/entries/{number}")
 
 
 @router.post("/entries/{number}/stop")
@@ -214,7 +191,7 @@ def stop(number: int, here: Here, caller: Somebody) -> Response:
     with here.database.writing() as session:
         entries.stop(session, caller, entries.find_visible(session, number, caller))
     entries.remove_files(here.settings, number)
-    return _to(f"/entries/{number}")
+    return to(f"/entries/{number}")
 
 
 @router.get("/queue")
@@ -228,156 +205,3 @@ def queue(here: Here, caller: Anybody) -> Response:
             workers=jobs.living_workers(session, here.now()),
             words=entries.STATE_WORDS,
         )
-
-
-@router.get("/sign-in")
-def ask_to_sign_in(caller: Anybody) -> Response:
-    """The form."""
-    return page("sign_in.html.j2", caller, problem=None, name="")
-
-
-@router.post("/sign-in")
-def sign_in(request: Request, here: Here, form: Fields) -> Response:
-    """Sign in by name and password; a wrong name and a wrong password get the same answer in the same time."""
-    name, now = form.get("name", ""), here.now()
-    address = request.client.host if request.client else ""
-    subjects = (f"name {name.strip().casefold()}", f"address {address}")
-    with here.database.writing() as session:
-        accounts.check_attempts(session, subjects, now)
-        account, password_hash = accounts.password_of(session, name)
-    fits = accounts.fits(password_hash, form.get("password", ""))
-    with here.database.writing() as session:
-        if account is None or not fits:
-            accounts.note_failure(session, subjects, now)
-            return page("sign_in.html.j2", None, 403, problem="Name and password do not fit.", name=name)
-        token = accounts.sign_in(session, account, now)
-    answer = _to("/")
-    set_cookie(here.settings, answer, token)
-    return answer
-
-
-@router.post("/sign-out")
-def sign_out(request: Request, here: Here) -> Response:
-    """Forget this browser."""
-    name = cookie_name(here.settings)
-    with here.database.writing() as session:
-        accounts.sign_out(session, request.cookies.get(name, ""))
-    answer = _to("/")
-    answer.delete_cookie(name, path="/", secure=here.settings.is_secure, httponly=True, samesite="lax")
-    return answer
-
-
-@router.get("/invitation/{token}")
-def invitation(token: str, here: Here) -> Response:
-    """The form of an invitation."""
-    with here.database.reading() as session:
-        role = accounts.open_invite(session, token, here.now()).role
-    return page("invitation.html.j2", None, role=role, problem=None, name="")
-
-
-@router.post("/invitation/{token}")
-def accept(token: str, here: Here, form: Fields) -> Response:
-    """Make the account of an invitation, and sign in."""
-    name, now = form.get("name", ""), here.now()
-    try:
-        with here.database.writing() as session:
-            made = accounts.accept(session, token, name, form.get("password", ""), now)
-            cookie = accounts.sign_in(session, made.id, now)
-    except Refused as error:
-        with here.database.reading() as session:
-            role = accounts.open_invite(session, token, now).role
-        return page("invitation.html.j2", None, error.status, role=role, problem=error.sentence, name=name)
-    answer = _to("/")
-    set_cookie(here.settings, answer, cookie)
-    return answer
-
-
-@router.get("/account")
-def account(here: Here, caller: Somebody) -> Response:
-    """One's own entries and tokens."""
-    return _account(here, caller, None)
-
-
-def _account(here: Here, caller: Caller, made: str | None) -> Response:
-    with here.database.reading() as session:
-        own = entries.own(session, caller)
-        return page(
-            "account.html.j2",
-            caller,
-            entries=own,
-            words=entries.STATE_WORDS,
-            tokens=accounts.tokens_of(session, caller),
-            made=made,
-            url=here.settings.url,
-        )
-
-
-@router.post("/account/tokens")
-def make_token(here: Here, caller: Somebody, form: Fields) -> Response:
-    """A new token, shown this once."""
-    with here.database.writing() as session:
-        made = accounts.issue_token(
-            session, caller, form.get("label", ""), form.get("scope", "read"), here.now()
-        )
-    return _account(here, caller, made)
-
-
-@router.post("/account/tokens/{number}/revoke")
-def revoke_token(number: int, here: Here, caller: Somebody) -> Response:
-    """Take a token back."""
-    with here.database.writing() as session:
-        accounts.revoke_token(session, caller, number)
-    return _to("/account")
-
-
-@router.post("/account/password")
-def change_password(here: Here, caller: Somebody, form: Fields) -> Response:
-    """Change one's password, by the one that it was."""
-    now, subjects = here.now(), (f"name {caller.name.casefold()}",)
-    with here.database.writing() as session:
-        accounts.check_attempts(session, subjects, now)
-        _, password_hash = accounts.password_of(session, caller.name)
-    fits = accounts.fits(password_hash, form.get("present", ""))
-    with here.database.writing() as session:
-        if fits:
-            accounts.change_password(session, caller, form.get("new", ""))
-        else:
-            accounts.note_failure(session, subjects, now)
-    if not fits:
-        raise Refused("That is not your present password.", 403)
-    return _to("/sign-in")
-
-
-@router.get("/organiser")
-def organise(here: Here, caller: Organiser) -> Response:
-    """What only an organiser sees."""
-    return _organiser(here, caller, None)
-
-
-def _organiser(here: Here, caller: Caller, link: str | None) -> Response:
-    with here.database.reading() as session:
-        return page(
-            "organiser.html.j2",
-            caller,
-            link=link,
-            held_back=organising.held_back(session),
-            teams=organising.teams(session),
-            failed=organising.failed(session),
-        )
-
-
-@router.post("/organiser/invitations")
-def invite(here: Here, caller: Organiser, form: Fields) -> Response:
-    """A link for one new account."""
-    with here.database.writing() as session:
-        token = accounts.invite(session, form.get("role", "submitter"), here.now())
-    return _organiser(here, caller, f"{here.settings.url}/invitation/{token}")
-
-
-@router.post("/organiser/entries/{number}/{act}")
-def decide(number: int, act: str, here: Here, caller: Organiser) -> Response:
-    """Show the scores of an entry that were held back, or have one that failed be tried again."""
-    with here.database.writing() as session:
-        found = entries.find(session, number)
-        organising.decide(session, found, act, here.now())
-    return _to("/organiser")

@@ -1,7 +1,7 @@
 """The bytes of an upload: written as they come, flushed before they are acknowledged."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +11,13 @@ from starlette.requests import ClientDisconnect, Request
 
 from evaluator.service import uploads
 from evaluator.service.accounts import Caller
-from evaluator.service.errors import Refused
+from evaluator.service.errors import Refused, TooSlow
 from evaluator.service.running import Service
 from evaluator.service.tables import Upload
 from evaluator.service.uploads import CHECKSUM_MISMATCH, Writer
 
 BLOCK_BYTES = 2 << 20  # of memory that an upload takes
 FLUSHED_BYTES = 32 << 20  # after these, what came is flushed and noted, so that an interruption costs no more
-SILENCE_SECONDS = 60.0  # of a sender, after which its connection is given up
 CONTENT_TYPE = "application/offset+octet-stream"
 
 
@@ -38,11 +37,11 @@ async def receive(service: Service, caller: Caller, number: str, request: Reques
     Refused where the offset is another one (409), somebody writes already (423), more comes than was said (413), or
     the whole has another hash than was said (460).
     """
-    upload = await run_in_threadpool(_find, service, caller, number, request)
     if number in service.writers:
         raise Refused("Another connection is sending this upload; wait for it to end.", 423)
     service.writers.add(number)
     try:
+        upload = await run_in_threadpool(_find, service, caller, number, request)
         offset, digest = await _take(service, upload, request)
         if offset == upload.length:
             await run_in_threadpool(_verify, service, caller, number, digest)
@@ -69,23 +68,51 @@ def _find(service: Service, caller: Caller, number: str, request: Request) -> _U
 async def _take(service: Service, upload: _Upload, request: Request) -> tuple[int, str | None]:
     """Write what comes; of a connection that breaks, what has come by then is kept, too.
 
-    Returns the offset after it, and the hash of the file up to there, if all of it came just now.
+    While one block is written, the next one comes, and what was written before is flushed. Returns the offset after
+    it all, and the hash of the file up to there, if all of it came just now.
     """
-    noted = offset = upload.offset
-    with await run_in_threadpool(Writer, upload.path, offset) as writer:
+    coming = noted = upload.offset
+    writing, noting = _Behind(), _Behind()
+    with await run_in_threadpool(Writer, upload.path, upload.offset) as writer:
         try:
             async for block in _blocks(request):
-                if offset + len(block) > upload.length:
+                coming += len(block)
+                if coming > upload.length:
                     raise Refused(f"More bytes came than the {upload.length} of the upload.", 413)
-                await run_in_threadpool(writer.write, block)
-                offset += len(block)
-                if offset - noted >= FLUSHED_BYTES:
-                    await run_in_threadpool(_note, service, writer, upload.number, noted, offset)
-                    noted = offset
+                await writing.start(writer.write, block)
+                if writer.offset - noted >= FLUSHED_BYTES:
+                    before, noted = noted, writer.offset
+                    await noting.start(_note, service, writer, upload.number, before, noted)
+            await writing.done()
         finally:
-            if offset > noted:
-                await run_in_threadpool(_note, service, writer, upload.number, noted, offset)
-        return offset, None if writer.digest is None else writer.digest.hexdigest()
+            await writing.settled()
+            await noting.done()
+            if writer.offset > noted:
+                await run_in_threadpool(_note, service, writer, upload.number, noted, writer.offset)
+        return writer.offset, None if writer.digest is None else writer.digest.hexdigest()
+
+
+class _Behind:
+    """Has one call at a time run in a thread, while whoever started it goes on."""
+
+    def __init__(self) -> None:
+        self._running: asyncio.Future[object] | None = None
+
+    async def start(self, function: Callable[..., object], *arguments: object) -> None:
+        """Start a call once the one before is done, whose error is raised here."""
+        await self.done()
+        self._running = asyncio.ensure_future(run_in_threadpool(function, *arguments))
+
+    async def done(self) -> None:
+        """Wait for what is running; raises what went wrong in it."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running
+
+    async def settled(self) -> None:
+        """Wait for what is running, whatever comes of it; used where an error is on its way already."""
+        if self._running is not None:
+            await asyncio.gather(self._running, return_exceptions=True)
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:
@@ -95,14 +122,13 @@ async def _blocks(request: Request) -> AsyncIterator[bytes]:
     stream = request.stream()
     try:
         while True:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                part = await anext(stream)
+            part = await anext(stream)
             parts.append(part)
             size += len(part)
             if size >= BLOCK_BYTES:
                 yield b"".join(parts)
                 parts, size = [], 0
-    except (StopAsyncIteration, ClientDisconnect, TimeoutError):
+    except (StopAsyncIteration, ClientDisconnect, TooSlow):
         pass
     if parts:
         yield b"".join(parts)

@@ -7,11 +7,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evaluator import printable
+from evaluator import printable, text_table
 from evaluator.reporting.leaderboard_view import published_columns, sorted_rows
 from evaluator.runs import published
 from evaluator.runs.published import PublishedRow, PublishedSet
 from evaluator.service.errors import SetupError
+from evaluator.tables import Cell
 
 
 def require_known(names: Sequence[str]) -> None:
@@ -67,21 +68,31 @@ def records(sets: Sequence[PublishedSet]) -> list[dict[str, Any]]:
     ]
 
 
-def cells(sets: Sequence[PublishedSet]) -> list[dict[str, object]]:
+def as_latex(found: PublishedSet) -> str:
+    """A set as a table for LaTeX of its own, after a comment with its data, its measure and who published it."""
+    columns = published_columns(found)
+    rows = [["Published", *columns]]
+    for row in found.rows:
+        rows.append([row.name, *(_digits(row.scores.get(name), found.digits) for name in columns)])
+    words = text_table.latex_text(f"{found.name}: {found.data}; {found.measure}; {found.source}")
+    return f"% {words}\n{text_table.latex(rows)}"
+
+
+def _digits(value: float | None, digits: int) -> str:
+    return "--" if value is None else f"{value:.{digits}f}"
+
+
+def cells(sets: Sequence[PublishedSet]) -> list[dict[str, Cell]]:
     """The rows as cells of a table, by the columns' names."""
-    return [
-        {key: printable.csv_cell(value) for key, value in _cells(found, row).items()}
-        for found in sets
-        for row in found.rows
-    ]
+    return [_cells(found, row) for found in sets for row in found.rows]
 
 
-def _cells(found: PublishedSet, row: PublishedRow) -> dict[str, object]:
+def _cells(found: PublishedSet, row: PublishedRow) -> dict[str, Cell]:
     said = {
         "published set": found.name,
         "published data": found.data,
         "published measure": found.measure,
         "published source": found.source,
     }
-    scores = {f"published {column}": row.scores.get(column, "") for column in published_columns(found)}
+    scores = {f"published {column}": row.scores.get(column) for column in published_columns(found)}
     return {"name": row.name, **said, **scores}

@@ -12,12 +12,14 @@ from evaluator.measures.catalogue import MEASURES
 from evaluator.reporting import pages as report_pages
 from evaluator.reporting.leaderboard_view import published_columns
 from evaluator.service.accounts import Caller
+from sdx import pages as shared
 
 HERE = Path(__file__).parent
 STATIC = {
     name: (folder / name, kind)
     for folder, names in (
-        (report_pages.TEMPLATES, ("style.css", "sort.js")),
+        (shared.FOLDER, ("style.css",)),
+        (report_pages.TEMPLATES, ("sort.js",)),
         (HERE / "static", ("service.css", "upload.js", "refresh.js")),
     )
     for name in names
@@ -55,5 +57,10 @@ def page(template: str, caller: Caller | None, status: int = 200, **values: Any)
 
 
 def refusal(request: Request, status: int, sentence: str, problems: tuple[str, ...] = ()) -> Response:
-    """The page of what cannot be done."""
-    return page("refusal.html.j2", None, status, sentence=sentence, problems=problems, path=request.url.path)
+    """The page of what cannot be done, with a way to sign in where that would help, and back from there."""
+    caller: Caller | None = getattr(request.state, "signed_in", None)
+    helps = caller is None and status in (401, 404)
+    back = str(request.url.path) if helps and request.method == "GET" else "/"
+    return page(
+        "refusal.html.j2", caller, status, sentence=sentence, problems=problems, helps=helps, back=back
+    )

@@ -1,17 +1,20 @@
 """What holds for every request before any route sees it: hosts, sizes, its origin; and the headers of answers."""
 
+import asyncio
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from evaluator.service.errors import Refused
+from evaluator.service.errors import Refused, TooSlow
 from evaluator.service.settings import Settings
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SMALL_BYTES, LIST_BYTES = 64 << 10, 8 << 20
+SMALL_SECONDS = 60.0  # for all of a body
+SILENCE_SECONDS = 60.0  # between two parts of a large one
 UPLOADS = "/api/v1/uploads/"
 ONE_PIECE = "/api/quality_checker/add"
 POLICY = (
@@ -46,13 +49,15 @@ class Guard:
         if problem is not None:
             status, words = problem
             kind = JSONResponse if scope["path"].startswith("/api/") else PlainTextResponse
-            content = {"error": words} if kind is JSONResponse else words
+            content = {"error": words, "problems": []} if kind is JSONResponse else words
             await kind(content, status)(scope, receive, guarded)
             return
         await self._app(scope, _limited(scope, receive), guarded)
 
     def _problem(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
-        host = _name(headers.get("host", ""))
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            return 400, "There is no such address."  # nor does PostgreSQL take such text
+        host = _name(f"//{headers.get('host', '')}")
         if self._hosts and host not in self._hosts:
             return 421, f"This service answers as {', '.join(sorted(self._hosts))} only."
         length = headers.get("content-length", "0")
@@ -83,8 +88,20 @@ def _hosts(settings: Settings) -> set[str]:
     return set(LOOPBACK) if settings.host in LOOPBACK else set()
 
 
-def _name(host: str) -> str:
-    return urlsplit(f"//{host}").hostname or "" if "@" not in host else ""
+def _name(url: str) -> str:
+    """The host that an address leads to; "" for what is none."""
+    try:
+        return urlsplit(url).hostname or "" if "@" not in url else ""
+    except ValueError:
+        return ""
+
+
+def _place(origin: str) -> str:
+    """Host and port of an origin; "" for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _is_own(headers: Headers) -> bool:
@@ -96,7 +113,7 @@ def _is_own(headers: Headers) -> bool:
         return site in ("same-origin", "none")
     origin = headers.get("origin")
     if origin is not None:
-        return urlsplit(origin).netloc == headers.get("host")
+        return _place(origin) == headers.get("host", "-")
     return "cookie" not in headers
 
 
@@ -109,12 +126,22 @@ def _most_bytes(scope: Scope) -> int:
 
 
 def _limited(scope: Scope, receive: Receive) -> Receive:
-    """The body, which ends where it has become longer than it may be, whatever its header says."""
-    left = _most_bytes(scope)
+    """The body, which ends where it is longer than it may be, whatever its header says, or comes too slowly."""
+    left = most = _most_bytes(scope)
+    is_small = most <= LIST_BYTES
+    until: float | None = asyncio.get_running_loop().time() + SMALL_SECONDS
 
     async def receiving() -> Message:
-        nonlocal left
-        message = await receive()
+        nonlocal left, until
+        if until is not None and not is_small:
+            until = asyncio.get_running_loop().time() + SILENCE_SECONDS
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            raise TooSlow from None
+        if not message.get("more_body", False):
+            until = None  # what comes now is that the client goes
         left -= len(message.get("body", b""))
         if left < 0:
             raise Refused(f"A longer request than the {_most_bytes(scope)} bytes that it may have.", 413)

@@ -20,6 +20,7 @@ from evaluator.locations import DEMO, REPOSITORY
 from evaluator.service import accounts, benchmarks
 from evaluator.service.app import create_app
 from evaluator.service.benchmarks import Rules
+from evaluator.service.connections import Connection
 from evaluator.service.database import Database, connect
 from evaluator.service.errors import SetupError
 from evaluator.service.running import Service
@@ -32,6 +33,9 @@ STOP_SECONDS = 15.0  # for a worker to let go of what it is at
 RESTART_SECONDS = 2.0
 MOST_CONNECTIONS = 1000
 QUIET_SECONDS = 30  # that an idle connection is kept
+TURN_SECONDS = (
+    0.0005  # that a thread may go on while others wait for their turn; Python's own is ten times as long
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -76,9 +80,11 @@ def bind(settings: Settings) -> socket.socket:
         )[0]
         listening = socket.create_server(address[:2], family=family)
     except OSError as error:
+        is_name = isinstance(error, socket.gaierror)  # whose numbers are its own
+        reason = error.strerror if is_name else os.strerror(error.errno or 0)  # without the address once more
         raise SetupError(
-            f"{settings.host}, port {settings.port}: cannot be listened at ({error.strerror}); choose another --port"
-            " or --host"
+            f"{settings.host}, port {settings.port}: cannot be listened at ({reason}); choose another --port or"
+            " --host"
         ) from None
     # Inherited by every connection. asyncio sets it only on sockets that it made itself; without it each answer waits
     # 40 ms for the client to acknowledge its headers.
@@ -101,6 +107,8 @@ def run(settings: Settings, tell: Callable[[Started], object]) -> None:
         app = create_app(Service(settings, database))
         config = uvicorn.Config(
             app,
+            http=Connection,
+            ws="none",
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -108,6 +116,9 @@ def run(settings: Settings, tell: Callable[[Started], object]) -> None:
             timeout_keep_alive=QUIET_SECONDS,
             timeout_graceful_shutdown=int(STOP_SECONDS),
         )
+        sys.setswitchinterval(
+            TURN_SECONDS
+        )  # or a page waits that long, several times, for an upload's threads
         with _workers(settings):
             tell(started)
             uvicorn.Server(config).run(sockets=[listening])

@@ -4,12 +4,32 @@ import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from evaluator.locations import data_folder
 
 GIB = 1 << 30
 DAY_SECONDS = 86_400.0
 EVERYWHERE = ("0.0.0.0", "::", "")  # all addresses of this machine, which is then known by its name
+
+
+@dataclass(frozen=True)
+class OpenIdProvider:
+    """Who else may say who somebody is.
+
+    issuer: its address, as its tokens have it. client, secret: what it knows this service by; no secret for a client
+    that is public to it. domains: of e-mail addresses whose owners need no invitation.
+    """
+
+    issuer: str
+    client: str
+    secret: str = ""
+    domains: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """How people are told of it."""
+        return urlsplit(self.issuer).hostname or self.issuer
 
 
 @dataclass(frozen=True)
@@ -26,6 +46,7 @@ class Settings:
     port: int = 8000
     public_url: str | None = None
     workers: int = 1
+    provider: OpenIdProvider | None = None
     bytes_a_day: int = 64 * GIB  # that one account may upload
     open_uploads: int = 3  # entries that one account may have begun and not submitted
     upload_seconds: float = DAY_SECONDS  # after its last byte, an unfinished upload is removed
@@ -62,8 +83,11 @@ class Settings:
 
     def has_room_for(self, size_bytes: int) -> bool:
         """Whether the disk has room for so much, with some to spare."""
-        disk = shutil.disk_usage(self.root)
-        return disk.free - size_bytes >= min(self.spare_bytes, self.spare_share * disk.total)
+        return shutil.disk_usage(self.root).free - size_bytes >= self.kept_free_bytes()
+
+    def kept_free_bytes(self) -> int:
+        """How much of the disk is not used, since others need it."""
+        return int(min(self.spare_bytes, self.spare_share * shutil.disk_usage(self.root).total))
 
 
 def default_root() -> Path:

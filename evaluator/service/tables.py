@@ -2,7 +2,19 @@
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Float,
+    ForeignKey,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+    true,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAMES = {
@@ -40,6 +52,7 @@ class Account(Base):
     password_hash: Mapped[str] = mapped_column(String(255))
     role: Mapped[str] = mapped_column(String(16))
     created: Mapped[float]
+    closed: Mapped[float | None]  # since when nobody gets into it; see closing.py
 
 
 class Invite(Base):
@@ -52,6 +65,31 @@ class Invite(Base):
     created: Mapped[float]
     expires: Mapped[float]
     account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+
+
+class Reset(Base):
+    """A link with which somebody chooses another password."""
+
+    __tablename__ = "resets"
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), unique=True)
+    expires: Mapped[float]
+
+
+class Identity(Base):
+    """Who somebody is to an OpenID provider; they sign in with it as an account of ours, while it is linked.
+
+    One that is not is kept: it must not make one account after the other, each with scores to ask for.
+    """
+
+    __tablename__ = "identities"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    issuer: Mapped[str] = mapped_column(String(255))
+    subject: Mapped[str] = mapped_column(String(255))
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    created: Mapped[float]
+    is_linked: Mapped[bool] = mapped_column(server_default=true())
 
 
 class SignedIn(Base):
@@ -122,9 +160,11 @@ class Entry(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     benchmark_id: Mapped[int] = mapped_column(ForeignKey("benchmarks.id"), index=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    team: Mapped[str | None] = mapped_column(String(64))  # that an organiser has submitted it for
     name: Mapped[str] = mapped_column(String(120))
     method: Mapped[str] = mapped_column(String(120))
     is_ensemble: Mapped[bool]
+    derives_instrumental: Mapped[bool] = mapped_column(server_default=false())  # where there is none
     training_data: Mapped[str] = mapped_column(String(500))
     link: Mapped[str] = mapped_column(String(500))
     description: Mapped[str] = mapped_column(Text)
@@ -143,6 +183,11 @@ class Entry(Base):
     password_hash: Mapped[str | None] = mapped_column(String(255))  # with which MVSep's clients delete it
     benchmark: Mapped[Benchmark] = relationship()
     account: Mapped[Account] = relationship()
+
+    @property
+    def owner(self) -> str:
+        """Whose it is: the team's, or the account's."""
+        return self.team or self.account.name
 
 
 class Upload(Base):

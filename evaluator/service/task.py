@@ -1,7 +1,7 @@
 """What the child that scores is told of an entry: a file in the entry's folder, written by the service."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from evaluator.running.predictions import Survey
 from evaluator.runs import results
 from evaluator.service.benchmark_data import load_data
 
+INSTRUMENTAL, VOCALS = "instrumental", "vocals"
 TASK_FILE = "task.json"
 MOST_PROBLEMS = 100  # that are told at once
 SHOWN_CHARACTERS = 300
@@ -22,7 +23,7 @@ class Task:
     """An entry and the data it is for.
 
     names: {name of ours in the entry's folder: name as it was given}; zip: the one of them that holds all, or "".
-    tracks: as the benchmark's table has them.
+    tracks: as the benchmark's table has them. derives: whether the instrumental is, where there is none.
     """
 
     folder: str
@@ -31,6 +32,7 @@ class Task:
     measures: Sequence[str]
     names: Mapping[str, str]
     zip: str = ""
+    derives: bool = False
 
     def write(self, path: Path) -> None:
         """Keep it in a file."""
@@ -44,6 +46,13 @@ class Task:
     def load_data(self) -> Dataset:
         """The data; DataError if it is not as it was."""
         return load_data(self.folder, self.stems, self.tracks)
+
+    def derived(self, stems: Collection[str]) -> tuple[str, ...]:
+        """The stems that are derived from these, which were uploaded: the instrumental, or none."""
+        others = set(self.stems) - {INSTRUMENTAL}
+        can = VOCALS in stems or (others and others <= set(stems))
+        wanted = self.derives and INSTRUMENTAL in self.stems and INSTRUMENTAL not in stems
+        return (INSTRUMENTAL,) if wanted and can else ()
 
     def settle(self, survey: Survey) -> tuple[list[str], list[str]]:
         """The stems of an entry by its names, and what is wrong with these: none, strangers, missing, double."""

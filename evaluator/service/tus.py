@@ -1,7 +1,7 @@
 """What of the tus protocol 1.0 stands in headers (https://tus.io/protocols/resumable-upload)."""
 
 import base64
-import binascii
+from email.utils import formatdate
 
 from evaluator import printable
 from evaluator.service.errors import Refused
@@ -9,6 +9,11 @@ from evaluator.service.errors import Refused
 TUS_VERSION = "1.0.0"
 TUS = {"Tus-Resumable": TUS_VERSION, "Cache-Control": "no-store"}
 MOST_PAIRS = 20
+
+
+def expires(at: float) -> dict[str, str]:
+    """When an upload to which nothing more comes is removed, in seconds since 1970."""
+    return {"Upload-Expires": formatdate(at, usegmt=True)}
 
 
 def metadata(header: str) -> dict[str, str]:
@@ -20,7 +25,7 @@ def metadata(header: str) -> dict[str, str]:
     for name, *value in pairs:
         try:
             found[name] = base64.b64decode("".join(value), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             raise Refused(f"Upload-Metadata: {printable.plain(name, 40)} is no text in base64") from None
     return found
 

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,13 @@ from evaluator.running.dataset import SUFFIXES
 from evaluator.running.estimates import FILE_OVERHEAD_BYTES, WIDEST_SAMPLE_BYTES
 from evaluator.running.predictions import look_up
 from evaluator.runs.documents import SHA256
-from evaluator.service import benchmarks, entries
+from evaluator.service import accounts, benchmarks, entries
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
 from evaluator.service.settings import DAY_SECONDS, GIB, Settings
-from evaluator.service.tables import CANCELLED, UPLOADING, Account, Benchmark, Entry, Upload
+from evaluator.service.tables import CANCELLED, UPLOADING, Benchmark, Entry, Upload
 
+INCOMING = "incoming"  # a folder for what is of no entry yet; see one_piece.py
 LONGEST_NAME = 400
 LEAST_BYTES = 42  # of a file with any sound
 MOST_FILES_AT_ONCE = 20_000
@@ -63,7 +65,7 @@ def create(
         raise Refused(f"Entry {entry.id} is {entries.STATE_WORDS[entry.state]}; it takes no files.", 409)
     if not 0 < len(given) <= MOST_FILES_AT_ONCE:
         raise Refused(f"Found {len(given)} files, expected 1 to {MOST_FILES_AT_ONCE}.")
-    session.get(Account, entry.account_id, with_for_update=True)  # one of its requests at a time
+    accounts.lock(session, entry.account_id)
     begun = {
         upload.name: upload for upload in session.scalars(select(Upload).where(Upload.entry_id == entry.id))
     }
@@ -180,6 +182,13 @@ def _length_problem(length: int, most: int, of: str) -> str | None:
 
 def check_room(settings: Settings, session: Session, caller: Caller, length: int, now: float) -> None:
     """Refused for more than an account may send in a day, and where the disk is short."""
+    check_day(settings, session, caller, length, now)
+    if not settings.has_room_for(length):
+        raise Refused(DISK_FULL, 507)
+
+
+def check_day(settings: Settings, session: Session, caller: Caller, length: int, now: float) -> None:
+    """Refused for more than an account may send in a day."""
     today = (
         select(func.coalesce(func.sum(Upload.length), 0))
         .join(Entry, Entry.id == Upload.entry_id)
@@ -190,8 +199,6 @@ def check_room(settings: Settings, session: Session, caller: Caller, length: int
             f"That would be more than the {settings.bytes_a_day / GIB:g} GiB that an account may send in a day.",
             429,
         )
-    if not settings.has_room_for(length):
-        raise Refused(DISK_FULL, 507)
 
 
 def find(session: Session, caller: Caller, number: str) -> Upload:
@@ -259,6 +266,13 @@ def cancel_forgotten(settings: Settings, session: Session, now: float) -> list[i
     return [entry.id for entry in found]
 
 
+def sweep_incoming(settings: Settings, now: float) -> None:
+    """Remove what is of no entry yet and has rested for a day: its connection ended with the service."""
+    for path in (settings.root / INCOMING).glob("*"):
+        if path.stat().st_mtime < now - settings.upload_seconds:
+            path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _enough_disk() -> Iterator[None]:
     try:
@@ -272,34 +286,48 @@ def _enough_disk() -> Iterator[None]:
 class Writer:
     """The open file of an upload, from an offset on; a context manager. Its folder is gone once its entry is over.
 
-    digest: the SHA-256 of all that is written, if that is the file from its beginning.
+    One thread may write while another flushes; closing waits for both, since their descriptor may be another file's
+    afterwards.
+
+    offset: up to where it is written. digest: the SHA-256 of all that is written, if that is the file from its
+    beginning.
     """
 
     def __init__(self, path: Path, offset: int) -> None:
+        self.offset = offset
         self.digest = hashlib.sha256() if offset == 0 else None
+        self._writing, self._flushing = threading.Lock(), threading.Lock()
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         except FileNotFoundError:
             raise Refused("Its entry takes no more files.", 410) from None
+        if (
+            os.lseek(self._file, 0, os.SEEK_END) < offset
+        ):  # removed, and the service ended before it was noted
+            os.close(self._file)
+            raise Refused("What had come of this upload is gone; delete it and begin again.", 410)
         os.lseek(self._file, offset, os.SEEK_SET)
 
     def write(self, block: bytes) -> None:
         """Append bytes."""
-        if self.digest is not None:
-            self.digest.update(block)
-        left = memoryview(block)
-        with _enough_disk():
+        with self._writing, _enough_disk():
+            left = memoryview(block)
             while left:
-                left = left[os.write(self._file, left) :]
+                written = os.write(self._file, left)
+                if self.digest is not None:
+                    self.digest.update(left[:written])
+                self.offset += written
+                left = left[written:]
 
     def flush(self) -> None:
-        """Return once everything is on the disk."""
-        with _enough_disk():
+        """Return once everything is on the disk that was written before."""
+        with self._flushing, _enough_disk():
             getattr(os, "fdatasync", os.fsync)(self._file)
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        with self._writing, self._flushing:
+            os.close(self._file)
 
     def __enter__(self) -> Self:
         return self

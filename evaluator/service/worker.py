@@ -6,16 +6,16 @@ it, and nothing of a job is written before all of it.
 
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 
@@ -29,12 +29,13 @@ from evaluator.isolation.limits import Isolation
 from evaluator.measures import means
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import DataError
-from evaluator.running.predictions import described
 from evaluator.service import jobs, shown_tracks, uploads
+from evaluator.service.benchmark_data import Unchanged
 from evaluator.service.database import Database, connect
 from evaluator.service.entries import remove_files
+from evaluator.service.examining import LOOK_SECONDS, Attempt, Findings, Order, alongside, examine
 from evaluator.service.jobs import HEARTBEAT_SECONDS, Claim, Scored
-from evaluator.service.judging import Judge, JudgeError, LostJobError, RefusedEntry
+from evaluator.service.judging import JudgeError, LostJobError, RefusedEntry
 from evaluator.service.settings import Settings
 from evaluator.service.tables import (
     CANCELLED,
@@ -45,12 +46,13 @@ from evaluator.service.tables import (
     Entry,
     Upload,
 )
-from evaluator.service.task import MOST_PROBLEMS, TASK_FILE, Task
+from evaluator.service.task import TASK_FILE, Task
 
 IDLE_SECONDS = 0.5  # between looks at an empty queue
 SWEEP_SECONDS = 60.0
 DIGITS = 2  # of every mean that is ever shown; more would tell what the references are
 MOST_ODD_SHARE = 0.1  # of the tracks in which a stem may be silent, or the mixture itself
+HANDED_BACK = "handed back, since this worker is stopped"
 DATABASE_VARIABLE = "SDX_SERVICE_DATABASE"  # not an argument, since an URL may hold a password
 
 LOG = logging.getLogger(__name__)
@@ -65,12 +67,15 @@ class Worker:
     name: str = field(default_factory=lambda: f"{socket.gethostname()[:80]}-{os.getpid()}")
     clock: Callable[[], float] = time.time
     stopped: threading.Event = field(default_factory=threading.Event)
+    _unchanged: Unchanged = field(default_factory=Unchanged)
+    retired: threading.Event = field(default_factory=threading.Event)  # set: this job is its last
+    examine: Callable[[Order], Findings] = examine
     _has_told: bool = False
 
     def run(self) -> None:
-        """Work until `stopped` is set."""
+        """Work until `stopped` is set, or `retired` and nothing is in hand."""
         swept = -SWEEP_SECONDS
-        while not self.stopped.is_set():
+        while not (self.stopped.is_set() or self.retired.is_set()):
             try:
                 if time.monotonic() - swept >= SWEEP_SECONDS:
                     self.sweep()
@@ -92,6 +97,7 @@ class Worker:
             orphans = _orphans(self.settings, session)
         for folder in orphans:
             shutil.rmtree(folder, ignore_errors=True)
+        uploads.sweep_incoming(self.settings, now)
 
     def work_once(self) -> bool:
         """Do one job, if there is one; whether there was."""
@@ -109,7 +115,13 @@ class Worker:
             if is_refused:
                 remove_files(self.settings, claimed.entry)
         except LostJobError:
-            LOG.info("entry %d: cancelled, or taken by another worker", claimed.entry)
+            with self.database.writing() as session:
+                ours = self.stopped.is_set() and jobs.hand_back(session, claimed)
+            LOG.info(
+                "entry %d: %s",
+                claimed.entry,
+                HANDED_BACK if ours else "cancelled, or taken by another worker",
+            )
         except Exception as error:
             # Whatever it is, the entry must not stay where it is.
             reason, detail = _words(error)
@@ -127,50 +139,30 @@ class Worker:
             entry = session.get_one(Entry, claimed.entry)
             task = task_of(session, entry)
             parts = {track["name"]: track["part"] for track in entry.benchmark.tracks}
-            is_open = entry.benchmark.is_open
-        task.load_data()  # whose faults are ours
+            is_open, data_sha256 = entry.benchmark.is_open, entry.benchmark.data_sha256
+        data = task.load_data()  # whose faults are ours
         folder = self.settings.entry_folder(claimed.entry)
         task.write(folder / TASK_FILE)
-        workplace = self.settings.root / "work" / self.name
-        with Judge(folder, task, workplace) as judge, self._heart(claimed, judge) as progress:
-            self._tell_of(judge.isolation)
-            stems = judge.look()
-            content = _checked(judge, task, stems)
-            with self.database.writing() as session:
-                if not jobs.scoring(session, claimed):
-                    raise LostJobError
-            tracks: dict[str, dict[str, dict[str, float | None]]] = {}
-            odd: list[dict[str, str]] = []
-            for index, track in enumerate(task.tracks):
-                tracks[track["name"]], strange = judge.score(index, stems)
-                odd.append(strange)
-                progress(index + 1)
-            if is_open:
-                self._show(judge, task, stems, folder / shown_tracks.FOLDER)
-        return Scored(
-            stems,
-            content,
-            tracks,
-            shown_means(tracks, parts, stems, complete=set(stems) == set(task.stems)),
-            None if is_open else suspicion(odd, stems),
+        order = Order(
+            folder=str(folder.resolve()),
+            task=task,
+            token=secrets.token_hex(8),
+            shown=tuple(shown_tracks.chosen(task.tracks, PUBLIC_PART)) if is_open else (),
+            spare_bytes=self.settings.kept_free_bytes(),
+            workplace=str(self.settings.root / "work" / self.name),
         )
-
-    def _show(self, judge: Judge, task: Task, stems: list[str], place: Path) -> None:
-        """Keep what is heard and seen of some tracks; what cannot be shown costs no score."""
-        shutil.rmtree(place, ignore_errors=True)  # of an earlier attempt, or of before it was scored again
-        for index in shown_tracks.chosen(task.tracks, PUBLIC_PART):
-            draft = place / "draft"
-            try:
-                if not self.settings.has_room_for(0):
-                    raise OSError("the disk is short")
-                draft.mkdir(parents=True)
-                judge.show(index, stems, draft)
-                draft.rename(place / str(index))
-            except (JudgeError, OSError) as error:
-                reason, detail = _words(error)
-                LOG.warning("track %d is not shown: %s: %s", index, reason, printable.lines(detail))
-                shutil.rmtree(draft, ignore_errors=True)
-                return  # after such an answer the child is not asked again
+        with self._heart(claimed, Attempt(folder, order.token)):
+            self._unchanged.require(data, data_sha256)
+            found = self.examine(order)
+        self._tell_of(found.isolation)
+        tracks = {track["name"]: each for track, each in zip(task.tracks, found.scores, strict=True)}
+        return Scored(
+            found.stems,
+            found.content_sha256,
+            tracks,
+            shown_means(tracks, parts, found.stems, complete=set(found.stems) == set(task.stems)),
+            None if is_open else suspicion(found.odd, found.stems),
+        )
 
     def _tell_of(self, isolation: Isolation) -> None:
         """Say once which walls this system does not let us build."""
@@ -179,49 +171,37 @@ class Worker:
         self._has_told = True
 
     @contextmanager
-    def _heart(self, claimed: Claim, judge: Judge) -> Iterator[Callable[[int], None]]:
-        """Extends the lease meanwhile, and has the judge stop when it is lost; takes how many tracks are done."""
-        done = 0
-        over = threading.Event()
+    def _heart(self, claimed: Claim, attempt: Attempt) -> Iterator[None]:
+        """Extends the lease meanwhile, passes on how far it has come, and ends the attempt when the lease is lost."""
 
-        def progress(tracks: int) -> None:
-            nonlocal done
-            done = tracks
+        def live(over: threading.Event) -> None:
+            beaten, scores = -HEARTBEAT_SECONDS, False
+            while not over.wait(LOOK_SECONDS):
+                done = attempt.tracks_done()
+                begins = done is not None and not scores
+                if begins or time.monotonic() - beaten >= HEARTBEAT_SECONDS:
+                    beaten = time.monotonic()
+                    held = self._beat(claimed, done or 0, begins)
+                    scores = scores or (begins and bool(held))
+                    if held is False:
+                        break
+                if self.stopped.is_set():
+                    break
+            attempt.end()
 
-        def beat() -> None:
-            while not over.wait(HEARTBEAT_SECONDS):
-                try:
-                    with self.database.writing() as session:
-                        jobs.greet(session, self.name, self.clock())
-                        held = jobs.beat(session, claimed, self.clock(), done)
-                except OperationalError:
-                    continue  # the lease is longer than several of these
-                if not held or self.stopped.is_set():
-                    judge.cancel()
-                    return
+        attempt.begin()
+        with alongside(live):
+            yield
 
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
+    def _beat(self, claimed: Claim, done: int, begins: bool) -> bool | None:
+        """Whether the job is still ours; None while the database is away, since the lease is longer than that."""
         try:
-            yield progress
-        finally:
-            over.set()
-            thread.join()
-
-
-def _checked(judge: Judge, task: Task, stems: list[str]) -> str:
-    """The hash of an entry's contents, however its files are called; RefusedEntry with the problems of all tracks."""
-    digest = sha256()
-    problems: list[str] = []
-    for index, track in enumerate(task.tracks):
-        try:
-            for stem, found in sorted(judge.check(index, stems).items()):
-                digest.update(described(track["name"], stem, found))
-        except RefusedEntry as refusal:
-            problems += refusal.problems
-    if problems:
-        raise RefusedEntry(printable.listed(problems, MOST_PROBLEMS))
-    return digest.hexdigest()
+            with self.database.writing() as session:
+                jobs.greet(session, self.name, self.clock())
+                held = jobs.beat(session, claimed, self.clock(), done)
+                return held and (not begins or jobs.scoring(session, claimed))
+        except OperationalError:
+            return None
 
 
 def task_of(session: Session, entry: Entry) -> Task:
@@ -235,6 +215,7 @@ def task_of(session: Session, entry: Entry) -> Task:
         measures=entry.benchmark.measures,
         names={upload.id: upload.name for upload in found},
         zip=zips[0] if zips else "",
+        derives=entry.derives_instrumental,
     )
 
 
@@ -256,7 +237,7 @@ def shown_means(
     return found
 
 
-def suspicion(odd: list[dict[str, str]], stems: list[str]) -> str | None:
+def suspicion(odd: Sequence[Mapping[str, str]], stems: list[str]) -> str | None:
     """Why only the organiser should see a score: silence, or the mixture, reads single tracks through a mean."""
     for stem in stems:
         for kind, words in (("silent", "silent"), ("mixture", "the mixture itself")):

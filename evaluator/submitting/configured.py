@@ -13,7 +13,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from evaluator.isolation.sandbox import Limits, ProcessRunner, Workplace
+from evaluator.isolation.process_runner import ProcessRunner
+from evaluator.isolation.sandbox import Limits, Workplace
 
 OWN_PREFIX = "SDX_"
 CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "XDG_CACHE_HOME")

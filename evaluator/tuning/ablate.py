@@ -1,22 +1,22 @@
 """What each part of an ensemble adds: a preset and its variants on the same tracks, scored as in an evaluation."""
 
-import csv
-import io
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
-from evaluator import printable, text_table
+from evaluator import text_table
 from evaluator.measures import means
 from evaluator.measures.means import Scores
 from evaluator.running import scoring
 from evaluator.running.dataset import Dataset, Track
-from evaluator.tuning.estimator import Estimator, scratch_folder
+from evaluator.tables import Table
+from evaluator.tuning.estimator import Estimator
 from evaluator.tuning.variants import Variant
+from sdx.engines.scratch import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,29 @@ class Row:
         return self.model_seconds / self.audio_seconds
 
 
+@dataclass(frozen=True)
+class TrackScores:
+    """SDR in dB by stem, and what the passes behind them took, whenever they were computed."""
+
+    scores: Scores
+    model_seconds: float
+
+
+@dataclass(frozen=True)
+class StemScores:
+    """An `estimator.Question`: what the stems that a preset makes score in an evaluation."""
+
+    preset: Path
+
+    def at(self, preset: Path) -> Self:
+        return replace(self, preset=preset)
+
+    def answer(self, estimator: Estimator, track: Track) -> TrackScores:
+        with scratch_folder() as folder:
+            cost = estimator.write_stems(self.preset, track, folder)
+            return TrackScores(scoring.score_track(track, folder, ["sdr"])["sdr"], cost.model_seconds)
+
+
 def ablate(
     estimator: Estimator,
     variants: Sequence[Variant],
@@ -46,26 +69,21 @@ def ablate(
 ) -> list[Row]:
     """Score all variants on all tracks; `progress` is called after each variant of each track.
 
-    Tracks are the outer loop, so that what variants share has to be kept for one track only.
     Raises EstimatorError.
     """
-    scores: list[list[Scores]] = [[] for _ in variants]
-    seconds = [0.0] * len(variants)
     with tempfile.TemporaryDirectory(prefix="sdx-variants-") as presets:
         files = [_write(variant, Path(presets) / f"{i}.yaml") for i, variant in enumerate(variants)]
         for file in files:
             estimator.require(file)
-        for track in data.tracks:
-            for index, (variant, file) in enumerate(zip(variants, files, strict=True)):
-                with scratch_folder() as folder:
-                    seconds[index] += estimator.write_stems(file, track, folder).model_seconds
-                    scores[index].append(scoring.score_track(track, folder, ["sdr"])["sdr"])
-                progress(track, variant)
+        by_track = estimator.answers(
+            data, [StemScores(file) for file in files], lambda track, place: progress(track, variants[place])
+        )
     audio_seconds = sum(track.seconds for track in data.tracks)
-    return [
-        Row(variant, tuple(own), spent, audio_seconds)
-        for variant, own, spent in zip(variants, scores, seconds, strict=True)
-    ]
+    rows = []
+    for variant, own in zip(variants, zip(*by_track, strict=True), strict=True):
+        spent = sum(each.model_seconds for each in own)
+        rows.append(Row(variant, tuple(each.scores for each in own), spent, audio_seconds))
+    return rows
 
 
 def _write(variant: Variant, file: Path) -> Path:
@@ -101,13 +119,12 @@ def as_table(rows: Sequence[Row], stems: Sequence[str]) -> list[list[str]]:
     return cells
 
 
-def as_csv(rows: Sequence[Row], stems: Sequence[str]) -> str:
-    """The table as comma-separated values, unrounded, with the variant's kind and the model seconds."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["kind", "variant", *stems, "mean", "model_seconds", "audio_seconds"])
+def unrounded(rows: Sequence[Row], stems: Sequence[str]) -> Table:
+    """The table with the variant's kind and the model seconds, for programs."""
+    columns = ("kind", "variant", *stems, "mean", "model_seconds", "audio_seconds")
+    cells = []
     for row in rows:
         total = means.total(row.scores, stems)
         numbers = [*(total[stem] for stem in stems), total["mean"], row.model_seconds, row.audio_seconds]
-        writer.writerow(map(printable.csv_cell, [row.variant.kind, row.variant.name, *numbers]))
-    return stream.getvalue()
+        cells.append((row.variant.kind, row.variant.name, *numbers))
+    return Table(columns, tuple(cells))

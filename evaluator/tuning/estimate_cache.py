@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 SIGNAL_FILE = "signal.npy"
 ENTRY_FILE = "entry.json"
+LOCK_DIGITS = 4  # so that few of many workers wait for one that computes something else
 ABANDONED_SECONDS = 24 * 3600.0  # no computation of one entry takes this long
 
 Signal = NDArray[np.float32]
@@ -86,7 +87,7 @@ class EstimateCache:
         found = self._find(key, names, shape)
         if len(found) == len(names):
             return _kept(found, reused=True)
-        with FileLock(self._locks / f"{_digest(key, '')[:2]}.lock"):
+        with FileLock(self._locks / f"{_digest(key, '')[:LOCK_DIGITS]}.lock"):
             found = self._find(key, names, shape)  # another process may have done it meanwhile
             if len(found) == len(names):
                 return _kept(found, reused=True)

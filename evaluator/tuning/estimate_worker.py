@@ -6,14 +6,12 @@ standard input does.
 """
 
 import functools
-import hashlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +20,14 @@ import soundfile
 import torch
 from torch import Tensor
 
-from evaluator.tuning.estimate_cache import CacheError, EstimateCache, Kept
-from my_submission.ensemble.engine import Pieces, compute_pass
-from my_submission.ensemble.plan import Pass
-from my_submission.ensemble.preset import Preset, PresetError, as_bag, checkpoint_rows
+from evaluator.isolation.process_tree import end_with_parent
+from evaluator.tuning.estimate_cache import CacheError
+from evaluator.tuning.member_passes import Cost, Passes
+from my_submission.ensemble import deadline
+from my_submission.ensemble.plan import step_units
+from my_submission.ensemble.preset import PresetError, as_bag
 from my_submission.ensemble.preset_reader import load_preset
-from my_submission.ensemble.study import (
-    ESTIMATES_VERSION,
-    blend_of,
-    member_estimates,
-    separate,
-    step_signals,
-)
-from my_submission.models import ChunkModel, chunk_bytes
-from my_submission.runtime.devices import name_of, resolve_device, resolve_precision
-from my_submission.runtime.pool import dtype_of, join_model, load_model
-from my_submission.runtime.schedule import plan_schedule
+from my_submission.ensemble.study import blend_of, member_estimates, separate, step_signals
 from my_submission.signal.audio import (
     MODEL_SAMPLE_RATE,
     Stems,
@@ -46,13 +36,11 @@ from my_submission.signal.audio import (
     signal_from_array,
     to_stereo,
 )
-from my_submission.signal.chunking import Reader, reader
+from my_submission.signal.chunking import reader
 from my_submission.signal.resampling import at_mixture_rate, resample
-from my_submission.weights import Checkpoint, WeightsError, require
-from my_submission.weights.store import sha256_of
+from my_submission.weights import WeightsError
 
 SEED = 0  # of the random delays, as in a submission
-LIBRARIES = ("torch", "demucs", "onnxruntime-gpu")
 EXPECTED_ERRORS = (PresetError, WeightsError, CacheError, OSError, ValueError)
 
 
@@ -87,134 +75,6 @@ class Mixture:
         return {stem: torch.cat([piece[stem] for piece in pieces], dim=-1) for stem in stems}
 
 
-@dataclass
-class Cost:
-    """What the passes behind one answer took, whenever they were computed."""
-
-    model_seconds: float = 0.0
-    computed: int = 0
-    reused: int = 0
-
-    def add(self, kept: Kept) -> None:
-        """Count one pass."""
-        self.model_seconds += kept.seconds
-        self.computed += not kept.reused
-        self.reused += kept.reused
-
-
-class Passes:
-    """Passes of checkpoints over signals, from the cache or computed; owns the loaded models.
-
-    A model is loaded when the first of its passes has to be computed.
-    """
-
-    def __init__(self, cache: EstimateCache, device: str, precision: str) -> None:
-        self._cache = cache
-        self.device = resolve_device(device)
-        self._precision = resolve_precision(precision, self.device)
-        self._checkpoints: dict[str, Checkpoint] = {}
-        self._paths: dict[str, Path] = {}
-        self._models: dict[str, ChunkModel] = {}
-        self._read: Reader | None = None
-        self._signal_sha256 = ""
-        self.cost = Cost()
-
-    @property
-    def precision(self) -> str:
-        """The name of the models' dtype, or of the one that the quicker ones of them have."""
-        name = name_of(self._precision.dtype)
-        mixed = self._precision.auto and name != "float32"
-        return f"{name} where that is quicker" if mixed else name
-
-    def admit(self, preset: Preset) -> None:
-        """Find and verify the files of a preset; WeightsError where one is missing or not the right one."""
-        new = [row for row in checkpoint_rows(preset) if self._checkpoints.get(row.name) != row]
-        for row in new:
-            self._models.pop(row.name, None)
-        self._paths |= require(new, preset=preset.name)
-        self._checkpoints |= {row.name: row for row in new}
-
-    def run(self, one: Pass, read: Reader, samples: int, on_chunks: Callable[[int], None]) -> Pieces:
-        """An `engine.RunPass` whose only piece is the whole signal."""
-        kept = self._cache.obtain(
-            self._key(one, read, samples),
-            one.sources,
-            (2, samples),
-            lambda: self._compute(one, read, samples),
-        )
-        self.cost.add(kept)
-        yield 0, {source: torch.from_numpy(estimate) for source, estimate in kept.signals.items()}
-
-    def _key(self, one: Pass, read: Reader, samples: int) -> dict[str, Any]:
-        """Everything that has an influence on what a pass gives."""
-        checkpoint = self._checkpoints[one.checkpoint]
-        if read != self._read:  # a step's input is one reader for all its passes that refine nothing
-            self._read, self._signal_sha256 = read, sha256_of_signal(read(0, samples))
-        return {
-            "signal": self._signal_sha256,
-            "checkpoint": [
-                _sha256_of_file(path)
-                for path in (
-                    *(
-                        self._paths[name]
-                        for name in (one.checkpoint, *checkpoint.parts)
-                        if name in self._paths
-                    ),
-                    *checkpoint.beside,
-                )
-            ],
-            "architecture": checkpoint.architecture,
-            "parameters": dict(checkpoint.parameters),
-            "sources": list(checkpoint.sources),
-            **asdict(one.augmentation),
-            "overlap": one.overlap,
-            "segment_samples": one.segment_samples,
-            "precision": name_of(self._dtype(one.checkpoint)),
-            "device": self.device.type,
-            "version": ESTIMATES_VERSION,
-            "libraries": _library_versions(),
-        }
-
-    def _compute(self, one: Pass, read: Reader, samples: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        model = self._model(one.checkpoint)
-        schedule = plan_schedule(self.device, chunk_bytes(model))
-        pieces = compute_pass(one, model, read, samples, schedule)  # computed as they are drawn
-        return (
-            (start, {source: piece.numpy() for source, piece in by_source.items()})
-            for start, by_source in pieces
-        )
-
-    def _model(self, name: str) -> ChunkModel:
-        if name not in self._models:
-            row = self._checkpoints[name]
-            self._models[name] = (
-                join_model(row, [self._model(part) for part in row.parts], self.device)
-                if row.parts
-                else load_model(row, self._paths.get(name), self.device, self._dtype(name))
-            )
-        return self._models[name]
-
-    def _dtype(self, name: str) -> torch.dtype:
-        return dtype_of(self._checkpoints[name], self._paths.get(name), self._precision)
-
-
-def sha256_of_signal(signal: Tensor) -> str:
-    """The hash of a (channels, samples) float32 signal's shape and samples."""
-    digest = hashlib.sha256(str(tuple(signal.shape)).encode())
-    digest.update(signal.contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-@functools.cache
-def _sha256_of_file(path: Path) -> str:
-    return sha256_of(path)
-
-
-@functools.cache
-def _library_versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in LIBRARIES}
-
-
 def describe(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
     """What a preset is, for a process that cannot read it; nothing is loaded."""
     preset = load_preset(request["preset"])
@@ -235,6 +95,8 @@ def describe(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
                     {
                         "model": member.model,
                         "weights": dict(member.weights),
+                        "polarity": member.polarity.value,
+                        "overlap": member.overlap,
                         "offers": sorted(
                             {
                                 source
@@ -251,10 +113,43 @@ def describe(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def predict_seconds(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
+    """How long each member of each step would take for tracks of these `samples` (at the models' rate), in seconds.
+
+    `members`: for each step, for each member, a number for each track. Measured on this machine, as a submission with
+    a time limit does; `margin`, `files_factor` and `files_seconds` are what such a submission adds to a prediction.
+    """
+    preset = load_preset(request["preset"])
+    passes.admit(preset)
+    costs = passes.costs(preset)
+    members = []
+    for step in preset.steps:
+        units = step_units(step, preset, SEED)
+        members.append(
+            [
+                [
+                    sum(costs.seconds(unit.passes, samples) for unit in units if unit.key[0] == place)
+                    for samples in request["samples"]
+                ]
+                for place in range(len(step.members))
+            ]
+        )
+    return {
+        "members": members,
+        "margin": deadline.MARGIN,
+        "files_factor": deadline.FILES_FACTOR,
+        "files_seconds": deadline.FILES_SECONDS,
+    }
+
+
 def require_weights(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Find and verify the weights of a preset."""
-    passes.admit(load_preset(request["preset"]))
-    return {}
+    """Find and verify the weights of a preset; which they are, and what was chosen for "auto", by checkpoint."""
+    preset = load_preset(request["preset"])
+    passes.admit(preset)
+    passes.follow(request["precisions"])
+    if request["chooses"]:
+        passes.choose(preset)
+    return {"weights": passes.identities(preset), "precisions": passes.chosen}
 
 
 def write_estimates(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,13 +193,15 @@ def read_mixture(request: Mapping[str, Any]) -> Mixture:
 OPERATIONS = {
     "describe": describe,
     "require": require_weights,
+    "predict": predict_seconds,
     "write_estimates": write_estimates,
     "write_stems": write_stems,
 }
 
 
 def main() -> int:
-    """Serve requests until standard input closes."""
+    """Serve requests until standard input closes, or whoever asks is gone."""
+    end_with_parent(os.getppid())
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not come between answers
     passes: Passes | None = None
@@ -317,7 +214,7 @@ def main() -> int:
                 passes.cost = Cost()
                 answer = OPERATIONS[request["operation"]](passes, request) | asdict(passes.cost)
         except EXPECTED_ERRORS as error:
-            answer = {"error": str(error)}
+            answer = {"error": str(error), "errno": getattr(error, "errno", None)}
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
@@ -329,9 +226,9 @@ def main() -> int:
 
 
 def _open(settings: Mapping[str, Any]) -> Passes:
-    cache = EstimateCache(Path(settings["cache"]), settings["limit_bytes"])
+    folder, limit_bytes = Path(settings["cache"]), settings["limit_bytes"]
     try:
-        return Passes(cache, settings["device"], settings["precision"])
+        return Passes(folder, limit_bytes, settings["device"], settings["precision"])
     except RuntimeError as error:  # no such device
         raise ValueError(str(error)) from error
 

@@ -4,36 +4,44 @@ It is no sandbox: a preset is data, and the code that reads it is this repositor
 """
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evaluator.locations import PRESETS, REPOSITORY, cache_folder
-from evaluator.running.dataset import Track
+from evaluator.running import parts
+from evaluator.running.dataset import Dataset, Track
 
 CACHE = cache_folder() / "estimates"
 CACHE_LIMIT_BYTES = 20 << 30
 END_SECONDS = 10.0
+MODEL_RATE_HZ = 44_100
 
 
 class EstimatorError(Exception):
-    """A preset cannot be run; the message says why and what to do."""
+    """A preset cannot be run; the message says why and what to do. errno: where the system said no."""
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 @dataclass(frozen=True)
 class MemberInfo:
-    """A member of a step: its model, its weights above zero by stem, and the sources that the model has."""
+    """A member of a step: its model, its weights above zero by stem, the model's sources, and how it is run."""
 
     model: str
     weights: dict[str, float]
     offers: tuple[str, ...]
+    polarity: str = "plain"  # both, plain or inverted
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,12 +88,63 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """Seconds of each step's members, (members, tracks), and what a submission with a time limit adds to them.
+
+    margin: a share of them. files_factor, files_seconds: for reading and writing, a second of audio and a track.
+    """
+
+    seconds: tuple[NDArray[np.float64], ...]
+    margin: float
+    files_factor: float
+    files_seconds: float
+
+    def rtf(self, seconds: NDArray[np.float64], lengths: NDArray[np.float64]) -> float:
+        """Of tracks of these lengths whose models take so many seconds, files included."""
+        files = self.files_factor * lengths + self.files_seconds
+        return float((seconds + files).sum() / lengths.sum())
+
+    def fits(self, seconds: NDArray[np.float64], lengths: NDArray[np.float64], limit_factor: float) -> bool:
+        """Whether each track would be done within `limit_factor` times its length, with the margin."""
+        files = self.files_factor * lengths + self.files_seconds
+        return bool((seconds * (1 + self.margin) + files <= limit_factor * lengths).all())
+
+
+@dataclass(frozen=True)
 class Estimates:
     """Files of a step's estimates, (channels, samples) float32 .npy: its input, and by (member, stem)."""
 
     input: Path
     candidates: dict[tuple[int, str], Path]
     cost: Cost
+
+
+@dataclass(frozen=True)
+class Required:
+    """The checkpoints of a preset: the SHA-256 of each, how its file is read included, and what it computes in.
+
+    precisions: of those for which it has been chosen.
+    """
+
+    weights: Mapping[str, str]
+    precisions: Mapping[str, str]
+
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Question(Protocol[T_co]):
+    """What is asked of each track: a record that can travel to another process, as its answers can.
+
+    `preset` is the file it is about; `at` gives the same question of another file.
+    """
+
+    @property
+    def preset(self) -> Path: ...
+    def at(self, preset: Path) -> Self: ...
+    def answer(self, estimator: "Estimator", track: Track) -> T_co:
+        """Raises EstimatorError."""
 
 
 def preset_file(name_or_path: str) -> Path:
@@ -97,16 +156,6 @@ def preset_file(name_or_path: str) -> Path:
         names = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
         raise EstimatorError(f"preset {name_or_path}: not found; give a YAML file or one of {names}")
     return path.resolve()
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A new folder for the estimates of one track, removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="sdx-estimates-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Estimator:
@@ -173,7 +222,13 @@ class Estimator:
                 residual_shares=step["residual_shares"],
                 blend=step["blend"],
                 members=tuple(
-                    MemberInfo(member["model"], member["weights"], tuple(member["offers"]))
+                    MemberInfo(
+                        member["model"],
+                        member["weights"],
+                        tuple(member["offers"]),
+                        member["polarity"],
+                        member["overlap"],
+                    )
                     for member in step["members"]
                 ),
                 refines=tuple(step["refines"]),
@@ -187,9 +242,54 @@ class Estimator:
             tuple(steps),
         )
 
-    def require(self, preset: Path) -> None:
-        """EstimatorError, with the command that fetches them, where weights of the preset are missing or wrong."""
-        self._ask({"operation": "require", "preset": str(preset)})
+    def require(
+        self, preset: Path, precisions: Mapping[str, str] | None = None, chooses: bool = False
+    ) -> Required:
+        """Which weights a preset has.
+
+        precisions: {checkpoint: dtype}, what is to be taken for "auto" from now on. chooses: try the others, too.
+        Raises EstimatorError, with the command that fetches them, where weights are missing or wrong.
+        """
+        request = {"operation": "require", "preset": str(preset)}
+        answer = self._ask({**request, "precisions": dict(precisions or {}), "chooses": chooses})
+        return Required(answer["weights"], answer["precisions"])
+
+    def answers(
+        self,
+        data: Dataset,
+        questions: Sequence[Question[T]],
+        progress: Callable[[Track, int], None] = lambda track, question: None,
+    ) -> list[list[T]]:
+        """Every track's answers to the questions; `progress` is called with a track and a question's place.
+
+        Tracks are the outer loop, so that what questions share has to be kept for one track only.
+        """
+        found: list[list[T]] = []
+        for track in data.tracks:
+            found.append([])
+            for place, question in enumerate(questions):
+                found[-1].append(question.answer(self, track))
+                progress(track, place)
+        return found
+
+    def where(self, info: PresetInfo) -> str:
+        """On what the models of a preset ran, in words."""
+        return f"{info.device}, {info.precision}"
+
+    def cancel(self) -> None:
+        """From another thread: end what is being computed, and the process with it."""
+        self._process.kill()
+
+    def predict(self, preset: Path, tracks: Sequence[Track]) -> "Prediction":
+        """How long each member would take on each track, measured on this machine; loads every model."""
+        samples = [round(track.seconds * MODEL_RATE_HZ) for track in tracks]
+        answer = self._ask({"operation": "predict", "preset": str(preset), "samples": samples})
+        return Prediction(
+            tuple(np.asarray(step, float).reshape(-1, len(samples)) for step in answer["members"]),
+            answer["margin"],
+            answer["files_factor"],
+            answer["files_seconds"],
+        )
 
     def write_estimates(self, preset: Path, step: str, track: Track, folder: Path) -> Estimates:
         """Have a step's input and its members' estimates of a track written into a folder.
@@ -218,7 +318,7 @@ class Estimator:
             raise EstimatorError(f"the process that runs the members ended with exit code {code}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise EstimatorError(answer["error"])
+            raise EstimatorError(answer["error"], answer.get("errno"))
         return answer
 
 
@@ -226,7 +326,7 @@ def _request(operation: str, preset: Path, track: Track, folder: Path) -> dict[s
     return {
         "operation": operation,
         "preset": str(preset),
-        "mixtures": [str(path.resolve()) for path in track.mixtures],
+        "mixtures": [str(path) for path in parts.plain(track.mixtures, folder)],
         "channels": track.estimate_channels,
         "folder": str(folder.resolve()),
     }

@@ -46,6 +46,30 @@ def with_weights(
     return _text(yaml, document)
 
 
+def with_runs(text: str, step_name: str, runs: Sequence[Mapping[str, Any] | None]) -> str:
+    """A preset's text in which a step's members are run otherwise.
+
+    runs: for each member the keys to set (polarity, overlap), or None to take it out. Where anything changes, the
+    step's economies go, which may name what is no more.
+    """
+    if not any(run is None or run for run in runs):
+        return text
+    yaml = _yaml()
+    document = yaml.load(text)
+    (step,) = (step for step in document["steps"] if step["name"] == step_name)
+    members: CommentedSeq = step["members"]
+    for place in reversed(range(len(members))):
+        run = runs[place]
+        if run is None:
+            _remove(members, place)
+            continue
+        end = _take_end(members[place])
+        members[place].update(run)
+        _give_end(members[place], end)
+    _remove_economies(document, step_name)
+    return _text(yaml, document)
+
+
 def with_used_steps(text: str, stems: Collection[str]) -> str:
     """A preset's text without the steps that only members refined that are gone, and without their economies."""
     yaml = _yaml()

@@ -1,13 +1,11 @@
 """The paper's experiment: single models and ensembles on the same tracks, one row each (Solovyev et al., arXiv
 2305.07489, tables 1 to 6), with what others published of them beside."""
 
-import csv
-import io
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator import printable, text_table
+from evaluator import text_table
 from evaluator.challenge import of_stems
 from evaluator.measures import means
 from evaluator.measures.means import MEAN, Scores
@@ -15,6 +13,7 @@ from evaluator.running import dataset
 from evaluator.running.dataset import Dataset, Track
 from evaluator.runs import published
 from evaluator.runs.published import PublishedRow, PublishedSet
+from evaluator.tables import Table
 from evaluator.tuning.ablate import Row, ablate
 from evaluator.tuning.estimator import Estimator, EstimatorError, PresetInfo
 from evaluator.tuning.variants import Document, Variant, alone
@@ -157,21 +156,16 @@ def notes(beside: Sequence[tuple[PublishedSet, PublishedRow]]) -> list[str]:
     return [f"{one.name}: {one.measure}, on {one.data}; not to be compared with our rows" for one in sets]
 
 
-def as_csv(
+def unrounded(
     lines: Sequence[Line], beside: Sequence[tuple[PublishedSet, PublishedRow]], stems: Sequence[str]
-) -> str:
-    """Comma-separated values, unrounded; published rows name their set, its data and its measure."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ["kind", "system", *stems, MEAN, "model_seconds", "audio_seconds", "set", "data", "measure"]
-    )
+) -> Table:
+    """The table for programs; published rows name their set, its data and its measure."""
+    columns = ("kind", "system", *stems, MEAN, "model_seconds", "audio_seconds", "set", "data", "measure")
+    rows = []
     for line in lines:
         spent = (line.model_seconds, line.audio_seconds)
-        cells = [line.kind, line.name, *_values(line.scores, stems), *spent, "", "", "global SDR"]
-        writer.writerow(map(printable.csv_cell, cells))
+        rows.append((line.kind, line.name, *_values(line.scores, stems), *spent, None, None, "global SDR"))
     for one, row in beside:
-        values = _values(row.scores, stems)
-        cells = ["published", row.preset or row.name, *values, "", "", one.name, one.data, one.measure]
-        writer.writerow(map(printable.csv_cell, cells))
-    return stream.getvalue()
+        said = (one.name, one.data, one.measure)
+        rows.append(("published", row.preset or row.name, *_values(row.scores, stems), None, None, *said))
+    return Table(columns, tuple(rows))

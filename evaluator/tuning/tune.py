@@ -11,17 +11,19 @@ of a stem at −70 dB of full scale loses 0.03 dB when rounded and 0.14 dB when 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from evaluator import text_table
+from evaluator.measures import bootstrap
+from evaluator.measures.bootstrap import FEWEST_TRACKS
+from evaluator.running import parts
 from evaluator.running.dataset import Dataset, Track
-from evaluator.runs.compare import FEWEST_TRACKS, RESAMPLES, bootstrap_interval
-from evaluator.tuning.estimator import Estimator, StepInfo, scratch_folder
+from evaluator.tuning.estimator import Estimator, StepInfo
 from evaluator.tuning.gram import BLOCK_SAMPLES, Blocks, blocks_of, gram_matrix
 from evaluator.tuning.weighting import (
     Layout,
@@ -37,10 +39,13 @@ from evaluator.tuning.weighting import (
     scorer,
     unconstrained_best,
 )
+from sdx.engines.scratch import scratch_folder
 
 MEAN_SDR = "mean_sdr"
 CURRENT, EQUAL, SINGLE, TUNED, FREE = "current", "equal", "best single", "tuned", "no constraints"
 FOLDS = 5
+NOTHING = 0.005  # a share of a stem below this
+FEW_TRACKS = 10  # of which it is said that they are few
 SEED = 0
 
 
@@ -79,6 +84,22 @@ class Tuned:
         return result
 
 
+@dataclass(frozen=True)
+class StepGram:
+    """An `estimator.Question`: the Gram matrix of a track, with the rows that `layout` names."""
+
+    preset: Path
+    step: StepInfo
+    layout: Layout
+
+    def at(self, preset: Path) -> Self:
+        return replace(self, preset=preset)
+
+    def answer(self, estimator: Estimator, track: Track) -> NDArray[np.float64]:
+        with scratch_folder() as folder:
+            return track_gram(estimator, self.preset, self.step, self.layout, track, folder)
+
+
 def tune_step(
     estimator: Estimator,
     preset: Path,
@@ -95,11 +116,8 @@ def tune_step(
     """
     layout = layout_of(step, data.challenge.stems)
     check_objective(layout, step, objective)
-    grams = []
-    for track in data.tracks:
-        with scratch_folder() as folder:
-            grams.append(track_gram(estimator, preset, step, layout, track, folder))
-        progress(track)
+    by_track = estimator.answers(data, [StepGram(preset, step, layout)], lambda track, _: progress(track))
+    grams = [gram for (gram,) in by_track]
     scores = scorer(layout, grams, None if objective == MEAN_SDR else objective)
     return weigh(step, scores, number_of_folds)
 
@@ -141,7 +159,7 @@ def track_gram(
 
 def _reference_blocks(track: Track, stem: str) -> Blocks:
     """The reference as the estimates have it: float32, a mono one in every channel."""
-    blocks = soundfile.blocks(track.references[stem], BLOCK_SAMPLES, dtype="float32", always_2d=True)
+    blocks = parts.blocks(track.references[stem], BLOCK_SAMPLES)
     return (np.broadcast_to(block.T, (track.estimate_channels, len(block))) for block in blocks)
 
 
@@ -154,7 +172,8 @@ def weigh(step: StepInfo, scores: Scorer, number_of_folds: int = FOLDS) -> Tuned
     )
 
     def tuned(part: Scorer) -> Vector:
-        return normalised(rounded(best_weights(part, current, SEED), groups), groups)
+        found = rounded(best_weights(part, current, SEED), groups)
+        return normalised(_without_nothing(found, part.layout), groups)
 
     fits: dict[str, Callable[[Scorer], Vector]] = {
         CURRENT: lambda part: current,
@@ -171,6 +190,24 @@ def weigh(step: StepInfo, scores: Scorer, number_of_folds: int = FOLDS) -> Tuned
         held_out = out_of_fold(scores, fit, parts) if parts else None
         weightings[name] = Weighting(name, weights, scores.sdr(weights), held_out)
     return Tuned(step, scores, weightings, len(parts))
+
+
+def _without_nothing(weights: Vector, layout: Layout) -> Vector:
+    """The weights with zeros for members whose every weight is nothing: they would cost time for no gain."""
+    members = np.array([member for member, _ in layout.candidates])
+    kept = {int(member) for member in members[weights >= NOTHING]}
+    return np.where([int(member) in kept for member in members], weights, 0.0)
+
+
+def warning_of_few(tracks: int) -> str | None:
+    """What weights are worth that were found on so few tracks; None where they are many."""
+    if tracks >= FEW_TRACKS:
+        return None
+    number = f"{tracks} track{' is' if tracks == 1 else 's are'} few"
+    return (
+        f"{number}: weights fitted to so few overfit, and what they gain here may be lost on other music. Only the"
+        f" scores out of fold tell; use {FEW_TRACKS} tracks or more."
+    )
 
 
 def objective_db(tuned: Tuned, name: str) -> float:
@@ -218,8 +255,7 @@ def verdict(tuned: Tuned) -> str:
     chosen = list(tuned.scores.chosen)
     differences = (new - old)[:, chosen].mean(axis=1)
     number = len(differences)
-    picks = np.random.default_rng(SEED).integers(0, number, (RESAMPLES, number))
-    low, high = bootstrap_interval(differences, picks)
+    low, high = bootstrap.interval(differences)
     mean = float(differences.mean())
     if mean <= 0:
         says = "do not beat the current ones"

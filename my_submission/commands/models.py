@@ -3,11 +3,12 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from my_submission.ensemble.preset import PresetError
 from my_submission.ensemble.systems import System, all_systems, rows_by_licence
+from my_submission.locations import command
+from my_submission.schema import did_you_mean
 from my_submission.weights.errors import WeightsError
 from my_submission.weights.required import locate, size_text
 
@@ -16,19 +17,8 @@ _RIGHT = (2, 3)
 _LONGEST_CELL = 48
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Make `parser` that of `models`."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these; default: all")
-    parser.add_argument("--makes", metavar="STEM", help="only what makes this stem, such as vocals")
-    parser.add_argument("--here", action="store_true", help="only those whose files are all here")
-    parser.add_argument(
-        "--json", action="store_true", help="print JSON, for programs, with all published scores"
-    )
-    parser.add_argument("--weights-dir", type=Path, metavar="DIR", help="a folder to search first")
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """0: printed; 1: a file or a name is not as it should be."""
     try:
         systems = _chosen(options)
     except (WeightsError, PresetError) as error:
@@ -54,7 +44,9 @@ def _chosen(options: argparse.Namespace) -> list[System]:
     by_name = {one.name: one for one in systems}
     for name in options.names:
         if name not in by_name:
-            raise WeightsError(f"found {name!r}; expected one of {', '.join(by_name)}")
+            raise WeightsError(
+                f"found {name!r}{did_you_mean(name, by_name)}; expected a name that `{command('models')}` lists"
+            )
     chosen = [by_name[name] for name in options.names] or systems
     if options.makes is None:
         return chosen

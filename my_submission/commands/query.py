@@ -22,32 +22,7 @@ from my_submission.weights.store import sha256_of
 from my_submission.weights.trial import admit_opening
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Make `parser` that of `query`."""
-    parser.description = (
-        "Make a query of recordings of one source, which a zero-shot network then looks for: the mean over "
-        "recordings of the mean over their segments of two seconds, without silent ones."
-    )
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="recordings of the source alone: files, folders (for all audio and video in them) and patterns",
-    )
-    parser.add_argument(
-        "--model",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="the encoder HTS-AT: htsat_audioset_2048d.ckpt, or a separator's file that holds it, too",
-    )
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="ends in .safetensors")
-    parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing query")
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """0: written; 1: something failed, and nothing is written; 2: impossible options."""
     try:
         _check(options)
@@ -112,7 +87,7 @@ def _embeddings(
     """Of all recordings that have a loud segment; the others are named."""
     embeddings = []
     for file, info in tqdm(list(zip(files, infos, strict=True)), desc="encoding", disable=None, leave=False):
-        embedding = embed(encoder, mono(file, info), device)
+        embedding = embed(encoder, mono(info), device)
         if embedding is None:
             tqdm.write(f"left out, since it has no two seconds that are loud enough: {file}")
         else:
@@ -120,14 +95,14 @@ def _embeddings(
     return embeddings
 
 
-def mono(file: Path, info: AudioInfo) -> Iterator[Tensor]:
+def mono(info: AudioInfo) -> Iterator[Tensor]:
     """A recording's mean over its channels at the encoder's rate, in (samples,) float32 blocks.
 
     It is decoded twice, since a file may state another length than it has.
     """
-    samples = sum(block.shape[-1] for block in decode(file, info))
+    samples = sum(block.shape[-1] for block in decode(info))
     if info.sample_rate == SAMPLE_RATE:
-        yield from (block.mean(0) for block in decode(file, info))
+        yield from (block.mean(0) for block in decode(info))
     elif samples:
         resampler = StreamResampler(1, info.sample_rate, SAMPLE_RATE, samples)
-        yield from (resampler.push(block.mean(0, keepdim=True))[0] for block in decode(file, info))
+        yield from (resampler.push(block.mean(0, keepdim=True))[0] for block in decode(info))

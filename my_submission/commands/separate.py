@@ -2,201 +2,106 @@
 
 import argparse
 import contextlib
-import math
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
+from my_submission.commands.preset_list import preset_list
+from my_submission.commands.separate_outcomes import Outcomes, failure_text
+from my_submission.commands.separate_page import PageWanted, show_page
 from my_submission.ensemble.preset import Preset, PresetError, checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.files.bars import Bars, duration_text
 from my_submission.files.channels import groups_text
 from my_submission.files.decode import AudioInfo, probe
 from my_submission.files.default_preset import EMBEDDED, START, configured_preset
-from my_submission.files.encode import BITS, made_folder
 from my_submission.files.errors import FileSeparationError
-from my_submission.files.inputs import TEMPLATE, Recording, check_collisions, find_recordings, targets
-from my_submission.files.levels import Clipping
-from my_submission.files.separate import (
-    FileOptions,
-    ModelChoice,
-    SeparatedFile,
-    check_free_names,
-    open_model,
+from my_submission.files.excerpt import Excerpt
+from my_submission.files.inputs import (
+    Recording,
+    collisions,
+    find_recordings,
+    told_apart,
 )
-from my_submission.files.stems import needed_stems, parse_stems
+from my_submission.files.levels import Clipping
+from my_submission.files.lock import sole_run
+from my_submission.files.model import ModelChoice, open_model
+from my_submission.files.options import FileOptions
+from my_submission.files.over_engine import separate_over
+from my_submission.files.page import check_page
+from my_submission.files.placing import made_folder
+from my_submission.files.separate import check_free_names
+from my_submission.files.stems import needed_stems, parse_stems, two_stems
 from my_submission.files.workers import (
-    Event,
-    Failed,
-    Finished,
-    Logged,
     ModelFailed,
-    Progressed,
     RunSettings,
-    Started,
     separate_all,
 )
 from my_submission.locations import command
-from my_submission.runtime.devices import PRECISIONS
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.weights import WeightsError
 from my_submission.weights.manifest import DEMO_MANIFEST
+from sdx.engines.address import Address, AddressError
+from sdx.engines.engine import EngineError
+from sdx.engines.options import given_engine
+from sdx.terminal import one_line
 
 INTERRUPTED = 130
 MEASURED_FROM_SECONDS = 120.0
 """From this much audio on, a few chunks of every network are run first, to find out how long all of it will take."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Make `parser` that of `separate`."""
-    parser.set_defaults(run=_run)
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="files, folders (for all audio and video in them) and patterns",
-    )
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("stems"), metavar="DIR", help="default: stems"
-    )
-
-    model = parser.add_argument_group("what separates")
-    model.add_argument(
-        "--preset",
-        metavar="NAME",
-        help="a preset or its YAML file; default: the configured one, or `start` where that is the demo's and"
-        " `weights fetch start` has been run",
-    )
-    model.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
-    model.add_argument("--precision", default="auto", choices=["auto", *PRECISIONS])
-    model.add_argument(
-        "--fast", action="store_true", help="take all the preset's economies: faster, and slightly worse"
-    )
-    model.add_argument("--weights-dir", type=Path, metavar="DIR", help="a folder to search for weights first")
-
-    output = parser.add_argument_group("what is written")
-    output.add_argument(
-        "--stems",
-        type=lambda text: tuple(text.split(",")),
-        default=(),
-        metavar="A,B,…",
-        help="the preset's stems, 'instrumental' (the mixture without the voice), or sums such as drums+bass or "
-        "backing=mixture-vocals; default: the preset's stems",
-    )
-    output.add_argument("--format", choices=list(BITS), default="wav", help="default: wav")
-    output.add_argument(
-        "--bits",
-        choices=["16", "24", "32f"],
-        help="32f holds the exact estimates; default: 32f for wav, 24 for flac",
-    )
-    output.add_argument(
-        "--template",
-        default=TEMPLATE,
-        help=f"the path of each file; default: {TEMPLATE}; {{name}} and {{folder}} can be used, too",
-    )
-    levels = output.add_mutually_exclusive_group()
-    levels.add_argument(
-        "--clip", action="store_true", help="clip samples beyond full scale, rather than stop"
-    )
-    levels.add_argument(
-        "--scale",
-        action="store_true",
-        help="scale all stems of a recording by one gain, so that none is clipped",
-    )
-    many = output.add_mutually_exclusive_group()
-    many.add_argument(
-        "--pairs",
-        dest="many_channels",
-        action="store_const",
-        const="pairs",
-        default="error",
-        help="if there are more than two channels, separate left and right in pairs, and the rest as mono",
-    )
-    many.add_argument(
-        "--downmix",
-        dest="many_channels",
-        action="store_const",
-        const="downmix",
-        help="fold more than two channels down to two (needs ffmpeg)",
-    )
-    output.add_argument("--overwrite", action="store_true", help="replace existing files")
-
-    run = parser.add_argument_group("how it runs")
-    run.add_argument("--resume", action="store_true", help="skip recordings that are done and unchanged")
-    run.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="write nothing; print what would be done and, after a trial, how long it would take on this machine",
-    )
-    run.add_argument(
-        "--jobs",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="how many recordings to separate at once; default: 1",
-    )
-    run.add_argument(
-        "--memory-budget",
-        type=_gibibytes,
-        metavar="GIB",
-        help="memory on the device for all jobs together; less memory takes more time; default: most of what is "
-        "free, on a GPU at most 8",
-    )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, found {text!r}")
-    return int(text)
-
-
-def _gibibytes(text: str) -> int:
-    """Bytes."""
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if not 0 < size < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of GiB, for example 4, found {text!r}")
-    return int(size * 2**30)
-
-
 @dataclass(frozen=True)
 class _Worklist:
-    """What a run is about to do. infos: the recordings that can be opened, and what they hold."""
+    """What a run is about to do.
+
+    page: whether to write one, and to open it. infos: the recordings that can be opened, and what they hold.
+    engine: whose workers do it, if not children of this process.
+    """
 
     settings: RunSettings
+    page: PageWanted
     infos: dict[Recording, AudioInfo]
     failures: list[tuple[str, str]]
+    engine: Address | None = None
 
     @property
     def seconds(self) -> dict[Recording, float]:
         """How much there is to separate in each recording, as far as known: its length times its groups."""
-        return {recording: (info.seconds or 0.0) * len(info.groups) for recording, info in self.infos.items()}
+        return {
+            recording: (self.length(info) or 0.0) * len(info.groups) for recording, info in self.infos.items()
+        }
+
+    def length(self, info: AudioInfo) -> float | None:
+        """How many seconds of it are separated, as far as known."""
+        return self.settings.options.excerpt.about_seconds(info.seconds)
 
 
-def _run(options: argparse.Namespace) -> int:
-    """0: all done; 1: something failed; 2: impossible options; 130: interrupted."""
+def run(options: argparse.Namespace) -> int:
+    """0: all done; 1: something failed; 2: impossible options, or no engine to do it; 130: interrupted."""
     try:
+        if options.list:
+            print("\n".join(preset_list(options.weights_dir)))
+            return 0
         worklist = _prepare(options)
-    except (PresetError, WeightsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (PresetError, WeightsError, FileSeparationError) as error:
+        print(one_line(f"error: {error}"), file=sys.stderr)
         return 1
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, AddressError) as error:
+        print(one_line(f"error: {error}"), file=sys.stderr)
         return 2
     for name in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # Windows has no SIGHUP
         signal.signal(name, lambda number, _: sys.exit(128 + number))
     try:
         return _dry_run(worklist) if options.dry_run else _separate(worklist, options.jobs)
     except (ModelFailed, FileSeparationError, WeightsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(one_line(f"error: {error}"), file=sys.stderr)
         return 1
+    except EngineError as error:
+        print(one_line(f"error: {error}"), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; finished files are kept, and --resume continues from here", file=sys.stderr)
         return INTERRUPTED
@@ -215,35 +120,65 @@ def _prepare(options: argparse.Namespace) -> _Worklist:
         options.fast,
         memory_budget=None if options.memory_budget is None else options.memory_budget // options.jobs,
     )
+    engine = given_engine(options)
+    if engine is not None and options.jobs > 1:
+        raise ValueError("--jobs is for this machine alone; with --engine the workers do a recording each")
     preset = load_preset(choice.preset)
     clipping: Clipping = "clip" if options.clip else "scale" if options.scale else "error"
+    if options.two_stems is not None:
+        options.stems = two_stems(options.two_stems, preset.instruments)
     output = FileOptions(
         options.stems, options.format, options.bits, options.template, clipping,
-        options.many_channels, options.overwrite, options.resume,
+        options.many_channels, options.stream, options.overwrite, options.resume,
+        options.bitrate, _excerpt(options),
     )  # fmt: skip
     sums = parse_stems(output.stems, preset.instruments)
     print(_introduction(preset))
-    found = find_recordings(options.inputs, options.output)
+    inputs = [*options.inputs, *options.more_inputs]
+    if not inputs:
+        raise ValueError(
+            "expected files, folders or patterns to separate, found none; --help shows all options"
+        )
+    found = find_recordings(inputs, options.output)
     if found.left_out:
         print(
             f"{found.left_out} other files in the folders are left out: their names are not those of audio or video"
         )
     choice = replace(choice, stems=needed_stems(sums))
     settings = RunSettings(choice, output, tuple(sums), options.output)
-    files = {recording: _targets(recording, settings) for recording in found.recordings}
-    check_collisions(list(files.items()))
+    page = PageWanted(options.page or options.open, options.open)
+    if page.is_wanted:
+        check_page(options.output, overwrite=options.overwrite)
+    recordings = told_apart(found.recordings, lambda each: next(iter(_targets(each, settings).values())))
+    files = {recording: _targets(recording, settings) for recording in recordings}
+    in_the_way = collisions(files)
     infos: dict[Recording, AudioInfo] = {}
     failures = list(found.missing)
     for recording, paths in files.items():
         try:
+            if reason := in_the_way.get(recording):
+                raise FileSeparationError(reason)
             if not output.resume:
                 check_free_names(paths, output)
-            info = probe(recording.source, output.many_channels)
+            info = probe(recording.source, output.many_channels, output.stream)
             output.encoding.check_form(info.sample_rate, info.channels)
             infos[recording] = info
-        except (FileSeparationError, OSError) as error:
+        except FileSeparationError as error:
             failures.append((str(recording.source), str(error)))
-    return _Worklist(settings, infos, failures)
+        except OSError as error:
+            failures.append((str(recording.source), error.strerror or str(error)))
+    return _Worklist(settings, page, infos, failures, engine)
+
+
+def _excerpt(options: argparse.Namespace) -> Excerpt:
+    """Raises ValueError for two that exclude each other."""
+    if options.preview is None:
+        return Excerpt(options.start or 0.0, options.duration)
+    if options.start is not None or options.duration is not None:
+        raise ValueError(
+            "--preview finds its own stretch; expected it alone, found --start or --duration, too"
+        )
+    return Excerpt(seconds=options.preview, loudest=True)
 
 
 def _introduction(preset: Preset) -> str:
@@ -259,33 +194,49 @@ def _introduction(preset: Preset) -> str:
 
 
 def _targets(recording: Recording, settings: RunSettings) -> dict[str, Path]:
-    options = settings.options
-    return targets(recording, settings.stems, settings.output_dir, options.template, options.encoding.format)
+    return settings.options.targets(recording, settings.stems, settings.output_dir)
 
 
 def _separate(worklist: _Worklist, processes: int) -> int:
     """Separate, print what was done, and return the exit code."""
     began = time.monotonic()
-    outcomes = _Outcomes(worklist.failures)
+    outcomes = Outcomes(worklist.failures)
     if worklist.infos:
-        with made_folder(worklist.settings.output_dir), Bars(worklist.seconds) as bars:
+        output_dir = worklist.settings.output_dir
+        with made_folder(output_dir), sole_run(output_dir), Bars(worklist.seconds) as bars:
             measure = sum(worklist.seconds.values()) >= MEASURED_FROM_SECONDS
-            events = separate_all(worklist.infos, replace(worklist.settings, measure=measure), processes)
-            with contextlib.closing(events):
-                for event in events:
-                    outcomes.take(event, bars)
-    return outcomes.report(time.monotonic() - began)
+            settings = replace(worklist.settings, measure=measure)
+            if worklist.engine is not None:
+                separate_over(
+                    worklist.engine,
+                    worklist.seconds,
+                    settings,
+                    lambda event: outcomes.take(event, bars),
+                    outcomes.tell,
+                    bars.note,
+                )
+            else:
+                with contextlib.closing(separate_all(worklist.infos, settings, processes)) as events:
+                    for event in events:
+                        outcomes.take(event, bars)
+    code = outcomes.report(time.monotonic() - began)
+    if outcomes.results and worklist.page.is_wanted:
+        show_page(worklist.settings.output_dir, outcomes.results, worklist.page)
+    return code
 
 
 def _dry_run(worklist: _Worklist) -> int:
     """Print what would be done and how long it would take; return the exit code that is already certain."""
     for recording, info in worklist.infos.items():
-        length = "length unknown" if info.seconds is None else duration_text(info.seconds)
-        print(f"{recording.source} ({length}, {info.sample_rate} Hz, {_channels_text(info)}, {info.decoder})")
+        seconds = worklist.length(info)
+        length = "length unknown" if seconds is None else duration_text(seconds)
+        sound = info.sound
+        about = f"{length}, {info.sample_rate} Hz, {_channels_text(info)}, {sound.codec}"
+        print(one_line(f"{recording.source} ({about})" + (f"; {sound.chosen}" if sound.chosen else "")))
         for path in _targets(recording, worklist.settings).values():
-            print(f"  -> {path}")
+            print(one_line(f"  -> {path}"))
     for name, reason in worklist.failures:
-        print(f"would fail: {reason if reason.startswith(name) else f'{name}: {reason}'}", file=sys.stderr)
+        print(failure_text("would fail", name, reason), file=sys.stderr)
     if worklist.infos:
         try:
             model = open_model(worklist.settings.model)
@@ -294,7 +245,7 @@ def _dry_run(worklist: _Worklist) -> int:
         model.measure()
         lengths = [max(1, round(seconds * MODEL_SAMPLE_RATE)) for seconds in worklist.seconds.values()]
         total = sum(map(model.work, lengths))
-        audio = sum(info.seconds or 0.0 for info in worklist.infos.values())
+        audio = sum(worklist.length(info) or 0.0 for info in worklist.infos.values())
         print(
             f"{len(worklist.infos)} to separate, {duration_text(audio)} of audio: about {duration_text(total)} "
             f"on this machine, one after the other, judging by a trial of the models"
@@ -307,60 +258,3 @@ def _channels_text(info: AudioInfo) -> str:
         return f"{info.channels} channels: {groups_text(info.groups)}"
     kind = "mono" if info.channels == 1 else "stereo"
     return f"folded down to {kind}" if info.downmixed else kind
-
-
-class _Outcomes:
-    """What has become of a run's recordings so far."""
-
-    def __init__(self, failures: Iterable[tuple[str, str]]) -> None:
-        self._failures = list(failures)
-        self._separated = 0
-        self._skipped = 0
-
-    def take(self, event: Event, bars: Bars) -> None:
-        """Show and count what a child tells."""
-        match event:
-            case Started(recording):
-                bars.start(recording)
-            case Progressed(recording, fraction):
-                bars.advance(recording, fraction)
-            case Finished(recording, result):
-                bars.finish(recording, counts=not result.skipped)
-                self._separated += not result.skipped
-                self._skipped += result.skipped
-                tqdm.write(_done_text(result))
-            case Failed(recording, reason):
-                bars.finish(recording, counts=False)
-                self._failures.append((str(recording.source), reason))
-                tqdm.write(f"{recording.source}: failed")
-            case Logged(message):
-                tqdm.write(f"warning: {message}", file=sys.stderr)
-
-    def report(self, seconds: float) -> int:
-        """Print the counts and every failure with its reason; return the exit code."""
-        counts = [f"{self._separated} separated"]
-        if self._skipped:
-            counts.append(f"{self._skipped} already done")
-        if self._failures:
-            counts.append(f"{len(self._failures)} failed")
-        print(f"{', '.join(counts)}, in {duration_text(seconds)}")
-        for name, reason in self._failures:
-            print(f"failed: {reason if reason.startswith(name) else f'{name}: {reason}'}", file=sys.stderr)
-        return 1 if self._failures else 0
-
-
-def _done_text(result: SeparatedFile) -> str:
-    folders = sorted({str(path.parent) for path in result.files.values()})
-    names = ", ".join(path.name for path in result.files.values())
-    text = f"{result.source} ({duration_text(result.seconds)}) -> {', '.join(folders)}: {names}"
-    if result.skipped:
-        return f"{text}; already done"
-    if result.channels > 2:
-        text += f"; channels {groups_text(result.groups)}"
-    text += f"; took {duration_text(result.compute_seconds)}"
-    if result.gain != 1:
-        text += f"; all stems scaled by {result.gain:.4f} ({20 * math.log10(result.gain):.2f} dB)"
-    if result.clipped:
-        cut = ", ".join(f"{stem} {count}" for stem, count in result.clipped.items())
-        text += f"; samples clipped at full scale: {cut}"
-    return text

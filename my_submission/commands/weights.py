@@ -18,10 +18,12 @@ from my_submission.ensemble.preset import Preset, PresetError
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, is_manifest, load_preset, preset_names
 from my_submission.ensemble.systems import files_of
 from my_submission.locations import IS_INSTALLED, command
+from my_submission.schema import did_you_mean
+from my_submission.weights.checkpoints import Checkpoint
 from my_submission.weights.errors import LicenceNotAccepted, WeightsError, WrongContent
 from my_submission.weights.fetch import fetch, set_aside
 from my_submission.weights.licences import Agree, accept, licence_text, record_path, refuse
-from my_submission.weights.manifest import Checkpoint, load_manifest
+from my_submission.weights.manifest import load_manifest
 from my_submission.weights.pack import PRESETS, is_own, pack
 from my_submission.weights.required import locate, size_text
 from my_submission.weights.store import Verification, kept_folder, verify
@@ -53,54 +55,16 @@ class _Wanted:
         return path if own else None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Make `parser` that of `weights` with its four actions."""
-    actions = parser.add_subparsers(required=True, metavar="fetch|list|verify|pack")
-    names = "presets (by name or YAML file), manifest files, bags or checkpoints; default: "
-    for action, run, default, text in (
-        ("fetch", _fetch, "the submitted preset", "download what is missing, and verify it"),
-        ("list", _list, "all presets", "show what is here, where it is from, and whether it is verified"),
-        ("verify", _verify, "all presets", "hash the files again; wrong ones are moved aside"),
-    ):
-        action_parser = actions.add_parser(action, help=text, description=text)
-        action_parser.add_argument("names", nargs="*", metavar="NAME", help=f"{names}{default}")
-        action_parser.set_defaults(run=_reporting(run))
-        _add_weights_dir(action_parser)
-        if action == "fetch":
-            action_parser.add_argument(
-                "--accept-licence",
-                action="store_true",
-                help="accept the terms of files whose licence is not stated, non-commercial, or not known here",
-            )
-        if action == "list":
-            action_parser.add_argument("--submitted", action="store_true", help="only the submitted preset")
-            action_parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    text = "copy what a preset needs into DIR/weights, for a machine without internet"
-    pack_parser = actions.add_parser("pack", help=text, description=text)
-    pack_parser.add_argument("dir", type=Path, metavar="DIR", help="the submission's repository")
-    pack_parser.add_argument("--preset", metavar="NAME", help="default: the submitted preset")
-    pack_parser.set_defaults(run=_reporting(_pack))
-    _add_weights_dir(pack_parser)
-
-
-def _add_weights_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights-dir", type=Path, metavar="DIR", help="a folder to search first")
-
-
-def _reporting(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """Print log messages and expected errors as sentences on stderr."""
-
-    def reporting(options: argparse.Namespace) -> int:
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-        logging.getLogger("my_submission").setLevel(logging.INFO)
-        try:
-            with logging_redirect_tqdm():
-                return run(options)
-        except (WeightsError, PresetError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-
-    return reporting
+def run(options: argparse.Namespace) -> int:
+    """Do an action, with log messages and expected errors as sentences on stderr. 0: done; 1: failed."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("my_submission").setLevel(logging.INFO)
+    try:
+        with logging_redirect_tqdm():
+            return _ACTIONS[options.action](options)
+    except (WeightsError, PresetError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def _submitted_preset() -> str:
@@ -110,28 +74,29 @@ def _submitted_preset() -> str:
     return PRESET
 
 
-def _wanted(names: Iterable[str]) -> list[_Wanted]:
-    return [_one_wanted(name) for name in names]
+def _wanted(names: Iterable[str], outline: bool) -> list[_Wanted]:
+    return [_one_wanted(name, outline) for name in names]
 
 
-def _one_wanted(name: str) -> _Wanted:
+def _one_wanted(name: str, outline: bool = False) -> _Wanted:
+    """outline: only which files it needs, since nothing is done with them that makes sense of what they hold."""
     if name.endswith((".yaml", ".yml")) and is_manifest(Path(name)):
-        rows = load_manifest(Path(name)).checkpoints.values()
+        rows = load_manifest(Path(name), outline=outline).checkpoints.values()
         own = (row for row in rows if row.manifest == Path(name).resolve() and row.form is None)
         return _Wanted(name, None, tuple(row for row in own if row.has_file))
     if name in preset_names() or name.endswith((".yaml", ".yml")):
-        preset = load_preset(name)
+        preset = load_preset(name, outline)
         return _Wanted(name, preset, files_of(preset.manifest, preset.checkpoints))
-    manifest = load_manifest()
+    manifest = load_manifest(outline=outline)
     if name in manifest.bags:
         members = manifest.bags[name].members
         return _Wanted(name, None, files_of(manifest, (member for member, _ in members)))
     if name in manifest.checkpoints:
         return _Wanted(name, None, files_of(manifest, (name,)))
-    names = [row.name for row in manifest.checkpoints.values() if row.form is None]
+    known = [*preset_names(), *manifest.bags, *manifest.checkpoints]
     raise WeightsError(
-        f"found {name!r}; expected a preset ({', '.join(preset_names())}), a bag ({', '.join(manifest.bags)}),"
-        f" a checkpoint ({', '.join(names)}), or the YAML file of a preset or manifest of your own"
+        f"found {name!r}{did_you_mean(name, known)}; expected a preset, a bag or a checkpoint, which"
+        f" `{command('models')}` lists, or the YAML file of a preset or manifest of your own"
     )
 
 
@@ -148,7 +113,7 @@ def _bar(total: int, doing: str) -> tqdm[NoReturn]:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    wanted = _wanted(options.names or [_submitted_preset()])
+    wanted = _wanted(options.names or [_submitted_preset()], outline=False)
     rows = _unique_rows(wanted)
     for row in rows:
         print(f"{row.name:22} {size_text(row.about_bytes):>12}  {licence_text(row)}")
@@ -213,7 +178,7 @@ def _ask(asking: tuple[Checkpoint, ...]) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     default = [_submitted_preset()] if options.submitted else preset_names()
-    wanted = _wanted(options.names or default)
+    wanted = _wanted(options.names or default, outline=True)
     found, missing = locate(_unique_rows(wanted), options.weights_dir)
     states = _states(_unique_rows(wanted), found)
     if options.json:
@@ -285,7 +250,7 @@ def _origins_text(row: Checkpoint) -> str:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    rows = {row.name: row for row in _unique_rows(_wanted(options.names or preset_names()))}
+    rows = {row.name: row for row in _unique_rows(_wanted(options.names or preset_names(), outline=True))}
     found, missing = locate(rows.values(), options.weights_dir)
     states = _states(rows.values(), found)
     wrong = 0
@@ -325,3 +290,11 @@ def _pack(options: argparse.Namespace) -> int:
         folders = f"weights{f' {PRESETS}' if packed.preset_files else ''}"
         print(f"next, in {options.dir}: {lfs}git add {folders} && git commit -m 'Add the weights'")
     return 0
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "fetch": _fetch,
+    "list": _list,
+    "verify": _verify,
+    "pack": _pack,
+}

@@ -5,13 +5,13 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from my_submission.ensemble.plan import Pass
 from my_submission.models import ChunkModel
 from my_submission.runtime.inference import count_chunks, estimate_track
-from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import Schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Augmentation
@@ -58,7 +58,16 @@ class Costs:
         )
 
 
-def measure_costs(models: ModelPool, schedule: Schedule, clock: Clock = time.monotonic) -> Costs:
+class Models(Protocol):
+    """Loaded models by name, as a `ModelPool` has them. kinds: equal for networks that do the same work."""
+
+    @property
+    def kinds(self) -> Mapping[str, str]: ...
+
+    def get(self, name: str) -> ChunkModel: ...
+
+
+def measure_costs(models: Models, schedule: Schedule, clock: Clock = time.monotonic) -> Costs:
     """Run one network of each kind on noise: a round of chunks to warm up, then some that are timed."""
     by_kind: dict[str, float] = {}
     for name, kind in models.kinds.items():

@@ -69,7 +69,8 @@ class Deadline:
         self._seed = seed
         self._versions = [preset.economised(count) for count in range(len(preset.economies) + 1)]
         self._track: DeadlinePolicy | None = None
-        self._say_prediction()
+        self.forecast, is_late = self._forecast()
+        log.log(logging.WARNING if is_late else logging.INFO, "%s", self.forecast)
 
     @property
     def economies(self) -> list[str]:
@@ -103,17 +104,49 @@ class Deadline:
         """The limit for a track of `samples`, minus the time for its files."""
         return (self.limit_factor - FILES_FACTOR) * samples / MODEL_SAMPLE_RATE - FILES_SECONDS
 
-    def _say_prediction(self) -> None:
-        """Log the prediction for a song of usual length, and warn if even the cheapest version is too slow."""
+    def _forecast(self) -> tuple[str, bool]:
+        """What is expected of a song of usual length, in words, and whether even the cheapest version is too slow."""
         samples = round(USUAL_SECONDS * MODEL_SAMPLE_RATE)
-        full, cheapest = (self.predicted_seconds(level, samples) / USUAL_SECONDS for level in (0, -1))
-        log.info("predicted: %.2f s per second of audio, %.2f with all economies", full, cheapest)
-        if cheapest * (1 + MARGIN) > self.limit_factor - FILES_FACTOR:
-            log.warning(
-                "preset %s: even with all economies, the prediction is %.2f s per second of audio, and the limit is "
-                "%.2f: tracks will be late; choose a smaller preset or a faster machine",
-                *(self._versions[0].name, cheapest, self.limit_factor),
+        allowed, most = self.limit_factor * USUAL_SECONDS, len(self._versions) - 1
+        seconds = [self.predicted_seconds(level, samples) for level in range(most + 1)]
+        level = next(
+            (
+                level
+                for level in range(most + 1)
+                if seconds[level] * (1 + MARGIN) <= self.available_seconds(samples)
+            ),
+            None,
+        )
+        sentences = [
+            f"Preset {self._versions[0].name}, a song of {USUAL_SECONDS / 60:.0f} minutes: {allowed:.0f} s are "
+            "allowed.",
+            _forecast_sentence("nothing left out", seconds[0]),
+        ]
+        if level != 0 and most:
+            count = most if level is None else level
+            sentences.append(_forecast_sentence(_economies_words(count, most), seconds[count]))
+        if level is None:
+            sentences.append(
+                "That is too long: tracks will be late. Choose a smaller preset or a faster machine."
             )
+        else:
+            sentences.append(f"So tracks are expected to be in time{' that way' if level else ''}.")
+        return " ".join(sentences), level is None
+
+
+def _economies_words(count: int, most: int) -> str:
+    """The first `count` of `most` economies, as taken."""
+    if most == 1:
+        return "its one economy taken"
+    which = "all" if count == most else "the first" if count == 1 else f"the first {count}"
+    return f"{which} of its {most} economies taken"
+
+
+def _forecast_sentence(how: str, seconds: float) -> str:
+    return (
+        f"With {how}, {seconds:.0f} s are forecast, and {seconds * (1 + MARGIN):.0f} s with the margin of "
+        f"{MARGIN:.0%} that is kept."
+    )
 
 
 class Watch:
@@ -233,10 +266,7 @@ class DeadlinePolicy:
         """Take economies until the rest fits. One that can no longer save anything is taken without a word."""
         taken = []
         left = self._predicted(self._level)
-        while left and self._with_margin(left) > self.watch.left():
-            if self._level == self._cheapest:
-                self._say_late()
-                break
+        while left and self._with_margin(left) > self.watch.left() and self._level < self._cheapest:
             self._level += 1
             before, left = left, self._predicted(self._level)
             if left < before:
@@ -244,11 +274,20 @@ class DeadlinePolicy:
         if taken:
             self.economies += taken
             log.warning("time is short; from here on: %s", "; ".join(taken))
+        if left and self._with_margin(left) > self.watch.left() and not self._late:
+            self._late = True
+            log.warning("%s", self._said_late(self._with_margin(left)))
 
-    def _say_late(self) -> None:
-        if not self._late:
-            log.warning("time is short, and the preset has no further economies: the limit may be missed")
-        self._late = True
+    def _said_late(self, needed: float) -> str:
+        """The forecast of a track that cannot be saved: perhaps the last line of its log."""
+        so_far = "; ".join(self.economies)
+        done = (
+            f"all economies are taken ({so_far})" if so_far else "the preset has no economies that would help"
+        )
+        return (
+            f"this track is predicted to be late: it needs {needed:.1f} s more, the margin of {MARGIN:.0%} included, "
+            f"and has {max(self.watch.left(), 0.0):.1f} s; {done}"
+        )
 
     def _find_units(self, level: int, step: int) -> list[Unit]:
         version = self._versions[level]

@@ -14,9 +14,8 @@ from pydantic import Field
 
 from my_submission.registry import find_architecture
 from my_submission.schema import Record, expecting, validate
-from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.augment import Normalise, Polarity
-from my_submission.signal.chunking import hop_samples
+from my_submission.signal.rates import MODEL_SAMPLE_RATE, hop_samples
 from my_submission.weights import Bag, Checkpoint, Manifest
 
 MIXTURE = "mixture"

@@ -29,6 +29,7 @@ from my_submission.registry import find_architecture
 from my_submission.schema import (
     LARGEST_DOCUMENT_BYTES,
     LONGEST_TEXT,
+    Record,
     allowed_text,
     brief,
     place_text,
@@ -55,17 +56,18 @@ def is_manifest(path: Path) -> bool:
     return bool(re.search(r"(?m)^(checkpoints|bags)\s*:", text)) and not re.search(r"(?m)^steps\s*:", text)
 
 
-def load_preset(name_or_path: str | Path) -> Preset:
+def load_preset(name_or_path: str | Path, outline: bool = False) -> Preset:
     """Read and check a preset.
 
     name_or_path: one of `preset_names()`, or a YAML file; a file's own checkpoints are in the manifest that its key
         `manifest` names, relative to the preset.
+    outline: of its models only what the manifest says by itself (`load_manifest`): for what lists presets.
     Raises PresetError for anything wrong in it, ManifestError for a wrong manifest.
     """
     path = _preset_path(name_or_path)
     row = read(PresetRow, path, PresetError)
     manifest_file = path.parent / row.manifest if row.manifest else None
-    manifest = load_manifest(*([manifest_file] if manifest_file else []))
+    manifest = load_manifest(*([manifest_file] if manifest_file else []), outline=outline)
     manifest = _with_filters(manifest, row, path)
     root = _Place(path)
     steps: list[Step] = []
@@ -86,8 +88,9 @@ def _with_filters(manifest: Manifest, row: "PresetRow", path: Path) -> Manifest:
         for place, member in enumerate(step.members):
             if member.wiener is not None:
                 at = ("steps", index, "members", place, WIENER)
-                kind = find_architecture(WIENER).parameters
-                parameters = validate(kind, dict(member.wiener), path, PresetError, at)
+                kind = Record if manifest.is_outline else find_architecture(WIENER).parameters
+                given = {} if manifest.is_outline else dict(member.wiener)
+                parameters = validate(kind, given, path, PresetError, at)
                 filters[member.name] = Checkpoint(
                     name=member.name,
                     architecture=WIENER,
@@ -204,6 +207,8 @@ class _Reader:
 
     def _estimates(self, place: _Place, member: MemberRow, signals: list[str]) -> Mapping[str, str]:
         """source -> the signal that the model refines: one for each of its sources, or none at all."""
+        if self.manifest.is_outline:
+            return member.estimates
         experts = [self.manifest.checkpoints[name] for name, _ in as_bag(member.name, self.manifest).members]
         refined = {
             source: None

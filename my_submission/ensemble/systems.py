@@ -49,8 +49,8 @@ def all_systems() -> list[System]:
 
     Raises PresetError or ManifestError for a file that is not as it should be.
     """
-    manifest, scores = load_manifest(), _published()
-    systems = [_of_preset(load_preset(name), scores) for name in preset_names()]
+    manifest, scores = load_manifest(outline=True), _published()
+    systems = [_of_preset(load_preset(name, outline=True), scores) for name in preset_names()]
     alone = {one.files[0].name for one in systems if len(one.files) == 1}
     part = {part for row in manifest.checkpoints.values() for part in row.parts}
     in_bags = {name for bag in manifest.bags.values() for name, _ in bag.members}

@@ -9,8 +9,9 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from my_submission.files.inputs import Recording
+from sdx.terminal import one_line
 
-_FORMAT = "{desc:24.24} {percentage:3.0f}%|{bar}| {unit}"  # the unit is the time left
+_FORMAT = "{desc:24.24} {percentage:3.0f}%|{bar}| {unit}{postfix}"  # the unit is the time left
 
 
 class Pace:
@@ -68,7 +69,9 @@ class Bars:
         self._pace_of_all = self._pace_of_all or Pace(now)
         taken = {bar.pos for bar in self._bars.values()}
         place = next(place for place in range(1, len(taken) + 2) if -place not in taken)
-        self._bars[recording] = self._bar(recording.source.name, place if self._all is not None else 0)
+        self._bars[recording] = self._bar(
+            one_line(recording.source.name), place if self._all is not None else 0
+        )
 
     def advance(self, recording: Recording, fraction: float) -> None:
         self._fractions[recording] = fraction
@@ -85,6 +88,11 @@ class Bars:
             self._seconds.pop(recording, None)
             self._fractions.pop(recording, None)
         self._show_all()
+
+    def note(self, words: str) -> None:
+        """Say beside the bar of all who is at work, where that is an engine."""
+        if self._all is not None:
+            self._all.set_postfix_str(words)
 
     def _show_all(self) -> None:
         total = sum(self._seconds.values())

@@ -1,8 +1,6 @@
 """Recordings with more than two channels: which of them are separated together."""
 
 import functools
-import re
-import subprocess
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -15,8 +13,6 @@ channels down to two."""
 
 Groups = tuple[tuple[int, ...], ...]
 """Which channels are separated together: one or two numbers (from 0) per group."""
-
-_NAMES = re.compile(r"[A-Z]+\d?(\+[A-Z]+\d?)+")
 
 
 def check_many_channels(value: str) -> None:
@@ -54,12 +50,6 @@ def groups_text(groups: Groups) -> str:
     return ", ".join("+".join(str(channel + 1) for channel in group) for group in groups)
 
 
-def places_of(layout: str) -> tuple[str, ...]:
-    """The places in a layout as ffprobe reports it, "5.1" or "3 channels (FL+FR+LFE)"; empty if they are unknown."""
-    match = _NAMES.search(layout)
-    return tuple(match[0].split("+")) if match else _standard_layouts().get(layout, ())
-
-
 def side_by_side(parts: Sequence[Stems], groups: Sequence[Sequence[int]], channels: int) -> Stems:
     """Blocks of groups, each (its channels, samples), joined into all channels; channels of no group are silent."""
     stems: Stems = {}
@@ -81,12 +71,3 @@ def share_progress(progress: Progress | None, parts: int) -> list[Progress | Non
         progress(sum(fractions), parts)
 
     return [functools.partial(tell, part) for part in range(parts)]
-
-
-@functools.cache
-def _standard_layouts() -> dict[str, tuple[str, ...]]:
-    """ffmpeg's own table, as `ffmpeg -layouts` prints it: two columns below a heading."""
-    command = ["ffmpeg", "-v", "quiet", "-layouts"]
-    printed = subprocess.run(command, capture_output=True, check=False, text=True).stdout
-    rows = [line.split() for line in printed.partition("Standard channel layouts:")[2].splitlines()]
-    return {row[0]: tuple(row[1].split("+")) for row in rows if len(row) == 2}

@@ -37,8 +37,13 @@ def write_entry(
     settings: Mapping[str, Any],
     files: Mapping[str, Path],
     summary: Mapping[str, Any],
+    host: str = "",
 ) -> None:
-    """Record a recording whose files are all in place."""
+    """Record a recording whose files are all in place.
+
+    host: a machine of several that write to this folder, each to a file of its own, since no file of a shared folder
+    takes lines of several machines.
+    """
     outputs = {
         stem: {
             "path": os.path.relpath(path, output_dir),
@@ -48,9 +53,9 @@ def write_entry(
         for stem, path in files.items()
     }
     entry = Entry(str(source), sha256_of(source), settings, outputs, summary)
-    line = json.dumps(entry.__dict__, ensure_ascii=False) + "\n"
+    line = json.dumps(entry.__dict__) + "\n"  # ASCII: a name need not be UTF-8
     # One write at the end of the file: lines of several processes do not mix.
-    descriptor = os.open(output_dir / JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(output_dir / _journal(host), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(descriptor, line.encode())
     finally:
@@ -79,17 +84,45 @@ def find_done(
     return None
 
 
+def written_here(output_dir: Path) -> set[str]:
+    """The real paths of everything that was ever written to an output folder as a stem."""
+    return {
+        os.path.realpath(output_dir / output["path"])
+        for entry in _entries(output_dir)
+        for output in entry.outputs.values()
+    }
+
+
+def _journal(host: str) -> str:
+    name, dot, ending = JOURNAL.rpartition(".")
+    return f"{name}{'-' * bool(host)}{host}{dot}{ending}"
+
+
 def _entries(output_dir: Path) -> list[Entry]:
-    path = output_dir / JOURNAL
-    if not path.is_file():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(Entry(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError):
-            continue  # cut off by a crash, or from another version: it proves nothing, so its recording is not done
-    return entries
+    journals = sorted(path for path in output_dir.glob(_journal("*")) if path.is_file())
+    if (output_dir / JOURNAL).is_file():
+        journals.insert(0, output_dir / JOURNAL)
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in journals]
+    lines = [line for text in texts for line in text.splitlines()]
+    return [entry for line in lines if (entry := _entry(line)) is not None]
+
+
+def _entry(line: str) -> Entry | None:
+    """What a line says; None if it is cut off by a crash, from another version, or somebody's own.
+
+    Such a line proves nothing, so its recording is not done. A name need not be UTF-8, which no schema library takes.
+    """
+    try:
+        entry = Entry(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    mappings = [entry.settings, entry.outputs, entry.summary]
+    if not all(isinstance(each, dict) for each in mappings):
+        return None
+    outputs = entry.outputs.values()
+    is_known = all(isinstance(each, dict) and {"path", "sha256"} <= each.keys() for each in outputs)
+    paths = [each["path"] for each in outputs] if is_known else [None]
+    return entry if all(isinstance(path, str) and "\0" not in path for path in paths) else None
 
 
 def sha256_of(path: Path) -> str:

@@ -1,136 +1,35 @@
 """One recording into one file per stem: decode, separate block by block, write."""
 
 import contextlib
+import logging
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from my_submission.ensemble.engine import Progress
 from my_submission.ensemble.preset_reader import load_preset
-from my_submission.files.channels import (
-    Groups,
-    ManyChannels,
-    check_many_channels,
-    share_progress,
-    side_by_side,
-)
 from my_submission.files.decode import AudioInfo, probe, read_into
 from my_submission.files.default_preset import configured_preset
-from my_submission.files.encode import AudioWriter, Encoding, exists_message, made_folder, temporary_path
+from my_submission.files.encode import AudioWriter
 from my_submission.files.errors import OutputExists, OutputFailed
-from my_submission.files.inputs import TEMPLATE, Recording, check_template, targets
+from my_submission.files.estimates import estimates
+from my_submission.files.inputs import Recording
 from my_submission.files.journal import Entry, find_done, write_entry
-from my_submission.files.levels import Clipping, Levels, check_clipping, limited
+from my_submission.files.levels import Clipping, Levels, limited
+from my_submission.files.model import ModelChoice, StreamingModel, identity, open_model
+from my_submission.files.options import FileOptions, SeparatedFile
+from my_submission.files.placing import exists_message, made_folder, temporary_path
 from my_submission.files.stems import Sums, derive, needed_stems, parse_stems
-from my_submission.separator import SeparationModel
+from my_submission.files.tags import read_tags
 from my_submission.signal.arrays import SpooledSignal, SpoolFailed
-from my_submission.signal.audio import MODEL_SAMPLE_RATE, Stems, to_stereo
-from my_submission.signal.chunking import Reader
-from my_submission.signal.resampling import StreamResampler, at_mixture_rate, resampled_length
+from my_submission.signal.audio import Stems
 
-_READ_SAMPLES = 2**18
-_BLOCK_SAMPLES = 2**22
+log = logging.getLogger(__name__)
 
-
-class StreamingModel(Protocol):
-    """What separates: a `SeparationModel`, or anything with these members.
-
-    sharing_stems: how many stems, asked for or not, add up to the mixture; 0 if they do not.
-    stream: several may be under way at a time; the length of its blocks depends on `samples` only.
-    """
-
-    @property
-    def instruments(self) -> list[str]: ...
-
-    @property
-    def sharing_stems(self) -> int: ...
-
-    def stream(
-        self, read: Reader, samples: int, progress: Progress | None = None
-    ) -> Iterator[tuple[int, Stems]]: ...
-
-    def measure(self) -> None: ...
-
-    def work(self, samples: int) -> float: ...
-
-    def provenance(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which model separates; see `SeparationModel`. No `stems` means all of them."""
-
-    preset: str
-    device: str = "auto"
-    precision: str = "auto"
-    weights_dir: Path | None = None
-    fast: bool = False
-    stems: tuple[str, ...] = ()
-    memory_budget: int | None = None
-
-
-@dataclass(frozen=True)
-class FileOptions:
-    """How to write stems; checked on construction (ValueError), except for `stems`, which depend on the preset.
-
-    stems: what to write (`parse_stems`); empty: the preset's own stems. format, bits: see `Encoding`.
-    template: the path of a stem's file inside the output folder. clipping: see `Clipping`.
-    many_channels: what to do with more than two channels, see `ManyChannels`. overwrite: replace existing files.
-    resume: skip a recording whose files exist, were made with the same settings, and are unchanged.
-    """
-
-    stems: tuple[str, ...] = ()
-    format: str = "wav"
-    bits: str | None = None
-    template: str = TEMPLATE
-    clipping: Clipping = "error"
-    many_channels: ManyChannels = "error"
-    overwrite: bool = False
-    resume: bool = False
-
-    def __post_init__(self) -> None:
-        Encoding(self.format, self.bits)
-        check_template(self.template)
-        check_clipping(self.clipping)
-        check_many_channels(self.many_channels)
-
-    @property
-    def encoding(self) -> Encoding:
-        return Encoding(self.format, self.bits)
-
-
-@dataclass(frozen=True)
-class SeparatedFile:
-    """A recording whose stems are written.
-
-    files: stem -> its file. samples: of every file. groups: which channels were separated together.
-    compute_seconds: the time it took, 0 if it was skipped.
-    gain: on all stems, 1 except with clipping "scale". clipped: stem -> number of samples cut at ±1.
-    skipped: `resume` found it done.
-    """
-
-    source: Path
-    files: Mapping[str, Path]
-    sample_rate: int
-    channels: int
-    groups: Groups
-    samples: int
-    gain: float
-    clipped: Mapping[str, int]
-    compute_seconds: float
-    skipped: bool
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of audio."""
-        return self.samples / self.sample_rate
+_FEW, _FEW_LETTERS = 10, 80
 
 
 def separate_file(
@@ -143,7 +42,7 @@ def separate_file(
 ) -> SeparatedFile:
     """Separate one recording of any length in bounded memory.
 
-    source: any file that libsndfile reads, or ffmpeg if it is installed; 8 to 192 kHz.
+    source: any file that ffmpeg's libraries decode, which come with the kit; 8 to 192 kHz.
     output_dir: created if necessary. model: by default the configured preset's, loaded for this call; for several
         files, make one and pass it every time. progress: called with (work done, work in all).
     The stems have the recording's rate, channels and length. Files appear under their names once all are finished.
@@ -159,29 +58,6 @@ def separate_file(
     return separate_recording(recording, Path(output_dir), model, identity(model), options, progress)
 
 
-def open_model(choice: ModelChoice) -> StreamingModel:
-    """Load the chosen model. Raises PresetError, WeightsError, ValueError or RuntimeError with the reason."""
-    return SeparationModel(
-        preset=choice.preset,
-        weights_dir=choice.weights_dir,
-        device=choice.device,
-        precision=choice.precision,
-        fast=choice.fast,
-        stems=choice.stems or None,
-        memory_budget=choice.memory_budget,
-    )
-
-
-def identity(model: StreamingModel) -> dict[str, Any]:
-    """Everything that determines a model's estimates. It hashes the weights, so call it once per model.
-
-    The precision is the one that was asked for: what "auto" finds by trial may differ from one start to the next, and
-    agrees so closely that a finished file need not be made again.
-    """
-    provenance = model.provenance()
-    return {key: provenance[key] for key in ("preset", "weights", "precision_asked", "economies")}
-
-
 def separate_recording(
     recording: Recording,
     output_dir: Path,
@@ -190,12 +66,16 @@ def separate_recording(
     options: FileOptions,
     progress: Progress | None = None,
     token: str | None = None,
+    host: str = "",
 ) -> SeparatedFile:
-    """`separate_file` for one of many. token: part of the temporary names, so that the caller can find them."""
+    """`separate_file` for one of many.
+
+    token: part of the temporary names, so that the caller can find them. host: see `write_entry`.
+    """
     began = time.monotonic()
     sums = parse_stems(options.stems, model.instruments)
-    files = targets(recording, sums, output_dir, options.template, options.encoding.format)
-    info = probe(recording.source, options.many_channels)
+    files = options.targets(recording, sums, output_dir)
+    info = probe(recording.source, options.many_channels, options.stream)
     settings = _settings(model_identity, sums, options, info)
     if options.resume and (entry := _find_done(output_dir, recording, settings, options, files)):
         return SeparatedFile(
@@ -208,11 +88,14 @@ def separate_recording(
         for folder in (output_dir, *(path.parent for path in files.values())):
             stack.enter_context(made_folder(folder))
         mixture = stack.enter_context(SpooledSignal(info.channels, output_dir))
-        sounding = read_into(recording.source, info, mixture)
+        first, count = options.excerpt.samples(info)
+        sounding, facts = read_into(info, mixture, first, count)
+        if not mixture.samples:
+            raise options.excerpt.beyond_end(info)
         _check_space(files, output_dir, options, info, mixture.samples)
-        estimates = _estimates(model, mixture, info, sounding, output_dir, progress)
+        blocks_of_estimates = estimates(model, mixture, info, sounding, output_dir, progress)
         blocks: Iterator[Stems] = (
-            derive(sums, stems, mixture.read(start, _length(stems))) for start, stems in estimates
+            derive(sums, stems, mixture.read(start, _length(stems))) for start, stems in blocks_of_estimates
         )
         levels = Levels()
         if not options.encoding.holds_any_level:
@@ -222,16 +105,19 @@ def separate_recording(
             "sample_rate": info.sample_rate,
             "channels": info.channels,
             "samples": mixture.samples,
+            **({"start_samples": first} if first else {}),
             "gain": levels.gain,
             "clipped": {stem: count for stem, count in levels.clipped.items() if count},
         }
-    changed = levels.gain != 1 or bool(summary["clipped"])
-    settings = _with_levels(settings, options.clipping if changed else None)
-    write_entry(output_dir, recording.source, settings, files, summary)
-    seconds = time.monotonic() - began
+    settings = _with_levels(settings, options.clipping if levels.gain != 1 or summary["clipped"] else None)
+    write_entry(output_dir, recording.source, settings, files, summary, host)
     return SeparatedFile(
-        recording.source, files, **summary, groups=info.groups, compute_seconds=seconds, skipped=False
-    )
+        recording.source, files, **summary, groups=info.groups, compute_seconds=time.monotonic() - began,
+        skipped=False, notes=(*filter(None, [info.sound.chosen]), *facts),
+    )  # fmt: skip
+
+
+_SUMMARY = {"sample_rate", "channels", "samples", "gain", "clipped"}
 
 
 def _settings(
@@ -239,12 +125,15 @@ def _settings(
 ) -> dict[str, Any]:
     """Everything that determines a recording's files, except levels; choices without effect are left out."""
     return {
+        **({"stream": info.sound.stream} if info.sound.chosen else {}),
         "model": dict(model_identity),
         "stems": dict(sums),
         "format": options.format,
         "bits": options.encoding.sample_format,
+        **({"bitrate": options.bitrate} if options.bitrate else {}),
         "channels": [list(group) for group in info.groups],
         "downmixed": info.downmixed,
+        **options.excerpt.as_settings(),
     }
 
 
@@ -261,7 +150,8 @@ def _find_done(
 ) -> Entry | None:
     """The entry of this recording, done either without changing levels or with the change now asked for."""
     for changed_by in (None, options.clipping):
-        if entry := find_done(output_dir, recording.source, _with_levels(settings, changed_by), files):
+        entry = find_done(output_dir, recording.source, _with_levels(settings, changed_by), files)
+        if entry and _SUMMARY <= {*entry.summary, "start_samples"} <= {*_SUMMARY, "start_samples"}:
             return entry
     return None
 
@@ -277,29 +167,34 @@ def _write(
     """Write all stems side by side as they come, and give the files their names once all are finished."""
     with contextlib.ExitStack() as stack:
         writers = {}
+        tags = read_tags(info.sound)
         for stem, path in files.items():
             writer = AudioWriter(
                 path, temporary_path(path, token), options.encoding, info.sample_rate, info.channels, samples,
-                info.tags,
+                tags.of_stem(stem),
             )  # fmt: skip
             writers[stem] = stack.enter_context(writer)
         for stems in blocks:
             for stem, signal in stems.items():
                 writers[stem].write(signal)
-        for writer in writers.values():
-            writer.finish()
+        lost = dict.fromkeys(name for writer in writers.values() for name in writer.finish())
+        if lost:
+            log.warning("%s: tags that %s cannot hold: %s", info.sound.path, options.format, _few(list(lost)))
         for writer in writers.values():
             writer.publish(overwrite=options.overwrite)
+
+
+def _few(names: Sequence[str]) -> str:
+    """Names for one line, of which there may be thousands."""
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(name[:_FEW_LETTERS] for name in names[:_FEW]) + more
 
 
 def check_free_names(files: Mapping[str, Path], options: FileOptions) -> None:
     """OutputExists if a file is in the way and may not be replaced."""
     for path in files.values():
         if path.exists() and not options.overwrite:
-            why = (
-                "this command would make a different file, so --resume does not skip it; "
-                "--overwrite replaces it"
-            )
+            why = "this command would make a different file, so --resume does not skip it; --overwrite replaces it"
             raise OutputExists(f"{path} already exists; {why}" if options.resume else exists_message(path))
 
 
@@ -322,61 +217,6 @@ def _length(stems: Stems) -> int:
     return int(next(iter(stems.values())).shape[-1])
 
 
-def _estimates(
-    model: StreamingModel,
-    mixture: SpooledSignal,
-    info: AudioInfo,
-    sounding: Tensor,
-    folder: Path,
-    progress: Progress | None,
-) -> Iterator[tuple[int, Stems]]:
-    """The estimates of a recording in blocks, at its own rate and channels.
-
-    sounding: which channels are not silent; silent groups are not computed.
-    """
-    groups = [group for group in info.groups if sounding[list(group)].any()]
-    if not groups:
-        for start in range(0, mixture.samples, _BLOCK_SAMPLES):
-            length = min(_BLOCK_SAMPLES, mixture.samples - start)
-            yield start, {stem: torch.zeros(info.channels, length) for stem in model.instruments}
-        return
-    shares = share_progress(progress, len(groups))
-    with contextlib.ExitStack() as stack:
-        streams = []
-        for group, share in zip(groups, shares, strict=True):
-            stream = _group_estimates(model, mixture, info, group, folder, share)
-            streams.append(stack.enter_context(contextlib.closing(stream)))
-        for blocks in zip(*streams, strict=True):
-            start, _ = blocks[0]
-            yield start, side_by_side([stems for _, stems in blocks], groups, info.channels)
-
-
-def _group_estimates(
-    model: StreamingModel,
-    mixture: SpooledSignal,
-    info: AudioInfo,
-    group: Sequence[int],
-    folder: Path,
-    progress: Progress | None,
-) -> Generator[tuple[int, Stems]]:
-    """The estimates of one or two of a recording's channels."""
-
-    def read(start: int, length: int) -> Tensor:
-        return mixture.read(start, length)[list(group)]
-
-    with contextlib.ExitStack() as stack:
-        model_read, model_samples = _at_model_rate(read, mixture.samples, info.sample_rate, folder, stack)
-        yield from at_mixture_rate(
-            model.stream(model_read, model_samples, progress),
-            read,
-            model_read,
-            len(group),
-            mixture.samples,
-            info.sample_rate,
-            sharing=model.sharing_stems,
-        )
-
-
 @contextlib.contextmanager
 def _spooling() -> Iterator[None]:
     """Raise OutputFailed if temporary data cannot be written."""
@@ -384,17 +224,3 @@ def _spooling() -> Iterator[None]:
         yield
     except SpoolFailed as error:
         raise OutputFailed(str(error)) from error
-
-
-def _at_model_rate(
-    read: Reader, samples: int, sample_rate: int, folder: Path, stack: contextlib.ExitStack
-) -> tuple[Reader, int]:
-    """One or two channels as the models take them, and their length; on disk if the rate differs."""
-    if sample_rate == MODEL_SAMPLE_RATE:
-        return lambda start, length: to_stereo(read(start, length)), samples
-    spool = stack.enter_context(SpooledSignal(2, folder))
-    resampler = StreamResampler(2, sample_rate, MODEL_SAMPLE_RATE, samples)
-    for start in range(0, samples, _READ_SAMPLES):
-        spool.append(resampler.push(to_stereo(read(start, min(_READ_SAMPLES, samples - start)))))
-    assert spool.samples == resampled_length(samples, sample_rate, MODEL_SAMPLE_RATE)
-    return spool.read, spool.samples

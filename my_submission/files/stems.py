@@ -1,32 +1,43 @@
 """Which stems to write: a preset's own, and any sum of them and the mixture."""
 
+from __future__ import annotations
+
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from my_submission.ensemble.signed_sum import parse_sum
-from my_submission.signal.audio import Stems
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from my_submission.signal.audio import Stems
 
 MIXTURE = "mixture"
 
 Sums = Mapping[str, Mapping[str, int]]
 """name -> {stem or "mixture": +1 or −1}, summed."""
 
-_LEFT_BY_VOICE = {"vocals": "instrumental", "dialog": "instrumental"}
-"""The voice among a preset's stems -> the name of mixture − voice."""
+_VOICES = ("vocals", "dialog")
+_WITHOUT_VOICE = ("instrumental", "karaoke")
+"""What people call the mixture without the voice, as any stem may be left out of it by the name `no_STEM`."""
 
 _NAME = re.compile(r"[\w +−-]+")
 
 
 def derived_stems(instruments: Sequence[str]) -> dict[str, str]:
     """The names that stand for a sum, and their sums."""
+    voice = next((name for name in _VOICES if name in instruments), None)
+    left_out = dict.fromkeys(_WITHOUT_VOICE, voice) | {f"no_{stem}": stem for stem in instruments}
     return {
-        name: f"{MIXTURE} - {voice}"
-        for voice, name in _LEFT_BY_VOICE.items()
-        if voice in instruments and name not in instruments
+        name: f"{MIXTURE} - {stem}" for name, stem in left_out.items() if stem and name not in instruments
     }
+
+
+def two_stems(stem: str, instruments: Sequence[str]) -> tuple[str, str]:
+    """A stem and the rest of the mixture, by the name that people use for it."""
+    return stem, _WITHOUT_VOICE[0] if stem in _VOICES else f"no_{stem}"
 
 
 def parse_stems(wanted: Sequence[str], instruments: Sequence[str]) -> dict[str, dict[str, int]]:

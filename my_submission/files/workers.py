@@ -10,28 +10,24 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import torch
 
-from my_submission.files.encode import missing_folders, remove_empty, temporary_path
 from my_submission.files.errors import FileSeparationError
-from my_submission.files.inputs import Recording, targets
-from my_submission.files.separate import (
-    FileOptions,
-    ModelChoice,
-    SeparatedFile,
-    identity,
-    open_model,
-    separate_recording,
-)
+from my_submission.files.inputs import Recording
+from my_submission.files.model import ModelChoice, identity, open_model
+from my_submission.files.options import FileOptions, SeparatedFile
+from my_submission.files.placing import missing_folders, remove_empty, temporary_path
+from my_submission.files.separate import separate_recording
+from sdx.children import end_with_parent
 
 _PROGRESS_SECONDS = 0.1
+_ASK_SECONDS = 0.25
 _LEAVE_SECONDS = 2.0
 _SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which torch has threads can hang
 
@@ -101,11 +97,17 @@ class _NoModel:
     reason: str
 
 
-def separate_all(recordings: Iterable[Recording], settings: RunSettings, processes: int) -> Generator[Event]:
+def separate_all(
+    recordings: Iterable[Recording],
+    settings: RunSettings,
+    processes: int,
+    given_up: Callable[[], bool] = lambda: False,
+) -> Generator[Event]:
     """Separate recordings in up to `processes` children at a time, and yield events as they happen.
 
-    Every recording ends as one Finished or Failed. Raises ModelFailed if the model cannot be loaded. However the
-    iteration ends (close it!), even by an interrupt, the children are killed and their unfinished files removed.
+    Every recording ends as one Finished or Failed, unless `given_up`, which is asked several times a second, says
+    yes: then it ends where it is. Raises ModelFailed if the model cannot be loaded. However the iteration ends (close
+    it!), even by an interrupt, the children are killed and their unfinished files removed.
     """
     waiting = list(recordings)
     free_cores = share_cores(processes)
@@ -118,7 +120,9 @@ def separate_all(recordings: Iterable[Recording], settings: RunSettings, process
             for child in children:
                 if child.is_ready and child.recording is None and waiting:
                     yield child.give(waiting.pop(0))
-            wait([child.connection for child in children])
+            wait([child.connection for child in children], _ASK_SECONDS)
+            if given_up():
+                return
             for child in list(children):
                 yield from child.news()
                 if child.has_ended:
@@ -158,13 +162,7 @@ class _Child:
         """Give it a recording to start on; it must be ready and idle."""
         self.recording = recording
         settings = self._settings
-        files = targets(
-            recording,
-            settings.stems,
-            settings.output_dir,
-            settings.options.template,
-            settings.options.encoding.format,
-        ).values()
+        files = settings.options.targets(recording, settings.stems, settings.output_dir).values()
         self._temporaries = [temporary_path(path, str(self._process.pid)) for path in files]
         folders = {folder for path in files for folder in missing_folders(path.parent)}
         self._new_folders = sorted(folders, key=lambda folder: len(folder.parts), reverse=True)
@@ -235,7 +233,7 @@ def _serve(connection: Connection, settings: RunSettings, cores: tuple[int, ...]
     """The child: load the model, then separate what comes until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     send = _Sender(connection)
     logging.getLogger("my_submission").addHandler(_LogSender(send))
     if cores:
@@ -272,14 +270,6 @@ def _serve(connection: Connection, settings: RunSettings, cores: tuple[int, ...]
             send(Failed(recording, f"{recording.source}: {type(error).__name__}: {error}"))
         else:
             send(Finished(recording, result))
-
-
-def _end_with_parent() -> None:
-    """End in good order if the parent dies without a word."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Sender:

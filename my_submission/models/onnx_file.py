@@ -17,7 +17,7 @@ from my_submission.plain_files import read_regular
 from my_submission.schema import brief
 from my_submission.weights import UnsafeFile
 from my_submission.weights.errors import first_sentence
-from my_submission.weights.tensors import MOST_TENSORS, file_bytes
+from my_submission.weights.limits import MOST_TENSORS, file_bytes
 
 LARGEST_GRAPH_BYTES = 2 << 30
 """What its format can hold."""

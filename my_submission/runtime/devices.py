@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import torch
 
 from my_submission.models import fused
+from my_submission.runtime import precisions
 from my_submission.runtime.heap import keep_heap
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = dict(zip(precisions.NAMES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 DEVICES = "auto, cpu, cuda or cuda:N"
 
 CLEARLY_QUICKER = 1.3

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from my_submission.signal.rates import MODEL_SAMPLE_RATE as MODEL_SAMPLE_RATE
+
 Stems = dict[str, Tensor]
 """Signals of one track by name, all (channels, samples) float32 of one length and rate."""
 
-MODEL_SAMPLE_RATE = 44_100
 LOWEST_SAMPLE_RATE, HIGHEST_SAMPLE_RATE = 8_000, 192_000
 
 # Full scale of integer PCM, as soundfile and scipy.io.wavfile deliver it; unsigned 8 bit has its zero at 128.

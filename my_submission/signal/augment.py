@@ -1,18 +1,23 @@
 """Test-time augmentations: a change to a model's input, and what undoes it on the model's output.
 
 Each is a gain (polarity, loudness), a level that is taken away (normalisation) or a delay (the shift trick), so one
-record holds any combination.
+record holds any combination. Presets name some of it, so torch is not imported here.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
-Reader = Callable[[int, int], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Reader = Callable[[int, int], Tensor]
 
 
 class Polarity(StrEnum):

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from my_submission.signal.rates import hop_samples as hop_samples
+
 Reader = Callable[[int, int], Tensor]
 """`read(start, length)` gives (channels, length) float32; samples outside the track are zero."""
 
@@ -71,17 +73,6 @@ class Geometry:
     def hop_samples(self, overlap: float) -> int:
         """Samples between the starts of two full chunks."""
         return hop_samples(self.chunk_samples, overlap)
-
-
-def hop_samples(chunk_samples: int, overlap: float) -> int:
-    """Samples between the starts of two chunks; ValueError unless 0 <= overlap < 1 leaves at least one."""
-    hop = int((1 - overlap) * chunk_samples)
-    if not 0 <= overlap < 1 or hop < 1:
-        raise ValueError(
-            f"overlap: expected a fraction from 0 to below 1 that leaves a hop of at least one sample "
-            f"of a chunk of {chunk_samples}, found {overlap}"
-        )
-    return hop
 
 
 @dataclass(frozen=True)
@@ -314,28 +305,33 @@ def overlap_add(
     start = 0
     longest = max((chunk.length for chunk in chunks), default=0)
     windows: dict[int, Tensor] = {}  # on the outputs' device; nearly all chunks have one length
+    # One buffer for all chunks: for small networks, new memory costs as much as they do.
+    windowed = torch.empty(0)
     for chunk, output in zip(chunks, outputs, strict=True):
         if sums is None:
             sums = output.new_zeros((*output.shape[:-1], longest))
             weights = output.new_zeros(longest)
+            windowed = torch.empty_like(sums)
         finished = chunk.offset - start
         if finished:
             yield start, sums[..., :finished] / weights[:finished]
-            sums, weights = _advance(sums, finished), _advance(weights, finished)
+            for buffer in (sums, weights):
+                _advance(buffer, finished)
             start = chunk.offset
         if chunk.whole_length not in windows:
             windows[chunk.whole_length] = window(chunk.whole_length).to(sums)
         used = windows[chunk.whole_length][chunk.cut : chunk.cut + chunk.length]
-        sums[..., : chunk.length] += used * output[..., chunk.trim : chunk.trim + chunk.length].to(
-            sums.device
-        )
+        output = output[..., chunk.trim : chunk.trim + chunk.length].to(sums.device)
+        sums[..., : chunk.length] += torch.mul(used, output, out=windowed[..., : chunk.length])
         weights[: chunk.length] += used
     if sums is not None:
         rest = max(chunk.offset + chunk.length for chunk in chunks) - start
         yield start, sums[..., :rest] / weights[:rest]
 
 
-def _advance(buffer: Tensor, samples: int) -> Tensor:
-    moved = torch.zeros_like(buffer)
-    moved[..., : buffer.shape[-1] - samples] = buffer[..., samples:]
-    return moved
+def _advance(buffer: Tensor, samples: int) -> None:
+    """Move the buffer's end to its beginning, and let silence follow."""
+    left = buffer.shape[-1] - samples
+    moved = buffer[..., samples:]
+    buffer[..., :left] = moved if left <= samples else moved.clone()  # a copy onto itself is not defined
+    buffer[..., left:] = 0

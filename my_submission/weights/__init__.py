@@ -1,6 +1,7 @@
 """Weights: which checkpoints there are (manifest), where they are and whether they are right (store), how to fetch
 them (fetch, download), and how to open them without trusting them (load)."""
 
+from .checkpoints import Bag, Checkpoint, Manifest, Origin
 from .errors import (
     DownloadError,
     LicenceNotAccepted,
@@ -10,7 +11,7 @@ from .errors import (
     WeightsError,
     WrongContent,
 )
-from .manifest import Bag, Checkpoint, Manifest, Origin, load_manifest
+from .manifest import load_manifest
 from .required import require
 from .store import Verification, find, verify
 

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 from ..plain_files import open_regular
 from ..schema import LONGEST_TEXT, brief
 from .errors import UnsafeFile, first_sentence
-from .tensors import MOST_TENSORS, file_bytes
+from .limits import MOST_TENSORS, file_bytes
 
 LARGEST_PICKLE_BYTES = 2 << 20
 """Of what a pickle says besides its tensors; networks of 500 tensors have 60 kB."""

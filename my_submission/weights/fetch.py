@@ -14,11 +14,11 @@ from huggingface_hub import constants as hub_constants
 
 from ..plain_files import open_regular
 from .allowance import Patience
+from .checkpoints import Checkpoint, Copy, Origin
 from .download import OnBytes, download
 from .errors import DownloadError, MissingWeights, NoConnection, WeightsError, WrongContent
 from .hub import cached_file, download_from_hub
 from .licences import Agree, not_accepted, refuse
-from .manifest import Checkpoint, Copy, Origin
 from .store import Verification, find, kept_folder, known_copy, lock_for, record_sha256, verify_copy
 from .wheels import INDEX, Wheels
 

@@ -20,9 +20,9 @@ from huggingface_hub.utils import _http as client_module
 from tqdm import tqdm
 
 from .allowance import Allowance, Patience
+from .checkpoints import Origin
 from .download import OnBytes, allowance_for, retry_after
 from .errors import DownloadError, WeightsError
-from .manifest import Origin
 
 # What huggingface_hub raises: HTTP and file errors are OSErrors, a refused connection is not.
 _HUB_ERRORS = (OSError, ValueError, RuntimeError, ArithmeticError, httpx2.HTTPError, XetDownloadError)

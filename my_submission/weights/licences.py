@@ -17,8 +17,8 @@ from pathlib import Path
 from ..locations import command, data_folder
 from ..plain_files import read_regular, replace_file
 from ..schema import Record, validate
+from .checkpoints import Checkpoint
 from .errors import LicenceNotAccepted, WeightsError
-from .manifest import Checkpoint
 from .store import lock_for
 
 Agree = Callable[[tuple[Checkpoint, ...]], None]

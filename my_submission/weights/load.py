@@ -34,7 +34,8 @@ from ..plain_files import open_regular
 from ..schema import brief
 from .archives import check_archive, readable
 from .errors import UnsafeFile, WeightsError, first_sentence
-from .tensors import MOST_TENSORS, check_finite, check_shapes, check_state, file_bytes
+from .limits import MOST_TENSORS, file_bytes
+from .tensors import check_finite, check_shapes, check_state
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 

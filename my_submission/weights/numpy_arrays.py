@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..schema import brief
 from .errors import UnsafeFile
+from .limits import file_bytes
 from .load import open_pickle
-from .tensors import check_state, file_bytes
+from .tensors import check_state
 
 _KINDS = ("f2", "f4", "f8", "i4", "i8")
 

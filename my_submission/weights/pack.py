@@ -12,8 +12,9 @@ import yaml
 
 from ..plain_files import open_regular, read_regular, replace_file
 from ..schema import read_document
+from .checkpoints import Checkpoint
 from .errors import ManifestError, WeightsError
-from .manifest import DEMO_MANIFEST, MANIFEST, Checkpoint, load_manifest
+from .manifest import DEMO_MANIFEST, MANIFEST, load_manifest
 from .store import RECORD_FILE, known_copy, record_key, recorded_sha256, sha256_of, verify, write_record
 
 LFS_BYTES = 5_000_000  # the organisers' limit for files outside git-lfs

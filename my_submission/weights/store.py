@@ -13,8 +13,9 @@ from huggingface_hub import try_to_load_from_cache
 
 from ..locations import ROOT, data_folder
 from ..plain_files import NotAFile, check_regular, open_regular, read_regular, replace_file
+from .checkpoints import Checkpoint, Copy
 from .errors import MissingWeights, WeightsError, WrongContent
-from .manifest import WEIGHTS_FOLDER, Checkpoint, Copy
+from .manifest import WEIGHTS_FOLDER
 
 RECORD_FILE = "recorded_sha256.json"
 LARGEST_UNKNOWN_BYTES = 4 << 30

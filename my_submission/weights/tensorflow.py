@@ -25,7 +25,8 @@ from torch import Tensor
 from ..plain_files import open_regular
 from ..schema import brief
 from .errors import UnsafeFile, first_sentence
-from .tensors import MOST_TENSORS, check_state, file_bytes
+from .limits import MOST_TENSORS, file_bytes
+from .tensors import check_state
 
 MOST_EXPANSION, LEAST_UNPACKED_BYTES = 16, 1 << 20
 """An archive may unpack to so many times its bytes, and to so many bytes in any case."""

@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..plain_files import NotAFile, check_regular
 from ..schema import brief
 from .errors import UnsafeFile
+from .limits import MOST_TENSORS
 
-MOST_TENSORS = 20_000
-"""In a file, and layers in a network."""
 MOST_SHARING = 4
 """How often the values of a file may be used, all in all: once, unless tensors share them."""
 
@@ -25,14 +23,6 @@ _DTYPES = frozenset(
         torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool,
     )
 )  # fmt: skip
-
-
-def file_bytes(path: Path) -> int:
-    """The size of a checkpoint's file; UnsafeFile if it is no regular file, FileNotFoundError."""
-    try:
-        return check_regular(path)
-    except NotAFile as error:
-        raise UnsafeFile(str(error)) from error
 
 
 def check_state(path: Path, state: Any) -> dict[str, Tensor]:

@@ -31,11 +31,11 @@ import torch
 
 from ..plain_files import identity
 from ..registry import find_architecture
+from .checkpoints import Checkpoint
 from .errors import UnsafeFile, WeightsError
+from .limits import file_bytes
 from .load import PICKLES
-from .manifest import Checkpoint
 from .store import is_vouched
-from .tensors import file_bytes
 
 log = logging.getLogger(__name__)
 

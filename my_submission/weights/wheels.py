@@ -19,9 +19,9 @@ from types import TracebackType
 from ..plain_files import open_own
 from .allowance import Allowance, Patience
 from .archives import ZIP_ERRORS
+from .checkpoints import Origin
 from .download import OnBytes
 from .errors import DownloadError, NoConnection, first_sentence, printable
-from .manifest import Origin
 from .store import LARGEST_UNKNOWN_BYTES
 
 INDEX = "the package index"

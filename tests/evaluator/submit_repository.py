@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluator.isolation.sandbox import OWN_WRAPPER
+from evaluator.isolation.process_runner import OWN_WRAPPER
 
 MANIFEST = {
     "challenge_id": "music-demixing-track-mdx-23",

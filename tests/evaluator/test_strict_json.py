@@ -55,6 +55,7 @@ def test_what_is_odd_is_one_sentence(text: str | bytes, problem: str) -> None:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.thorough
 def test_many_keys_that_stand_twice_take_no_time() -> None:
     pairs = ",".join(f'"{i}":0' for i in range(200_000))
     with pytest.raises(JsonError, match="stands twice"):

@@ -6,12 +6,14 @@ An attack is a folder in attacks/ in the starter kit's layout. Its user_config.p
 `OPTIONS`   options of the command line, besides those that say what is evaluated on what
 `EXIT`      the exit code, if it is another than the statuses lead to
 `SAYS`      what must stand in what is printed, with the reasons of failures
-`UNLESS`    fields of the run's `isolation` that must be so for its breaches to count; without, the run says what is
-            not held, and that is checked instead
+`UNLESS`    {field of the run's `isolation`: values with which its breaches count}; with another, the run says what
+            is not held, and that is checked instead
 `TWICE`     to be run twice in one world
 `SLOWLY`    the evaluator is slowed down after each track, so that there is time between two
-`SYSTEMS`   on which it is tried, of "root", "user", "bare" (without namespaces) and "docker"; the first two
+`SYSTEMS`   on which it is tried, of "root", "user", "bare" (without namespaces) and "docker"; all but "bare"
 `HONEST`    the scores may be any: it tells what it likes about its own work
+`CONTAINED` the ways that are tried in containers; without, all that do no harm to the session and FEW of the others,
+            since each of those costs a container
 
 and in its docstring the promises of SECURITY.md that it attacks, by their numbers. A file prepare.py beside
 my_submission/ has `prepare(world)`, which adds what the user or the submission's author would have done before.
@@ -30,10 +32,11 @@ import threading
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from evaluator.isolation import namespaces
 from evaluator.locations import REPOSITORY
 from evaluator.runs import results
 from evaluator.runs.run_folder import RESULT_FILE
@@ -43,6 +46,7 @@ from tests.isolation.world import World
 HERE = Path(__file__).parent
 ATTACKS = HERE / "attacks"
 PRODUCT_SECONDS = 90.0  # no attack keeps an evaluation longer
+IMAGE_FACTOR = 4  # with an image to build, and an engine that starts containers one after the other
 GONE_SECONDS = 10.0
 MOST_ADDRESSES = 8 << 30
 SLOW_STEPS, SLOW_SECONDS, STEP_SECONDS = 6, 0.08, 0.0005
@@ -50,13 +54,16 @@ MOST_COMPUTED_SECONDS = (
     0.1  # of the half second in which it should stand still; a busy machine stops it later
 )
 WOKEN_SECONDS = 0.015  # by which one process may see later than another that they go on
+FEW = 2
+SYSTEMS = ("root", "user", "docker")
 TIME_FACTOR = "60"  # half a minute for the half second of a trap; attacks on time set their own
 UNWANTED = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # kinds of characters with which a terminal is made to lie
 PROGRESS = "\r\n"
 FORGED = "99.000"  # stands in every sentence that imitates one of ours
 OWN_LINES = re.compile(
     r" {4}|\S+: (crashed|timeout|invalid_output|out_of_memory|out_of_disk), "
-    r"|\S+: to be in time, |the submission|what lies"
+    r"|\S+ +(crashed|timeout|invalid_output|out_of_memory|out_of_disk|late) "  # its row of the table, with the reason
+    r"|\S+: to be in time, |the submission|The submission's forecast: |what lies"
 )
 
 
@@ -71,15 +78,24 @@ class Attack:
     options: tuple[str, ...] = ()
     exit_code: int | None = None
     says: tuple[str, ...] = ()
-    unless: Mapping[str, Any] = field(default_factory=dict)
+    unless: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     twice: bool = False
     honest: bool = False
-    systems: tuple[str, ...] = ("root", "user")
+    systems: tuple[str, ...] = SYSTEMS
     slowly: bool = False
+    contained: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return self.folder.name
+
+    def on(self, system: str) -> "Attack":
+        """The attack as it is tried on a system: in containers, with fewer ways."""
+        if system != "docker":
+            return self
+        failing = [way for way, statuses in self.expected.items() if "ok" not in statuses]
+        kept = self.contained or [way for way in self.expected if way not in failing[FEW:]]
+        return replace(self, expected={way: self.expected[way] for way in kept})
 
 
 def read(folder: Path) -> Attack:
@@ -110,8 +126,9 @@ def read(folder: Path) -> Attack:
         unless=stated.get("UNLESS", {}),
         twice=stated.get("TWICE", False),
         honest=stated.get("HONEST", False),
-        systems=tuple(stated.get("SYSTEMS", ("root", "user"))),
+        systems=tuple(stated.get("SYSTEMS", SYSTEMS)),
         slowly=stated.get("SLOWLY", False),
+        contained=tuple(stated.get("CONTAINED", ())),
     )
 
 
@@ -191,10 +208,11 @@ def run(
         preexec_fn=_limit,
     )
     finished: dict[str, int] = {}
+    most_seconds = PRODUCT_SECONDS * (IMAGE_FACTOR if "docker" in call else 1)
     if slowly:
         threading.Thread(target=_slow_down, args=(process, victim, finished), daemon=True).start()
     try:
-        printed, _ = process.communicate(timeout=PRODUCT_SECONDS)
+        printed, _ = process.communicate(timeout=most_seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)
         try:
@@ -213,9 +231,14 @@ def run(
 
 
 def _limit() -> None:
-    """An attack that makes the evaluator read without end is to end the evaluator, and not this machine."""
+    """An attack that makes the evaluator read without end is to end the evaluator, and not this machine.
+
+    And it ends when we are killed: `_slow_down` may just have stopped it, and it would stand still for ever, deaf to
+    SIGTERM.
+    """
     import resource  # not there on Windows, where nothing of this runs
 
+    namespaces.die_with_parent()
     resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
@@ -333,9 +356,7 @@ def printed_problems(ran: Ran) -> list[str]:
 def breaches(attack: Attack, ran: Ran) -> list[str]:
     """What it got; where this system cannot hold the promise, whether that was said."""
     found = ran.said("BREACH")
-    isolation = (ran.result or {}).get("isolation") or {}
-    lacking = [name for name, value in attack.unless.items() if isolation.get(name) != value]
-    if not lacking:
+    if is_held(attack, ran):
         return found
     return (
         []
@@ -347,7 +368,7 @@ def breaches(attack: Attack, ran: Ran) -> list[str]:
 def is_held(attack: Attack, ran: Ran) -> bool:
     """Whether the run could hold what is attacked; else it said that it could not."""
     isolation = (ran.result or {}).get("isolation") or {}
-    return all(isolation.get(name) == value for name, value in attack.unless.items())
+    return all(isolation.get(name) in values for name, values in attack.unless.items())
 
 
 def score_problems(attack: Attack, ran: Ran) -> list[str]:

@@ -38,7 +38,9 @@ def as_user(command: Sequence[str], stage: Path) -> list[str]:
     """
     needed = [Path(sys.base_prefix), Path(sys.prefix), REPOSITORY]
     hidden = {place: closed for place in needed if (closed := _closed_above(place)) is not None}
-    become = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *command]
+    # Another user's rights clear the signal by which it ends with us.
+    rights = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--pdeathsig=SIGKILL"]
+    become = ["setpriv", *rights, *command]
     if not hidden:
         return become
     shown = [str(place) for place in needed if any(place.is_relative_to(each) for each in hidden.values())]

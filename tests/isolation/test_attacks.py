@@ -38,6 +38,7 @@ def test_attack(
         if os.environ.get(REQUIRE_VARIABLE) == "1" and system == "docker":
             pytest.fail(f"NO CONTAINER ENGINE: {reason}", pytrace=False)
         pytest.skip(reason)
+    attack = attack.on(system)
     victim = make_world(attack)
     harness.lay_out(attack, victim, system)
     if system == "user":

@@ -14,7 +14,7 @@ from my_submission import MusicSeparationModel, SeparationModel, separate_file
 from my_submission.__main__ import main
 from my_submission.ensemble.preset import CHALLENGES, PresetError
 from my_submission.ensemble.preset_reader import load_preset
-from my_submission.files.separate import ModelChoice, open_model
+from my_submission.files.model import ModelChoice, open_model
 from my_submission.files.stems import parse_stems
 from tests.my_submission.files_model import write_tiny_preset
 
@@ -112,6 +112,7 @@ def test_segments_are_given_for_a_step_or_a_member(folder: Path) -> None:
     assert load_preset(variant(folder, *both)).steps[0].members[0].segment_samples == 2000
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rate", [44_100, 48_000])
 def test_any_stems_add_up(model: SeparationModel, rate: int) -> None:
     mixture = 0.1 * np.random.default_rng(0).standard_normal((30_000, 2))

@@ -54,8 +54,9 @@ print(next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHW
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mdx-c", "mdx-c-released", "mdx-c-consistent", "cdx-b"])
+@pytest.mark.parametrize("name", ["mdx-c-consistent", "cdx-b"])
 def test_full_size_ensembles_are_the_published_ones(name: str) -> None:
+    """The other forms of mdx-c have the same networks; `test_published_forms.py` has them with small ones."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     preset = load_preset(name)
     paths = random_weights(preset)
@@ -72,11 +73,10 @@ def test_full_size_ensembles_are_the_published_ones(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["htdemucs", "htdemucs_6s"])
-def test_demucs_in_bfloat16_is_as_near_as_autocast(name: str) -> None:
+def test_demucs_in_bfloat16_is_as_near_as_autocast() -> None:
     preset = load_preset("mdx-c")
-    row = next(row for row in checkpoint_rows(preset) if row.name == name)
-    path = random_weights(preset)[name]
+    row = next(row for row in checkpoint_rows(preset) if row.name == "htdemucs")
+    path = random_weights(preset)[row.name]
     exact, lower = (load_model(row, path, CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
     noise = torch.randn(1, 2, exact.geometry.read_samples, generator=torch.Generator().manual_seed(0))
     expected, found = exact(0.1 * noise), lower(0.1 * noise)

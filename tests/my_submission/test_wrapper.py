@@ -80,6 +80,7 @@ def test_music_kit(tmp_path: Path, small_weights: Path) -> None:
     assert np.abs(sum(stems.values()) - mixture).max() < 5 / 32768  # four files and the mixture are 16 bit
 
 
+@pytest.mark.slow
 def test_cinematic_kit(tmp_path: Path, small_weights: Path) -> None:
     """One track with one file per channel, one with a single mono file: the organisers' data has both."""
     kit = starter_kit(tmp_path, small_weights, "cdx-b")

@@ -12,6 +12,22 @@ LAYOUTS = {
     "music": (("train", "valid"), ("bass", "drums", "other", "vocals"), 2),
     "cinematic": (("tr", "cv"), ("speech", "music", "sfx"), 1),
 }
+ROFORMER: dict[str, Any] = {
+    "dim": 8,
+    "depth": 1,
+    "time_transformer_depth": 1,
+    "freq_transformer_depth": 1,
+    "heads": 2,
+    "dim_head": 4,
+    "mask_estimator_depth": 2,
+    "mlp_expansion_factor": 1,
+    "skip_connection": False,
+    "n_fft": 512,
+    "hop": 128,
+    "zero_dc": True,
+    "chunk_samples": 4096,
+    "fade_samples": 409,
+}
 MODELS: dict[str, dict[str, Any]] = {
     "htdemucs": {
         "architecture": "htdemucs",
@@ -49,6 +65,19 @@ MODELS: dict[str, dict[str, Any]] = {
         "masked": False,
         "normalise": True,
     },
+    "bs_roformer": {
+        "architecture": "bs_roformer",
+        "sources": ["drums", "bass", "other", "vocals"],
+        **ROFORMER,
+        "band_widths": [1, 16, 48, 64, 128],
+        "pope": True,
+    },
+    "mel_band_roformer": {
+        "architecture": "mel_band_roformer",
+        "sources": ["vocals"],
+        **ROFORMER,
+        "bands": 12,
+    },
 }
 
 
@@ -81,13 +110,13 @@ def documents(data_root: Path) -> dict[str, dict[str, Any]]:
         "valid": "cv",
         "stems": {"vocals": "speech", "music": "music", "effect": "sfx"},
     }
-    data = {"htdemucs": [music], "mdx_net": [music, cinematic], "scnet": [music]}
+    data = {"mdx_net": [music, cinematic]}
     return {
         name: {
             "name": f"tiny-{name}",
             "seed": 3,
             "model": model,
-            "data": data[name],
+            "data": data.get(name, [music]),
             "augmentation": {"speed": 0.05},
             "optimisation": {"steps": 6, "batch": 2, "learning_rate": 0.01, "warmup_steps": 2},
             "validation": {"every": 3, "tracks": 1, "seconds": 0.4},

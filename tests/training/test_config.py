@@ -17,7 +17,7 @@ def test_shipped_configurations_are_valid_and_named_after_their_file(path: Path)
     assert load_config(path).name == path.stem
 
 
-@pytest.mark.parametrize("architecture", ["htdemucs", "mdx_net", "scnet"])
+@pytest.mark.parametrize("architecture", ["htdemucs", "mdx_net", "scnet", "bs_roformer"])
 def test_a_configuration_survives_being_written_down(
     architecture: str, documents: dict[str, dict[str, Any]]
 ) -> None:
@@ -35,7 +35,7 @@ def test_a_configuration_survives_being_written_down(
             "optimisation",
             "loss",
             "sdr",
-            "optimisation.loss: found 'sdr'; allowed: l1, mse, relative_l1, rmse",
+            "optimisation.loss: found 'sdr'; allowed: l1, mse, relative_l1, rmse, spectral_l1",
         ),
         (
             "optimisation",
@@ -62,6 +62,14 @@ def test_errors_name_the_key(
     document = documents["htdemucs"]
     with pytest.raises(ConfigError, match=complaint):
         parse_config({**document, section: {**document[section], key: value}})
+
+
+def test_examples_are_long_enough_for_the_loss(documents: dict[str, dict[str, Any]]) -> None:
+    document = documents["scnet"]
+    model = {**document["model"], "segment_seconds": 0.04}
+    further = {**document["optimisation"], "loss": "spectral_l1"}
+    with pytest.raises(ConfigError, match=r"optimisation\.loss: .* more than 2048 samples, found 1764"):
+        parse_config({**document, "model": model, "optimisation": further})
 
 
 def test_a_missing_key_is_named(documents: dict[str, dict[str, Any]]) -> None:

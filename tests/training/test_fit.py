@@ -23,11 +23,12 @@ from training.__main__ import main
 from training.config import ConfigError, OptimisationSettings, parse_config
 from training.data import find_tracks
 from training.export import export_run, load_run
-from training.fit import fit, initial_network, learning_rate, waveform_loss
+from training.fit import fit, initial_network, learning_rate
+from training.losses import spectral_error, waveform_loss
 from training.state import Average, load_state
 from training.validation import HeldOutTrack, separate, trivial_scores
 
-KINDS = ["htdemucs", "mdx_net", "scnet"]
+KINDS = ["htdemucs", "mdx_net", "scnet", "bs_roformer", "mel_band_roformer"]
 
 
 def with_steps(document: dict[str, Any], steps: int, **further: Any) -> dict[str, Any]:
@@ -35,7 +36,11 @@ def with_steps(document: dict[str, Any], steps: int, **further: Any) -> dict[str
 
 
 @pytest.mark.parametrize(
-    "kind", ["mdx_net", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("htdemucs", "scnet"))]
+    "kind",
+    [
+        "mdx_net",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("htdemucs", "scnet", "bs_roformer")),
+    ],
 )
 def test_a_resumed_run_ends_where_an_unbroken_one_does(
     kind: str, documents: dict[str, dict[str, Any]], tmp_path: Path
@@ -62,6 +67,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     assert (tmp_path / "unbroken" / curves.PICTURE_FILE).stat().st_size > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_exported_run_separates_as_the_network_itself(
     kind: str, documents: dict[str, dict[str, Any]], tmp_path: Path
@@ -122,6 +128,7 @@ def test_bfloat16_and_another_loss_train_as_well(
         assert all(value.dtype != torch.bfloat16 for value in state.weights.values())
 
 
+@pytest.mark.thorough
 def test_a_terminated_run_saves_its_state(documents: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     config = parse_config(with_steps(documents["mdx_net"], 100_000))
     timer = threading.Timer(1.5, signal.raise_signal, [signal.SIGTERM])
@@ -133,6 +140,7 @@ def test_a_terminated_run_saves_its_state(documents: dict[str, dict[str, Any]], 
     assert 0 < state.step < 100_000
 
 
+@pytest.mark.thorough
 def test_a_run_of_another_model_is_not_continued(
     documents: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -141,6 +149,7 @@ def test_a_run_of_another_model_is_not_continued(
         fit(parse_config(documents["htdemucs"]), tmp_path)
 
 
+@pytest.mark.thorough
 def test_a_run_starts_from_another_ones_weights(documents: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     """With other sources, the output layers alone are fresh."""
     document = with_steps(documents["htdemucs"], 1)
@@ -162,6 +171,7 @@ def test_a_run_starts_from_another_ones_weights(documents: dict[str, dict[str, A
         initial_network(parse_config({**document, "model": {**document["model"], "arguments": arguments}}))
 
 
+@pytest.mark.thorough
 def test_a_run_starts_from_a_checkpoint_of_the_manifest(
     documents: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,11 +224,43 @@ def test_the_root_is_of_each_examples_and_sources_error() -> None:
     assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["l1", "mse", "rmse", "relative_l1"])
+@pytest.mark.thorough
+def test_the_spectral_error_of_a_constant_is_that_of_its_windows() -> None:
+    """The spectrum of an offset is that of the window. The error is proportional, and counts each source alone."""
+    samples = 40 * 4096
+    difference = torch.ones(1, 2, 2, samples) * torch.tensor([1.0, 0.25])[None, :, None, None]
+    errors = spectral_error(difference)
+    torch.testing.assert_close(errors[0, 1], errors[0, 0] / 4)
+    expected = 0.0
+    for window in (4096, 2048, 1024, 512, 256):
+        padded = torch.zeros(max(window, 2048))
+        padded[:window] = torch.hann_window(window)
+        expected += torch.fft.rfft(padded).abs().mean().item()
+    assert errors[0, 0].item() == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.thorough
+def test_weights_decay_only_when_asked(documents: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """AdamW's step is Adam's, and lr·decay of each weight besides."""
+    networks = []
+    for decay in (0.0, 0.5):
+        document = with_steps(
+            documents["bs_roformer"], 1, weight_decay=decay, learning_rate=0.1, warmup_steps=0
+        )
+        fit(parse_config(document), tmp_path / str(decay))
+        state = load_state(tmp_path / str(decay))
+        assert state is not None
+        networks.append(state.weights)
+    before = dict(initial_network(parse_config(document)).named_parameters())
+    for key, value in before.items():
+        torch.testing.assert_close(networks[0][key] - networks[1][key], 0.1 * 0.5 * value.detach())
+
+
+@pytest.mark.parametrize("kind", ["l1", "mse", "rmse", "relative_l1", "spectral_l1"])
 def test_the_loss_is_the_weighted_mean_of_the_sources_losses(kind: str) -> None:
     random = torch.Generator().manual_seed(0)
-    references = torch.randn(3, 2, 2, 1000, generator=random)
-    estimates = torch.randn(3, 2, 2, 1000, generator=random)
+    references = torch.randn(3, 2, 2, 4000, generator=random)
+    estimates = torch.randn(3, 2, 2, 4000, generator=random)
     mixtures = references.sum(dim=1)
     first, second = (
         waveform_loss(kind, mixtures, references[:, [source]], estimates[:, [source]]) for source in (0, 1)

@@ -103,4 +103,5 @@ def test_the_whole_way(
     assert (checks["preset"].state, checks["preset"].found) == ("ok", "mine for the music challenge")
     assert checks["weights"].state == "ok", checks["weights"].found
     assert checks["weights"].found.startswith("2 files, ")
-    assert checks["modules"].state == checks["packages"].state == "ok"
+    assert checks["modules"].state == "ok", checks["modules"].found
+    assert checks["packages"].state == "ok", checks["packages"].found

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from evaluator.datasets.mixing import loudness
-from training.synthesis import dsp, singing, tools
+from sdx.engines.held import UnfitError
+from training.synthesis import dataset, dsp, singing, tools
 from training.synthesis.__main__ import main
 from training.synthesis.catalogue import Voice, held_out_palette, training_palette
 from training.synthesis.composer import SungNote
@@ -17,6 +18,7 @@ from training.synthesis.dataset import (
     DEMO_SEED,
     MUSIC,
     Kind,
+    Plan,
     Rendered,
     demo_files,
     demo_stems,
@@ -59,6 +61,7 @@ def short(kind: Kind, number: int) -> Rendered:
     return render(kind, (99, number), 4.0, held_out=True)
 
 
+@pytest.mark.thorough
 @needs_tools
 @pytest.mark.parametrize(
     "kind", [pytest.param(MUSIC, marks=pytest.mark.slow), CINEMATIC], ids=["music", "cinematic"]
@@ -74,6 +77,31 @@ def test_one_seed_renders_the_same_again_and_every_stem_sounds(kind: Kind) -> No
     if kind is CINEMATIC:
         assert -30 < loudness(mixture) < -24
     assert short(kind, 2).description != first.description
+
+
+def test_a_worker_with_other_programs_renders_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(CINEMATIC, tmp_path, 4.0, 2)
+    monkeypatch.setattr(dataset, "require_tools", lambda held_out: None)
+    monkeypatch.setattr(dataset, "versions", lambda: "espeak-ng 1.51")
+    with pytest.raises(UnfitError, match=r"found espeak-ng 1.51, expected espeak-ng 1.52"):
+        dataset.render_on_worker(plan, 1, "espeak-ng 1.52")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(tools.missing_packages(held_out=False)), reason="not all programs are installed")
+def test_workers_render_what_one_machine_renders(tmp_path: Path) -> None:
+    words = ["training", "cinematic", "--count", "2", "--seconds", "4", "--valid-every", "2"]
+    assert main([*words, "--root", str(tmp_path / "here")]) == 0
+    assert main([*words, "--root", str(tmp_path / "there"), "--engine", "local?workers=2"]) == 0
+    found = [
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (tmp_path / "here", tmp_path / "there")
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) == 12
 
 
 @needs_tools
@@ -124,6 +152,7 @@ def test_training_audio_appears_in_its_splits_and_is_not_made_twice(tmp_path: Pa
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")} == made
 
 
+@pytest.mark.thorough
 def test_the_demo_tracks_are_the_listed_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sums", "--root", str(DEMO)]) == 0
     (tmp_path / "SHA256SUMS").write_text((DEMO / "SHA256SUMS").read_text())
@@ -132,6 +161,7 @@ def test_the_demo_tracks_are_the_listed_ones(tmp_path: Path, capsys: pytest.Capt
     assert "music/song_1/bass.flac: not the audio listed" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_the_demo_tracks_are_small_whole_and_sound() -> None:
     assert sum(path.stat().st_size for path in DEMO.rglob("*.flac")) < 25e6
     for kind in (MUSIC, CINEMATIC):

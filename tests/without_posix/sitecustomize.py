@@ -6,7 +6,10 @@ import select
 import signal
 import subprocess  # noqa: F401
 import sys
+from importlib import import_module
 
+for name in os.environ.get("IMPORTED_WITH_POSIX", "").split():  # packages that have a part for each system
+    import_module(name)
 MISSING = {
     signal: ("SIGHUP", "SIGSTOP", "SIGPIPE", "SIGALRM", "SIGUSR1", "SIGQUIT", "pthread_sigmask", "SIG_BLOCK"),
     os: ("fork", "setsid", "killpg", "sched_getaffinity", "sched_setaffinity", "sysconf", "geteuid"),

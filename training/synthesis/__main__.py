@@ -5,7 +5,12 @@ import logging
 import sys
 from pathlib import Path
 
-from .dataset import CINEMATIC, KINDS, MUSIC, audio_checksums, render_demo, render_training
+from sdx.engines.address import Address, AddressError
+from sdx.engines.engine import EngineError
+from sdx.engines.options import add_engine, given_engine
+from sdx.engines.showing import Bar
+
+from .dataset import CINEMATIC, KINDS, MUSIC, Plan, audio_checksums, render_demo, render_over, render_training
 from .tools import MissingToolError, require_tools
 
 DEMO_SECONDS, DEMO_COUNT = 10.5, 6
@@ -32,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     training.add_argument(
         "--valid-every", type=int, default=25, help="every N-th one is for validation (default 25)"
     )
+    add_engine(training, "render, a song or scene each at a time")
     demo = commands.add_parser("demo", help="render the demo tracks again")
     demo.add_argument("--root", type=Path, default=Path("local_data/demo"))
     sums = commands.add_parser("sums", help="compare the demo tracks with their list of checksums")
@@ -52,6 +58,19 @@ def differing_sums(root: Path) -> list[str]:
     return sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
 
 
+def _render(plan: Plan, indices: range, engine: Address | None) -> int:
+    """Render what is not there yet; the exit code."""
+    if engine is None:
+        render_training(plan, indices)
+        return 0
+    left = plan.left(indices)
+    with Bar(plan.kind.name, len(left)) as bar:
+        render_over(engine, plan, left, bar)
+    for name, reason in bar.failures.items():
+        print(f"{name}: {reason}", file=sys.stderr)
+    return 1 if bar.failures else 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -61,8 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
             kind = KINDS[options.kind]
             root = options.root or Path("training/data") / kind.name
             indices = range(options.first, options.first + options.count * options.step, options.step)
-            render_training(kind, root, indices, options.seconds, options.valid_every)
-        elif options.command == "demo":
+            plan = Plan(kind, root, options.seconds, options.valid_every)
+            return _render(plan, indices, given_engine(options))
+        if options.command == "demo":
             require_tools(held_out=True)
             for kind in (MUSIC, CINEMATIC):
                 render_demo(kind, options.root / kind.name, DEMO_COUNT, DEMO_SECONDS)
@@ -73,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "\n".join(f"{name}: not the audio listed in {SUMS}" for name in differing) or "all as listed"
             )
             return 1 if differing else 0
-    except MissingToolError as error:
+    except (MissingToolError, AddressError, EngineError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -3,8 +3,8 @@
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,18 @@ import soundfile
 import soxr
 
 from evaluator.datasets.mixing import quantised
+from evaluator.datasets.whole_folders import remove_partial, write_folder
+from sdx.engines import making
+from sdx.engines.address import Address
+from sdx.engines.held import UnfitError
+from sdx.engines.making import Watcher
+from sdx.engines.work import Task
 
 from .catalogue import held_out_palette, training_palette
 from .dsp import RATE, Pcm, Stems, narrowed
 from .scene import SCENE_STEMS, render_scene
 from .song import STEMS, render_song
+from .tools import MissingToolError, require_tools, versions
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +33,7 @@ TRAINING_SEED, DEMO_SEED = 2023, 7305
 VARIANTS = {"a": (0.80, 0.92), "b": (1.08, 1.25)}
 # The demo tracks live in the repository: what keeps them small.
 DEMO_WIDTH, DEMO_BITS = 0.7, 14
+LONGEST_SECONDS = 3600.0  # that a folder may take to be written, on a slow disk
 SCENE_STRENGTH = 0.6  # the speed's exponent for scenes, whose speech must stay natural
 
 
@@ -59,7 +67,7 @@ def render(kind: Kind, seed: tuple[int, ...], seconds: float, held_out: bool) ->
     """One song or scene of `seconds`; the seed alone decides what it is."""
     rng = np.random.default_rng([*seed, kind.stream])
     palette = held_out_palette() if held_out else training_palette()
-    if kind is MUSIC:
+    if kind == MUSIC:
         song = render_song(rng, palette, seconds)
         return Rendered(song.stems, song.description)
     scene = render_scene(rng, palette, seconds, held_out)
@@ -79,15 +87,6 @@ def replayed(stems: Mapping[str, Pcm], speed: float) -> dict[str, Pcm]:
     return dict(zip(stems, np.round(whole).astype(np.int16), strict=True))
 
 
-def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Has `write` fill a temporary folder beside `folder`, then renames it into place."""
-    temporary = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    write(temporary)
-    temporary.rename(folder)
-
-
 def write_stems(folder: Path, stems: Mapping[str, Pcm]) -> None:
     """Stems as folder/{stem}.wav: 44.1 kHz, stereo, 16 bit."""
 
@@ -98,25 +97,66 @@ def write_stems(folder: Path, stems: Mapping[str, Pcm]) -> None:
     write_folder(folder, write)
 
 
-def render_training(kind: Kind, root: Path, indices: Iterable[int], seconds: float, valid_every: int) -> None:
-    """Songs or scenes root/{split}/{index:05d}/{stem}.wav, skipping those that exist.
+@dataclass(frozen=True)
+class Plan:
+    """What training audio is asked for: songs or scenes of `seconds`, every `valid_every`-th one for validation."""
 
-    Every `valid_every`-th index goes to the validation split; each of the others comes with two variants,
-    {index}a and {index}b, which are the same recording replayed slower and faster.
+    kind: Kind
+    root: Path
+    seconds: float
+    valid_every: int
+
+    def folder(self, index: int) -> Path:
+        """Where the song or scene of this number lies."""
+        split = self.kind.train if index % self.valid_every else self.kind.valid
+        return self.root / split / f"{index:05d}"
+
+    def left(self, indices: Iterable[int]) -> list[int]:
+        """Those that are not there yet."""
+        return [index for index in indices if not self.folder(index).exists()]
+
+
+def render_training(plan: Plan, indices: Iterable[int]) -> None:
+    """Songs or scenes root/{split}/{index:05d}/{stem}.wav, skipping those that exist."""
+    for index in plan.left(indices):
+        log.info("%s", render_one(plan, index))
+
+
+def render_over(address: Address, plan: Plan, left: Sequence[int], watcher: Watcher) -> None:
+    """Have the workers of an engine render these; they need the same programs and sound fonts. EngineError."""
+    plan.root.mkdir(parents=True, exist_ok=True)
+    told = replace(plan, root=plan.root.resolve())
+    tasks = [Task(f"{plan.kind.name} {index:05d}", (told, index, versions())) for index in left]
+    making.make_all(address, plan.root, render_on_worker, tasks, watcher)
+
+
+def render_on_worker(plan: Plan, index: int, expected: str) -> str:
+    """`render_one` where its programs are those of whoever asks; raises UnfitError."""
+    try:
+        require_tools(held_out=False)
+    except MissingToolError as error:
+        raise UnfitError(f"cannot render: {error}") from None
+    if (found := versions()) != expected:
+        raise UnfitError(f"has other programs: found {found}, expected {expected}")
+    return render_one(plan, index)
+
+
+def render_one(plan: Plan, index: int) -> str:
+    """One song or scene, and what it is, in words.
+
+    Those that are not for validation come with two variants, {index}a and {index}b, which are the same recording
+    replayed slower and faster.
     """
-    for index in indices:
-        validation = index % valid_every == 0
-        folder = root / (kind.valid if validation else kind.train) / f"{index:05d}"
-        if folder.exists():
-            continue
-        made = render(kind, (TRAINING_SEED, index), seconds, held_out=False)
-        stems = named(kind, quantised(made.stems))
-        rng = np.random.default_rng([TRAINING_SEED, index, kind.stream, 7])
-        for tag, (low, high) in {} if validation else VARIANTS.items():
-            speed = float(rng.uniform(low, high)) ** (1.0 if kind is MUSIC else SCENE_STRENGTH)
-            write_stems(folder.with_name(folder.name + tag), replayed(stems, speed))
-        write_stems(folder, stems)
-        log.info("%s %s: %s", kind.name, folder.name, made.description)
+    kind, folder = plan.kind, plan.folder(index)
+    remove_partial(folder.parent, f"{folder.name}*", LONGEST_SECONDS)
+    made = render(kind, (TRAINING_SEED, index), plan.seconds, held_out=False)
+    stems = named(kind, quantised(made.stems))
+    rng = np.random.default_rng([TRAINING_SEED, index, kind.stream, 7])
+    for tag, (low, high) in VARIANTS.items() if index % plan.valid_every else ():
+        speed = float(rng.uniform(low, high)) ** (1.0 if kind == MUSIC else SCENE_STRENGTH)
+        write_stems(folder.with_name(folder.name + tag), replayed(stems, speed))
+    write_stems(folder, stems)
+    return f"{kind.name} {folder.name}: {made.description}"
 
 
 def demo_stems(kind: Kind, stems: Stems) -> Pcm:
@@ -133,7 +173,7 @@ def demo_files(kind: Kind, name: str, stems: Mapping[str, Pcm]) -> dict[str, Pcm
     """
     total = np.sum(np.stack(list(stems.values())), axis=0, dtype=np.int32)
     mixture: Pcm = np.asarray(total, dtype=np.int16)
-    if kind is MUSIC:
+    if kind == MUSIC:
         return {"mixture": mixture, **stems}
     files = {f"{name}_mixture_Lt": mixture[:1], f"{name}_mixture_Rt": mixture[1:]}
     return files | {f"{name}_{CHALLENGE_NAMES.get(stem, stem)}": audio for stem, audio in stems.items()}
@@ -143,7 +183,7 @@ def render_demo(kind: Kind, root: Path, count: int, seconds: float) -> list[str]
     """The demo tracks root/{song|scene}_{number}/*.flac, replacing those there; returns a line on each."""
     lines = []
     for number in range(1, count + 1):
-        name = f"{'song' if kind is MUSIC else 'scene'}_{number}"
+        name = f"{'song' if kind == MUSIC else 'scene'}_{number}"
         made = render(kind, (DEMO_SEED, number), seconds, held_out=True)
         stems = named(kind, demo_stems(kind, made.stems))
         shutil.rmtree(root / name, ignore_errors=True)

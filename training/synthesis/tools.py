@@ -1,5 +1,6 @@
 """The programs the renderer calls: fluidsynth (sound fonts) and espeak-ng (speech)."""
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -43,6 +44,17 @@ def require_tools(held_out: bool) -> None:
             "the renderer needs programs or sound fonts that are not installed; run: "
             f"apt-get install {' '.join(missing)}"
         )
+
+
+def versions() -> str:
+    """The programs and sound fonts by which audio may differ from machine to machine, in words."""
+    words = []
+    for program in PROGRAMS:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=60)
+        numbers = re.findall(r"\d+\.\d[\w.]*", said.stdout)
+        words.append(f"{program} {numbers[0] if numbers else '?'}")
+    sizes = [f"{path.name} of {path.stat().st_size} bytes" for path, _ in FONTS.values() if path.exists()]
+    return ", ".join([*words, *sizes])
 
 
 def play(parts: tuple[Part, ...], seconds: float) -> Audio:

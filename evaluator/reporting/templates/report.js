@@ -12,19 +12,6 @@ const LOWEST_HZ = 40;
 const HIGHEST_HZ = 20000;
 const LOWEST_DB = -20; // SDR over time is drawn down to this
 
-function element(name, attributes = {}, ...children) {
-  const svg = ["svg", "path"].includes(name);
-  const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
-  Object.entries(attributes).forEach(([key, value]) => made.setAttribute(key, value));
-  made.append(...children);
-  return made;
-}
-
-function clock(seconds) {
-  const tenths = Math.floor(seconds * 10) / 10;
-  return `${Math.floor(tenths / 60)}:${(tenths % 60).toFixed(1).padStart(4, "0")}`;
-}
-
 function db(value) {
   return `${value.toFixed(2).replace("-", "−")} dB`;
 }
@@ -47,30 +34,70 @@ class Details {
     this.data = data;
     this.heads = [];
     this.views = [];
-    this.hasAudio = Object.keys(data.audio).length > 0;
-    this.player = new Player(data.audio, data.audio_seconds, data.stems[0].name);
+    this.excerpts = data.excerpts.filter((excerpt) => Object.keys(excerpt.audio).length > 0);
+    this.excerpt = this.excerpts[0] ?? null; // the one that can be heard now, if not the whole track can
+    this.hasAudio = this.excerpt !== null || Object.keys(data.audio).length > 0;
+    this.player = new TrackPlayer(data.audio, data.audio_seconds, data.stems[0].name);
+    if (this.excerpt) {
+      this.player.sources = SOURCES.filter((source) => source !== "residual");
+      this.player.use(this.excerpt);
+    }
     this.player.onchange = () => this.update();
     this.player.onmessage = (text) => { this.message.textContent = text || this.note; };
-    this.note = data.audio_seconds < data.seconds ? `The first ${clock(data.audio_seconds)} of ${clock(data.seconds)} can be heard.` : "";
+    this.note = this.excerpt ? "Excerpts can be heard: of each stem its worst ten seconds and its median ones." : data.audio_seconds < data.seconds ? `The first ${clock(data.audio_seconds)} of ${clock(data.seconds)} can be heard.` : "";
     root.append(this.controls(index), this.overTime(), ...this.data.stems.flatMap((stem, i) => this.stemViews(stem, i)), ...this.wholeViews());
     this.update();
   }
 
   controls(index) {
-    this.button = element("button", { type: "button" });
-    this.button.addEventListener("click", () => (this.player.wanted ? this.player.pause() : this.player.play()));
-    this.slider = element("input", { type: "range", min: 0, max: this.data.audio_seconds, step: "any", value: 0, "aria-label": "Position" });
-    this.slider.addEventListener("input", () => this.player.seek(Number(this.slider.value)));
-    this.output = element("output");
+    this.transport = new Transport(this.player);
     this.message = element("p", { class: "message", role: "status" }, this.hasAudio ? this.note : "No audio: the page was written without it.");
-    const choose = () => this.player.choose(this.checked("stem"), this.checked("source"));
+    const choose = () => this.choose(this.checked("stem"), this.checked("source"));
+    const places = Object.fromEntries(this.excerpts.map((excerpt, i) => [i, this.placeName(excerpt)]));
     this.choices = element("div", { class: "choices" },
-      this.choice(index, "source", "Listen to", SOURCES, SOURCE_LABELS, choose),
-      this.choice(index, "stem", "of", this.data.stems.map((stem) => stem.name), {}, choose));
+      this.choice(index, "source", "Listen to", this.player.sources, SOURCE_LABELS, choose),
+      this.choice(index, "stem", "of", this.excerpt ? Object.keys(places) : this.data.stems.map((stem) => stem.name), places, choose));
     const player = element("div", { class: "player", role: "group", "aria-label": "Player" });
-    if (this.hasAudio) player.append(element("div", { class: "transport" }, this.button, this.slider, this.output), this.choices);
+    if (this.hasAudio) player.append(this.transport.root, this.choices);
     player.append(this.message);
     return player;
+  }
+
+  placeName({ stem, kind, start, sdr }) {
+    return `${stem}, ${kind} from ${clock(start).slice(0, -2)}${sdr === null ? "" : ` (${db(sdr)})`}`;
+  }
+
+  // value: a stem, or the number of an excerpt.
+  choose(value, source) {
+    if (!this.excerpt) this.player.choose(value, source);
+    else {
+      this.useExcerpt(this.excerpts[value]);
+      this.player.choose(this.excerpt.stem, source);
+    }
+  }
+
+  useExcerpt(excerpt) {
+    if (excerpt === this.excerpt) return;
+    this.excerpt = excerpt;
+    this.player.use(excerpt);
+  }
+
+  // Goes to a place of the track, or to the excerpt of the chosen stem that is nearest to it.
+  seek(seconds) {
+    if (!this.excerpt) return this.player.seek(seconds);
+    const away = ({ start, seconds: length }) => Math.max(start - seconds, seconds - start - length, 0);
+    const ours = this.excerpts.filter((excerpt) => excerpt.stem === this.player.stem);
+    this.useExcerpt(ours.reduce((best, each) => (away(each) < away(best) ? each : best)));
+    this.player.seek(seconds - this.excerpt.start);
+  }
+
+  // A view was clicked.
+  show(stem, source) {
+    if (!this.excerpt) this.player.choose(stem ?? this.player.stem, source);
+    else if (this.player.sources.includes(source)) {
+      if (stem !== null && stem !== this.player.stem) this.useExcerpt(this.excerpts.find((excerpt) => excerpt.stem === stem));
+      this.player.choose(this.player.stem, source);
+    }
   }
 
   choice(index, kind, legend, names, labels, choose) {
@@ -96,7 +123,7 @@ class Details {
       const box = target.getBoundingClientRect();
       const fraction = event.detail === 0 ? null : (event.clientX - box.left) / box.width;
       choose();
-      if (fraction !== null) this.player.seek(fraction * this.data.seconds);
+      if (fraction !== null) this.seek(fraction * this.data.seconds);
     });
   }
 
@@ -108,7 +135,7 @@ class Details {
       const up = Math.log(hertz / LOWEST_HZ) / Math.log(HIGHEST_HZ / LOWEST_HZ);
       button.append(element("span", { class: "hertz", style: `bottom:calc(${up} * var(--image-height))`, "aria-hidden": "true" }, text));
     });
-    this.follow(button, () => this.player.choose(stem ?? this.player.stem, source));
+    this.follow(button, () => this.show(stem, source));
     this.views.push([button, stem, source]);
     return element("figure", { class: "signal" }, element("figcaption", {}, TITLES[source]), button);
   }
@@ -169,13 +196,10 @@ class Details {
 
   update() {
     const { position, stem, source, wanted } = this.player;
-    this.button.textContent = wanted ? "❚❚" : "▶";
-    this.button.setAttribute("aria-label", wanted ? "Pause" : "Play");
-    this.slider.value = position;
-    this.slider.setAttribute("aria-valuetext", `${clock(position)} of ${clock(this.data.audio_seconds)}`);
-    this.output.textContent = `${clock(position)} / ${clock(this.data.audio_seconds)}`;
-    this.heads.forEach((head) => { head.style.left = `${(100 * position) / this.data.seconds}%`; });
-    this.choices.querySelectorAll("input").forEach((input) => { input.checked = input.value === (input.name.startsWith("stem") ? stem : source); });
+    this.transport.update();
+    const chosen = this.excerpt ? `${this.excerpts.indexOf(this.excerpt)}` : stem;
+    this.heads.forEach((head) => { head.style.left = `${(100 * (this.player.from + position)) / this.data.seconds}%`; });
+    this.choices.querySelectorAll("input").forEach((input) => { input.checked = input.value === (input.name.startsWith("stem") ? chosen : source); });
     this.views.forEach(([button, ofStem, ofSource]) => button.classList.toggle("chosen", ofSource === source && (ofStem === null || ofStem === stem)));
     if (wanted && !this.scheduled) {
       this.scheduled = true;
@@ -184,13 +208,33 @@ class Details {
   }
 }
 
+// What is in the page, or in a file beside it, which is loaded when it is needed; null if it is not there.
+async function detailsText(data) {
+  if (!data.dataset.file) return data.textContent;
+  data.textContent = "Loading …";
+  try {
+    const text = new TextDecoder().decode(await loadBeside(AUDIO_FOLDER, data.dataset.file));
+    data.textContent = "";
+    return text;
+  } catch (error) {
+    data.textContent = `No sound and no pictures: ${error.message}`;
+    return null;
+  }
+}
+
 document.querySelectorAll("details.track").forEach((track, index) => {
   let details = null;
-  track.addEventListener("toggle", () => {
+  let isLoading = false;
+  track.addEventListener("toggle", async () => {
     const data = document.getElementById(`data-${index}`);
     if (!data) return;
-    if (track.open && details === null) details = new Details(track.querySelector(".details"), JSON.parse(data.textContent), index);
-    else if (!track.open) details?.player.release();
+    if (!track.open) details?.player.release();
+    else if (details === null && !isLoading) {
+      isLoading = true;
+      const text = await detailsText(data);
+      isLoading = false;
+      if (text !== null) details = new Details(track.querySelector(".details"), JSON.parse(text), index);
+    }
   });
 });
 

@@ -4,6 +4,7 @@
 - `network`: the published networks, one class, to be loaded, trained and compared with;
 - `quick`: the same for inference;
 - `checkpoint`, `model`: a published file and its manifest row become a callable on chunks;
+- `training`: what training does with them;
 - `bs`, `mel`: the two architectures, which differ in data.
 """
 

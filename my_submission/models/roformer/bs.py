@@ -1,11 +1,12 @@
 """BS-RoFormer, also with polar positions (BS PolarFormer): bands side by side, one norm after all blocks."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from my_submission.models.roformer.bands import BAND_WIDTHS, Bands, side_by_side
 from my_submission.models.roformer.model import SUFFIXES, RoformerParameters, load, piece_of_work
+from my_submission.models.roformer.training import RoformerSettings
 from my_submission.registry import Architecture, register
 from my_submission.schema import Whole, allowed_text, expecting, problem
 
@@ -46,6 +47,17 @@ class BSRoformerParameters(RoformerParameters):
         return self.pope
 
 
+class BSRoformerSettings(RoformerSettings, BSRoformerParameters):
+    architecture: Literal["bs_roformer"] = "bs_roformer"
+
+
 register(
-    Architecture("bs_roformer", SUFFIXES, load, BSRoformerParameters, piece_of_work=piece_of_work),
+    Architecture(
+        "bs_roformer",
+        SUFFIXES,
+        load,
+        BSRoformerParameters,
+        training=BSRoformerSettings,
+        piece_of_work=piece_of_work,
+    )
 )

@@ -54,6 +54,14 @@ def _share_positions(path: Path, state: dict[str, Tensor], config: RoformerConfi
                 state.update(dict.fromkeys(names, state[held[0]] if held else own))
 
 
+def positions_told(name: str) -> bool:
+    """Whether a tensor holds the frequencies of positions, which a file may leave out."""
+    return any(
+        name.endswith(f".{positions.NAME}.{positions.TENSORS[0]}")
+        for positions in (RotaryPositions, PolarPositions)
+    )
+
+
 def said(config: RoformerConfig) -> dict[str, Any]:
     """A config in the terms of manifest rows, as far as tensors tell."""
     return {

@@ -1,9 +1,12 @@
 """Mel-Band RoFormer: bands that overlap, after the mel scale, a norm after each transformer."""
 
+from typing import Literal
+
 from pydantic import model_validator
 
 from my_submission.models.roformer.bands import Bands, mel_bands
 from my_submission.models.roformer.model import SUFFIXES, RoformerParameters, load, piece_of_work
+from my_submission.models.roformer.training import RoformerSettings
 from my_submission.registry import Architecture, register
 from my_submission.schema import Whole, problem
 
@@ -37,6 +40,17 @@ class MelBandRoformerParameters(RoformerParameters):
         return False
 
 
+class MelBandRoformerSettings(RoformerSettings, MelBandRoformerParameters):
+    architecture: Literal["mel_band_roformer"] = "mel_band_roformer"
+
+
 register(
-    Architecture("mel_band_roformer", SUFFIXES, load, MelBandRoformerParameters, piece_of_work=piece_of_work)
+    Architecture(
+        "mel_band_roformer",
+        SUFFIXES,
+        load,
+        MelBandRoformerParameters,
+        training=MelBandRoformerSettings,
+        piece_of_work=piece_of_work,
+    )
 )

@@ -21,8 +21,9 @@ from my_submission.models.zero_shot.encoder import SEGMENT_SAMPLES, QueryEncoder
 from my_submission.plain_files import replace_file
 from my_submission.schema import brief
 from my_submission.weights import MissingWeights, UnsafeFile, WeightsError
+from my_submission.weights.limits import file_bytes
 from my_submission.weights.load import open_safetensors
-from my_submission.weights.tensors import check_finite, check_state, file_bytes
+from my_submission.weights.tensors import check_finite, check_state
 
 SUFFIX = ".safetensors"
 NAME = "query"

@@ -7,6 +7,7 @@ import pytest
 
 from evaluator.commands import evaluate_several
 from evaluator.running.preparation import Options, UsageError
+from evaluator.runs.labels import Label
 from evaluator.runs.leaderboard import Store
 from tests.evaluator import audio
 from tests.evaluator.run_eval_here import run_eval_here
@@ -20,6 +21,7 @@ def arguments(tmp_path: Path, *more: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_each_is_a_run_of_its_own_and_a_failing_one_stops_nobody(tmp_path: Path) -> None:
     audio.write_music(tmp_path / "data", {"a": 20000, "trap": TRAP_FRAMES})
     for name in ("raises", "scaled_mixture", "perfect"):
@@ -60,11 +62,13 @@ def test_an_interruption_stops_the_rest(tmp_path: Path) -> None:
 
     def one(options: Options) -> int:
         asked.append(options.submission.name)
+        assert options.label == Label(options.submission.name, None, ("class of 2026",))  # as its folder
         return 130
 
     for name in ("b", "a"):
         (tmp_path / "class" / name).mkdir(parents=True)
-    code = evaluate_several.run(tmp_path / "class", Options(tmp_path, out=tmp_path / "out"), one)
+    options = Options(tmp_path, out=tmp_path / "out", label=Label(tags=("class of 2026",)))
+    code = evaluate_several.run(tmp_path / "class", options, one)
     assert (code, asked) == (130, ["a"])
 
 

@@ -140,6 +140,7 @@ def test_outside_the_environment_one_line_says_what_to_do() -> None:
     )
 
 
+@pytest.mark.thorough
 def test_no_limits(tmp_path: Path) -> None:
     done = run_here(command(tmp_path, "perfect", "--no-limits"))
     assert done.returncode == 0
@@ -147,6 +148,7 @@ def test_no_limits(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "result.json").read_text())["limits"]["time_factor"] is None
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(
     ("number", "without"),
@@ -181,6 +183,7 @@ def test_ending_the_evaluator_ends_everything_and_keeps_what_is_done(
     assert [track["name"] for track in kept["tracks"]] == ["a"]
 
 
+@pytest.mark.slow
 def test_several_tracks_at_a_time_give_the_same_result(tmp_path: Path) -> None:
     arguments = command(tmp_path, "raises")
     alone = run_here(arguments)
@@ -201,6 +204,7 @@ def test_several_tracks_at_a_time_give_the_same_result(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "out" / "logs")) == ["a.log", "trap.log", "well.log"]
 
 
+@pytest.mark.slow
 @linux
 def test_an_interruption_ends_all_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     marker = f"3602.{os.getpid()}"
@@ -221,6 +225,7 @@ def test_an_interruption_ends_all_sessions(tmp_path: Path, monkeypatch: pytest.M
     assert (kept["status"], [track["name"] for track in kept["tracks"]]) == ("incomplete", ["a"])
 
 
+@pytest.mark.thorough
 def test_a_run_is_not_resumed_with_other_code(tmp_path: Path) -> None:
     arguments = command(tmp_path, "perfect", "--only", "a")
     run_here(arguments)
@@ -247,6 +252,7 @@ def test_resuming_gives_the_same_result_as_an_uninterrupted_run(tmp_path: Path) 
     assert again["tracks"][0] == whole["tracks"][0]  # not run again
 
 
+@pytest.mark.thorough
 def test_a_new_run_replaces_what_an_earlier_one_left(tmp_path: Path) -> None:
     arguments = command(tmp_path, "perfect")
     run_here(arguments)

@@ -65,7 +65,7 @@ def synth(vocals: Path, instrumentals: Path, plan: Plan) -> int:
         library.find(vocals, "vocals"),
         library.find(instrumentals, "instrumental", STEMS),
     )
-    return builder.build_synth(*libraries, plan, quiet)
+    return builder.build(builder.synth(*libraries, plan), quiet)
 
 
 def scenes(roots: dict[str, Path]) -> dict[str, Library]:
@@ -103,13 +103,14 @@ def test_the_evaluator_takes_what_is_built(
     tmp_path: Path, vocals: Path, instrumentals: Path, scene_folders: dict[str, Path]
 ) -> None:
     synth(vocals, instrumentals, Plan(tmp_path / "music", 2, 2.0, 0))
-    builder.build_cinematic(scenes(scene_folders), Plan(tmp_path / "cinema", 2, 4.0, 0), quiet)
+    builder.build(builder.cinematic(scenes(scene_folders), Plan(tmp_path / "cinema", 2, 4.0, 0)), quiet)
     music, cinema = dataset.load(tmp_path / "music"), dataset.load(tmp_path / "cinema")
     assert (music.challenge.name, len(music.tracks)) == ("music", 2)
     assert (cinema.challenge.name, len(cinema.tracks)) == ("cinematic", 2)
     assert {track.frames for track in cinema.tracks} == {4 * RATE_HZ}
 
 
+@pytest.mark.thorough
 def test_loud_sources_are_lowered_together(tmp_path: Path, vocals: Path, instrumentals: Path) -> None:
     write(vocals / "long.flac", 4.0, level=0.5)
     plan = Plan(tmp_path / "out", 4, 1.0, 0)
@@ -117,6 +118,7 @@ def test_loud_sources_are_lowered_together(tmp_path: Path, vocals: Path, instrum
     assert len(list(plan.out.glob("synth_*"))) == 4
 
 
+@pytest.mark.thorough
 def test_an_instrumental_that_is_one_file_is_one_stem(tmp_path: Path, vocals: Path) -> None:
     write(tmp_path / "whole" / "a.wav", 3.0, seed=9)
     plan = Plan(tmp_path / "out", 1, 2.0, 0)
@@ -131,12 +133,14 @@ def test_an_instrumental_that_is_one_file_is_one_stem(tmp_path: Path, vocals: Pa
     assert (total == read(folder / "mixture.wav")).all()
 
 
+@pytest.mark.thorough
 def test_instrumentals_of_two_kinds_are_refused(tmp_path: Path, vocals: Path, instrumentals: Path) -> None:
     write(instrumentals / "whole.wav", 3.0)
     with pytest.raises(DataError, match="some recordings are in stems and some are not"):
         synth(vocals, instrumentals, Plan(tmp_path / "out", 1, 1.0, 0))
 
 
+@pytest.mark.slow
 def test_the_seed_decides_and_a_longer_set_begins_with_the_shorter(
     tmp_path: Path, vocals: Path, instrumentals: Path
 ) -> None:
@@ -152,6 +156,7 @@ def test_the_seed_decides_and_a_longer_set_begins_with_the_shorter(
     assert not set(found["one"].values()) & set(found["other"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["synth", "cinematic"])
 def test_a_build_that_was_stopped_goes_on_as_if_it_had_not_been(
     tmp_path: Path, vocals: Path, instrumentals: Path, scene_folders: dict[str, Path], kind: str
@@ -163,8 +168,8 @@ def test_a_build_that_was_stopped_goes_on_as_if_it_had_not_been(
                 library.find(vocals, "vocals"),
                 library.find(instrumentals, "instrumental", STEMS),
             )
-            return builder.build_synth(*libraries, plan, progress)
-        return builder.build_cinematic(scenes(scene_folders), plan, progress)
+            return builder.build(builder.synth(*libraries, plan), progress)
+        return builder.build(builder.cinematic(scenes(scene_folders), plan), progress)
 
     def stop(name: str) -> None:
         if name.endswith("0001"):
@@ -173,7 +178,7 @@ def test_a_build_that_was_stopped_goes_on_as_if_it_had_not_been(
     build(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path / "stopped", stop)
-    partial = tmp_path / "stopped" / f".{kind}_0002.partial"
+    partial = tmp_path / "stopped" / f".{kind}_0002.0a.partial"
     partial.mkdir()
     (partial / "rest.wav").touch()
     shutil.rmtree(tmp_path / "stopped" / f"{kind}_0000")
@@ -182,6 +187,7 @@ def test_a_build_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert build(tmp_path / "stopped") == 0
 
 
+@pytest.mark.slow
 def test_going_on_with_other_options_or_recordings_is_refused(
     tmp_path: Path, vocals: Path, instrumentals: Path
 ) -> None:
@@ -194,6 +200,7 @@ def test_going_on_with_other_options_or_recordings_is_refused(
         synth(vocals, instrumentals, Plan(out, 1, 1.0, 0))
 
 
+@pytest.mark.thorough
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, vocals: Path, instrumentals: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()
@@ -202,6 +209,7 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, vocals: Path, 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.thorough
 def test_the_set_is_not_written_among_its_own_recordings_or_over_a_file(
     tmp_path: Path, vocals: Path, instrumentals: Path
 ) -> None:
@@ -212,6 +220,7 @@ def test_the_set_is_not_written_among_its_own_recordings_or_over_a_file(
         synth(vocals, instrumentals, Plan(tmp_path / "file", 1, 1.0, 0))
 
 
+@pytest.mark.slow
 def test_excerpts_in_which_every_stem_is_heard_are_preferred(tmp_path: Path) -> None:
     for song, level in (("a", 0.0), ("b", 0.1)):
         for stem in STEMS:
@@ -224,6 +233,7 @@ def test_excerpts_in_which_every_stem_is_heard_are_preferred(tmp_path: Path) -> 
     assert library.excerpt(np.random.default_rng(0), source, 1.0).source == "a"
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_used_is_left_out_and_said(vocals: Path) -> None:
     write(vocals / "silent.wav", 40.0, level=0.0)
     write(vocals / "tiny.wav", 0.05)
@@ -250,6 +260,7 @@ def test_folders_without_recordings_are_named(tmp_path: Path) -> None:
         library.find(tmp_path, "vocals")
 
 
+@pytest.mark.thorough
 def test_stems_of_unequal_length_are_left_out(tmp_path: Path, instrumentals: Path) -> None:
     write(instrumentals / "a" / "bass.wav", 1.0)
     found = library.find(instrumentals, "instrumental", STEMS)
@@ -271,6 +282,7 @@ def test_clips_are_placed_in_order_without_overlap(seed: int) -> None:
         tracks.spread_out(rng, lengths, sum(lengths) - 1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("stem", tracks.LOUDNESS)
 def test_every_clip_is_within_one_lu_of_its_class(
     scene_folders: dict[str, Path], tmp_path: Path, stem: str
@@ -287,6 +299,7 @@ def test_every_clip_is_within_one_lu_of_its_class(
     assert 0.05 < covered.mean() <= 0.91
 
 
+@pytest.mark.thorough
 def test_scenes_keep_the_loudness_rules(scene_folders: dict[str, Path], tmp_path: Path) -> None:
     plan = Plan(tmp_path, 1, 12.0, 0)
     sources = scenes(scene_folders)
@@ -299,13 +312,15 @@ def test_scenes_keep_the_loudness_rules(scene_folders: dict[str, Path], tmp_path
             assert found == pytest.approx(apart, abs=2 * (2.0 + 1.0))
 
 
+@pytest.mark.thorough
 def test_scenes_too_short_to_hold_anything_are_refused(
     scene_folders: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=r"scenes of 0\.5 s: expected at least 2 s"):
-        builder.build_cinematic(scenes(scene_folders), Plan(tmp_path / "out", 1, 0.5, 0), quiet)
+        builder.cinematic(scenes(scene_folders), Plan(tmp_path / "out", 1, 0.5, 0))
 
 
+@pytest.mark.thorough
 def test_the_command_line_says_what_it_made_and_how_to_use_it(
     tmp_path: Path, vocals: Path, instrumentals: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

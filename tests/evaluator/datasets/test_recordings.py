@@ -34,7 +34,7 @@ def strongest_hz(audio: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> fl
 def test_every_rate_and_format_keeps_pitch_and_length(tmp_path: Path, rate: int, suffix: str) -> None:
     recording = recordings.probe(write_sine(tmp_path / f"a{suffix}", rate))
     audio = recordings.read(recording, 0.2, 0.5)
-    assert recording.seconds == pytest.approx(1.0, abs=0.01)
+    assert recording.seconds == 1.0
     assert audio.shape == (2, round(0.5 * RATE_HZ))
     assert strongest_hz(audio) == pytest.approx(1000.0, abs=3)
     assert (audio[0] == audio[1]).all()
@@ -74,34 +74,24 @@ def test_an_odd_number_of_channels_is_named(tmp_path: Path) -> None:
 
 def test_samples_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.full((100, 1), np.nan), RATE_HZ, subtype="FLOAT")
-    recording = recordings.probe(tmp_path / "a.wav")
     with pytest.raises(RecordingError, match=r"a\.wav: holds NaN"):
-        recordings.read(recording, 0, 1)
+        recordings.probe(tmp_path / "a.wav")
 
 
 def test_what_nobody_reads_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_text("not audio")
-    with pytest.raises(RecordingError, match=r"a\.wav: .*(ffmpeg)"):
-        recordings.probe(path)
-
-
-def test_without_ffmpeg_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    path = tmp_path / "a.m4a"
-    path.write_text("not audio")
-    with pytest.raises(RecordingError, match="ffmpeg is not installed"):
+    with pytest.raises(RecordingError, match=r"a\.wav: no recording"):
         recordings.probe(path)
 
 
 @needs_ffmpeg
-def test_ffmpeg_reads_what_libsndfile_does_not(tmp_path: Path) -> None:
+def test_formats_that_libsndfile_does_not_know(tmp_path: Path) -> None:
     source = write_sine(tmp_path / "a.wav", 48000, 2.0)
     coded = tmp_path / "a.m4a"
     subprocess.run(["ffmpeg", "-v", "error", "-i", source, coded], check=True)
     recording = recordings.probe(coded)
     audio = recordings.read(recording, 0.5, 1.0)
-    assert recording.by_ffmpeg
-    assert recording.seconds == pytest.approx(2.0, abs=0.1)
+    assert recording.seconds == pytest.approx(2.0, abs=0.03)
     assert audio.shape == (2, RATE_HZ)
     assert strongest_hz(audio) == pytest.approx(1000.0, abs=2)

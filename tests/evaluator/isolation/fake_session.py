@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from evaluator.isolation import sandbox
-from evaluator.isolation.launch import WorkerSpec
 from evaluator.isolation.limits import Limits
 from evaluator.isolation.sandbox import Launcher, SessionRunner, Workplace
 from evaluator.isolation.view import View
+from evaluator.isolation.worker_spec import WorkerSpec
 
 GAPLESS = {
     "network_off": True,

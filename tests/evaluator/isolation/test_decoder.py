@@ -98,6 +98,7 @@ def test_damaged_and_lying_files_are_an_error_soon(tmp_path: Path, spoil: Callab
     assert time.monotonic() - before < SOON_SECONDS
 
 
+@pytest.mark.thorough
 def test_bits_flipped_anywhere_are_an_error_or_other_samples(tmp_path: Path) -> None:
     """Whatever the decoder makes of it: as many samples as were stated, or an error; never an end of ours."""
     path = write(tmp_path / "a.flac", frames=500)
@@ -123,6 +124,7 @@ def decoders() -> set[int]:
     return ours & set(processes.with_argument("evaluator.isolation.decoder"))
 
 
+@pytest.mark.thorough
 @linux
 def test_a_decoder_whose_samples_nobody_takes_is_ended(tmp_path: Path) -> None:
     with write(tmp_path / "a.flac", frames=3_000_000).open("rb") as file:
@@ -133,6 +135,7 @@ def test_a_decoder_whose_samples_nobody_takes_is_ended(tmp_path: Path) -> None:
     assert not decoders()
 
 
+@pytest.mark.thorough
 @linux
 def test_a_decoder_has_one_thread_on_a_machine_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -166,6 +166,7 @@ print(os.listdir(place))
 """
 
 
+@pytest.mark.thorough
 def test_an_ordinary_user_removes_what_has_no_rights() -> None:
     with ordinary_user.folder() as folder:
         done = ordinary_user.run(["-c", AS_USER, folder])

@@ -3,6 +3,8 @@
 import os
 import threading
 
+import pytest
+
 from evaluator.isolation.output_log import HEAD_BYTES, TAIL_BYTES, OutputLog, last_lines
 
 
@@ -28,6 +30,7 @@ def test_nothing_that_was_printed_is_missed() -> None:
     os.close(writing)
 
 
+@pytest.mark.thorough
 def test_the_beginning_and_the_end_of_much_output_are_kept() -> None:
     reading, writing = os.pipe()
     log = OutputLog(reading)

@@ -200,12 +200,63 @@ os.wait()
         with monkeypatch.context() as impatient:
             impatient.setattr(process_tree, "STOP_SECONDS", 0.2)
             assert not stop()
-        opens = threading.Timer(0.1, lambda: os.close(os.open(pipe, os.O_RDWR)))
+        opened: list[int] = []  # and kept so: the child may just stand still when it is
+        opens = threading.Timer(0.1, lambda: opened.append(os.open(pipe, os.O_RDWR)))
         opens.start()
         assert stop()
         opens.join()
+        os.close(opened[0])
         assert len(tree()) == 2
         assert {state for state, *_ in cpu_ticks(tree()).values()} == {"T"}
+
+
+CHAINS = """
+import os, signal, sys, time
+from evaluator.isolation import namespaces, process_tree
+namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
+
+def reap():
+    ended = 0
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            ended += 1
+    except ChildProcessError:  # there is none for a moment
+        pass
+    return ended
+
+def signal_all(number):
+    process_tree.signal_each(process_tree.descendants(os.getpid()), number)
+    process_tree.signal_children(number, reap)
+
+for _ in range(2):
+    if os.fork() == 0:
+        while True:
+            if os.fork() != 0:
+                os._exit(0)
+            os.setsid()
+moved = []
+for _ in range(5):
+    time.sleep(0.02)
+    moved.append(reap() > 0)
+    moved.append(process_tree.stop(lambda: process_tree.descendants(os.getpid()), signal_all))
+    reap()
+    time.sleep(0.02)
+    moved.append(reap() > 0)
+    signal_all(signal.SIGCONT)
+while process_tree._children():
+    signal_all(signal.SIGSTOP)
+    signal_all(signal.SIGKILL)
+print(moved == 5 * [True, True, False], moved)
+"""
+
+
+@linux
+def test_chains_of_processes_that_start_the_next_and_end_are_stopped() -> None:
+    """They are never in a list of processes for as long as it takes to read it."""
+    ended = subprocess.run(
+        [sys.executable, "-c", CHAINS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stdout.startswith("True"), ended.stdout + ended.stderr
 
 
 def test_what_has_ended_stands_still() -> None:

@@ -287,6 +287,7 @@ def test_text_of_the_submission_is_not_in_the_sentence() -> None:
         assert "SENTENCE" not in reason(forged)
 
 
+@pytest.mark.thorough
 def test_the_longest_line_that_the_supervisor_passes_on_takes_no_time() -> None:
     """Of all kinds that are made of many small things."""
     for unit, opened, closed in (

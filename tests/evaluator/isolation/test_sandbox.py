@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from evaluator.commands.evaluate import main
 from evaluator.isolation import namespaces
-from evaluator.isolation.sandbox import Limits, ProcessRunner, SandboxError, Workplace
+from evaluator.isolation.process_runner import ProcessRunner
+from evaluator.isolation.sandbox import Limits, SandboxError, Workplace
 from evaluator.measures.sdr import DELTA
 from evaluator.running import dataset, evaluation
 from evaluator.running.dataset import Track
@@ -134,6 +136,7 @@ def test_grandchildren_die_too(
     assert well.status == "ok"
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("without", ["", "namespaces,cgroup"])
 def test_forking_a_lot_is_no_failure_but_nothing_of_it_is_left(
@@ -145,6 +148,7 @@ def test_forking_a_lot_is_no_failure_but_nothing_of_it_is_left(
     assert processes.with_argument(marker) == []
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("name", ["allocates_without_end", "allocates_in_a_child"])
 def test_without_a_control_group_memory_is_watched(
@@ -179,6 +183,7 @@ def test_what_it_may_write_is_limited(
     assert sorted(os.listdir(tmp_path / "out")) == ["estimates", "logs", "result.json", "setup.log"]
 
 
+@pytest.mark.thorough
 def test_shared_memory_counts_as_temporary_files(tmp_path: Path) -> None:
     if not namespaces.probe().own_root:
         pytest.skip("this system gives us no namespaces")
@@ -196,11 +201,13 @@ def test_what_is_watched_cannot_be_hidden(tmp_path: Path, monkeypatch: pytest.Mo
     assert sorted(os.listdir(tmp_path / "out")) == ["estimates", "logs", "result.json", "setup.log"]
 
 
+@pytest.mark.thorough
 def test_temporary_files_within_the_limit_are_nobodys_business(tmp_path: Path) -> None:
     limits = replace(GENEROUS, scratch_bytes=100 << 20)
     assert [track.status for track in evaluate(tmp_path, "fills_its_scratch", limits).tracks] == ["ok", "ok"]
 
 
+@pytest.mark.thorough
 def test_without_anything_of_linux_it_still_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WITHOUT_VARIABLE, "namespaces,cgroup,subreaper")
     result = evaluate(tmp_path, "sleeps", TIGHT)
@@ -211,6 +218,7 @@ def test_without_anything_of_linux_it_still_runs(tmp_path: Path, monkeypatch: py
     assert "the references could not be hidden from the file system" in gaps
 
 
+@pytest.mark.thorough
 @linux
 @pytest.mark.parametrize("without", WITHOUT)
 @pytest.mark.parametrize("moment", ["before", "during"])
@@ -248,6 +256,7 @@ def test_when_its_supervisor_is_killed_nothing_is_left(
     assert not place.root.exists()
 
 
+@pytest.mark.thorough
 def test_output_without_end_is_drained_and_cut(tmp_path: Path) -> None:
     result = evaluate(tmp_path, "prints_a_gigabyte")
     log = (tmp_path / "out" / "logs" / "trap.log").read_text()
@@ -257,6 +266,7 @@ def test_output_without_end_is_drained_and_cut(tmp_path: Path) -> None:
     assert log.endswith("the last line\n")
 
 
+@pytest.mark.thorough
 def test_the_end_of_the_output_of_a_failed_track_is_reported(tmp_path: Path) -> None:
     recorder = Recorder()
     evaluate(tmp_path, "raises", observer=recorder)
@@ -285,6 +295,7 @@ def test_references_are_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert result.isolation.references_hidden
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "limits", "status", "reason"),
     [
@@ -307,6 +318,7 @@ def test_a_submission_that_cannot_be_constructed_fails_every_track(
     assert result.setup.status == status
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("layout", ["challenge", "dnr"])
 def test_the_cinematic_track(tmp_path: Path, layout: str) -> None:
     submission = write_submission(tmp_path, "perfect")
@@ -324,6 +336,7 @@ def test_the_cinematic_track(tmp_path: Path, layout: str) -> None:
         assert score == pytest.approx(10 * log10(16 / 11), abs=0.2), stem
 
 
+@pytest.mark.thorough
 def test_estimates_are_kept_and_nothing_else_of_the_work(tmp_path: Path) -> None:
     evaluate(tmp_path, "perfect")
     out = tmp_path / "out"
@@ -334,3 +347,24 @@ def test_estimates_are_kept_and_nothing_else_of_the_work(tmp_path: Path) -> None
         "other.wav",
         "vocals.wav",
     ]
+
+
+@pytest.mark.thorough
+@linux
+def test_isolation_that_is_required_and_cannot_be_had_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(WITHOUT_VARIABLE, "namespaces")
+    submission, ran = write_submission(tmp_path, "perfect"), tmp_path / "ran"
+    (submission / "my_submission" / "user_config.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    data = audio.write_music(tmp_path / "data")
+    arguments = ["--submission", str(submission), "--data", str(data), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--require-isolation"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "--require-isolation: on this system the network could not be cut off; the references could not"
+        in said
+    )
+    assert not ran.exists()
+    main(arguments)
+    assert ran.exists()  # where it is not required

@@ -153,6 +153,8 @@ def test_sockets_are_of_families_that_a_network_namespace_holds(machine: str) ->
         for family in range(64):
             allowed = family in (socket.AF_UNIX, socket.AF_INET, 10, 16)
             assert answer(machine, number, family, 1, 0) == ("allowed" if allowed else "EAFNOSUPPORT"), family
+        for service in range(1, 32):
+            assert answer(machine, number, 16, 3, service) == "EAFNOSUPPORT", service
         # The kernel takes an int: what stands above 32 bits is cut off.
         assert answer(machine, number, (1 << 32) | 40) == "EAFNOSUPPORT"
         assert answer(machine, number, 0xFFFFFFFF) == "EAFNOSUPPORT"

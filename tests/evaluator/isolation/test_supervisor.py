@@ -153,7 +153,8 @@ import json, os, sys
 from dataclasses import asdict
 from pathlib import Path
 from evaluator.isolation import namespaces
-from evaluator.isolation.sandbox import Limits, ProcessRunner, Workplace
+from evaluator.isolation.process_runner import ProcessRunner
+from evaluator.isolation.sandbox import Limits, Workplace
 
 folder, without = Path(sys.argv[1]), [name for name in sys.argv[2].split(",") if name]
 limits = Limits(memory_bytes=1 << 30, scratch_bytes=64 << 20, cpus=1)
@@ -300,6 +301,7 @@ def test_it_is_told_no_secrets(walled: Said) -> None:
     assert {"TMPDIR", "HOME", "AICROWD_DATASET_DIR", "OMP_NUM_THREADS"} <= set(walled.facts["environment"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("user", ["root", "ordinary"])
 @pytest.mark.parametrize(
     "without", ["namespaces", pytest.param("namespaces,cgroup,subreaper", marks=pytest.mark.slow)]

@@ -1,6 +1,7 @@
 """What a submission may see: a list of paths, of which every one has a reason to be there."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -225,6 +226,8 @@ def test_links_that_lead_out_are_named(submission: Path) -> None:
         (submission / name).symlink_to(target.format(folder=submission))
     (submission / "my_submission" / "weights").symlink_to("../../more")
     (submission / "my_submission" / "within").symlink_to("../models")
+    shutil.rmtree(submission / ".venv")
+    (submission / ".venv").symlink_to(submission.parent)
     assert {str(path.relative_to(submission)) for path in view.links_out(submission)} == {
         *("to a file outside", "to a folder outside", "to a folder beside with a longer name"),
         *("to the folder above", "to the root", "to a process", "my_submission/weights"),

@@ -15,19 +15,24 @@ import soundfile
 from markupsafe import escape
 
 from evaluator import __main__
+from evaluator.challenge import MUSIC
 from evaluator.isolation.sandbox import Limits
-from evaluator.reporting import pages, report
+from evaluator.measures import bootstrap
+from evaluator.reporting import report, track_details
+from evaluator.running import dataset
 from evaluator.runs import entries, published, run_scores
 from evaluator.runs.documents import ResultError
 from evaluator.runs.entries import Entry
+from evaluator.runs.labels import Label
 from evaluator.runs.results import Result
+from sdx import pages as shared
 from tests.evaluator import made_results, made_runs
-from tests.evaluator.audio import RATE_HZ
+from tests.evaluator.audio import RATE_HZ, noise, write_track
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
-def write(entry: Entry, folder: Path, before: Result | None = None, audio: bool = False) -> str:
+def write(entry: Entry, folder: Path, before: Result | None = None, audio: str = "none") -> str:
     """The page of a run as text."""
     baseline = None if before is None else run_scores.of_result(before, "before.json")
     report.write(folder / "page.html", report.gather(entry, baseline, 0.02), audio)
@@ -67,11 +72,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Entry:
 @pytest.fixture(scope="module")
 def page(run: Entry, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("page")
-    text = write(run, folder, audio=True)
+    text = write(run, folder, audio="all")
     assert [path.name for path in folder.iterdir()] == ["page.html"]
     return text
 
 
+@pytest.mark.thorough
 def test_audio_pictures_and_scores_are_in_the_page(page: str) -> None:
     (track,) = details(page)
     assert [stem["name"] for stem in track["stems"]] == ["bass", "drums", "other", "vocals"]
@@ -95,15 +101,110 @@ def test_the_audio_is_what_it_says(page: str, name: str, level: float) -> None:
     assert np.sqrt((samples**2).mean()) == pytest.approx(level / 2**0.5, rel=0.05)
 
 
+@pytest.mark.thorough
 def test_large_audio_goes_beside_the_page(
     run: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "INLINE_BYTES", 0)
-    (track,) = details(write(run, tmp_path, audio=True))
+    page = write(run, tmp_path, audio="all")
+    assert details(page) == []
+    assert 'data-file="000.js"' in page
+    track = beside(tmp_path / "page_audio" / "000.js")
     names = {path.name for path in (tmp_path / "page_audio").iterdir()}
-    assert names == set(track["audio"].values())
+    assert names == {*track["audio"].values(), "000.js"}
+    assert track["scores"] is not None
     script = (tmp_path / "page_audio" / track["audio"]["mixture"]).read_text()
     assert re.fullmatch(r'sdxAudio\("000-mixture\.js", "[A-Za-z0-9+/=]+"\);\n', script)
+
+
+def beside(script: Path) -> dict[str, Any]:
+    """The details of a track in a file beside the page."""
+    call = script.read_text().strip()
+    name, text = json.loads(f"[{call.removeprefix('sdxAudio(').removesuffix(');')}]")
+    assert name == script.name
+    found: dict[str, Any] = json.loads(base64.b64decode(text))
+    return found
+
+
+@pytest.mark.thorough
+def test_excerpts_are_the_worst_and_the_median_ten_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = made_runs.make_run(tmp_path, ("a",), 31.0)
+    track = Path(str(entry.folder)) / "estimates" / "a"
+    samples, rate = soundfile.read(track / "bass.wav")
+    samples[3 * rate : 8 * rate] *= 0.5  # the worst seconds of the bass alone
+    soundfile.write(track / "bass.wav", samples, rate)
+    monkeypatch.setattr(report, "INLINE_BYTES", 0)
+    write(entry, tmp_path, audio="excerpts")
+    folder = tmp_path / "page_audio"
+    found = beside(folder / "000.js")
+    assert found["audio"] == {}
+    worst, median = [each for each in found["excerpts"] if each["stem"] == "bass"]
+    assert (worst["kind"], median["kind"]) == ("worst", "median")
+    assert worst["start"] <= 3
+    assert worst["start"] + worst["seconds"] >= 8
+    assert worst["sdr"] < median["sdr"] - 3
+    for each in found["excerpts"]:
+        assert set(each["audio"]) == {
+            "mixture",
+            *(f"{each['stem']}/{s}" for s in ("reference", "estimate", "error")),
+        }
+        assert all((folder / file).is_file() for file in each["audio"].values())
+    content = track_details.inline(found, folder)["excerpts"][0]["audio"]["bass/estimate"]
+    heard, _ = soundfile.read(io.BytesIO(base64.b64decode(content)))
+    first = worst["start"] * rate
+    np.testing.assert_allclose(heard.std(), samples[first : first + 10 * rate].std(), rtol=0.05)
+
+
+def test_small_runs_have_all_sound_and_large_ones_excerpts(
+    run: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = report.gather(run, None, 0.02)
+    assert report.audio_that_fits(sources) == "all"
+    monkeypatch.setattr(report, "INLINE_BYTES", 1000)
+    assert report.audio_that_fits(sources) == "excerpts"
+
+
+@pytest.mark.thorough
+def test_the_command_says_the_size_before_and_after(
+    run: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "INLINE_BYTES", 0)
+    page = tmp_path / "page.html"
+    assert __main__.main(["report", str(run.folder), "--page", str(page)]) == 0
+    before, after = capsys.readouterr().err.split("are in page_audio/ beside it")
+    assert "The page with --audio excerpts will be about" in before
+    assert "--audio all: about" in before
+    assert "go with it where you move it" in after
+    assert __main__.main(["report", str(run.folder), "--page", str(page), "--no-audio"]) == 0
+    assert not list((tmp_path / "page_audio").glob("*-*.js"))
+
+
+def test_a_folder_of_somebody_else_beside_the_page_stays(run: Entry, tmp_path: Path) -> None:
+    takes = tmp_path / "page_audio"
+    takes.mkdir()
+    (takes / "my take.wav").write_bytes(b"mine")
+    assert __main__.main(["report", str(run.folder), "--page", str(tmp_path / "page.html")]) == 2
+    assert (takes / "my take.wav").read_bytes() == b"mine"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("audio", report.AUDIO)
+def test_the_size_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, audio: str) -> None:
+    """Of noise, which takes about what music takes: no less than half of the forecast, and not much more than it."""
+    data = tmp_path / "data"
+    stems = {stem: noise(25 * RATE_HZ, seed=seed) for seed, stem in enumerate(MUSIC.stems)}
+    write_track(data / "a", {**stems, "mixture": np.sum(list(stems.values()), axis=0)})
+    estimates = tmp_path / "run" / "estimates"
+    write_track(estimates / "a", {stem: signal * 0.8 for stem, signal in stems.items()})
+    tracks = dataset.load(data).tracks
+    made = entries.make_entry(made_results.result({"a": 3.0}), tmp_path / "run")
+    sources = report.gather(made, None, 0.02, tracks)
+    monkeypatch.setattr(report, "INLINE_BYTES", 0)
+    report.write(tmp_path / "page.html", sources, audio)
+    written = sum(file.stat().st_size for file in (tmp_path / "page_audio").iterdir())
+    assert 0.4 < written / report.forecast_bytes(sources, audio) < 1.3
 
 
 def test_without_audio(run: Entry, tmp_path: Path) -> None:
@@ -111,6 +212,7 @@ def test_without_audio(run: Entry, tmp_path: Path) -> None:
     assert track["audio"] == {}
 
 
+@pytest.mark.thorough
 def test_what_a_submission_says_is_text_and_nothing_else(tmp_path: Path) -> None:
     entry = made_runs.make_run(tmp_path, ("a <b>name",), 0.6, log=HOSTILE)
     said = {"preset": HOSTILE, "device": HOSTILE, "economies": [HOSTILE]}
@@ -127,10 +229,11 @@ def test_the_page_refers_to_nothing_outside(page: str) -> None:
     assert set(re.findall(r'(?:src|href)="([^#"]*)', text)) <= {"data:,", ""}
 
 
+@pytest.mark.thorough
 def test_tables_have_captions_and_their_headings_scopes(run: Entry, tmp_path: Path) -> None:
     tables = Tables()
     tables.feed(write(run, tmp_path, run.result))
-    assert tables.tables == tables.captions == 3
+    assert tables.tables == tables.captions == 4
     assert tables.headers_without_scope == 0
 
 
@@ -175,7 +278,7 @@ def test_the_verdict_counts_late_tracks() -> None:
     in_time, late = result.tracks
     verdict = report.verdict(replace(result, tracks=(in_time, replace(late, seconds=47.1))))
     assert verdict.headline == "This submission would not have passed: 1 of 2 tracks failed or were late"
-    assert verdict.reasons == ("b: late, 47.1 of 15.7 s",)
+    assert verdict.reasons == ("b: late, took 47.1 s of the 15.7 s allowed",)
 
 
 def test_a_run_without_estimates_still_has_a_page(tmp_path: Path) -> None:
@@ -219,6 +322,7 @@ def test_published_rows_are_marked(tmp_path: Path) -> None:
     assert "JusperLee" not in page
 
 
+@pytest.mark.thorough
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entry = made_runs.make_run(tmp_path, ("one",), 0.6)
     assert __main__.main(["report", str(entry.folder)]) == 0
@@ -244,10 +348,43 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_text_can_be_read_in_both_themes(theme: int) -> None:
-    style = (pages.TEMPLATES / "style.css").read_text()
+    style = shared.read("style.css")
     block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[theme]
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
     for ground in ("page", "card", "shade"):
         for ink in ("text", "soft", "accent", "good", "bad", "unsure"):
             high, low = sorted((luminance(colours[ground]), luminance(colours[ink])), reverse=True)
             assert (high + 0.05) / (low + 0.05) >= 4.5, f"{ink} on {ground}"
+
+
+def test_groups_of_the_data_have_a_table_and_a_damaged_file_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = made_results.result({"a": 1.0, "b": 3.0})
+    result = replace(result, plan=replace(result.plan, data=replace(result.plan.data, path=str(tmp_path))))
+    entry = entries.make_entry(result, None)
+    (tmp_path / "groups.csv").write_text("track,genre\na,<b>rock\nb,pop\n")
+    page = write(entry, tmp_path, result)
+    assert (
+        '<td class="text">&lt;b&gt;rock</td><td data-value="1">1</td><td data-value="1.00">1.00</td>' in page
+    )
+    (tmp_path / "groups.csv").write_text("track\n")
+    assert "Groups of tracks" not in write(entry, tmp_path, result)
+    assert "groups.csv: has the column track alone" in caplog.text
+
+
+def test_names_notes_and_why_are_on_the_page(tmp_path: Path) -> None:
+    result = replace(
+        made_results.result({"a": 1.0, "b": "crashed"}), label=Label("<b>ours", "A <i>note", ("tag<",))
+    )
+    result = replace(result, tracks=tuple(replace(track, last_line="Killed") for track in result.tracks))
+    page = write(entries.make_entry(result, None), tmp_path, result)
+    assert all(text in page for text in ("&lt;b&gt;ours on", "A &lt;i&gt;note", "tag&lt;</span>"))
+    assert "for a test; its log ends: Killed</td>" in page
+
+
+def test_enough_tracks_have_an_interval(tmp_path: Path) -> None:
+    result = made_results.result({f"t{i}": float(i) for i in range(8)})
+    low, high = bootstrap.interval([float(i) for i in range(8)])
+    page = write(entries.make_entry(result, None), tmp_path, result)
+    assert page.count(f"<td>{low:.2f} to {high:.2f}</td>") == 5

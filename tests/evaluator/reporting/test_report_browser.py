@@ -1,42 +1,32 @@
 """The report page in headless Chromium: it loads, sorts, plays in sync, and fits a phone."""
 
-import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
 
 import pytest
+import soundfile
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from evaluator.reporting import leaderboard_view, report
+from evaluator.reporting import report, site
+from evaluator.reporting.leaderboard_view import Board
 from evaluator.runs import entries, run_folder
 from evaluator.runs.entries import Entry
+from evaluator.runs.labels import Label
 from evaluator.runs.leaderboard import Store
+from tests.browser import MARKS, Open, log, playing, screenshot, wait
 from tests.evaluator import made_results, made_runs
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None, reason="needs the Debian packages chromium and chromium-driver"
-    ),
-]
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --no-proxy-server"
-    " --disable-background-networking --disable-component-update --disable-sync"
-)
+pytestmark = MARKS
 NAMES = ("first", "second")
 SECONDS = 15.0  # long enough that a busy machine does not reach the end meanwhile
-SCREENSHOTS = "SDX_SCREENSHOTS"  # a folder for screenshots to be looked at
 MARGIN_SECONDS = 0.6  # of the wall clock, on a busy machine
-
-Open = Callable[..., webdriver.Chrome]
 
 
 @pytest.fixture(scope="module")
@@ -51,57 +41,6 @@ def page(run: Entry, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    driver.set_script_timeout(60)
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def visit(chrome: webdriver.Chrome) -> Iterator[Open]:
-    """Opens a page of some width and theme; afterwards nothing may have complained, or gone to the network."""
-
-    def open_page(path: Path, width: int = 1280, theme: str = "light") -> webdriver.Chrome:
-        metrics = {"width": width, "height": 850, "deviceScaleFactor": 1, "mobile": width < 700}
-        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        scheme = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
-        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
-        chrome.get("about:blank")
-        chrome.get(path.as_uri())
-        return chrome
-
-    for kind in ("browser", "performance"):
-        log(chrome, kind)
-    yield open_page
-    assert log(chrome, "browser") == []
-    assert set(requests(chrome)) <= {
-        "file",
-        "data",
-        "about",
-        "chrome",
-    }  # the last is the browser's own first page
-
-
-def log(chrome: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
-    """What the browser logged since the last look."""
-    return list(chrome.get_log(kind))  # type: ignore[no-untyped-call]
-
-
-def requests(chrome: webdriver.Chrome) -> list[str]:
-    """Schemes of all addresses asked for since the last look."""
-    messages = [json.loads(entry["message"])["message"] for entry in log(chrome, "performance")]
-    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    return [params["request"]["url"].partition(":")[0] for params in sent]
-
-
 def open_track(driver: webdriver.Chrome, index: int) -> WebElement:
     track = driver.find_element(By.ID, f"track-{index}")
     if track.get_attribute("open") is None:
@@ -111,39 +50,12 @@ def open_track(driver: webdriver.Chrome, index: int) -> WebElement:
     return track
 
 
-def wait(driver: webdriver.Chrome, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, driver.execute_script(
-            "return [...document.querySelectorAll('.message')].map((each) => each.textContent).join()"
-        )
-        time.sleep(0.02)
-
-
 def choose(track: WebElement, value: str) -> None:
     track.find_element(By.CSS_SELECTOR, f".choices input[value={value}]").find_element(By.XPATH, "..").click()
 
 
-def playing(driver: webdriver.Chrome) -> Any:
-    """What is heard: position in seconds, the gain of each signal, whether all began at the same time."""
-    return driver.execute_script(
-        """const player = Player.playing;
-        return {
-          position: player.position,
-          running: player.started !== null,
-          gains: Object.fromEntries([...player.voices].map(([name, { gain }]) => [name, gain.gain.value])),
-        };"""
-    )
-
-
 def heard(driver: webdriver.Chrome) -> list[str]:
     return [name for name, gain in playing(driver)["gains"].items() if gain > 0.5]
-
-
-def screenshot(driver: webdriver.Chrome, name: str) -> None:
-    folder = os.environ.get(SCREENSHOTS)
-    if folder:
-        driver.save_screenshot(str(Path(folder) / f"{name}.png"))
 
 
 def test_tables_sort_both_ways_and_keep_what_is_missing_last(visit: Open, tmp_path: Path) -> None:
@@ -268,11 +180,37 @@ def test_audio_beside_the_page_plays_from_disk(
 ) -> None:
     monkeypatch.setattr(report, "INLINE_BYTES", 0)
     path = tmp_path / "a page.html"
-    report.write(path, report.gather(run, None, 0.02))
+    report.write(path, report.gather(run, None, 0.02), "all")
     driver = visit(path)
     track = open_track(driver, 0)
     track.find_element(By.CSS_SELECTOR, ".transport button").click()
     wait(driver, lambda: playing(driver)["running"] and playing(driver)["position"] > 0.1)
+
+
+def test_excerpts_play_and_a_click_goes_to_the_nearest(
+    visit: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = made_runs.make_run(tmp_path, ("long",), 45.0)
+    samples, rate = soundfile.read(tmp_path / "run" / "estimates" / "long" / "vocals.wav")
+    samples[30 * rate : 40 * rate] = 0
+    soundfile.write(tmp_path / "run" / "estimates" / "long" / "vocals.wav", samples, rate)
+    monkeypatch.setattr(report, "INLINE_BYTES", 0)
+    report.write(tmp_path / "page.html", report.gather(entry, None, 0.02))
+    driver = visit(tmp_path / "page.html")
+    track = open_track(driver, 0)
+    labels = [each.text for each in track.find_elements(By.CSS_SELECTOR, ".segments label")]
+    assert "vocals, worst from 0:30" in " ".join(labels)
+    assert "Residual" not in labels
+    track.find_element(By.CSS_SELECTOR, ".transport button").click()
+    wait(driver, lambda: playing(driver)["running"] and playing(driver)["position"] > 0.1)
+    labels_shown = track.find_elements(By.CSS_SELECTOR, ".segments label")
+    chosen = next(each for each in labels_shown if "vocals, worst" in each.text)
+    chosen.click()
+    wait(driver, lambda: playing(driver)["running"] and playing(driver)["position"] > 0.1)
+    output = track.find_element(By.TAG_NAME, "output")
+    assert output.text.startswith("0:3")
+    assert output.text.endswith("0:40.0")
+    screenshot(driver, "excerpts")
 
 
 def test_audio_that_is_gone_is_said_to_be_so(
@@ -280,13 +218,18 @@ def test_audio_that_is_gone_is_said_to_be_so(
 ) -> None:
     monkeypatch.setattr(report, "INLINE_BYTES", 0)
     path = tmp_path / "page.html"
-    report.write(path, report.gather(run, None, 0.02))
-    shutil.rmtree(run_folder.audio_of(path))
+    report.write(path, report.gather(run, None, 0.02), "all")
+    for file in run_folder.audio_of(path).glob("*-*.js"):
+        file.unlink()
     driver = visit(path)
     track = open_track(driver, 0)
     track.find_element(By.CSS_SELECTOR, ".transport button").click()
-    message = track.find_element(By.CSS_SELECTOR, ".message")
+    message = track.find_element(By.CSS_SELECTOR, ".player .message")
     wait(driver, lambda: "is not beside this page" in message.text)
+    shutil.rmtree(run_folder.audio_of(path))
+    second = driver.find_elements(By.CSS_SELECTOR, "details.track")[1]
+    second.find_element(By.TAG_NAME, "summary").click()
+    wait(driver, lambda: "No sound and no pictures" in second.text)
     assert log(chrome, "browser")  # which says that the files are not found
 
 
@@ -304,7 +247,7 @@ def test_nothing_is_wider_than_the_screen(visit: Open, page: Path, width: int, t
 
 def test_a_hundred_tracks(visit: Open, run: Entry, tmp_path: Path) -> None:
     """Every track with the pictures of a real one; the page must open at once, and so must its last track."""
-    described = report.collect_details(report.gather(run, None, 0.02), None)["first"]
+    described = report.collect_details(report.gather(run, None, 0.02), tmp_path / "audio", "none")["first"]
     tracks: dict[str, made_results.Given] = {f"track {i:03d}": (i * 37 % 100) / 10 for i in range(100)}
     entry = entries.make_entry(made_results.result(tracks), None)
     text = report.render(report.gather(entry, None, 0.02), dict.fromkeys(tracks, described), "page_audio")
@@ -318,14 +261,71 @@ def test_a_hundred_tracks(visit: Open, run: Entry, tmp_path: Path) -> None:
     assert time.monotonic() - began < 30  # tenths of a second
 
 
-def test_the_leaderboard_page(visit: Open, tmp_path: Path) -> None:
+@pytest.fixture
+def board(run: Entry, tmp_path: Path) -> Board:
+    """Runs with names, notes and tags, one of them failed, one with a report."""
     store = Store(tmp_path / "leaderboard.sqlite")
-    for score in (1.0, 3.0, 2.0):
-        store.record(made_results.result({"a": score}), None)
-    groups = entries.rank(store.entries())
-    text = leaderboard_view.as_html(leaderboard_view.Board(tuple(groups), (), "mean"))
-    (tmp_path / "page.html").write_text(text, encoding="utf-8")
-    driver = visit(tmp_path / "page.html", 390)
-    rows = driver.find_elements(By.CSS_SELECTOR, "tbody tr td:nth-child(6)")
-    assert [row.text for row in rows] == ["3.000", "2.000", "1.000"]
-    assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+    levels = {f"track {i}": float(i) for i in range(8)}
+    for name, shift in (("low", 1.0), ("high", 3.0), ("middle", 2.0)):
+        made = made_results.result({track: level + shift for track, level in levels.items()})
+        store.record(replace(made, label=Label(name, "A note. " * 20, ("paper", name[:3]))), None)
+    store.record(made_results.result({**dict.fromkeys(levels, 1.0), "track 7": "timeout"}), None)
+    folder = Path(run.folder or "")
+    report.write(folder / run_folder.REPORT_PAGE, report.gather(run, None, 0.02))
+    return Board(tuple(entries.rank([*store.entries(), run])), (), "mean")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_leaderboard_is_a_site_that_opens_from_disk(
+    visit: Open, board: Board, tmp_path: Path, width: int, theme: str
+) -> None:
+    driver = visit(site.publish(board, tmp_path / "site").index, width, theme)
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    rows = driver.find_elements(By.CSS_SELECTOR, "section:first-of-type tbody tr td:nth-child(2)")
+    assert [row.text for row in rows][:4] == ["6.500", "5.500", "4.500", "-"]
+    screenshot(driver, f"board {width} {theme}")
+    if width < 700:  # a card: name, place, score and its interval above the rest
+        name, place, other = (
+            driver.find_element(By.CSS_SELECTOR, f"tbody tr {cell}").rect["y"]
+            for cell in (".name", ".place", "[data-label=preset]")
+        )
+        assert name < place < other
+    driver.find_element(By.LINK_TEXT, "report").click()
+    assert driver.title.startswith("mdx-demo on ")
+    open_track(driver, 0)
+
+
+def test_the_filter_hides_what_lacks_a_word(visit: Open, board: Board, tmp_path: Path) -> None:
+    driver = visit(site.publish(board, tmp_path / "site", reports=False).index)
+    field = driver.find_element(By.ID, "filter")
+
+    def shown() -> list[str]:
+        rows = driver.find_elements(By.CSS_SELECTOR, "table.board tbody tr")
+        return [
+            row.find_element(By.CSS_SELECTOR, ".name").text.split()[0] for row in rows if row.is_displayed()
+        ]
+
+    assert len(shown()) == 5
+    field.send_keys("Paper low")
+    assert shown() == ["low"]
+    assert driver.find_element(By.ID, "shown").text == "1 of 5 runs"
+    assert [each.is_displayed() for each in driver.find_elements(By.CSS_SELECTOR, "section.group")] == [
+        True,
+        False,
+    ]
+    field.clear()
+    field.send_keys("timeout")
+    assert shown() == ["mdx-demo"]
+
+
+def test_the_site_works_from_a_web_server(chrome: webdriver.Chrome, board: Board, tmp_path: Path) -> None:
+    site.publish(board, tmp_path / "site")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        chrome.get(f"http://127.0.0.1:{server.server_port}/")
+        chrome.find_element(By.LINK_TEXT, "report").click()
+        open_track(chrome, 0)
+        assert chrome.current_url.endswith("/index.html")
+        server.shutdown()

@@ -1,6 +1,8 @@
 """Layouts of data sets and their problems."""
 
+import errno
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +47,8 @@ def test_cinematic_layout(tmp_path: Path) -> None:
     found = dataset.load(audio.write_cinematic(tmp_path))
     track = found.tracks[0]
     assert found.challenge == CINEMATIC
-    assert [path.name for path in track.mixtures] == ["one_mixture_Lt.wav", "one_mixture_Rt.wav"]
-    assert track.references["dialog"].name == "one_dialog.wav"
+    assert [Path(str(path)).name for path in track.mixtures] == ["one_mixture_Lt.wav", "one_mixture_Rt.wav"]
+    assert Path(str(track.references["dialog"])).name == "one_dialog.wav"
     assert track.estimate_channels == 2
 
 
@@ -54,7 +56,7 @@ def test_dnr_layout_with_splits(tmp_path: Path) -> None:
     audio.write_dnr(tmp_path / "tt")
     (track,) = dataset.load(tmp_path).tracks
     assert track.name == "tt/0001"
-    assert {stem: path.name for stem, path in track.references.items()} == {
+    assert {stem: Path(str(path)).name for stem, path in track.references.items()} == {
         "dialog": "speech.wav",
         "effect": "sfx.wav",
         "music": "music.wav",
@@ -186,7 +188,7 @@ def test_some_of_a_challenges_stems_are_found_in_its_layouts(tmp_path: Path) -> 
         ("music", "bass", "bass.wav"),
     ):
         (track,) = dataset.load(tmp_path / folder, wanted=of_stems([stem])).tracks
-        assert {name: path.name for name, path in track.references.items()} == {stem: file}
+        assert {name: Path(str(path)).name for name, path in track.references.items()} == {stem: file}
         assert track.estimate_channels == (1 if folder == "dnr" else 2)
 
 
@@ -213,3 +215,34 @@ def test_the_demo_of_some_stems_is_that_of_the_challenge_that_has_them(tmp_path:
         DataError, match="the demo has no tracks with the stems instrumental, vocals; .* --data"
     ):
         dataset.demo_folder(TWO, tmp_path)
+
+
+@pytest.mark.parametrize("other", ["train__x", "train/x.stem.mp4"])
+def test_two_tracks_of_one_name_are_refused_even_where_bad_ones_are_left_out(
+    tmp_path: Path, other: str
+) -> None:
+    audio.write_music(tmp_path / "train", {"x": 100})
+    if other.endswith(".mp4"):
+        (tmp_path / other).write_bytes(b"what it holds does not matter")
+    else:
+        audio.write_music(tmp_path, {other: 100})
+    with pytest.raises(DataError, match=r"train__x, and so would those of .*; give one of them another name"):
+        dataset.load(tmp_path, skip_bad=True)
+
+
+def test_a_folder_that_cannot_be_read_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio.write_music(tmp_path, {"a": 100, "locked": 100, "lost+found": 100})
+    listed = Path.iterdir
+
+    def refused(folder: Path) -> Iterator[Path]:
+        if folder.name in ("locked", "lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(DataError, match=r"locked: cannot be read \(Permission denied\)"):
+        dataset.load(tmp_path)
+    with pytest.raises(DataError, match=r"locked: cannot be read"):
+        dataset.contents(tmp_path)
+    (tmp_path / "locked").rename(tmp_path / ".locked")
+    assert [track.name for track in dataset.load(tmp_path).tracks] == ["a"]

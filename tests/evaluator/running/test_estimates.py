@@ -224,10 +224,15 @@ def test_missing_unreadable_and_extra(predictions: Path, track: Track) -> None:
     (folder / "drums.wav").write_text("no audio")
     (folder / "other.wav").write_text("")
     soundfile.write(folder / "guitar.wav", audio.noise(FRAMES), 44100)
-    assert reason(predictions, track) == (
+    said = (
         "bass: stem missing, no file bass.wav; drums: neither WAV nor FLAC; other: an empty file; "
         "extra stem: guitar.wav"
     )
+    assert reason(predictions, track) == said
+    for number in range(20):
+        (folder / f"more {number:02}.wav").touch()
+    more = ", ".join(f"more {number:02}.wav" for number in range(4))
+    assert reason(predictions, track) == f"{said}, {more}, and 16 more"
 
 
 def test_names_of_extra_files_are_in_a_form_that_can_be_printed(predictions: Path, track: Track) -> None:
@@ -269,6 +274,7 @@ def test_flac_that_lies_of_its_length_is_refused_before_it_is_decoded(
     assert reason(predictions, track) == f"bass: length in samples {(1 << 36) - 1}, expected {FRAMES}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "change", [lambda content: content[:-200], lambda content: content[:60] + content[300:]]
 )

@@ -393,7 +393,7 @@ class Given(Predictions):
         self.watch(track, destination)  # type: ignore[attr-defined]
         destination.mkdir(parents=True)
         for stem, path in track.references.items():
-            shutil.copy(path, destination / f"{stem}.wav")
+            shutil.copy(str(path), destination / f"{stem}.wav")
 
 
 def given(job: Job, watch: Callable[[Track, Path], object] = lambda track, destination: None) -> Job:

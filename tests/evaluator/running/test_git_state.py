@@ -109,15 +109,22 @@ def filter_process(repository: Path, marker: Path) -> None:
     configure(repository / ".git" / "config", filter__evil__process=run(marker))
 
 
+def out_of_date(repository: Path) -> None:
+    """So that git refreshes its index: a file that has not changed looks as if it might have."""
+    unchanged = write(repository / "unchanged", "as it was\n")
+    commit(repository)
+    os.utime(unchanged, (1, 1))
+
+
 def hook_of_the_index(repository: Path, marker: Path) -> None:
+    out_of_date(repository)
     program(repository / ".git" / "hooks" / "post-index-change", marker)
-    os.utime(repository / CODE, (1, 1))  # so that git refreshes its index
 
 
 def hooks_elsewhere(repository: Path, marker: Path) -> None:
+    out_of_date(repository)
     program(repository / "hooks" / "post-index-change", marker)
     configure(repository / ".git" / "config", core__hooksPath="hooks")
-    os.utime(repository / CODE, (1, 1))
 
 
 def configuration_of_a_submodule(repository: Path, marker: Path) -> None:
@@ -363,6 +370,7 @@ def link(path: Path, target: str) -> None:
     emptied(path).symlink_to(target)
 
 
+@pytest.mark.thorough
 def test_every_kind_of_change_is_one(tmp_path: Path) -> None:
     repository = make(tmp_path / "repository", link="", **{".gitignore": "*.log\n/data/\n", "a/b.py": "b\n"})
     link(repository / "link", "a")
@@ -586,11 +594,27 @@ def test_without_a_commit_without_a_repository_and_without_git(
 ) -> None:
     assert git_state.read(tmp_path) == GitState(None, None)
     git(tmp_path, "init", "--quiet", "unborn")
-    assert git_state.read(tmp_path / "unborn") == GitState(None, None)
+    assert git_state.read(tmp_path).unknown is None
+    unborn = git_state.read(tmp_path / "unborn")
+    assert unborn == GitState(None, None)
+    assert unborn.unknown == "its HEAD names no commit"
     repository = make(tmp_path / "repository")
     head = git(repository, "rev-parse", "HEAD")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_state.read(repository) == GitState(head, None)
+    found = git_state.read(repository)
+    assert found == GitState(head, None)
+    assert found.unknown == "git is not installed"
+
+
+def test_references_in_a_format_that_is_not_read(tmp_path: Path) -> None:
+    """As gitformat-reftable(5) has it: HEAD is there for programs that do not know the format."""
+    repository = make(tmp_path / "repository")
+    shutil.rmtree(repository / ".git" / "refs")
+    (repository / ".git" / "refs").mkdir()
+    (repository / ".git" / "refs" / "heads").write_text("this repository uses the reftable format\n")
+    (repository / ".git" / "reftable").mkdir()
+    (repository / ".git" / "HEAD").write_text("ref: refs/heads/.invalid\n")
+    assert "reftable" in (git_state.read(repository).unknown or "")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may give files to another user")

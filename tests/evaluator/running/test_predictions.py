@@ -15,6 +15,7 @@ from evaluator.running import dataset, predictions
 from evaluator.running.estimates import InvalidOutputError
 from evaluator.running.predictions import Predictions, PredictionsError
 from tests.evaluator import audio
+from tests.thinned import one_in
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes as POSIX has them")
 FRAMES = {"a": 1000, "a_b": 1200}
@@ -65,7 +66,7 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", one_in(3, LAYOUTS))
 def test_every_layout_means_the_same_files(data: Path, tmp_path: Path, name: str) -> None:
     found = look(written(tmp_path / "given", name), data)
     assert {key: "/".join(parts) for key, parts in found.files.items()} == {
@@ -266,6 +267,7 @@ def test_a_folder_that_becomes_a_link_later_is_not_followed(data: Path, tmp_path
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.mark.thorough
 def test_flac_that_does_not_decode_is_of_its_track_alone(data: Path, tmp_path: Path) -> None:
     given = written(tmp_path / "given", "{track}_{stem}.flac")
     file = given / "a_bass.flac"

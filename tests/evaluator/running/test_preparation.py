@@ -50,17 +50,20 @@ def chosen(options: Options) -> tuple[str, str | None, str]:
     return job.plan.challenge, job.plan.submission.requested_preset, job.dataset.tracks[0].name
 
 
+@pytest.mark.thorough
 def test_the_configured_preset_decides(demo: Path, with_presets: Path) -> None:
     assert chosen(Options(with_presets)) == ("music", None, "song")
     assert chosen(Options(with_presets, preset="cdx-b")) == ("cinematic", "cdx-b", "film")
 
 
+@pytest.mark.thorough
 def test_the_other_track_takes_its_own_preset_and_demo(demo: Path, with_presets: Path) -> None:
     assert chosen(Options(with_presets, challenge="cinematic")) == ("cinematic", "cdx-demo", "film")
     assert chosen(Options(with_presets, data=demo / "cinematic")) == ("cinematic", "cdx-demo", "film")
     assert chosen(Options(with_presets, challenge="music")) == ("music", None, "song")
 
 
+@pytest.mark.thorough
 def test_contradictions_are_refused(demo: Path, with_presets: Path) -> None:
     with pytest.raises(UsageError, match="--preset cdx-b is for the cinematic challenge, not for music"):
         prepare(Options(with_presets, preset="cdx-b", challenge="music"))
@@ -68,6 +71,7 @@ def test_contradictions_are_refused(demo: Path, with_presets: Path) -> None:
         prepare(Options(with_presets, challenge="music", data=demo / "cinematic"))
 
 
+@pytest.mark.thorough
 def test_a_preset_of_other_stems(demo: Path, with_presets: Path, tmp_path: Path) -> None:
     stems = audio.write_stems(tmp_path / "stems", ("instrumental", "piano", "vocals"))
     assert chosen(Options(with_presets, preset="two", data=stems)) == ("instrumental,vocals", "two", "one")
@@ -77,6 +81,7 @@ def test_a_preset_of_other_stems(demo: Path, with_presets: Path, tmp_path: Path)
     assert prepare(asked).plan == job.plan
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -119,6 +124,7 @@ def test_why_a_submission_cannot_be_asked_is_said(demo: Path, with_presets: Path
         prepare(Options(with_presets, data=audio.write_stems(demo / "stems", ("instrumental", "vocals"))))
 
 
+@pytest.mark.thorough
 def test_a_submission_that_does_not_say_its_track(demo: Path, tmp_path: Path) -> None:
     path = write_submission(tmp_path, "perfect")
     with pytest.raises(UsageError, match="does not say which challenge it is for; give --track"):
@@ -172,6 +178,13 @@ def test_of_links_that_lead_out_of_sight_the_user_is_told(
     assert caplog.records == []
 
 
+def test_what_a_container_cannot_be_shown_is_refused(demo: Path, tmp_path: Path) -> None:
+    path = write_submission(tmp_path, "perfect")
+    options = Options(path, data=demo / "music", runner="docker", readable=(tmp_path,))
+    with pytest.raises(UsageError, match=rf"--readable is for --runner process.*copy {tmp_path}"):
+        prepare(options)
+
+
 def test_the_data_is_hidden_as_a_whole_and_file_by_file(tmp_path: Path) -> None:
     """The folder, those of its tracks, and each reference: whichever of them lies in what a submission sees."""
     data = dataset.load(audio.write_music(tmp_path / "data", {"a": 100, "b": 100}))
@@ -190,6 +203,7 @@ def test_references_that_are_links_are_hidden_where_they_are(tmp_path: Path) -> 
     assert {tmp_path / "data", tmp_path / "real.wav"} <= set(hidden_paths(data))
 
 
+@pytest.mark.thorough
 def test_fit_tells_a_submission_that_listens_the_time_factor(demo: Path, with_presets: Path) -> None:
     with pytest.raises(UsageError, match="--fit: nothing in .*my_submission reads SDX_TIME_LIMIT_FACTOR"):
         prepare(Options(with_presets, fit=True))
@@ -205,6 +219,7 @@ def test_fit_tells_a_submission_that_listens_the_time_factor(demo: Path, with_pr
         prepare(Options(with_presets, fit=True, limits=Limits(time_factor=None)))
 
 
+@pytest.mark.thorough
 def test_late_tracks_of_the_demo_are_scored_and_the_users_own_are_ended(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +245,7 @@ def test_the_identity_changes_with_the_code(tmp_path: Path) -> None:
     assert identify(path, None).files_sha256 != before.files_sha256
 
 
+@pytest.mark.thorough
 def test_resume_without_out_finds_the_newest_unfinished_run_of_the_same_plan(
     demo: Path, tmp_path: Path
 ) -> None:
@@ -246,6 +262,7 @@ def test_resume_without_out_finds_the_newest_unfinished_run_of_the_same_plan(
     assert prepare(resumed).out == job.out
 
 
+@pytest.mark.thorough
 def test_estimates_are_not_kept_without_out(demo: Path, tmp_path: Path) -> None:
     limits = Limits(time_factor=1e5)  # of a very short track
     job = prepare(Options(write_submission(tmp_path, "perfect"), data=demo / "music", limits=limits))

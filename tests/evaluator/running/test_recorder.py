@@ -1,6 +1,7 @@
 """What a submission says becomes a record: nothing in it acts, and nothing in it ends the run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from evaluator.running.dataset import Dataset
 from evaluator.running.job import Job, Observer
 from evaluator.running.recorder import Recorder
 from evaluator.runs import results
+from evaluator.runs.labels import UNNAMED, Label
 from evaluator.runs.records import DataInfo, Identity, Plan
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
@@ -68,6 +70,7 @@ def test_words_of_a_submission_do_not_act(
     result = kept.result()
     first, second = result.tracks
     assert first.reason == SHOWN
+    assert first.last_line == SHOWN.partition("\\n")[2]
     assert len(second.reason or "") == 2000
     assert result.setup is not None
     assert result.setup.reason == SHOWN
@@ -78,6 +81,33 @@ def test_words_of_a_submission_do_not_act(
     assert f"a: crashed, {SHOWN}" in said
     saved = kept.save()
     assert results.read(tmp_path / "out" / RESULT_FILE) == saved
+
+
+def test_a_forecast_is_told_once(data: Dataset, tmp_path: Path) -> None:
+    class Told(Observer):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def notice(self, text: str) -> None:
+            self.said.append(text)
+
+    told = Told()
+    kept = recorder(data, tmp_path, told)
+    for forecast in (None, 5, "in time", "in time", "late"):
+        kept.set_up(outcome(provenance={"forecast": forecast}), None)
+    kept.finish_scoring()
+    assert told.said == ["The submission's forecast: in time"]
+
+
+def test_a_resumed_run_keeps_what_it_is_called_unless_it_is_said_anew(data: Dataset, tmp_path: Path) -> None:
+    first = recorder(data, tmp_path)
+    first.finish_scoring()
+    job = replace(first._job, label=Label("ours", "a note", ("x",)))
+    before = replace(first.result(), label=job.label)
+    for said, kept in ((UNNAMED, job.label), (Label(None, None, ("y",)), Label("ours", "a note", ("y",)))):
+        again = Recorder(replace(job, label=said), Observer(), before)
+        again.finish_scoring()
+        assert again.result().label == kept
 
 
 @pytest.mark.parametrize("economies", [None, 5, "text", {"a": 1}, [EVIL, {"x": EVIL}]])

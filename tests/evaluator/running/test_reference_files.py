@@ -199,8 +199,8 @@ def test_names_of_tracks_that_no_result_can_have(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         dataset.load(tmp_path / "data")
     assert [text.rpartition("the character ")[2] for text in caught.value.problems] == [
-        "\\x1b, which no name may have; give the folder another name",
-        "\\u202e, which no name may have; give the folder another name",
+        "\\x1b, which no name may have; give it another name",
+        "\\u202e, which no name may have; give it another name",
     ]
     audio.write_music(tmp_path / "odd\nfolder", {"a": 100})
     with pytest.raises(DataError, match=r"its path has the character \\n"):

@@ -13,7 +13,7 @@ from evaluator.measures import log_wmse, means, spectral
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.sdr import sdr, si_sdr
 from evaluator.measures.spectral import Signal
-from evaluator.running import dataset, scoring
+from evaluator.running import dataset, parts, scoring
 from evaluator.running.dataset import Track
 from evaluator.running.estimates import InvalidOutputError
 from tests.evaluator import audio
@@ -44,7 +44,7 @@ def write_estimates(folder: Path, track: Track, **changed: NDArray[np.float64]) 
     return folder
 
 
-@pytest.mark.parametrize("frames", [1, scoring.BLOCK_FRAMES - 1, scoring.BLOCK_FRAMES, 70001])
+@pytest.mark.parametrize("frames", [1, parts.BLOCK_FRAMES - 1, parts.BLOCK_FRAMES, 70001])
 def test_the_score_of_files_is_that_of_their_arrays(tmp_path: Path, frames: int) -> None:
     reference, estimate = audio.noise(frames, seed=7), audio.noise(frames, seed=8)
     track = track_of(tmp_path / "data", {"bass": reference})
@@ -121,25 +121,27 @@ def test_bss_eval_leaves_out_silent_stems(tmp_path: Path) -> None:
     folder = write_estimates(tmp_path / "estimates", track, bass=reference + error)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scores = scoring.bss_eval_track(track, folder)
+        scores = scoring.bss_eval(track, folder, ["bss_eval_sdr"])["bss_eval_sdr"]
     assert scores == {"bass": pytest.approx(20, abs=0.5), "drums": None, "other": None, "vocals": None}
 
 
 def test_bss_eval_of_silence_alone_is_not_defined(tmp_path: Path) -> None:
     track = track_of(tmp_path / "data", dict.fromkeys(("bass", "drums", "other", "vocals"), SILENT))
     folder = write_estimates(tmp_path / "estimates", track)
-    assert set(scoring.bss_eval_track(track, folder).values()) == {None}
+    for scores in scoring.bss_eval(track, folder, [*scoring.BSS_EVAL]).values():
+        assert set(scores.values()) == {None}
 
 
 def in_blocks(samples: NDArray[np.float64]) -> Signal:
     return lambda: iter([samples])
 
 
+@pytest.mark.thorough
 def test_costly_measures_of_files_are_those_of_their_arrays(tmp_path: Path) -> None:
     reference, estimate = audio.noise(40000, seed=7), audio.noise(40000, seed=8)
     track = track_of(tmp_path / "data", {"bass": reference})
     folder = write_estimates(tmp_path / "estimates", track, bass=estimate)
-    names = [name for name in scoring.costly([*MEASURES]) if name != "bss_eval_sdr"]  # takes seconds
+    names = [name for name in scoring.costly([*MEASURES]) if name not in scoring.BSS_EVAL]
     found = scoring.costly_scores(track, folder, names)
     mixture, _ = soundfile.read(track.mixtures[0])
     s, s_hat, x = map(in_blocks, (reference, estimate, mixture))
@@ -159,8 +161,9 @@ def test_costly_measures_of_files_are_those_of_their_arrays(tmp_path: Path) -> N
     assert set(found) == set(names) == set(expected)
 
 
+@pytest.mark.thorough
 def test_costly_measures_depend_on_the_samples_and_not_on_their_rate(tmp_path: Path) -> None:
-    names = [name for name in scoring.costly([*MEASURES]) if name != "bss_eval_sdr"]
+    names = [name for name in scoring.costly([*MEASURES]) if name not in scoring.BSS_EVAL]
     found = []
     for rate in (44100, 48000, 8000):
         track = track_of(tmp_path / f"{rate}", {"bass": audio.noise(20000, seed=1)})

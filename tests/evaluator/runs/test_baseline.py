@@ -1,13 +1,17 @@
 """The gate: what must stop a change, and what must not."""
 
 import json
+import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evaluator import __main__
+from evaluator.locations import DEMO
 from evaluator.runs import baseline, run_scores
 from evaluator.runs.documents import ResultError
+from evaluator.runs.labels import Label
 from evaluator.runs.results import Result
 from tests.evaluator import made_results
 from tests.evaluator.made_results import Given
@@ -86,6 +90,21 @@ def test_a_track_that_was_not_run_counts_as_worse() -> None:
     old = run_scores.of_result(made_results.result({"a": STEMS, "b": STEMS}), "old")
     now = run_scores.of_result(made_results.result({"a": STEMS}, number=2), "now")
     assert [change.after for change in baseline.check(old, now).worse] == ["missing"]
+
+
+def test_a_run_of_some_tracks_that_does_not_say_what_each_is_hides_no_failure() -> None:
+    """Results of --only from before tracks had hashes, which `report --baseline` still reads."""
+    old = run_scores.of_result(made_results.result({"a": STEMS}, only="a"), "old.json")
+    found = baseline.check(old, run_scores.of_result(made_results.result({"a": "timeout"}, only="a"), "run"))
+    assert [change.track for change in found.worse] == ["a"]
+
+    every = made_results.result({"a": STEMS, "b": STEMS}, data_hash="e" * 64)
+    data = replace(every.plan.data, tracks={"a": "a" * 64, "b": "b" * 64})
+    whole = run_scores.of_result(replace(every, plan=replace(every.plan, data=data)), "new.json")
+    with pytest.raises(ResultError, match="this run does not say what each track's data is"):
+        baseline.check(
+            whole, run_scores.of_result(made_results.result({"a": "timeout"}, only="a"), "this run")
+        )
 
 
 def test_other_data_cannot_be_compared() -> None:
@@ -174,3 +193,56 @@ def test_a_baseline_of_given_estimates_names_no_path() -> None:
     assert "/somewhere" not in json.dumps(item)
     old = baseline.from_json(item)
     assert (old.name, old.plan.submission, old.score()) == (run.name, None, run.score())
+
+
+def test_by_default_it_is_saved_beside_the_data_or_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "sets" / "music").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    run = made_results.result({"a": STEMS})
+    gone = replace(run, label=Label("../../odd name: ü"))
+    ours = replace(run.plan.data, path=str(tmp_path / "sets" / "music"))
+    kits = replace(run.plan.data, path=str(DEMO / "music"))
+    for result, expected in (
+        (replace(run, plan=replace(run.plan, data=ours)), "sets/music-mdx-demo.baseline.json"),
+        (replace(run, plan=replace(run.plan, data=kits)), "here/music-mdx-demo.baseline.json"),
+        (gone, "here/music-..-..-odd-name-ü.baseline.json"),
+    ):
+        (tmp_path / "result.json").write_text(json.dumps(result.to_json()))
+        assert __main__.main(["baseline", "save", str(tmp_path)]) == 0
+        assert baseline.read(tmp_path / expected).name == result.name
+
+
+def test_a_name_of_any_length_makes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = replace(made_results.result({"a": STEMS}), label=Label("日" * 100))
+    (tmp_path / "result.json").write_text(json.dumps(run.to_json()))
+    assert __main__.main(["baseline", "save", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("*.baseline.json")
+    assert file.name.startswith("music-日日")
+    assert baseline.read(file).name == run.name
+
+
+def test_a_working_folder_that_is_gone_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "result.json").write_text(json.dumps(made_results.result({"a": STEMS}).to_json()))
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert __main__.main(["baseline", "save", str(tmp_path)]) == 2
+    assert "the working folder was removed" in capsys.readouterr().err
+
+
+def test_it_is_never_saved_in_an_installed_package_or_where_nothing_can_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "result.json").write_text(json.dumps(made_results.result({"a": STEMS}).to_json()))
+    installed = Path(sysconfig.get_path("purelib")) / "sdx" / "baseline.json"
+    (tmp_path / "file").write_text("")
+    for place in (installed, tmp_path / "file" / "baseline.json"):
+        assert __main__.main(["baseline", "save", str(tmp_path), str(place)]) == 2
+        assert f"{place}: " in capsys.readouterr().err
+    assert not installed.exists()

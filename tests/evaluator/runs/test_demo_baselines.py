@@ -34,10 +34,10 @@ def test_demo_scores_are_those_of_the_baseline(track: str, preset: str, tmp_path
 
 
 def fitted(factor: float, folder: Path) -> dict[str, Any]:
-    """The result of two demo songs under a time limit that the submission plans to fit."""
+    """The result of a demo song under a time limit that the submission plans to fit."""
     result = folder / f"{factor}.json"
     command = [
-        sys.executable, "run_eval.py", "--preset", "mdx-demo", "--only", "song_[14]", "--fit", "--time-factor",
+        sys.executable, "run_eval.py", "--preset", "mdx-demo", "--only", "song_1", "--fit", "--time-factor",
         str(factor), "--json", str(result), "--out", str(folder / str(factor)),
     ]  # fmt: skip
     subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
@@ -49,7 +49,7 @@ def fitted(factor: float, folder: Path) -> dict[str, Any]:
 def test_no_demo_track_is_late_unless_even_the_cheapest_plan_is(tmp_path: Path) -> None:
     """Limits from what the whole preset needs here and now with room to spare, to what nothing can keep."""
     generous = fitted(20.0, tmp_path)
-    assert [track["economies"] for track in generous["tracks"]] == [[], []]
+    assert [track["economies"] for track in generous["tracks"]] == [[]]
     assert generous["status"] == "ok"
     need = max(track["seconds"] / track["audio_seconds"] for track in generous["tracks"])
     for share in (0.8, 0.5):

@@ -15,7 +15,7 @@ from evaluator import __main__
 from evaluator.isolation.sandbox import Isolation
 from evaluator.measures import sdr
 from evaluator.measures.catalogue import MEASURES
-from evaluator.reporting import display, leaderboard_view
+from evaluator.reporting import display, run_words
 from evaluator.running import dataset
 from evaluator.runs import baseline, documents, entries
 from evaluator.runs.documents import ResultError
@@ -181,6 +181,7 @@ def test_an_odd_file_is_refused_and_nothing_is_appended(
     assert Store().entries() == []
 
 
+@pytest.mark.thorough
 def test_a_file_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "result.json")
     with (tmp_path / "large.json").open("wb") as file:
@@ -288,7 +289,7 @@ def test_what_is_only_shown_is_made_visible() -> None:
     assert result.isolation is not None
     assert result.isolation.not_in_force == (shown,)
     assert result.tracks[0].economies == (shown, {"x": shown})
-    assert "\x1b" not in display.table(result) + leaderboard_view.detail(entries.make_entry(result, None))
+    assert "\x1b" not in display.table(result) + run_words.detail(entries.make_entry(result, None))
     assert entries.make_entry(result, None).document.isprintable()
 
 

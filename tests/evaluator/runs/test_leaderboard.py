@@ -62,6 +62,7 @@ def test_a_run_comes_back_as_it_was() -> None:
     assert entry.id == entries.run_id(entries.canonical(run.to_json()))
 
 
+@pytest.mark.slow
 def test_several_writers_lose_nothing(tmp_path: Path) -> None:
     store = tmp_path / "new" / "leaderboard.sqlite"
     writers = [start_writer(store, name, 8, tmp_path / name) for name in "abcd"]
@@ -71,6 +72,7 @@ def test_several_writers_lose_nothing(tmp_path: Path) -> None:
     assert {entry.id for entry in Store(store).entries()} == reported
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_whole_rows(tmp_path: Path) -> None:
     store = tmp_path / "leaderboard.sqlite"
     reported: set[str] = set()
@@ -266,8 +268,8 @@ def test_stems_of_no_challenge_have_a_ranking_of_their_own_and_nothing_to_pass(
     assert command("--stems", "vocals,instrumental", "--sort", "vocals") == 0
     title, header, first, second = capsys.readouterr().out.splitlines()
     assert title.startswith("instrumental,vocals, data/music: 1 track")
-    assert header.split()[5:8] == ["mean", "instrumental", "vocals"]
-    assert (first.split()[6:9], second.split()[8]) == (["1.500", "1.000", "2.000"], "1.000")
+    assert header.split()[:4] == ["#", "mean", "instrumental", "vocals"]
+    assert (first.split()[:4], second.split()[3]) == (["1", "1.500", "1.000", "2.000"], "1.000")
     assert command("--sort", "piano") == 2
     assert "--sort piano: nothing here has such a stem; there is bass," in capsys.readouterr().err
     assert "--preset mdx-demo --stems instrumental,vocals" in "\n".join(reproduction.commands(run))
@@ -305,6 +307,18 @@ def test_result_files_and_run_folders_can_be_imported(tmp_path: Path) -> None:
     assert [entry.result for entry in Store().entries()] == [run]
 
 
+def test_a_page_beside_what_is_imported_from_elsewhere_is_no_report_of_ours(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    own, stranger = Store().path.parent / "20260101-music", tmp_path_factory.mktemp("stranger")
+    for number, folder in enumerate((own, stranger)):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").write_text(json.dumps(made_results.result({"a": float(number)}).to_json()))
+        (folder / "report.html").write_text("<script>alert(1)</script>")
+    assert command("import", str(own), str(stranger)) == 0
+    assert {entry.folder for entry in Store().entries()} == {str(own.resolve()), None}
+
+
 @pytest.mark.parametrize("wanted", ["dddddd", "music", "data/music", "/somewhere/data/music"])
 def test_data_is_named_by_hash_or_folder(wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
     store_of(made_results.result({"a": 1.0}), made_results.result({"a": 2.0}, data_hash="e" * 64))
@@ -328,6 +342,8 @@ def test_published_rows_stand_apart_and_add_up(capsys: pytest.CaptureFixture[str
                 assert row.scores["mean"] == pytest.approx(sum(stems) / len(stems), abs=0.012)
     store_of(made_results.result({"a": 9.5}))
     assert command("--track", "music", "--json") == 0
+    assert {record["kind"] for record in json.loads(capsys.readouterr().out)} == {"run"}
+    assert command("--track", "music", "--published", "--json") == 0
     records = json.loads(capsys.readouterr().out)
     assert [record["rank"] for record in records if record["kind"] == "run"] == [1]
     assert all("rank" not in record for record in records if record["kind"] == "published")

@@ -15,7 +15,7 @@ from evaluator.runs.documents import ResultError
 from evaluator.runs.passing import would_pass
 from evaluator.runs.records import DataInfo, Identity, Plan, SetupResult, TrackResult
 from evaluator.runs.results import Result
-from tests.evaluator import audio
+from tests.evaluator import audio, made_results
 
 pytestmark = pytest.mark.quick
 
@@ -70,7 +70,14 @@ def test_json_has_all_that_is_needed_to_repeat_the_run() -> None:
     assert item["submission"]["preset"] == "mdx-c"
     assert item["submission"]["requested_preset"] is None
     assert item["submission"]["weights"] == [{"name": "x", "sha256": "ff"}]
-    assert item["data"] == {"path": "/data", "number": 2, "hash": HASH, "only": None}
+    assert item["data"] == {
+        "path": "/data",
+        "number": 2,
+        "hash": HASH,
+        "only": None,
+        "left_out": [],
+        "tracks": {},
+    }
     assert item["limits"]["time_factor"] == 1.57
     assert item["isolation"]["memory"] == "cgroup v2"
     assert item["tracks"][0]["bss_eval_sdr"]["bass"] is None
@@ -308,3 +315,29 @@ def test_time_left() -> None:
     assert display.time_left(100, 0.5, bound=False) == "left 00:50"
     assert display.time_left(100, 1.57, bound=True) == "left at most 02:37"
     assert display.time_left(100, None, bound=True) == "left ?"
+
+
+def test_a_track_that_failed_or_was_late_says_why_with_the_last_line_and_what_was_left_out() -> None:
+    (failed,) = made_results.result({"a": "crashed"}).tracks
+    failed = replace(failed, reason="ValueError: no", last_line="Killed", economies=("less overlap",))
+    assert failed.why == "ValueError: no; its log ends: Killed; left out to be in time: less overlap"
+    assert replace(failed, last_line="E   ValueError: no", economies=()).why.startswith(
+        "ValueError: no; its log"
+    )
+    assert replace(failed, last_line="ValueError: no", economies=()).why == "ValueError: no"
+    (fine,) = made_results.result({"a": 1.0}).tracks
+    assert replace(fine, economies=("less overlap",)).why == ""
+    late = replace(
+        fine,
+        seconds=20.0,
+        last_line="this track is predicted to be late; less overlap",
+        economies=("less overlap",),
+    )
+    assert late.why == f"took 20.0 s of the 15.7 s allowed; its log ends: {late.last_line}"
+
+
+def test_a_result_of_before_the_last_line_was_kept_still_reads() -> None:
+    item = made_results.result({"a": "crashed", "b": 1.0}).to_json()
+    for track in item["tracks"]:
+        del track["last_line"]
+    assert [track.last_line for track in Result.from_json(item).tracks] == [None, None]

@@ -54,9 +54,9 @@ def test_a_withdrawn_run_is_listed_only_when_asked_for(
         assert (runs[0][:8] in shown, runs[1][:8] in shown) == (True, False)
     assert call("leaderboard", "--track", "music", "--withdrawn") == 0
     first, second = capsys.readouterr().out.splitlines()[2:4]
-    assert first.split()[:2] == ["1", runs[0][:8]]
-    assert second.split()[:2] == ["-", runs[1][:8]]
-    assert second.endswith(r"(trained on\x1b the test set)")
+    assert (first.split()[0], runs[0][:8] in first) == ("1", True)
+    assert (second.split()[0], runs[1][:8] in second) == ("-", True)
+    assert r"(trained on\x1b the test set)" in second
     assert call("leaderboard", "--track", "music", "--withdrawn", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert [(row["rank"], row["withdrawn"] is None) for row in shown if row["kind"] == "run"] == [
@@ -210,6 +210,7 @@ BAD_ROWS: dict[str, tuple[dict[str, object], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", BAD_ROWS)
 def test_a_bad_row_is_named_and_all_others_are_there(
     name: str, tmp_path: Path, leaderboard_file: Path, runs: tuple[str, str], caplog: pytest.LogCaptureFixture

@@ -15,6 +15,7 @@ from tests.evaluator.service import postgres
 from tests.evaluator.service.world import World, copy_world, make_world
 
 NUMBERS = itertools.count()
+POSTGRES_TEMPLATE = "template"
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +41,20 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with PostgreSQL, whose database is POSTGRES_TEMPLATE."""
+    folder = tmp_path_factory.mktemp("world")
+    make_world(folder, postgres.new_database(postgres_url, POSTGRES_TEMPLATE)).close()
+    return folder
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     if request.param == "postgresql":
-        url = postgres.new_database(request.getfixturevalue("postgres_url"), f"world{next(NUMBERS)}")
-        made = make_world(tmp_path, url)
+        folder, server = (request.getfixturevalue(name) for name in ("postgres_template", "postgres_url"))
+        url = postgres.new_database(server, f"world{next(NUMBERS)}", POSTGRES_TEMPLATE)
+        made = copy_world(folder, tmp_path, url)
     else:
         made = copy_world(request.getfixturevalue("template"), tmp_path)
     yield made

@@ -80,8 +80,8 @@ def _wait(url: str) -> None:
             return
 
 
-def new_database(url: str, name: str) -> str:
-    """The URL of a new database."""
+def new_database(url: str, name: str, template: str = "template1") -> str:
+    """The URL of a new database, a copy of another to which nobody is connected."""
     with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
     return f"{url}/{name}"

@@ -1,5 +1,7 @@
 """Invitations, passwords, tokens: what works once, what expires, what is never kept."""
 
+import re
+
 import pytest
 from sqlalchemy import select
 
@@ -8,6 +10,7 @@ from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
 from evaluator.service.settings import DAY_SECONDS
 from evaluator.service.tables import Account, ApiToken, Base, Invite, SignedIn
+from tests import thinned
 from tests.evaluator.service.world import PASSWORD, World
 
 
@@ -118,6 +121,14 @@ def test_signing_in_by_the_form_is_limited_by_name_and_address(world: World) -> 
     assert browser.get("/account").status_code == 401
 
 
+def test_two_who_choose_one_name_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither finds it taken; the database has one of them."""
+    accepted(world, invited(world))
+    monkeypatch.setattr(accounts, "is_taken", lambda session, name: False)
+    answer = world.browser().post(f"/invitation/{invited(world)}", data={"name": "Ann", "password": PASSWORD})
+    assert answer.status_code == 409
+
+
 def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(world: World) -> None:
     accepted(world, invited(world))
     texts = [
@@ -151,8 +162,106 @@ def test_a_password_is_changed_by_the_one_that_it_was(world: World) -> None:
     for present, new, status in (("wrong", "a new password", 403), (PASSWORD, "short", 400)):
         answer = browser.post("/account/password", data={"present": present, "new": new})
         assert answer.status_code == status
+    with world.database.writing() as session:
+        link = accounts.issue_reset(session, "Ann", world.now())
     done = browser.post("/account/password", data={"present": PASSWORD, "new": "a new password"})
     assert done.status_code == 303
+    assert browser.get(f"/reset/{link}").status_code == 404, "it is no way in any more"
     assert other.get("/account").status_code == 401, "signed out everywhere"
     for password, status in ((PASSWORD, 403), ("a new password", 303)):
         assert other.post("/sign-in", data={"name": "Ann", "password": password}).status_code == status
+
+
+def test_a_link_of_the_organiser_changes_a_lost_password(world: World) -> None:
+    token, browser, organiser = world.token("Ann"), world.browser(), world.browser()
+    world.token("Olga", "organiser")
+    for each, name in ((browser, "Ann"), (organiser, "Olga")):
+        assert each.post("/sign-in", data={"name": name, "password": PASSWORD}).status_code == 303
+    assert browser.post("/organiser/resets", data={"name": "Olga"}).status_code == 403
+    assert organiser.post("/organiser/resets", data={"name": "nobody"}).status_code == 404
+    links = [
+        re.findall(
+            r"http://127.0.0.1:8000(/reset/[\w-]+)",
+            organiser.post("/organiser/resets", data={"name": "ann"}).text,
+        )
+        for _ in range(2)
+    ]
+    (first,), (second,) = links
+    anybody = world.browser()
+    assert anybody.get(first).status_code == 404, "the later link replaces it"
+    assert "Ann" in anybody.get(second).text
+    assert anybody.post(second, data={"password": "short"}).status_code == 400
+    assert anybody.post(second, data={"password": "a new password"}).status_code == 303
+    assert anybody.post(second, data={"password": "another one"}).status_code == 404, "it works once"
+    assert browser.get("/account").status_code == 401
+    assert (
+        world.program(None).get("/api/v1/entries", headers={"Authorization": f"Bearer {token}"}).status_code
+        == 401
+    )
+    for password, status in ((PASSWORD, 403), ("a new password", 303)):
+        assert anybody.post("/sign-in", data={"name": "Ann", "password": password}).status_code == status
+    with world.database.writing() as session:
+        late = accounts.issue_reset(session, "Ann", world.now())
+    world.seconds += DAY_SECONDS + 1
+    assert world.browser().get(f"/reset/{late}").status_code == 404
+
+
+def test_access_is_taken_back(world: World) -> None:
+    world.token("Ann")
+    world.token("Olga", "organiser")
+    browser, other, organiser = world.browser(), world.browser(), world.browser()
+    for each, name in ((browser, "Ann"), (other, "Ann"), (organiser, "Olga")):
+        assert each.post("/sign-in", data={"name": name, "password": PASSWORD}).status_code == 303
+    assert browser.post("/account/sign-out").status_code == 303
+    assert other.get("/account").status_code == 401
+    assert world.program("Ann").get("/api/v1/entries").status_code == 200, "tokens stay"
+    number = world.caller("Ann").account
+    assert world.program("Ann").post(f"/organiser/accounts/{number}/revoke").status_code == 403
+    assert organiser.post(f"/organiser/accounts/{number}/revoke").status_code == 303
+    assert world.program("Ann").get("/api/v1/entries").status_code == 401
+    assert organiser.get("/account").status_code == 200
+
+
+def test_who_is_refused_is_shown_where_to_sign_in_if_that_helps_and_comes_back(world: World) -> None:
+    world.token("Ann")
+    browser = world.browser()
+    refused = browser.get("/benchmarks/bench/new")
+    assert refused.status_code == 401
+    (where,) = re.findall(r'<a class="button" href="([^"]+)">Sign in', refused.text)
+    (back,) = re.findall(r'name="next" value="([^"]+)"', browser.get(where).text)
+    done = browser.post("/sign-in", data={"name": "Ann", "password": PASSWORD, "next": back})
+    assert (done.status_code, done.headers["location"]) == (303, "/benchmarks/bench/new")
+    for path, status in (("/entries/99", 404), ("/organiser", 403)):
+        refused = browser.get(path)
+        assert refused.status_code == status
+        assert "Sign in" not in refused.text, "she has"
+        assert 'href="/account">Ann' in refused.text
+    assert "Sign in</a> <a" in world.browser().get("/entries/99").text, "it may be hers"
+    wrong = world.browser().post("/sign-in", data={"name": "Ann", "password": "x", "next": back})
+    assert f'name="next" value="{back}"' in wrong.text
+    foreign = world.browser().post("/sign-in", data={}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert foreign.status_code == 403
+    assert "<a" not in foreign.text
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    thinned.one_in(
+        7, ["//x.org", "https://x.org", "/\\x.org", "/a//x.org", "x.org", "/a\r\nSet-Cookie: a=b", "/%2f"]
+    ),
+)
+def test_nobody_is_led_elsewhere_after_signing_in(world: World, elsewhere: str) -> None:
+    world.token("Ann")
+    done = world.browser().post("/sign-in", data={"name": "Ann", "password": PASSWORD, "next": elsewhere})
+    assert done.headers["location"] == "/"
+
+
+def test_numbers_that_no_row_can_have_are_refused_before_a_database_is_asked(world: World) -> None:
+    world.token("Ann")
+    browser = world.signed_in("Ann")
+    answers = [
+        browser.post(f"/account/tokens/{number}/revoke").status_code
+        for number in ((1 << 31) - 1, 1 << 31, -1)
+    ]
+    assert answers[0] < 404
+    assert [status for status in answers[1:] if status < 400] == []

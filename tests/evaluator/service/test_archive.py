@@ -89,6 +89,17 @@ def test_other_methods_and_encryption_are_refused(tmp_path: Path) -> None:
     assert "is encrypted" in problems(tmp_path, bytes(content))[0]
 
 
+def test_an_entry_without_a_name_is_refused(tmp_path: Path) -> None:
+    """Found by fuzzing: zipfile asks for the last letter of its name."""
+
+    def be(info: zipfile.ZipInfo) -> None:
+        info.filename = ""
+
+    assert problems(tmp_path, with_entry("x/a_bass.wav", be)) == [
+        "an entry of the zip has no name, expected TRACK_STEM.wav"
+    ]
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_doubles_are_two_files_of_one_stem(tmp_path: Path) -> None:
     content = io.BytesIO(zipped(GOOD))

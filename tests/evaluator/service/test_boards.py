@@ -22,6 +22,7 @@ def rows(world: World, **query: str) -> list[dict[str, Any]]:
     return list(world.program(None).get("/api/v1/leaderboards/bench", params=query).json()["rows"])
 
 
+@pytest.mark.thorough
 def test_equal_numbers_share_a_place(world: World) -> None:
     for name, value in (("ann", 2.0), ("bob", 3.0), ("carla", 3.0), ("dora", 1.0)):
         scored(world, name, value, visibility="public")
@@ -41,6 +42,7 @@ def test_private_entries_are_seen_without_a_place_by_their_author(world: World) 
     assert [(row["place"], row["author"]) for row in own] == [(None, "ann"), (1, "bob")]
 
 
+@pytest.mark.thorough
 def test_rows_are_filtered_and_of_each_account_the_best_is_kept(world: World) -> None:
     for name, value, ensemble in (("ann", 2.0, False), ("ann", 4.0, True), ("bob", 3.0, False)):
         title = f"{name} {value}"
@@ -85,6 +87,7 @@ def test_a_mean_over_all_stems_needs_all_of_them() -> None:
     assert whole["private", "drums", "sdr"] is None
 
 
+@pytest.mark.thorough
 def test_the_private_part_is_shown_when_the_benchmark_has_closed(world: World) -> None:
     world.add("split", private_share=0.5, closes=world.now() + 1000)
     entry = world.scored("ann", estimates(0.8), "split", visibility="public")
@@ -99,6 +102,7 @@ def test_the_private_part_is_shown_when_the_benchmark_has_closed(world: World) -
     assert "kept private until closing" in anybody.get("/benchmarks/split").text
 
 
+@pytest.mark.thorough
 def test_tracks_are_shown_of_open_benchmarks_alone(world: World) -> None:
     hidden = world.scored("ann", estimates(0.8), visibility="public")
     page = world.browser().get(f"/entries/{hidden}").text
@@ -146,6 +150,7 @@ def test_intervals_hold_the_mean_and_groups_what_cannot_be_told_apart() -> None:
     assert intervals.sureness({}) == intervals.Sureness()
 
 
+@pytest.mark.thorough
 def test_intervals_are_told_of_open_and_closed_benchmarks_alone(world: World, tmp_path: Path) -> None:
     frames = dict.fromkeys("abcdef", 400)
     world.add("six", audio.write_music(tmp_path / "six", frames), closes=world.now() + 10)
@@ -182,63 +187,3 @@ def test_exports_hold_no_formula_no_markup_and_no_command(world: World) -> None:
     page = world.browser().get("/benchmarks/bench").text
     assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
-
-
-def test_the_oracle_tells_little(tmp_path: Path) -> None:
-    """The attack that is known: 10^(−SDR/10) is quadratic in the estimate, so shown scores give inner products.
-
-    The attacker owns an estimate and its parts (by time), submits it with one part's gain changed at a time, and
-    solves for the best gains. With a track's score in four decimals that gains decibels; with what a board shows, the
-    mean over all tracks in two decimals, it gains a tenth of that or less. Time and gains as in the attack, but
-    computed without a service: what is tested is `worker.shown_means`.
-    """
-    parts, tracks, frames = 16, 12, 4096
-    generator = np.random.default_rng(1)
-    references = generator.standard_normal((tracks, frames))
-    errors = 0.5 * generator.standard_normal((tracks, frames))
-    # What better gains could win: in every part of every track the estimate is too loud or too quiet.
-    gains = generator.uniform(0.4, 1.6, (tracks, parts)).repeat(frames // parts, axis=1)
-    honest = gains * references + errors
-
-    def sdr(estimate: np.ndarray) -> np.ndarray:
-        return np.asarray(
-            10 * np.log10((references**2).sum(1) / ((references - estimate) ** 2).sum(1)), dtype=float
-        )
-
-    def shown(estimate: np.ndarray) -> float:
-        scores = {f"{index}": {"sdr": {"bass": float(value)}} for index, value in enumerate(sdr(estimate))}
-        means = worker.shown_means(scores, dict.fromkeys(scores, "public"), ["bass"], complete=True)
-        found = means["public", "bass", "sdr"]
-        assert found is not None
-        return found
-
-    def by_tracks(estimate: np.ndarray) -> np.ndarray:
-        return np.round(sdr(estimate), 4)
-
-    step = 0.5
-    gain_by_tracks = attack(honest, by_tracks, references, parts, step)
-    gain_by_mean = attack(honest, lambda estimate: np.full(tracks, shown(estimate)), references, parts, step)
-    before = float(sdr(honest).mean())
-    assert float(sdr(gain_by_tracks).mean()) - before > 0.5, "the attack is a real one"
-    assert float(sdr(gain_by_mean).mean()) - before < 0.1
-
-
-def attack(honest: np.ndarray, oracle: Any, references: np.ndarray, parts: int, step: float) -> np.ndarray:
-    """The estimate with the gain of each part that the shown scores say is best, by `parts` + 1 submissions.
-
-    The attacker knows the energy of a reference but for little (that of the mixture); here it is given.
-    """
-    length = honest.shape[1] // parts
-    energy = (references**2).sum(1)
-    base = energy * 10 ** (-oracle(honest) / 10)
-    better = honest.copy()
-    for part in range(parts):
-        place = slice(part * length, (part + 1) * length)
-        probe = honest.copy()
-        probe[:, place] *= 1 + step
-        error = energy * 10 ** (-oracle(probe) / 10)
-        own = (honest[:, place] ** 2).sum(1)
-        # |e + step·p|² − |e|² = 2·step·⟨e, p⟩ + step²·|p|², with p the part and e the error
-        slope = (error - base - step**2 * own) / (2 * step)
-        better[:, place] *= (1 - np.clip(slope / own, -0.9, 0.9))[:, None]
-    return better

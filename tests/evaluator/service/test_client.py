@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 import evaluator.__main__
+from evaluator.commands import upload
 from evaluator.running.predictions import PredictionsError
 from evaluator.service import client
 from evaluator.service.client import Client, UploadError
@@ -80,6 +81,7 @@ def test_the_same_command_goes_on_where_it_was(world: World, tmp_path: Path) -> 
     assert again.begin("bench", {"name": "other"}) != entry
 
 
+@pytest.mark.thorough
 def test_what_does_not_fit_is_listed_and_nothing_is_sent(world: World, tmp_path: Path) -> None:
     files = estimates()
     files["a_bass.wav"] = sound(audio.noise(1501))
@@ -153,3 +155,29 @@ def test_the_command_says_what_it_lacks(
     said = capsys.readouterr().err
     assert expected in said
     assert said.count("\n") == 1
+
+
+class Watched(httpx2.BaseTransport):
+    """A service at which an entry goes through these states, one each time that it is asked for."""
+
+    def __init__(self, states: list[str]) -> None:
+        self._states = states
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, json={"state": self._states.pop(0)})
+
+
+def test_each_state_is_told_once_while_one_waits() -> None:
+    states = ["queued", "queued", "validating", "scoring", "scoring", "queued", "done"]
+    sender = Client(BASE, "token", Watched(states))
+    sender._pause = lambda seconds: None
+    told: list[str] = []
+    assert sender.wait(1, lambda entry: told.append(entry["state"]))["state"] == "done"
+    assert told == ["queued", "validating", "scoring", "queued"]
+
+
+def test_scores_are_printed_as_boards_show_them(capsys: pytest.CaptureFixture[str]) -> None:
+    means = {"public": {"sdr": {"bass": 20.0, "mean": 12.345, "vocals": None}}}
+    entry = {"state": "done", "words": "scored", "problems": [], "stems": ["vocals", "bass"], "means": means}
+    assert upload._report(entry) == 0
+    assert capsys.readouterr().out == "scored\n  sdr (public tracks): mean 12.35, vocals -, bass 20.00\n"

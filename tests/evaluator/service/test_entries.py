@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
-from evaluator.service import jobs
+from evaluator.service import jobs, organising
 from evaluator.service.jobs import Scored
 from evaluator.service.settings import DAY_SECONDS
-from evaluator.service.tables import Benchmark, Entry
+from evaluator.service.tables import Benchmark, Entry, MeanScore
 from tests.evaluator.service.world import World, estimates
 
 FILES = estimates(stems=("bass",))
@@ -55,12 +55,14 @@ def test_five_scores_a_day_and_a_number_in_all(world: World) -> None:
     assert "7 scores of bench, which is all there are" in refusal(world, "ann")
 
 
+@pytest.mark.thorough
 def test_what_was_withdrawn_has_cost_its_score(world: World) -> None:
     for _ in range(5):
         world.program("ann").delete(f"/api/v1/entries/{scored(world, 'ann')}")
     assert "within a day" in refusal(world, "ann")
 
 
+@pytest.mark.thorough
 def test_the_same_bytes_and_what_was_refused_cost_nothing_but_attempts(world: World) -> None:
     for _ in range(7):
         scored(world, "ann", content="f")
@@ -150,10 +152,25 @@ def test_a_withdrawn_entry_leaves_its_number(world: World) -> None:
         assert session.get_one(Entry, entry).is_counted
 
 
+@pytest.mark.thorough
+def test_the_organiser_sees_who_asks_for_many_scores_also_of_one_stem_and_of_what_was_withdrawn(
+    world: World,
+) -> None:
+    """Either would hide who probes."""
+    for value in (1.0, 1.5):
+        scored(world, "ann", value)
+    with world.database.writing() as session:
+        session.execute(delete(MeanScore).where(MeanScore.stem == "mean"))
+    world.program("ann").delete(f"/api/v1/entries/{scored(world, 'ann', 9.0)}")
+    with world.database.reading() as session:
+        (team,) = organising.teams(session)
+    assert (team.account, team.scores, team.first, team.best, team.gain) == ("ann", 3, 1.0, 1.5, 0.5)
+
+
 def test_the_organiser_shows_what_was_held_back(world: World) -> None:
     entry = scored(world, "ann", visibility="public", suspicion="bass is silent in 2 of 2 tracks")
     world.token("olga", "organiser")
-    olga = world.program("olga")
+    olga = world.signed_in("olga")
     assert "bass is silent in 2 of 2 tracks" in olga.get("/organiser").text
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     assert world.program("ann").post(f"/organiser/entries/{entry}/show", headers=form).status_code == 403

@@ -130,7 +130,7 @@ def test_what_goes_wrong_with_us_is_tried_three_times_with_pauses(
     assert found["state"] == "failed"
     assert "secret" not in str(found)
     world.token("olga", "organiser")
-    browser = world.program("olga")
+    browser = world.signed_in("olga")
     assert "a secret path" in browser.get("/organiser").text
     monkeypatch.undo()
     browser.post(
@@ -154,6 +154,7 @@ def test_what_is_cancelled_stays_cancelled(world: World, moment: str) -> None:
     assert state(world, entry) == "cancelled"
 
 
+@pytest.mark.thorough
 def test_scoring_again_adds_measures_and_costs_nothing(world: World) -> None:
     entry = world.scored("ann", estimates(0.8, ("bass",)))
     before = world.show("ann", entry)

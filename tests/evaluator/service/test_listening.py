@@ -48,6 +48,7 @@ def status(world: World, path: str, name: str | None = None) -> int:
     return int(world.program(name).get(path).status_code)
 
 
+@pytest.mark.slow
 def test_each_track_is_heard_and_seen(opened: World) -> None:
     entry = opened.scored("ann", content(), "open", visibility="public")
     page = opened.browser().get(f"/entries/{entry}").text
@@ -75,6 +76,7 @@ def test_each_track_is_heard_and_seen(opened: World) -> None:
     assert (part.status_code, part.content) == (206, b"OggS"), "so that players can seek"
 
 
+@pytest.mark.slow
 def test_of_hidden_references_nothing_is_made_and_nothing_is_shown(opened: World) -> None:
     hidden = opened.scored("ann", estimates(stems=STEMS), visibility="public")
     assert not (opened.settings.entry_folder(hidden) / shown_tracks.FOLDER).exists()
@@ -88,6 +90,7 @@ def test_of_hidden_references_nothing_is_made_and_nothing_is_shown(opened: World
             assert status(opened, f"/entries/{number}/tracks/0/{name}", "ann") == 404
 
 
+@pytest.mark.slow
 def test_who_may_not_see_an_entry_does_not_hear_it(opened: World) -> None:
     entry = opened.scored("ann", content(), "open")
     path = f"/entries/{entry}/tracks/0/bass-error.ogg"
@@ -109,6 +112,7 @@ def test_private_tracks_and_very_long_ones_are_not_among_them() -> None:
     assert shown_tracks.chosen(tracks, "private") == [1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "written",
     [

@@ -1,5 +1,6 @@
 """MVSep's interface: what its public clients send, and what they read of the answers."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from evaluator.service.one_piece import NOBODYS
+from evaluator.service.uploads import INCOMING
+from tests import thinned
 from tests.evaluator import audio
 from tests.evaluator.service.world import FRAMES, World, estimates, sound, zipped
 
@@ -127,7 +131,8 @@ def test_a_form_that_is_none_or_cut_short_or_too_long(world: World, tmp_path: Pa
     size = (20000 * 2 * 8 + (1 << 16)) * len(FRAMES) * 2 + 1
     long = program.post(f"{ROOT}/add", content=start + bytes(size) + b"\r\n--b--\r\n", headers=head)
     assert "more than the" in long.text
-    assert not list((world.settings.root / "entries").iterdir())
+    assert not list((world.settings.root / "entries").glob("*"))
+    assert left(world) == []
 
 
 @pytest.mark.slow
@@ -147,9 +152,84 @@ def test_an_entry_is_deleted_by_its_password_alone(world: World, tmp_path: Path)
     assert "Too many attempts" in program.post(f"{ROOT}/delete", data={"id": without, "password": "x"}).text
 
 
+@pytest.mark.thorough
 def test_unknown_and_private_entries_are_jobs_not_found(world: World) -> None:
     private = world.scored("ann", estimates(stems=("bass",)))
     for number in ("9999", private, "x", "-1"):
         answer = world.program(None).get(f"{ROOT}/entry", params={"id": number})
         assert answer.status_code == 400
         assert answer.json() == {"success": False, "data": {"message": "Job not found"}}
+
+
+def form(parts: list[tuple[str, str | bytes]]) -> dict[str, Any]:
+    """A form with its parts in this order; bytes are the zip."""
+    body = b"".join(
+        f'--xyz\r\nContent-Disposition: form-data; name="{name}"'.encode()
+        + (b'; filename="x.zip"\r\n\r\n' + value if isinstance(value, bytes) else f"\r\n\r\n{value}".encode())
+        + b"\r\n"
+        for name, value in parts
+    )
+    kind = {"Content-Type": "multipart/form-data; boundary=xyz"}
+    return {"content": body + b"--xyz--\r\n", "headers": kind}
+
+
+def left(world: World) -> list[str]:
+    """What a form has left on the disk that is no entry's."""
+    return [path.name for path in (world.settings.root / INCOMING).glob("*")]
+
+
+@pytest.mark.parametrize("place", thinned.one_in(4, [1, 0, 3, 6]))
+def test_the_zip_may_be_anywhere_in_the_form(world: World, tmp_path: Path, place: int) -> None:
+    """PowerShell sends the parts in an order of its own, and MVSep's page has the zip second."""
+    synth(world, tmp_path)
+    fields: list[tuple[str, str | bytes]] = [
+        ("api_token", world.token("ann")), ("algo_name", "Mine"), ("main_text", "by me"), ("dataset_type", "0"),
+        ("ensemble", "1"), ("password", "of the entry"),
+    ]  # fmt: skip
+    fields.insert(place, ("zipfile", zipped(files())))
+    added = world.program(None).post(f"{ROOT}/add", **form(fields))
+    assert added.status_code == 200, added.text
+    number = added.json()["data"]["id"]
+    assert world.worker().work_once()
+    found = entry(world, number)
+    assert (found["proc"], found["algo_name"], found["is_ensemble"]) == (2, "Mine", 1)
+    assert left(world) == []
+    gone = world.program(None).post(f"{ROOT}/delete", data={"id": number, "password": "of the entry"})
+    assert gone.json()["success"] is True
+
+
+def test_nobody_fills_the_disk_with_zips_before_saying_who_they_are(world: World, tmp_path: Path) -> None:
+    synth(world, tmp_path)
+    late: list[tuple[str, str | bytes]] = [
+        ("zipfile", zipped(files())),
+        ("dataset_type", "0"),
+        ("algo_name", "x"),
+    ]
+    token = ("api_token", world.token("ann"))
+    statuses = []
+    for fields in (*[late] * 10, late, [token, *late]):
+        statuses.append(world.program(None).post(f"{ROOT}/add", **form(fields)).status_code)
+        assert left(world) == []
+    assert statuses == [401] * 10 + [400, 200], "an address has ten attempts; who says so is no attempt"
+    world.seconds += 901
+    app = world.app.state.service
+    app.writers.add(NOBODYS)
+    refused = world.program(None).post(f"{ROOT}/add", **form(late))
+    assert "send the api_token before the zip" in refused.json()["data"]["message"]
+    assert app.writers == {NOBODYS}
+    app.writers.clear()
+    again = world.program(None).post(f"{ROOT}/add", **form([token, *late]))
+    assert "Another entry of yours is being scored" in again.json()["data"]["message"]
+    assert app.writers == set()
+    assert left(world) == []
+    assert len(list((world.settings.root / "entries").iterdir())) == 1
+
+
+def test_what_a_form_had_sent_when_the_service_ended_is_removed_after_a_day(world: World) -> None:
+    place = world.settings.root / INCOMING
+    place.mkdir()
+    for name, age in (("old", 1.1), ("new", 0.9)):
+        (place / name).touch()
+        os.utime(place / name, (world.now(), world.now() - age * world.settings.upload_seconds))
+    world.worker().sweep()
+    assert left(world) == ["new"]

@@ -4,6 +4,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from selenium.webdriver.common.by import By
 from evaluator.service import accounts, serving
 from evaluator.service.app import create_app
 from evaluator.service.running import Service
-from evaluator.service.settings import Settings
+from evaluator.service.settings import OpenIdProvider, Settings
+from tests.browser import CHROMIUM, DRIVER, FLAGS, SCREENSHOTS, log
 from tests.evaluator import audio
-from tests.evaluator.reporting.test_report_browser import CHROMIUM, DRIVER, FLAGS, SCREENSHOTS, log
+from tests.evaluator.service import issuer as issuers
 from tests.evaluator.service.test_entries import scored
 from tests.evaluator.service.world import PASSWORD, World, estimates, make_world, sound, zipped
 
@@ -34,10 +37,18 @@ WAIT_SECONDS = 60.0
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[tuple[World, str]]:
     """A service that listens, with the clock of the machine, and where it does."""
-    world = make_world(tmp_path)
+    with listens(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def listens(folder: Path, provider: OpenIdProvider | None = None) -> Iterator[tuple[World, str]]:
+    world = make_world(folder)
     world.seconds = time.time()
-    listening = serving.bind(Settings(tmp_path, port=0))
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    listening = serving.bind(Settings(folder, port=0))
+    port = int(listening.getsockname()[1])
+    world.settings = replace(world.settings, port=port, provider=provider)
+    url = world.settings.url
     world.app = create_app(Service(world.settings, world.database, world.now))
     server = uvicorn.Server(uvicorn.Config(world.app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -161,9 +172,45 @@ def test_an_upload_goes_on_after_the_line_broke(
     assert log(chrome, "browser")  # which tells of the answer 500
 
 
+# What is written so faintly that WCAG 2.2 (1.4.3) finds too little contrast: texts of shown elements, with the ratio.
+FAINT = """
+const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+const linear = (part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4);
+const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+function ground(element) {
+  for (let each = element; each; each = each.parentElement) {
+    const color = numbers(getComputedStyle(each).backgroundColor);
+    if (color[3] === undefined || color[3] > 0) return color;
+  }
+  return [255, 255, 255];
+}
+const found = [];
+for (const element of document.querySelectorAll("body *")) {
+  const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  if (!own || !element.checkVisibility() || element.disabled) continue;
+  const [one, other] = [light(numbers(getComputedStyle(element).color)), light(ground(element))];
+  const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+  if (ratio < 4.5) found.push([element.innerText, ratio]);
+}
+return found;
+"""
+# What the keyboard reaches without a sign of it.
+UNMARKED = """
+const found = [];
+for (const element of document.querySelectorAll("a, button, input, select, textarea, [tabindex]")) {
+  if (!element.checkVisibility() || element.type === "hidden") continue;
+  element.focus({ focusVisible: true });
+  const { outlineStyle, outlineWidth } = getComputedStyle(element);
+  const isMarked = outlineStyle !== "none" && parseFloat(outlineWidth) > 0;
+  if (document.activeElement !== element || !isMarked) found.push(element.outerHTML);
+}
+return found;
+"""
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_nothing_is_wider_than_the_screen(
+def test_nothing_is_wider_than_the_screen_faint_or_unmarked(
     site: tuple[World, str], chrome: webdriver.Chrome, width: int, theme: str
 ) -> None:
     world, url = site
@@ -178,6 +225,8 @@ def test_nothing_is_wider_than_the_screen(
         scored(world, person, score, title=title, **said)
     look(chrome, width, theme)
     chrome.get(f"{url}/sign-in")
+    screenshot(chrome, f"sign-in-{theme}-{width}")
+    assert chrome.execute_script(FAINT) == chrome.execute_script(UNMARKED) == []
     fill(chrome, name="olga", password=PASSWORD)
     wait(lambda: "Benchmarks" in text(chrome))
     ground = chrome.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -190,6 +239,8 @@ def test_nothing_is_wider_than_the_screen(
         chrome.get(url + path)
         screenshot(chrome, f"{name}-{theme}-{width}")
         assert chrome.execute_script("return document.documentElement.scrollWidth") <= width, path
+        assert chrome.execute_script(FAINT) == [], path
+        assert chrome.execute_script(UNMARKED) == [], path
 
 
 def test_the_board_sorts_and_the_first_key_leads_to_the_content(
@@ -231,3 +282,41 @@ def test_tracks_of_an_open_benchmark_are_heard_and_seen(
     assert lengths == pytest.approx([1.0] * 4, abs=0.01), "the mixture, and three signals of the bass"
     assert chrome.execute_script("return document.documentElement.scrollWidth") <= 390
     screenshot(chrome, "listen")
+
+
+def test_signing_in_with_a_provider_until_the_account_is_closed(
+    chrome: webdriver.Chrome, tmp_path: Path
+) -> None:
+    """The provider is another site to the browser, as it is outside."""
+    with issuers.running() as issuer:
+        issuer.url = issuer.url.replace("127.0.0.1", "localhost")
+        provider = OpenIdProvider(issuer.url, issuers.CLIENT, issuers.SECRET, ("example.org",))
+        with listens(tmp_path, provider) as (world, url):
+            issuer.seconds = world.seconds
+            for _ in range(2):  # the second time the account is there
+                come_in(chrome, url)
+                wait(lambda: "Benchmarks" in text(chrome))
+                assert chrome.current_url == f"{url}/"
+                chrome.find_element(By.LINK_TEXT, "ann").click()
+                wait(lambda: "Linked since" in text(chrome))
+                screenshot(chrome, "account-with-provider")
+                chrome.find_element(By.CSS_SELECTOR, "nav form button").click()
+                wait(lambda: chrome.find_elements(By.LINK_TEXT, "Sign in"))
+            come_in(chrome, url)
+            chrome.get(f"{url}/account/close")
+            screenshot(chrome, "close")
+            fill(chrome, name="ann")
+            wait(lambda: chrome.find_elements(By.LINK_TEXT, "Sign in"))
+            come_in(chrome, url)
+            wait(lambda: "You had an account here" in text(chrome))
+            (told,) = log(chrome, "browser")
+            assert "403 (Forbidden)" in told["message"]
+
+
+def come_in(chrome: webdriver.Chrome, url: str) -> None:
+    """Sign in with the provider."""
+    chrome.get(f"{url}/sign-in")
+    chrome.find_element(By.XPATH, "//button[.='Sign in with localhost']").click()
+    wait(lambda: chrome.find_elements(By.LINK_TEXT, "I am Ann"))
+    chrome.find_element(By.LINK_TEXT, "I am Ann").click()
+    wait(lambda: "/sign-in" not in chrome.current_url or "account here" in text(chrome))

@@ -8,18 +8,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx2
 import pytest
+import yaml
 
 import evaluator.__main__
 from evaluator.commands import service_options
 from evaluator.isolation import process_tree
-from evaluator.locations import DEMO
+from evaluator.locations import DEMO, REPOSITORY
 from evaluator.service.client import Client, fitting_files
+from evaluator.service.settings import OpenIdProvider, Settings
 from tests.evaluator import audio
 from tests.evaluator.service.world import PASSWORD
 from tests.test_imports import OPTIONAL, ROOT, modules
@@ -47,13 +50,43 @@ def test_without_the_extra_it_says_what_to_install(
     assert "pip install 'sdx23-kit[service]'" in said_of(["serve"], capsys)
 
 
+def _value(variables: Mapping[str, str], match: re.Match[str]) -> str:
+    return variables.get(match[1], "")
+
+
+def test_what_compose_hands_on_is_the_provider_that_serve_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "CHECKER_OIDC_ISSUER": "https://login.example.org",
+        "CHECKER_OIDC_CLIENT": "checker",
+        "CHECKER_OIDC_SECRET": "of the client",
+        "CHECKER_OIDC_DOMAINS": "example.org, Other.org",
+    }
+    found: list[Settings] = []
+    monkeypatch.setattr("evaluator.service.serving.run", lambda settings, tell: found.append(settings))
+    text = (REPOSITORY / "compose.yaml").read_text()
+    for variables in (given, {}):
+        filled = re.sub(r"\$\{(\w+)[^}]*\}", partial(_value, variables), text)
+        for name, value in yaml.safe_load(filled)["services"]["service"]["environment"].items():
+            if name.startswith("SDX_"):
+                monkeypatch.setenv(name, str(value or ""))
+        assert evaluator.__main__.main(["serve", "--root", str(tmp_path)]) == 0
+    domains = ("example.org", "other.org")
+    expected = OpenIdProvider("https://login.example.org", "checker", "of the client", domains)
+    assert [settings.provider for settings in found] == [expected, None]
+
+
 def test_what_cannot_be_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     root = str(tmp_path / "root")
     assert "cannot be made" in said_of(["serve", "--root", str(tmp_path / "file" / "x")], capsys)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert "choose another --port" in said_of(["serve", "--root", root, "--port", port], capsys)
+        said = said_of(["serve", "--root", root, "--port", port], capsys)
+        assert (
+            f"127.0.0.1, port {port}: cannot be listened at (Address already in use); choose another" in said
+        )
     assert "not an URL" in said_of(["serve", "--root", root, "--port", "0", "--database", "x"], capsys)
     nowhere = ["benchmark", "add", "x", "--data", str(tmp_path / "nowhere"), "--root", root]
     assert "not a folder" in said_of(nowhere, capsys)
@@ -82,11 +115,11 @@ def test_an_organiser_adds_lists_and_closes_benchmarks(
 
 
 @pytest.mark.slow
-def test_everything_else_imports_without_the_extra() -> None:
+def test_everything_else_imports_without_the_extras() -> None:
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in modules()
-        if not str(path.relative_to(ROOT)).startswith("evaluator/service/")
+        if not str(path.relative_to(ROOT)).startswith(sum(OPTIONAL.values(), ()))
     ]
     names += ["evaluator.service.client", "evaluator.service.judge", "evaluator.service.judging"]
     code = (

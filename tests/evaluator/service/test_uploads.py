@@ -4,12 +4,13 @@ import asyncio
 import base64
 import errno
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
 
-from evaluator.service import receiving, uploads
+from evaluator.service import receiving, security, uploads
 from evaluator.service.settings import DAY_SECONDS, Settings
 from evaluator.service.tables import Upload
 from tests.evaluator.service.world import PATCH, World, estimates, zipped
@@ -66,8 +67,8 @@ def test_a_connection_that_breaks_keeps_what_came(world: World, monkeypatch: pyt
     assert bytes_of(world, location)[: len(CONTENT)] == CONTENT
 
 
-def send_and_break(world: World, location: str, content: bytes, offset: int) -> None:
-    """A PATCH whose sender is gone after `content`, as the server sees it."""
+def send_and_break(world: World, location: str, content: bytes, offset: int, is_silent: bool = False) -> None:
+    """A PATCH whose sender is gone after `content`, or says no more, as the server sees it."""
     messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": content, "more_body": True},
         {"type": "http.disconnect"},
@@ -82,6 +83,8 @@ def send_and_break(world: World, location: str, content: bytes, offset: int) -> 
     }  # fmt: skip
 
     async def receive() -> dict[str, Any]:
+        if is_silent and len(messages) == 1:
+            await asyncio.sleep(3600)
         return messages.pop(0) if messages else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
@@ -90,21 +93,13 @@ def send_and_break(world: World, location: str, content: bytes, offset: int) -> 
     asyncio.run(world.app(scope, receive, send))
 
 
-def test_a_silent_sender_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "SILENCE_SECONDS", 0.01)
-
-    class Silent:
-        def stream(self) -> AsyncIterator[bytes]:
-            async def parts() -> AsyncIterator[bytes]:
-                yield b"first"
-                await asyncio.sleep(3600)
-
-            return parts()
-
-    async def taken() -> list[bytes]:
-        return [block async for block in receiving._blocks(Silent())]  # type: ignore[arg-type]
-
-    assert asyncio.run(taken()) == [b"first"]
+def test_a_silent_sender_is_given_up_and_what_came_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "SILENCE_SECONDS", 0.01)
+    location = begun(world)
+    send_and_break(world, location, CONTENT[:1000], 0, is_silent=True)
+    assert offset_of(world, location) == 1000
 
 
 def test_another_offset_another_hash_and_too_much_are_refused(world: World) -> None:
@@ -137,6 +132,25 @@ def test_one_connection_at_a_time_sends_an_upload(world: World) -> None:
     assert world.send("ann", location, CONTENT).status_code == 423
     world.app.state.service.writers.clear()
     assert world.send("ann", location, CONTENT).status_code == 204
+
+
+def test_an_offset_stays_true_from_when_it_is_looked_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another connection that ended just then would have what it has sent be written over."""
+    location, find = begun(world), receiving._find
+    others: list[int] = []
+
+    def slow(*asked: Any) -> Any:
+        found = find(*asked)
+        if not others:
+            others.append(0)
+            others.append(world.send("ann", location, CONTENT).status_code)
+        return found
+
+    monkeypatch.setattr(receiving, "_find", slow)
+    assert world.send("ann", location, CONTENT).status_code == 204
+    assert others == [0, 423]
 
 
 def test_nobody_sees_or_changes_the_upload_of_another(world: World) -> None:
@@ -225,6 +239,7 @@ def test_tus_clients_begin_and_end_an_upload(world: World) -> None:
     said = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in pairs.items())
     made = ann.post("/api/v1/uploads", headers={"Upload-Length": str(len(CONTENT)), "Upload-Metadata": said})
     assert made.status_code == 201
+    assert "Upload-Expires" in made.headers
     location = made.headers["Location"]
     assert ann.head(location).headers["Upload-Length"] == str(len(CONTENT))
     assert ann.delete(location).status_code == 204
@@ -272,7 +287,8 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_it_has(
 
 def test_what_was_forgotten_is_cancelled_and_removed(world: World) -> None:
     location = begun(world)
-    world.send("ann", location, CONTENT)
+    told = world.send("ann", location, CONTENT).headers["Upload-Expires"]
+    assert parsedate_to_datetime(told).timestamp() == world.now() + world.settings.upload_seconds
     world.seconds += world.settings.upload_seconds - 1
     world.worker().sweep()
     assert offset_of(world, location) == len(CONTENT)

@@ -73,6 +73,7 @@ def test_manifest_with_keys_missing() -> None:
     assert (check.state, check.found) == ("failed", "authors is missing, bleeding is missing")
 
 
+@pytest.mark.thorough
 def test_manifest_that_is_no_json(workshop: Workshop) -> None:
     workshop.write("aicrowd.json", "{")
     workshop.commit()
@@ -93,6 +94,7 @@ def test_the_challenge_id_is_the_public_one(identifier: str, challenge: Challeng
     assert preflight.check_challenge_id(identifier, challenge).state == state
 
 
+@pytest.mark.slow
 def test_tracks_have_remotes_of_their_own(workshop: Workshop) -> None:
     assert (
         "tiny is for the music challenge, not for cinematic"
@@ -106,6 +108,7 @@ def test_tracks_have_remotes_of_their_own(workshop: Workshop) -> None:
     assert failures(checklist(workshop)) == {}
 
 
+@pytest.mark.thorough
 def test_what_is_not_committed(workshop: Workshop) -> None:
     workshop.write("my_submission/user_config.py", USER_CONFIG.replace("tiny", "wrong"))
     workshop.write("new.txt", "")
@@ -115,12 +118,14 @@ def test_what_is_not_committed(workshop: Workshop) -> None:
     assert checks["dry run"].state == "skipped"
 
 
+@pytest.mark.thorough
 def test_a_preset_that_is_wrong(workshop: Workshop) -> None:
     workshop.write("my_submission/user_config.py", USER_CONFIG.replace("tiny", "wrong"))
     workshop.commit()
     assert failures(checklist(workshop)) == {"preset": "preset: found 'wrong'"}
 
 
+@pytest.mark.thorough
 def test_a_preset_that_only_the_environment_has(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDX_PRESET", "mine")
     assert checklist(workshop)["environment"].state == "warning"
@@ -134,6 +139,7 @@ def test_files_the_server_starts_from(workshop: Workshop) -> None:
     assert failures(checklist(workshop)) == {"files": "not in the commit: requirements.txt"}
 
 
+@pytest.mark.thorough
 def test_modules_that_git_ignores(workshop: Workshop) -> None:
     workshop.write("my_submission/helper.py", "import tools.more\n")
     workshop.write("tools/more.py", "import absent_package\n")
@@ -144,6 +150,7 @@ def test_modules_that_git_ignores(workshop: Workshop) -> None:
     assert found == "not in the commit: my_submission.gone (my_submission/extra.py:2)"
 
 
+@pytest.mark.thorough
 def test_packages(workshop: Workshop) -> None:
     source = """\
         import numpy.linalg, yaml
@@ -166,12 +173,14 @@ def test_packages(workshop: Workshop) -> None:
     assert "add PyYAML, absent_three to requirements.txt" in check.advice
 
 
+@pytest.mark.thorough
 def test_packages_that_come_with_others_are_covered(workshop: Workshop) -> None:
     workshop.write("my_submission/more.py", "import cffi\n")  # soundfile needs it
     workshop.commit()
     assert checklist(workshop)["packages"].state == "ok"
 
 
+@pytest.mark.thorough
 @needs_lfs
 def test_weights(workshop: Workshop) -> None:
     workshop.add_weights()
@@ -188,6 +197,7 @@ def test_weights(workshop: Workshop) -> None:
     assert "the sha256 is" in failures(checklist(workshop))["weights"]
 
 
+@pytest.mark.thorough
 def test_large_files_outside_git_lfs(workshop: Workshop) -> None:
     workshop.write("large.bin", WEIGHTS)
     workshop.commit()
@@ -201,22 +211,26 @@ def test_large_files_outside_git_lfs(workshop: Workshop) -> None:
     assert "git lfs migrate import" in checks["push"].advice
 
 
+@pytest.mark.thorough
 def test_a_detached_head(workshop: Workshop) -> None:
     workshop.git("checkout", "--quiet", "--detach")
     assert failures(checklist(workshop)) == {"branch": "no branch is checked out"}
 
 
+@pytest.mark.thorough
 def test_a_name_that_is_none(workshop: Workshop) -> None:
     assert "no valid name" in failures(checklist(workshop, name="two words"))["tag"]
     assert checklist(workshop, name=None)["tag"].state == "skipped"
 
 
+@pytest.mark.thorough
 def test_modules_that_cannot_be_parsed(workshop: Workshop) -> None:
     workshop.write("my_submission/broken.py", "def f(:\n")
     workshop.commit()
     assert "my_submission/broken.py: invalid syntax" in failures(checklist(workshop))["modules"]
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_behind(workshop: Workshop, tmp_path: Path) -> None:
     seen: list[Laid] = []
 

@@ -56,6 +56,7 @@ def test_first_and_second_submission(workshop: Workshop, capsys: pytest.CaptureF
     assert "1 new commits" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_check_changes_nothing(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     before = workshop.refs()
     assert submit(workshop, "--check") == 0
@@ -64,12 +65,14 @@ def test_check_changes_nothing(workshop: Workshop, capsys: pytest.CaptureFixture
     assert workshop.git("status", "--porcelain") == ""
 
 
+@pytest.mark.thorough
 def test_without_yes_and_without_a_terminal_nothing_is_pushed(workshop: Workshop) -> None:
     assert submit(workshop, "one") == 1
     assert workshop.server_refs() == {}
     assert workshop.git("tag") == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_it_shows_where_and_asks(
     workshop: Workshop, answer: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -81,6 +84,7 @@ def test_it_shows_where_and_asks(
     assert ("refs/tags/submission-one" in workshop.server_refs()) is (answer == "y")
 
 
+@pytest.mark.slow
 def test_the_same_name_again(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     assert submit(workshop, "one", "--yes") == 0
     workshop.write("notes.txt", "a change")
@@ -92,6 +96,7 @@ def test_the_same_name_again(workshop: Workshop, capsys: pytest.CaptureFixture[s
     assert "[FAIL] tag: refs/tags/submission-one is on aicrowd already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_same_commit_again(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     assert submit(workshop, "one", "--yes") == 0
     assert submit(workshop, "two", "--yes") == 1
@@ -99,6 +104,7 @@ def test_the_same_commit_again(workshop: Workshop, capsys: pytest.CaptureFixture
     assert workshop.git("tag") == "submission-one"
 
 
+@pytest.mark.thorough
 def test_a_rejected_push_leaves_everything_as_it_was(
     workshop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +115,7 @@ def test_a_rejected_push_leaves_everything_as_it_was(
     assert (workshop.refs(), workshop.server_refs()) == (before, {})
 
 
+@pytest.mark.thorough
 def test_an_interruption_during_the_push_removes_the_tag(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +128,7 @@ def test_an_interruption_during_the_push_removes_the_tag(
     assert workshop.refs() == before
 
 
+@pytest.mark.thorough
 def test_other_tags_of_mine_stay_here(workshop: Workshop) -> None:
     workshop.git("tag", "--annotate", "--message", "mine", "submission-never-sent")
     workshop.git("config", "push.followTags", "true")
@@ -130,6 +138,7 @@ def test_other_tags_of_mine_stay_here(workshop: Workshop) -> None:
     assert set(workshop.server_refs()) == {"refs/heads/main", "refs/tags/submission-one"}
 
 
+@pytest.mark.thorough
 def test_a_push_that_arrived_counts_though_the_connection_broke(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +154,7 @@ def test_a_push_that_arrived_counts_though_the_connection_broke(
     assert workshop.git("tag") == "submission-one"
 
 
+@pytest.mark.slow
 def test_a_branch_that_diverged(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     assert submit(workshop, "one", "--yes") == 0
     workshop.git("commit", "--quiet", "--amend", "--message", "Another history")
@@ -156,6 +166,7 @@ def test_a_branch_that_diverged(workshop: Workshop, capsys: pytest.CaptureFixtur
     assert workshop.server_refs() == before
 
 
+@pytest.mark.slow
 def test_the_server_moved_on_after_the_check(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     assert submit(workshop, "one", "--yes") == 0
     tree = workshop.git("rev-parse", "HEAD^{tree}")
@@ -174,6 +185,7 @@ def test_the_server_moved_on_after_the_check(workshop: Workshop, monkeypatch: py
     assert "refs/tags/submission-two" not in workshop.server_refs()
 
 
+@pytest.mark.thorough
 def test_a_remote_that_is_missing_or_does_not_answer(
     workshop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,6 +198,7 @@ def test_a_remote_that_is_missing_or_does_not_answer(
     assert workshop.git("tag") == ""
 
 
+@pytest.mark.thorough
 def test_tokens_are_not_printed(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     workshop.git("remote", "set-url", "aicrowd", "http://user:SECRET@localhost:1/team/repo.git")
     assert submit(workshop, "one", "--yes") == 1
@@ -215,6 +228,7 @@ def test_secrets_are_masked_wherever_an_address_stands() -> None:
     assert without_secrets(said) == masked
 
 
+@pytest.mark.thorough
 @needs_lfs
 def test_files_of_git_lfs_arrive(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     workshop.add_weights()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluator import text_table
+from evaluator import tables, text_table
 from evaluator.tuning import ablate
 from evaluator.tuning.ablate import Row
 from evaluator.tuning.variants import FULL, Variant
@@ -39,7 +39,7 @@ def test_markdown_has_one_cell_a_column() -> None:
 
 
 def test_csv_is_unrounded_and_can_be_read_back() -> None:
-    rows = list(csv.DictReader(io.StringIO(ablate.as_csv(ROWS, STEMS))))
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv(ablate.unrounded(ROWS, STEMS)))))
     assert [row["variant"] for row in rows] == [FULL, "dialog: only a | b"]
     assert float(rows[1]["mean"]) == pytest.approx(2.75, abs=1e-15)
     assert (rows[0]["model_seconds"], rows[0]["audio_seconds"]) == ("30.0", "20.0")
@@ -56,7 +56,7 @@ def test_a_variant_finds_the_manifest_from_any_folder(tmp_path: Path) -> None:
 def test_names_of_variants_do_not_act_in_any_form() -> None:
     name = "=1+1|<img src=x>[a](b)`c`\x1b[2J\nrow"
     rows = [replace(ROWS[0], variant=Variant(name, name, {})), *ROWS[1:]]
-    (first, _) = csv.DictReader(io.StringIO(ablate.as_csv(rows, STEMS)))
+    (first, _) = csv.DictReader(io.StringIO(tables.as_csv(ablate.unrounded(rows, STEMS))))
     assert first["variant"] == first["kind"] == f"'{name}".replace("\x1b", "\\x1b")
     text = text_table.ruled(ablate.as_table(rows, STEMS))
     assert "=1+1|<img src=x>[a](b)`c`\\x1b[2J\\nrow" in text

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluator.tuning import estimate_worker
-from evaluator.tuning.estimate_cache import EstimateCache
-from evaluator.tuning.estimate_worker import Passes
+from evaluator.tuning import member_passes
+from evaluator.tuning.member_passes import Passes
 from my_submission.ensemble.plan import Pass
 from my_submission.models.demucs_file import DemucsParameters
 from my_submission.models.zero_shot import ZeroShotParameters
@@ -52,12 +51,12 @@ class Asked:
         self.signal = SIGNAL
         self.dtype = torch.float32
         self.device = CPU
-        monkeypatch.setattr(estimate_worker, "load_model", lambda *arguments: Same())
-        monkeypatch.setattr(estimate_worker, "plan_schedule", lambda *arguments: SEQUENTIAL)
+        monkeypatch.setattr(member_passes, "load_model", lambda *arguments: Same())
+        monkeypatch.setattr(member_passes, "plan_schedule", lambda *arguments: SEQUENTIAL)
 
     def computed(self) -> int:
         """How many passes had to be computed, in a process that has computed none."""
-        passes = Passes(EstimateCache(self.folder / "cache", 1 << 30), "cpu", "fp32")
+        passes = Passes(self.folder / "cache", 1 << 30, "cpu", "fp32")
         passes._precision = Precision(CPU, self.dtype)
         passes._checkpoints, passes._paths = {self.row.name: self.row}, {self.row.name: self.path}
         passes.device = self.device
@@ -90,7 +89,7 @@ def another_length(asked: Asked) -> None:
 
 
 def another_library(asked: Asked) -> None:
-    asked.monkeypatch.setattr(estimate_worker, "_library_versions", lambda: {"torch": "0.1"})
+    asked.monkeypatch.setattr(member_passes, "_library_versions", lambda: {"torch": "0.1"})
 
 
 CHANGES: dict[str, Callable[[Asked], None]] = {
@@ -108,7 +107,7 @@ CHANGES: dict[str, Callable[[Asked], None]] = {
     "signal": another_signal,
     "length": another_length,
     "libraries": another_library,
-    "version": lambda asked: asked.monkeypatch.setattr(estimate_worker, "ESTIMATES_VERSION", -1),
+    "version": lambda asked: asked.monkeypatch.setattr(member_passes, "ESTIMATES_VERSION", -1),
 }
 
 
@@ -138,9 +137,7 @@ def test_another_query_is_another_entry(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_signals_of_one_content_and_another_shape_are_told_apart() -> None:
-    hashes = {
-        estimate_worker.sha256_of_signal(SIGNAL.reshape(shape)) for shape in ((2, 32), (1, 64), (64, 1))
-    }
+    hashes = {member_passes.sha256_of_signal(SIGNAL.reshape(shape)) for shape in ((2, 32), (1, 64), (64, 1))}
     assert len(hashes) == 3
 
 
@@ -153,9 +150,9 @@ def test_a_checkpoints_own_precision_is_what_counts(tmp_path: Path, monkeypatch:
         loaded.append(dtype)
         return Same()
 
-    monkeypatch.setattr(estimate_worker, "load_model", load)
+    monkeypatch.setattr(member_passes, "load_model", load)
     for dtype in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr(estimate_worker, "dtype_of", lambda *arguments, dtype=dtype: dtype)
+        monkeypatch.setattr(member_passes, "dtype_of", lambda *arguments, dtype=dtype: dtype)
         assert asked.computed() == 1
         assert asked.computed() == 0
     assert loaded == [torch.float32, torch.bfloat16]

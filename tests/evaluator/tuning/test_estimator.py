@@ -18,15 +18,17 @@ from evaluator.measures import means
 from evaluator.measures.sdr import sdr
 from evaluator.running import dataset, scoring
 from evaluator.running.dataset import Dataset
-from evaluator.tuning import ablate, table, tune
-from evaluator.tuning.estimator import Cost, Estimator, EstimatorError, PresetInfo, scratch_folder
+from evaluator.tuning import ablate, savings, table, tune
+from evaluator.tuning.estimator import Cost, Estimator, EstimatorError, PresetInfo
+from evaluator.tuning.preset_file import with_runs
 from evaluator.tuning.table import Named
-from evaluator.tuning.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, TuneError
+from evaluator.tuning.tune import CURRENT, EQUAL, FREE, SINGLE, TUNED, TuneError, tune_step
 from evaluator.tuning.variants import FULL, variants
 from evaluator.tuning.weighting import Layout, Vector, scorer
 from my_submission import MusicSeparationModel
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.signal.audio import round_to_16_bits
+from sdx.engines.scratch import scratch_folder
 from tests.evaluator import audio
 from tests.evaluator.small_ensemble import write_ensemble, write_tracks
 
@@ -267,6 +269,7 @@ def test_a_child_that_ends_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
         runner.__enter__()
 
 
+@pytest.mark.slow
 def test_tune_writes_a_better_preset(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
     out = setup.folder / "tuned.yaml"
     arguments = ["tune", str(setup.preset), "--data", str(setup.data.path), "--out", str(out)]
@@ -301,6 +304,7 @@ def mean_sdr(setup: Setup, preset: Path) -> float:
     return float(np.mean([score for score in scores if score is not None]))
 
 
+@pytest.mark.slow
 def test_ablate_shares_what_variants_have_in_common(setup: Setup) -> None:
     document = ablate.read_document(setup.preset)
     chosen = {variant.name: variant for variant in variants(document, setup.info)}
@@ -333,6 +337,8 @@ def test_ablate_shares_what_variants_have_in_common(setup: Setup) -> None:
 
 class Spy:
     """An estimator that notes the cost of all stems written."""
+
+    answers = Estimator.answers
 
     def __init__(self, runner: Estimator) -> None:
         self.runner = runner
@@ -367,3 +373,79 @@ def test_a_preset_of_other_stems_is_tuned_and_ablated_on_data_that_has_them(setu
         EstimatorError, match=r"two.yaml is for the stems instrumental, vocals, but .* holds music tr"
     ):
         estimator_options.load_data(given, info)
+
+
+def without_shifts(setup: Setup) -> Path:
+    """The preset without random shifts, whose delays are others where a step has a model more often."""
+    preset = setup.folder / "ensemble" / "plain.yaml"
+    preset.write_text(setup.preset.read_text().replace("        shifts: 1\n", ""))
+    return preset
+
+
+@pytest.mark.thorough
+def test_savings_of_a_real_preset(setup: Setup) -> None:
+    """Time adds up to the prediction for the preset, before and after, and what is chosen is a preset."""
+    preset = without_shifts(setup)
+    found = savings.study(setup.runner, preset, setup.runner.describe(preset), setup.data)
+    points = found.walk()
+    prediction = setup.runner.predict(preset, setup.data.tracks)
+    expected = np.sum([step.sum(axis=0) for step in prediction.seconds], axis=0)
+    np.testing.assert_allclose(points[0].seconds, expected, rtol=1e-6)
+    text = preset.read_text()
+    fastest = min(points, key=lambda point: point.rtf)
+    for step, choice in zip(found.steps, fastest.choices, strict=True):
+        text = with_runs(text, step.step.name, step.keys(choice))
+    written = setup.folder / "ensemble" / "fastest.yaml"
+    written.write_text(text)
+    info = setup.runner.describe(written)
+    assert [len(step.members) for step in info.steps] == [1, 1]
+    again = setup.runner.predict(written, setup.data.tracks)
+    total = np.sum([step.sum(axis=0) for step in again.seconds], axis=0)
+    np.testing.assert_allclose(total, fastest.seconds, rtol=1e-6)
+
+
+def test_the_score_of_the_study_is_that_of_tuning(setup: Setup) -> None:
+    """Without random shifts, the whole step scores in the study what tune finds for it."""
+    preset = without_shifts(setup)
+    info = setup.runner.describe(preset)
+    found = savings.study(setup.runner, preset, info, setup.data)
+    for step in found.steps:
+        tuned = tune_step(setup.runner, preset, step.step, setup.data)
+        expected = tuned.weightings[TUNED].in_sample.mean(axis=0).sum()
+        assert step.score(step.whole) == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.thorough
+def test_tune_within_a_limit(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    out = setup.folder / "in_time.yaml"
+    usual = [
+        "tune",
+        str(setup.preset),
+        "--data",
+        str(setup.data.path),
+        "--cache",
+        str(setup.folder / "cache"),
+    ]
+    usual += ["--device", "cpu", "--precision", "fp32"]
+    assert main([*usual, "--within", "1000", "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "Score against time" in said.out
+    assert "within 1000 with 10% to spare" in said.out
+    assert "3 tracks are few" in said.err
+    assert "3 tracks are few" in out.read_text().replace("\n    # tuned (vocals):", "")
+    load_preset(out)
+    assert main([*usual, "--within", "0.0001"]) == 2
+    assert "even the least that is left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--within", "1", "--step", "vocals"],
+        ["--within", "1", "--objective", "vocals"],
+        ["--objective", "sdr-per-second", "--step", "vocals"],
+    ],
+)
+def test_options_that_do_not_go_together(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "mdx-demo", *options]) == 2
+    assert "within" in capsys.readouterr().err or "sdr-per-second" in options

@@ -8,8 +8,6 @@ import yaml
 from evaluator.tuning.preset_file import with_manifest_for, with_used_steps, with_weights
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset, preset_names
 
-pytestmark = pytest.mark.quick
-
 TEXT = """\
 # What this is.
 description: "a preset"  # in quotes

@@ -85,3 +85,12 @@ def test_weights_are_scored_as_they_are_written() -> None:
 def test_a_step_with_nothing_to_weight_says_so() -> None:
     with pytest.raises(TuneError, match="step vocals has one member for every stem"):
         tune.layout_of(step_with(1.0), ("vocals",))
+
+
+def test_a_member_whose_weight_is_nothing_is_dropped() -> None:
+    tuned = tuned_with([0.3, 0.3, 8.0], (1, 1, 1), tracks=8)
+    weights = tune.weigh(tuned.step, tuned.scores).preset_weights()
+    assert weights[2] == {"vocals": 0.0}
+    free = tuned.weightings[FREE].weights[2]
+    assert abs(free) < tune.NOTHING  # a little, which is nothing
+    assert weights[0]["vocals"] + weights[1]["vocals"] == pytest.approx(1)

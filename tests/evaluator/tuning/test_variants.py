@@ -50,6 +50,7 @@ def loaded(variant: Variant, tmp_path: Path) -> Preset:
     return load_preset(path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["mdx-c", "mdx-c-released", "cdx-b", "cdx-dnr"])
 def test_every_variant_is_a_preset_that_differs(name: str, tmp_path: Path) -> None:
     found = variants_of(name)
@@ -67,6 +68,7 @@ def test_of_mdx_c_all_parts_are_taken_away() -> None:
     assert kinds.count("one member") == 7 + 4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "key"), [("mdx-c", "residual shares"), ("mdx-c-consistent", "consistency")])
 def test_shares_of_the_residual_are_a_part_that_every_other_variant_keeps(
     name: str, key: str, tmp_path: Path
@@ -88,6 +90,7 @@ def passes_of(preset: Preset) -> set[tuple[str, str, Any, float]]:
     }
 
 
+@pytest.mark.thorough
 def test_what_is_left_is_run_as_before(tmp_path: Path) -> None:
     whole = passes_of(load_preset("mdx-c"))
     for name, variant in variants_of("mdx-c").items():

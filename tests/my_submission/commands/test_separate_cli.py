@@ -17,11 +17,16 @@ import soundfile
 
 from my_submission.__main__ import main
 from my_submission.commands import separate as cli
-from my_submission.files import separate, workers
+from my_submission.ensemble.preset_reader import preset_names
+from my_submission.files import workers
 from my_submission.files.bars import Pace, duration_text
-from my_submission.files.encode import temporary_path
-from my_submission.files.inputs import Recording, check_collisions, find_recordings, targets
-from my_submission.files.separate import FileOptions, ModelChoice, StreamingModel
+from my_submission.files.inputs import (
+    Recording,
+)
+from my_submission.files.lock import sole_run
+from my_submission.files.model import ModelChoice, StreamingModel, open_model
+from my_submission.files.options import FileOptions
+from my_submission.files.placing import temporary_path
 from tests.my_submission.files_model import write_tiny_preset
 
 
@@ -44,75 +49,6 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-class TestInputs:
-    @pytest.fixture
-    def album(self, tmp_path: Path) -> Path:
-        for name in (
-            "b.MP3",
-            "a 1.wav",
-            "cd2/c.mkv",
-            "cover.jpg",
-            "._b.mp3",
-            ".hidden/x.wav",
-            "out/b/bass.wav",
-        ):
-            path = tmp_path / "album" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        return tmp_path / "album"
-
-    def test_folders(self, album: Path) -> None:
-        found = find_recordings([str(album)], album / "out")
-        assert found.recordings == (
-            Recording(album / "a 1.wav", Path()),
-            Recording(album / "b.MP3", Path()),
-            Recording(album / "cd2/c.mkv", Path("cd2")),
-        )
-        assert (found.missing, found.left_out) == ((), 1)
-
-    def test_files_patterns_and_the_same_again(self, album: Path) -> None:
-        inputs = [
-            str(album / "cover.jpg"),
-            str(album / "*.wav"),
-            str(album / "**/*.mkv"),
-            str(album / "a 1.wav"),
-        ]
-        found = find_recordings(inputs, album / "out")
-        assert [recording.source.name for recording in found.recordings] == ["cover.jpg", "a 1.wav", "c.mkv"]
-
-    def test_a_name_with_brackets_is_no_pattern(self, tmp_path: Path) -> None:
-        (tmp_path / "[live] a.wav").touch()
-        found = find_recordings([str(tmp_path / "[live] a.wav")], tmp_path / "out")
-        assert len(found.recordings) == 1
-
-    def test_what_leads_nowhere(self, tmp_path: Path) -> None:
-        (tmp_path / "notes").mkdir()
-        found = find_recordings([str(tmp_path / "x*.wav"), str(tmp_path / "notes")], tmp_path / "out")
-        assert [reason for _, reason in found.missing] == [
-            "no such file or folder, and as a pattern it matches nothing",
-            "no audio among the 0 files in this folder",
-        ]
-
-    def test_templates(self) -> None:
-        recording = Recording(Path("in/cd {1}/a.b.mp3"), Path("cd {1}"))
-        files = targets(
-            recording, ["drums+bass"], Path("out"), "{folder}/{name}/{track} ({stem}).{ext}", "flac"
-        )
-        assert files == {"drums+bass": Path("out/cd {1}/a.b.mp3/a.b (drums+bass).flac")}
-        plain = targets(Recording(Path("a.wav")), ["bass"], Path("out"), "{folder}/{stem}.{ext}", "wav")
-        assert plain == {"bass": Path("out/bass.wav")}
-
-    def test_collisions(self) -> None:
-        one, other = Recording(Path("a.wav")), Recording(Path("a.mp3"))
-        files = {"bass": Path("out/a/bass.wav")}
-        with pytest.raises(
-            ValueError, match=r"a.wav and a.mp3 would both become out/a/bass.wav; .*--template"
-        ):
-            check_collisions([(one, files), (other, files)])
-        with pytest.raises(ValueError, match="would be overwritten"):
-            check_collisions([(one, {"bass": Path("./a.wav")})])
 
 
 @pytest.mark.parametrize(
@@ -150,6 +86,7 @@ def test_every_process_has_cores_of_its_own_as_far_as_there_are(processes: int) 
     assert workers.share_cores(1) == [()]
 
 
+@pytest.mark.thorough
 def test_good_files_are_done_and_bad_ones_listed(
     preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +113,18 @@ def test_good_files_are_done_and_bad_ones_listed(
     assert soundfile.info(out / "old/vocals.wav").samplerate == 8_000
 
 
+def test_a_second_run_into_a_folder_sees_the_first_before_it_computes(
+    preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "separate_all", None)
+    source, out = write_noise(tmp_path / "a.wav"), tmp_path / "out"
+    out.mkdir()
+    with sole_run(out):
+        assert main(["separate", "--preset", str(preset), str(source), "-o", str(out)]) == 1
+    assert "out: another run is writing to this folder" in capsys.readouterr().err
+    assert names(out) == []
+
+
 @pytest.mark.slow
 def test_what_is_done_is_not_done_again(
     preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -198,7 +147,6 @@ def test_what_is_done_is_not_done_again(
         (["--format", "flac", "--bits", "32f"], 2, "flac has: 24, 16"),
         (["--template", "{stem}"], 2, "template"),
         (["--preset", "none"], 1, "preset: found 'none'"),
-        (["{here}/sub/a.mp3"], 2, "would both become"),
         (["--downmix", "-o", "{here}/a.wav"], 1, "a.wav: .*folder cannot be created"),
     ],
 )
@@ -220,6 +168,7 @@ def test_what_cannot_be_is_said_before_anything_is_done(
     assert names(tmp_path) == before
 
 
+@pytest.mark.thorough
 def test_a_dry_run_writes_nothing_and_predicts_the_time(
     preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,12 +177,64 @@ def test_a_dry_run_writes_nothing_and_predicts_the_time(
     arguments = ["separate", str(tmp_path), "-o", str(tmp_path / "out"), "--preset", str(preset), "--dry-run"]
     assert main([*arguments, "--stems", "vocals"]) == 1
     said = capsys.readouterr()
-    assert f"a.wav (1:30, 8000 Hz, mono, libsndfile)\n  -> {tmp_path}/out/a/vocals.wav" in said.out
+    assert f"a.wav (1:30, 8000 Hz, mono, pcm_f32le)\n  -> {tmp_path}/out/a/vocals.wav" in said.out
     assert re.search(r"1 to separate, 1:30 of audio: about \d+:\d\d on this machine", said.out)
     assert "would fail: " in said.err
     assert names(tmp_path) == ["a.wav", "b.wav"]
 
 
+@pytest.mark.thorough
+def test_a_folder_keeps_its_tree_and_parts_have_names_of_their_own(
+    preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("cd1/intro.wav", "cd2/intro.wav", "hidden.wav"):
+        write_noise(tmp_path / "album" / name, 0.1)
+    command = ["separate", "--dry-run", "-o", "out", "--preset", str(preset), "--two-stems", "drums"]
+    assert main([*command, "--preview", str(tmp_path / "album")]) == 0
+    paths = re.findall(r"-> (.*)", capsys.readouterr().out)
+    assert paths == [
+        f"out/{track} (loudest 30s)/{stem}.wav"
+        for track in ("cd1/intro", "cd2/intro", "hidden")
+        for stem in ("drums", "no_drums")
+    ]
+    assert (
+        main([*command, "--start", "0:00.05", "--duration", "1:00", str(tmp_path / "album" / "hidden.wav")])
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert "hidden.wav (0:00, 44100 Hz" in said
+    assert "out/hidden (0.05s to 1m00.05s)/drums.wav" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected files, folders or patterns to separate, found none"),
+        (["a.wav", "--preview", "--start", "3"], "expected it alone, found --start or --duration, too"),
+        (["a.wav", "--preview", "0"], "duration: expected more than 0 s, up to 10000000 s, found 0"),
+        (["a.wav", "--duration", "0"], "duration: expected more than 0 s, up to 10000000 s, found 0"),
+        (["a.wav", "--bitrate", "320"], "bitrate: wav has none, it is lossless"),
+        (["a.wav", "--two-stems", "guitar"], "found 'guitar'"),
+    ],
+)
+def test_options_that_cannot_be_are_one_sentence(
+    preset: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["separate", *arguments, "--preset", str(preset)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+@pytest.mark.thorough
+def test_the_list_names_every_preset_with_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["separate", "--list"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n  {name} " in said for name in preset_names())
+    assert re.search(r"mdx-demo .*\[here, MIT\]", said)
+    assert "vocals, instrumental (a voice and what accompanies it: karaoke" in said
+
+
+@pytest.mark.slow
 def test_fast_and_wanted_stems_decide_which_models_are_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,7 +243,7 @@ def test_fast_and_wanted_stems_decide_which_models_are_loaded(
 
     def spied(choice: ModelChoice) -> StreamingModel:
         chosen.append(choice)
-        return separate.open_model(choice)
+        return open_model(choice)
 
     monkeypatch.setattr(cli, "open_model", spied)
     command = [
@@ -260,7 +261,7 @@ def test_fast_and_wanted_stems_decide_which_models_are_loaded(
         (False, ("bass", "drums", "other", "vocals")),
         (True, ("vocals",)),
     ]
-    seconds = [separate.open_model(choice).work(44_100) for choice in chosen]
+    seconds = [open_model(choice).work(44_100) for choice in chosen]
     assert seconds[1] < seconds[0] / 3
 
 
@@ -275,6 +276,7 @@ def test_files_in_the_way_need_no_model(
     )
 
 
+@pytest.mark.thorough
 def test_a_model_that_cannot_be_made_ends_the_run(
     preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -313,7 +315,7 @@ def test_ctrl_c_stops_at_once_and_leaves_finished_files_only(preset: Path, tmp_p
         [sys.executable, "-m", "my_submission", "separate", *recordings, "-o", out, "--preset", preset],
         start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    wait_for("b/.bass.wav.*.part", process, out)
+    wait_for("b/.*.part", process, out)
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
@@ -385,4 +387,4 @@ def test_a_memory_budget_is_a_number_of_gibibytes(size: str, capsys: pytest.Capt
 def test_too_small_a_memory_budget_is_one_sentence(preset: Path) -> None:
     """Which the command prints as it does whatever else keeps a model from being made."""
     with pytest.raises(ValueError, match=r"^memory_budget: expected at least .* GiB .*$"):
-        separate.open_model(ModelChoice(str(preset), "cpu", memory_budget=10 << 20))
+        open_model(ModelChoice(str(preset), "cpu", memory_budget=10 << 20))

@@ -15,8 +15,10 @@ from my_submission.ensemble.deadline import (
     FILES_SECONDS,
     MARGIN,
     PACE_DECAY,
+    USUAL_SECONDS,
     Deadline,
     Watch,
+    _economies_words,
     read_limit_factor,
 )
 from my_submission.ensemble.engine import Ensemble
@@ -28,6 +30,7 @@ from my_submission.runtime.schedule import Schedule
 from my_submission.signal.audio import Stems
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import Geometry, reader
+from tests.thinned import one_in
 
 SOURCES = ("drums", "bass", "other", "vocals")
 RATE = 44_100
@@ -207,7 +210,7 @@ def test_a_limit_takes_as_many_economies_as_it_needs_and_keeps_it(level: int, mi
 
 
 @pytest.mark.parametrize("slowdown", [1.5, 5.0])
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("share", one_in(3, [0.3, 0.0, 0.7]))
 @pytest.mark.parametrize("room", [1.1, 2.0])
 @pytest.mark.parametrize("name", ["mdx-c-consistent", "cdx-b"])
 def test_a_machine_that_slows_down_on_the_way_makes_no_track_late(
@@ -301,12 +304,60 @@ def test_a_hopeless_limit_is_said_at_construction_and_the_cheapest_plan_is_run(
 ) -> None:
     preset, clock = load_preset("mdx-demo"), FakeClock()
     ensemble = Timed(preset, clock, seconds_of(preset, -1) / 2)
-    assert "even with all economies" in caplog.text
+    assert f"With all of its {len(preset.economies)} economies taken" in caplog.text
     assert "tracks will be late" in caplog.text
     stems = ensemble.separate(mixture)
-    assert "the limit may be missed" in caplog.text
+    last = caplog.messages[-1]
+    assert last.startswith("this track is predicted to be late: it needs ")
+    assert all(str(economy) in last for economy in preset.economies)
     assert ensemble.economies == [str(economy) for economy in preset.economies]
-    assert close(stems, Ensemble(preset.economised(5), made(preset, FakeClock())).separate(mixture))
+    assert close(
+        stems, Ensemble(preset.economised(len(preset.economies)), made(preset, FakeClock())).separate(mixture)
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "ending"),
+    [
+        (0, "So tracks are expected to be in time."),
+        (1, "So tracks are expected to be in time that way."),
+        (2, "So tracks are expected to be in time that way."),
+    ],
+)
+def test_the_forecast_says_seconds_with_and_without_the_margin(level: int, ending: str) -> None:
+    preset, song = load_preset("mdx-demo"), round(USUAL_SECONDS * RATE)
+    planned = Timed(preset, FakeClock(), 1e6).deadline.predicted_seconds(level, song)
+    a_second = (planned * (1 + MARGIN) + FILES_SECONDS) / USUAL_SECONDS + 1e-6
+    forecast = Timed(preset, FakeClock(), a_second * SAMPLES / RATE - FILES_SECONDS).deadline.forecast
+    most = len(preset.economies)
+    how = ("nothing left out", *(f"the first{many} of its {most} economies taken" for many in ("", " 2")))[
+        level
+    ]
+    assert (
+        f"With {how}, {planned:.0f} s are forecast, and {planned * (1 + MARGIN):.0f} s with the margin of 10%"
+        in forecast
+    )
+    assert forecast.endswith(ending)
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "words"),
+    [
+        (1, 1, "its one economy taken"),
+        (1, 2, "the first of its 2 economies taken"),
+        (2, 2, "all of its 2 economies taken"),
+        (2, 3, "the first 2 of its 3 economies taken"),
+    ],
+)
+def test_economies_are_counted_in_words(count: int, most: int, words: str) -> None:
+    assert _economies_words(count, most) == words
+
+
+def test_what_takes_all_that_is_allowed_is_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadline = Timed(load_preset("mdx-demo"), FakeClock(), 1e6).deadline
+    monkeypatch.setattr(deadline, "predicted_seconds", lambda level, samples: 10.0)
+    monkeypatch.setattr(deadline, "available_seconds", lambda samples: 10.0 * (1 + MARGIN))
+    assert deadline._forecast()[1] is False
 
 
 def test_every_economy_is_logged(mixture: Tensor, caplog: pytest.LogCaptureFixture) -> None:

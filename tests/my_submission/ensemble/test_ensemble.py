@@ -364,6 +364,7 @@ def test_blocks_change_nothing_but_rounding(
     assert position == noise.shape[-1]
 
 
+@pytest.mark.thorough
 def test_segments_read_no_further_ahead_than_is_foreseen(noise: Tensor, tmp_path: Path) -> None:
     """Of a signal that another step makes block by block. The first segments hardly overlap: chunks advance most."""
     path = preset_file(
@@ -436,6 +437,7 @@ def test_a_unit_that_is_stopped_leaves_nothing_behind(noise: Tensor) -> None:
     torch.testing.assert_close(stems["vocals"], (12 * 0.5 + 1.5 * 0.3) / 13.5 * noise)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("segment_samples", ["1000000", pytest.param("13000", marks=pytest.mark.slow)])
 def test_a_long_track_is_held_in_stretches_only(segment_samples: str, tmp_path: Path) -> None:
     """The mixture is read in windows near the block under way, never far ahead or behind."""

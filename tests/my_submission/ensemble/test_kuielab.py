@@ -118,6 +118,7 @@ def separated(preset: str, folder: Path, mixture: Tensor, monkeypatch: pytest.Mo
     return torch.stack([stems[stem] for stem in STEMS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [20_000, 50_001])
 def test_the_presets_are_the_published_pipelines(
     samples: int, folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,8 +16,6 @@ from my_submission.ensemble.preset_reader import is_manifest, load_preset, prese
 from my_submission.weights import ManifestError
 from my_submission.weights.manifest import MOST_ORIGINS, MOST_ROWS, MOST_SOURCES, read_manifests
 
-pytestmark = pytest.mark.quick
-
 MEMBER = {"model": "Kim_Vocal_1"}
 STEP = {"name": "one", "input": "mixture", "stems": ["vocals"], "residual": "rest", "members": [MEMBER]}
 PRESET = {"stems": ["vocals", "rest"], "steps": [STEP]}

@@ -25,6 +25,9 @@ SINGLE = (
     "bandit-v2-multi",
 )  # fmt: skip
 LARGE = pytest.param("music-2026", marks=pytest.mark.slow)
+EVERY_DAY = ("scnet-xl-ihf", "polarformer")
+"""Of single models: any network's laws are in `test_waveform_networks.py` and `test_roformer.py`."""
+RARELY = [pytest.param(name, marks=pytest.mark.slow) for name in SINGLE if name not in EVERY_DAY]
 FOUR = ("drums", "bass", "other", "vocals")
 
 
@@ -52,7 +55,8 @@ def mixture() -> Any:
     return 0.1 * np.random.default_rng(7).standard_normal((8_820, 2)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", [LARGE, *ENSEMBLES[1:], *SINGLE])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [LARGE, *ENSEMBLES[1:], *EVERY_DAY, *RARELY])
 def test_a_preset_runs_whole_and_with_all_its_economies(name: str, weights: Path, mixture: Any) -> None:
     preset = load_preset(name)
     whole = opened(weights, name)
@@ -70,7 +74,8 @@ def test_a_preset_runs_whole_and_with_all_its_economies(name: str, weights: Path
             assert np.abs(sum(stems.values()) - mixture).max() < 1e-6
 
 
-@pytest.mark.parametrize("name", [LARGE, *ENSEMBLES[1:]])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [LARGE, "cinematic-2026"])
 def test_a_time_limit_takes_what_it_needs(
     name: str, weights: Path, mixture: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,6 +26,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_makes_its_stems_whole_and_with_all_its_economies(name: str, weights: Path) -> None:
     preset = load_preset(name)

@@ -13,8 +13,6 @@ from my_submission.ensemble.preset_reader import preset_names
 from my_submission.ensemble.systems import Published, System, all_systems, rows_by_licence
 from my_submission.weights import load_manifest
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.fixture(scope="module")
 def listed() -> dict[str, System]:
@@ -56,6 +54,7 @@ def test_sizes_licences_and_stems_are_those_of_the_files(listed: dict[str, Syste
     assert "no licence stated" in mixed
 
 
+@pytest.mark.thorough
 def test_scores_belong_to_the_preset_the_checkpoint_or_both(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -77,6 +76,7 @@ def test_scores_belong_to_the_preset_the_checkpoint_or_both(
     assert headline(found["uvr-voc-ft"]) == "vocals 2.50 (set)"
 
 
+@pytest.mark.thorough
 def test_the_command_lists_them(capsys: pytest.CaptureFixture[str], listed: dict[str, System]) -> None:
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -91,10 +91,11 @@ def test_the_command_lists_them(capsys: pytest.CaptureFixture[str], listed: dict
     assert demo["licences"] == {"MIT": demo["files"]}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nothing"], "found 'nothing'; expected one of"),
+        (["nothing"], "found 'nothing'; expected a name"),
         (["--makes", "vocls"], "--makes: found 'vocls', expected one of"),
     ],
 )

@@ -13,7 +13,7 @@ from my_submission import FileOptions, MusicSeparationModel, separate_file
 from my_submission.__main__ import main
 from my_submission.files import OutputFailed, channels
 from my_submission.files.decode import probe
-from my_submission.files.separate import SeparatedFile
+from my_submission.files.options import SeparatedFile
 from tests.my_submission.files_model import SHARES, KnownShares, write_tiny_preset
 
 Array = Any
@@ -60,14 +60,6 @@ def test_left_goes_with_right_where_places_are_known(places: str, groups: str) -
     assert sorted(channel for group in found for channel in group) == list(range(len(places.split())))
 
 
-@needs_ffmpeg
-def test_layouts_as_ffprobe_tells_them() -> None:
-    assert channels.places_of("5.1") == ("FL", "FR", "FC", "LFE", "BL", "BR")
-    assert channels.places_of("3 channels (FL+FR+LFE)") == ("FL", "FR", "LFE")
-    assert channels.places_of("6 channels") == channels.places_of("unknown") == channels.places_of("") == ()
-
-
-@needs_ffmpeg
 @pytest.mark.parametrize(
     ("format", "groups"), [("WAVEX", "1+2, 3, 4, 5+6"), ("WAV", "1+2, 3+4, 5+6")], ids=["places", "no places"]
 )
@@ -93,10 +85,7 @@ def test_film_sound_is_in_the_order_of_its_places(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [44_100, 48_000])
 @pytest.mark.parametrize("count", [3, 4, 7])
-def test_stems_add_up_without_ffmpeg(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, count: int
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_stems_add_up_where_no_places_are_known(tmp_path: Path, rate: int, count: int) -> None:
     mixture = noise(rate // 2 + 1, count)
     source = write(tmp_path / "a.wav", mixture, rate)
     result = separate_file(source, tmp_path, model=KnownShares(7_001), options=PAIRS)
@@ -106,6 +95,7 @@ def test_stems_add_up_without_ffmpeg(
     assert np.abs(sum(stems.values()) - mixture).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_a_pair_is_separated_as_if_it_were_alone(tmp_path: Path) -> None:
     model = MusicSeparationModel(preset=write_tiny_preset(tmp_path), device="cpu")
     mixture = noise(30_000, 3)
@@ -161,7 +151,6 @@ def test_a_later_run_skips_what_its_choices_would_not_change(tmp_path: Path) -> 
     assert not skipped(stereo, bits="24", clipping="clip")
 
 
-@needs_ffmpeg
 def test_a_folded_recording_is_not_taken_for_a_stereo_one(tmp_path: Path) -> None:
     source = write(tmp_path / "a.wav", noise(500, 4))
     assert probe(source, "downmix").downmixed

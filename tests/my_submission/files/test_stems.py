@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from my_submission.files.stems import derive, parse_stems
+from my_submission.files.stems import derive, parse_stems, two_stems
 
 pytestmark = pytest.mark.quick
 
@@ -19,6 +19,9 @@ def test_nothing_asked_for_means_the_tracks_own_stems() -> None:
     [
         ("vocals", "vocals", {"vocals": 1}),
         ("instrumental", "instrumental", {"mixture": 1, "vocals": -1}),
+        ("karaoke", "karaoke", {"mixture": 1, "vocals": -1}),
+        ("no_vocals", "no_vocals", {"mixture": 1, "vocals": -1}),
+        ("no_drums", "no_drums", {"mixture": 1, "drums": -1}),
         ("drums+bass", "drums+bass", {"drums": 1, "bass": 1}),
         ("backing = mixture - vocals - drums", "backing", {"mixture": 1, "vocals": -1, "drums": -1}),
         ("inverted=-vocals", "inverted", {"vocals": -1}),
@@ -34,6 +37,27 @@ def test_the_voice_of_a_film_is_its_dialog() -> None:
     assert parse_stems(["instrumental"], ["dialog", "effect", "music"]) == {
         "instrumental": {"mixture": 1, "dialog": -1}
     }
+
+
+@pytest.mark.parametrize(
+    ("stem", "instruments", "names"),
+    [
+        ("vocals", MUSIC, ["vocals", "instrumental"]),
+        ("drums", MUSIC, ["drums", "no_drums"]),
+        ("dialog", ["dialog", "effect", "music"], ["dialog", "instrumental"]),
+        ("vocals", ["vocals", "instrumental"], ["vocals", "instrumental"]),
+    ],
+)
+def test_a_stem_and_the_rest(stem: str, instruments: list[str], names: list[str]) -> None:
+    sums = parse_stems(two_stems(stem, instruments), instruments)
+    assert list(sums) == names
+    rest = {"instrumental": 1} if "instrumental" in instruments else {"mixture": 1, stem: -1}
+    assert list(sums.values()) == [{stem: 1}, rest]
+
+
+def test_a_stem_that_is_not_there_has_no_rest() -> None:
+    with pytest.raises(ValueError, match="found 'guitar'"):
+        parse_stems(two_stems("guitar", MUSIC), MUSIC)
 
 
 @pytest.mark.parametrize(

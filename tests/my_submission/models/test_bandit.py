@@ -21,7 +21,9 @@ from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import reader
 from my_submission.weights import Checkpoint, UnsafeFile, load_manifest
 from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
+from tests.reference_networks import module_of
 from tests.small_networks import BANDIT, network_of, published_state, random_network, saved, small_row
+from tests.thinned import one_in
 
 pytestmark = pytest.mark.processor
 
@@ -34,38 +36,9 @@ PUBLISHED_BANDS = (
 )
 
 
-def reference(row: Checkpoint) -> nn.Module:
-    """The reference package's network, without weights of its own."""
-    ours = row.parameters
-    assert isinstance(ours, BanditParameters)
-    options: dict[str, Any] = {
-        "stems": ["speech", "music", "effects" if ours.version == 1 else "sfx"],
-        "fs": ours.sample_rate,
-        "n_fft": ours.n_fft,
-        "win_length": ours.n_fft,
-        "hop_length": ours.hop,
-        "n_bands": ours.n_bands,
-        "emb_dim": ours.emb_dim,
-        "n_sqm_modules": ours.n_sqm_modules,
-        "rnn_type": "GRU",
-        "rnn_dim": ours.rnn_dim,
-        "mlp_dim": ours.mlp_dim,
-    }
-    network: nn.Module
-    if ours.version == 1:
-        package = pytest.importorskip("pymss_core.modules.bandit.core.model.bsrnn.wrapper")
-        network = package.MultiMaskMultiSourceBandSplitRNNSimple(
-            in_channel=1, band_specs="musical", pad_mode="constant", **options
-        )
-    else:
-        package = pytest.importorskip("pymss_core.modules.bandit_v2.bandit")
-        network = package.Bandit(in_channels=1, pad_mode="reflect", **options)
-    return network.eval().requires_grad_(False)
-
-
 def both(row: Checkpoint) -> tuple[Bandit, nn.Module]:
     """Our network and theirs, with the same weights, and the spectrum divided by what theirs divides it by."""
-    ours, theirs = random_network(row), reference(row)
+    ours, theirs = random_network(row), module_of(row)
     theirs.load_state_dict(published_state(row, ours))
     assert isinstance(ours, Bandit)
     ours.scale = math.sqrt(
@@ -79,7 +52,7 @@ def noise(samples: int, batch: int = 1) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("samples", [300, 3_000, 3_072])
+@pytest.mark.parametrize("samples", one_in(3, [3_000, 300, 3_072]))
 def test_it_is_the_reference_network(name: str, samples: int) -> None:
     ours, theirs = both(small_row(name, Path("x.ckpt")))
     with torch.inference_mode():
@@ -97,6 +70,7 @@ def test_the_spectrum_is_divided_as_in_training() -> None:
     assert agreement(before, network(quiet)) < 60
 
 
+@pytest.mark.lower_precision
 @pytest.mark.parametrize("name", NAMES)
 def test_lower_precision_is_as_near_as_autocast(name: str) -> None:
     ours, theirs = both(small_row(name, Path("x.ckpt")))
@@ -107,6 +81,7 @@ def test_lower_precision_is_as_near_as_autocast(name: str) -> None:
     assert agreement(expected, autocast(ours, mixture)) > least
 
 
+@pytest.mark.lower_precision
 def test_our_loop_is_torchs() -> None:
     torch.manual_seed(0)
     gru = BidirectionalGru(8, 12).eval()
@@ -139,6 +114,7 @@ def test_bands_of_any_size_are_the_reference_packages(count: int, n_fft: int, sa
     assert min(bands_covering(bands)) > 0
 
 
+@pytest.mark.thorough
 def test_channels_do_not_hear_each_other(tmp_path: Path) -> None:
     row = small_row("bandit", tmp_path / "x.ckpt")
     model = load_model(row, saved(row), CPU, torch.float32)
@@ -154,6 +130,7 @@ def test_channels_do_not_hear_each_other(tmp_path: Path) -> None:
     assert agreement(estimates(signal)[:, 0], estimates(alone)[:, 0]) > 110
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_sources_are_found_by_name(name: str, tmp_path: Path) -> None:
     """Whatever their order in the row, and whether it says speech or dialog."""
@@ -169,6 +146,16 @@ def test_sources_are_found_by_name(name: str, tmp_path: Path) -> None:
             assert torch.equal(estimate, expected[known])
 
 
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]:
+    """A row of each version, with its file."""
+    made = {name: small_row(name, tmp_path_factory.mktemp(name) / "x.ckpt") for name in NAMES}
+    for row in made.values():
+        saved(row)
+    return made
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -184,10 +171,11 @@ def test_sources_are_found_by_name(name: str, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_of_another_network_is_told_what_differs(
-    name: str, change: dict[str, Any], complaint: str, tmp_path: Path
+    name: str, change: dict[str, Any], complaint: str, rows: dict[str, Checkpoint]
 ) -> None:
-    row = small_row(name, tmp_path / "x.ckpt")
-    path = saved(row)
+    row = rows[name]
+    path = row.path
+    assert path is not None
     assert isinstance(row.parameters, BanditParameters)
     if "version" in change and name == "bandit-v2":
         change, complaint = {"version": 1}, "version 1; the file has 2"
@@ -210,6 +198,7 @@ def spoilt(name: str, folder: Path, spoil: Callable[[str, Tensor], bool]) -> Che
     return row
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("ending", ["stft.window", "freq_weights/3"])
 def test_a_file_of_other_bands_is_refused(name: str, ending: str, tmp_path: Path) -> None:
@@ -228,6 +217,7 @@ def test_twins_that_differ_are_refused(tmp_path: Path) -> None:
         load_model(row, row.path, CPU, torch.float32)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_what_belongs_to_training_is_not_read(name: str, tmp_path: Path) -> None:
     """As a training framework saves it: prefixed, with the state of a loss."""
@@ -257,6 +247,7 @@ def test_parameters_that_fit_no_network(change: dict[str, Any], complaint: str) 
         validate(BanditParameters, {**BANDIT, **change}, "", ValueError)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "keys"), [("bandit-plus", 1_794), ("bandit-v2-multi", 2_946)])
 def test_published_rows_have_the_published_size(name: str, keys: int) -> None:
     row = load_manifest().checkpoints[name]

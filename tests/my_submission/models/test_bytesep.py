@@ -146,11 +146,13 @@ def check(theirs: nn.Module, of: Size, samples: int) -> None:
     assert agreement(expected, made[:, 0]) > 120
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("of", SIZES, ids=["resunet143", "mobilenet"])
 def test_a_small_network_is_the_packages(of: Size, package: Any) -> None:
     check(cut_down(package, of), of, samples=8_000)
 
 
+@pytest.mark.thorough
 def test_a_mobilenet_of_true_size_is_the_packages(package: Any) -> None:
     theirs = package("models.mobilenet_subbandtime").MobileNet_Subbandtime(2, 2, 1)
     assert sum(value.numel() for value in theirs.parameters()) == 1_094_386
@@ -203,6 +205,7 @@ def estimate(model: WaveformModel, track: Tensor) -> Tensor:
     return torch.cat([piece[0] for _, piece in pieces], dim=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0.1, 0.7, 0.9, 1.4, 2.1, 4.3])
 def test_a_track_is_what_the_packages_separator_makes_of_it(
     steps: float, package: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -224,6 +227,7 @@ def test_a_track_is_what_the_packages_separator_makes_of_it(
     assert agreement(expected[:, :same], made[:, :same]) > 90
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("samples", [1, 7_999, 8_001])
 def test_tracks_of_any_length_have_estimates(
     samples: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -235,6 +239,7 @@ def test_tracks_of_any_length_have_estimates(
     assert made.any()
 
 
+@pytest.mark.thorough
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         WeightsError, match=r"expected a network of bytesep \(resunet143 or mobilenet, sub-band\)"

@@ -1,6 +1,5 @@
 """MDX23C: to the bit what the reference package computes; its errors name parameters."""
 
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 from my_submission.models.mdx23c import AlongBins, ChannelNorm, Mdx23c, Mdx23cParameters
 from my_submission.runtime.pool import load_model
 from my_submission.schema import validate
-from my_submission.weights import Checkpoint, UnsafeFile, load_manifest
+from my_submission.weights import UnsafeFile, load_manifest
 from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
+from tests.reference_networks import module_of
 from tests.small_networks import MDX23C, random_network, saved, small_row
 
 pytestmark = pytest.mark.processor
@@ -21,35 +21,10 @@ pytestmark = pytest.mark.processor
 NAMES = ("mdx23c", "mdx23c-one")
 
 
-def reference(row: Checkpoint) -> nn.Module:
-    """The reference package's network, without weights of its own; its output lacks the axis of a single source."""
-    package = pytest.importorskip("pymss_core.modules.mdx23c_tfc_tdf_v3")
-    ours = row.parameters
-    assert isinstance(ours, Mdx23cParameters)
-    config = Namespace(
-        audio=Namespace(n_fft=ours.n_fft, hop_length=ours.hop, dim_f=ours.dim_f, num_channels=2),
-        model=Namespace(
-            norm="InstanceNorm",
-            act="gelu",
-            scale=[2, 2],
-            **{
-                name: getattr(ours, name)
-                for name in (
-                    *("num_subbands", "num_scales", "num_blocks_per_scale"),
-                    *("num_channels", "growth", "bottleneck_factor"),
-                )
-            },
-        ),
-        training=Namespace(target_instrument=None, instruments=list(row.sources)),
-    )
-    network: nn.Module = package.TFC_TDF_net(config)
-    return network.eval().requires_grad_(False)
-
-
 def both(name: str) -> tuple[nn.Module, nn.Module]:
     """Our network and theirs, with the same weights."""
     row = small_row(name, Path("x.ckpt"))
-    ours, theirs = random_network(row), reference(row)
+    ours, theirs = random_network(row), module_of(row)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
 
@@ -74,6 +49,7 @@ def test_at_other_lengths_the_end_is_silence() -> None:
     assert torch.equal(network(mixture)[..., :2_500], network(mixture[..., :2_500]))
 
 
+@pytest.mark.lower_precision
 @pytest.mark.parametrize("name", NAMES)
 def test_lower_precision_is_as_near_as_autocast(name: str) -> None:
     ours, theirs = both(name)
@@ -95,6 +71,7 @@ def test_layers_are_the_same_with_channels_last() -> None:
             assert layer(last).is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -144,7 +121,7 @@ def test_the_published_row_has_the_published_size() -> None:
     assert isinstance(row.parameters, Mdx23cParameters)
     with torch.device("meta"):
         state = Mdx23c(row.parameters, len(row.sources)).state_dict()
-        theirs = reference(row).state_dict()
+        theirs = module_of(row).state_dict()
     assert (sum(value.numel() for value in state.values()), len(state)) == (111_990_272, 319)
     assert {key: value.shape for key, value in state.items()} == {
         key: value.shape for key, value in theirs.items()
@@ -155,7 +132,7 @@ def test_the_published_row_has_the_published_size() -> None:
 def test_full_size(tmp_path: Path) -> None:
     """From its file, on the shortest mixture that the reference takes."""
     row = replace(load_manifest().checkpoints["mdx23c-vocals"], path=tmp_path / "x.ckpt")
-    path, theirs, mixture = saved(row), reference(row), noise(31 * 1_024)
+    path, theirs, mixture = saved(row), module_of(row), noise(31 * 1_024)
     theirs.load_state_dict(random_network(row).state_dict())
     assert agreement(theirs(mixture), load_model(row, path, CPU, torch.float32)(mixture)) > 120
     rounded = autocast(theirs, mixture)

@@ -152,6 +152,7 @@ def test_a_preset_with_a_mixer_is_its_formula(
         assert agreement(expected, of(ensemble(changed, models).separate(noise()))) > 120
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("block_samples", [700, 1_000, 7_001, None])
 def test_blocks_of_any_size_give_the_same(
     preset: Preset, models: dict[str, ChunkModel], block_samples: int | None
@@ -168,6 +169,7 @@ def test_blocks_of_any_size_give_the_same(
         torch.testing.assert_close(blocks, whole[stem], rtol=0, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_silent_estimates_are_mixed_with_a_mixture_that_is_not(
     preset: Preset, models: dict[str, ChunkModel], matrix: Tensor
 ) -> None:
@@ -178,6 +180,7 @@ def test_silent_estimates_are_mixed_with_a_mixture_that_is_not(
     assert not of(silent).any()
 
 
+@pytest.mark.thorough
 def test_a_stem_alone_needs_all_that_is_mixed(preset: Preset, models: dict[str, ChunkModel]) -> None:
     whole = ensemble(preset, models).separate(noise())
     alone = preset.for_stems(["vocals"])
@@ -213,6 +216,7 @@ def run_whole(run: Any) -> Any:
     return whole
 
 
+@pytest.mark.thorough
 def test_a_time_limit_counts_a_mixer_and_takes_economies(
     preset: Preset, models: dict[str, ChunkModel], matrix: Tensor
 ) -> None:
@@ -236,6 +240,7 @@ def run_limited(preset: Preset, models: dict[str, ChunkModel], deadline: Deadlin
     return of(stems)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "state",
     [
@@ -257,6 +262,7 @@ def test_a_file_that_is_no_mixer_of_these_sources_is_refused(
 ESTIMATES = "estimates: {bass: x, drums: d, other: o, vocals: v}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("before", "after", "complaint"),
     [
@@ -277,6 +283,7 @@ def test_what_is_wrong_about_estimates_is_named(
         written(tmp_path, PRESET.replace(before, after))
 
 
+@pytest.mark.thorough
 def test_estimates_are_yaml_that_survives(preset: Preset, tmp_path: Path) -> None:
     again = written(tmp_path, yaml.safe_dump(yaml.safe_load(PRESET), sort_keys=False))
     assert again.steps == preset.steps

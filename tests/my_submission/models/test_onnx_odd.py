@@ -268,6 +268,7 @@ def test_what_computes_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.
     refused(path, complaint, lambda path: load_model(ROW, path, CPU, torch.float32))
 
 
+@pytest.mark.thorough
 def test_an_ordinary_network_passes(tmp_path: Path) -> None:
     path = save_mdx_net(tmp_path / "x.onnx", small=True, seed=0, dim_f=BINS, dim_t=FRAMES)
     check_model(path)

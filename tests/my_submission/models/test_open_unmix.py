@@ -116,6 +116,7 @@ def written_out(network: OpenUnmix, track: Tensor) -> Tensor:
     return waves
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("samples", [300, 600, 10_000, 44_100])
 def test_an_estimate_is_the_published_formulas(samples: int, tmp_path: Path) -> None:
     """A track shorter than a chunk; above 100 dB of the double precision."""
@@ -136,6 +137,7 @@ def package() -> Any:
         yield pytest.importorskip("openunmix.model", reason="the reference package openunmix is not here")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "parameters", [SMALL, OpenUnmixParameters(n_fft=4096, hop=1024, bins=1487, hidden=512)]
 )
@@ -155,6 +157,7 @@ def test_an_estimate_is_that_of_the_package(
     assert (made - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+@pytest.mark.thorough
 def test_a_long_track_in_chunks_is_nearly_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every sample is estimated with at least a margin of context; what lies beyond reaches it through the recurrent
     layers only, and hardly: random weights forget within it."""
@@ -199,21 +202,18 @@ def all_estimates(model: ChunkModel, track: Tensor) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("iterations", [0, 1, 2])
-def test_all_targets_with_the_filter_are_those_of_the_package(
-    iterations: int, package: Any, tmp_path: Path
-) -> None:
+def test_all_targets_with_the_filter_are_those_of_the_package(package: Any, tmp_path: Path) -> None:
     """Its `Separator` on 703 frames, so on blocks of 300, 300 and 103, to 1e-5 of the largest sample."""
     networks = [random_network(SMALL, seed) for seed in range(4)]
     theirs = {}
     for stem, network in zip(STEMS, networks, strict=True):
         theirs[stem] = package.OpenUnmix(257, 2, SMALL.hidden, max_bin=SMALL.bins)
         theirs[stem].load_state_dict(network.state_dict())
-    separator = package.Separator(theirs, niter=iterations, n_fft=SMALL.n_fft, n_hop=SMALL.hop)
+    separator = package.Separator(theirs, niter=2, n_fft=SMALL.n_fft, n_hop=SMALL.hop)
     track = noise(90_000)
     with torch.inference_mode():
         expected = separator.eval()(track[None])[0]
-    made = all_estimates(joined(tmp_path, networks, iterations), track)
+    made = all_estimates(joined(tmp_path, networks, 2), track)
     assert (made - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
@@ -226,6 +226,7 @@ def test_all_targets_without_the_filter_are_each_by_itself(tmp_path: Path) -> No
     assert agreement(alone, made) > 100
 
 
+@pytest.mark.slow
 def test_all_targets_in_chunks_are_nearly_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks lie as in the whole track, whichever chunk they are in; the one beside a chunk begins where the
     transform mirrors, which two of its frames feel, here of 20."""
@@ -238,6 +239,7 @@ def test_all_targets_in_chunks_are_nearly_the_whole(tmp_path: Path, monkeypatch:
     assert agreement(whole, all_estimates(joined(tmp_path, networks, 1), track)) > 60
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("samples", [1, 100, 512, 513])
 def test_tracks_shorter_than_a_window_have_estimates(samples: int, tmp_path: Path) -> None:
     made = estimate(opened(tmp_path, random_network(SMALL, seed=3)), noise(samples))
@@ -245,6 +247,7 @@ def test_tracks_shorter_than_a_window_have_estimates(samples: int, tmp_path: Pat
     assert made.isfinite().all()
 
 
+@pytest.mark.thorough
 def test_a_file_of_another_size_says_in_what_it_differs(tmp_path: Path) -> None:
     path = tmp_path / "vocals.pth"
     torch.save(random_network(SMALL, seed=4).state_dict(), path)

@@ -77,6 +77,7 @@ def noise(samples: int) -> Tensor:
     return 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(samples))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("parameters", "networks", "samples"), [(LEAKY, 2, 5_000), (ELU, 5, 9_000), (LEAKY, 2, 1), (ELU, 2, 3_903)]
 )  # fmt: skip
@@ -210,6 +211,7 @@ def test_start_hears_fewer_voices_in_real_music_that_has_none_than_the_embedded_
 # --- laws ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_long_track_in_chunks_is_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of one part and of all; the last one is short, and its frames fill a part to the last but one."""
     weights = random_weights(2, 1)
@@ -224,6 +226,7 @@ def test_a_long_track_in_chunks_is_the_whole(tmp_path: Path, monkeypatch: pytest
     assert agreement(made[100], made[2]) > 120
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("samples", [1, 257, 10_000])
 def test_stems_whose_masks_reach_all_bins_add_up_to_the_mixture(samples: int, tmp_path: Path) -> None:
     """The transform and its inverse leave nothing out, from the first sample to the last."""
@@ -233,12 +236,14 @@ def test_stems_whose_masks_reach_all_bins_add_up_to_the_mixture(samples: int, tm
     assert agreement(track, made.sum(dim=0)) > 100
 
 
+@pytest.mark.thorough
 def test_silence_and_what_is_nearly_silent_have_finite_estimates(tmp_path: Path) -> None:
     model = opened(tmp_path, LEAKY, random_weights(2, 1), 2)
     assert torch.equal(estimate(model, torch.zeros(2, 3_000)), torch.zeros(2, 2, 3_000))
     assert estimate(model, 1e-20 * noise(3_000)).isfinite().all()
 
 
+@pytest.mark.thorough
 def test_more_bins_are_another_form_of_the_same_file(tmp_path: Path) -> None:
     weights = random_weights(2, 1)
     track = noise(6_000)
@@ -252,6 +257,7 @@ def test_more_bins_are_another_form_of_the_same_file(tmp_path: Path) -> None:
         assert form == plain.model_copy(update={"bins": 1536})
 
 
+@pytest.mark.thorough
 def test_networks_in_files_of_their_own_make_stems_together(tmp_path: Path) -> None:
     """Rows of one network each, of an archive and of a file of arrays, and a row that has them as its parts."""
     weights = random_weights(2, 1)
@@ -283,6 +289,7 @@ def test_networks_in_files_of_their_own_make_stems_together(tmp_path: Path) -> N
     assert agreement(expected, estimate(pool.get("my_both"), track)) > 110
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("changes", "sources", "complaint"),
     [
@@ -301,6 +308,7 @@ def test_a_file_that_is_not_what_its_row_says_is_refused(
         load_model(row(path, LEAKY.model_copy(update=changes), sources), path, CPU, torch.float32)
 
 
+@pytest.mark.thorough
 def test_a_file_without_a_layer_names_it(tmp_path: Path) -> None:
     weights = random_weights(2, 1)
     del weights["conv2d_transpose_7/bias"]

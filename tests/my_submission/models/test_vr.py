@@ -170,7 +170,10 @@ def test_post_processing_changes_the_mask_only_there() -> None:
     assert torch.equal(mask[..., 100:], plain[..., 100:])
 
 
-@pytest.mark.parametrize("samples", [1, 432, 433, 10_000])
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "samples", [1, *(pytest.param(each, marks=pytest.mark.slow) for each in (432, 433, 10_000))]
+)
 def test_tracks_of_any_length_have_estimates_that_add_up(samples: int, tmp_path: Path) -> None:
     """To what the bands hold of the mixture. A track of one source has the same estimate."""
     track = music(10_000)[:, :samples]
@@ -184,12 +187,14 @@ def test_tracks_of_any_length_have_estimates_that_add_up(samples: int, tmp_path:
     assert torch.equal(vocals, made[model.sources.index("vocals")])
 
 
+@pytest.mark.thorough
 def test_silence_stays_silent(tmp_path: Path) -> None:
     model = opened(tmp_path, small())
     assert not model(torch.zeros(1, 2, 5_000)).any()
     assert not model(torch.full((1, 2, 5_000), 1e-45)).isnan().any()
 
 
+@pytest.mark.thorough
 def test_batches_change_nothing(tmp_path: Path) -> None:
     """Each mixture has its own level."""
     model = opened(tmp_path, small())
@@ -205,6 +210,7 @@ class Remote(nn.Module):
         return both * torch.linspace(0.5, 1, seen.shape[-1])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("changes", [{}, {"tta": True}, {"post_process": 0.2}])
 def test_a_long_track_in_chunks_is_the_whole(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -227,6 +233,7 @@ def test_a_long_track_in_chunks_is_the_whole(
     assert agreement(whole, run(track)) > 90
 
 
+@pytest.mark.thorough
 def test_networks_of_another_rate_are_resampled(tmp_path: Path) -> None:
     network = random(theirs_of(31191, 1024, width=2), seed=4)
     model = opened(tmp_path, network, bands="1band_sr33075_hl384")
@@ -237,6 +244,7 @@ def test_networks_of_another_rate_are_resampled(tmp_path: Path) -> None:
     assert agreement(track[:, 1_000:-1_000], made.sum(dim=0)[:, 1_000:-1_000]) > 10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("network", "changes", "message"),
     [
@@ -254,6 +262,7 @@ def test_a_file_that_is_not_its_rows_is_refused(
         opened(tmp_path, network(), **changes)
 
 
+@pytest.mark.thorough
 def test_version_5_1_runs_with_its_own_context(tmp_path: Path) -> None:
     model = opened(tmp_path, newer(), **SMALL_5_1)
     made = estimates(model, music(8_000))

@@ -159,6 +159,7 @@ def test_the_real_product_is_timed_on_one_thread_and_leaves_the_others_alone() -
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["htdemucs", "hdemucs_mmi", "Kim_Vocal_1"])
 def test_a_piece_of_a_networks_work_is_about_so_much_of_a_chunk(
     name: str, small_weights: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,7 @@ from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import Geometry, Reader, reader
 from my_submission.signal.resampling import pieces_at_rate, reader_at_rate, resample, resampled_length
+from tests.thinned import one_in
 
 pytestmark = pytest.mark.quick
 
@@ -63,7 +64,7 @@ def estimates(
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("rate", [22_050, 32_000, 44_100, 48_000])
+@pytest.mark.parametrize("rate", one_in(2, [22_050, 32_000, 48_000, 44_100]))
 @pytest.mark.parametrize("samples", [1, 1_000, 100_001])
 def test_identity_in_identity_out(rate: int, channels: int, samples: int) -> None:
     signal = tones(samples)

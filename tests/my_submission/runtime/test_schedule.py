@@ -137,6 +137,7 @@ def test_this_machine_tells() -> None:
     assert found > 0
 
 
+@pytest.mark.slow
 def test_less_memory_gives_the_same_stems() -> None:
     mixture = torch.randn(30_000, 2, generator=torch.Generator().manual_seed(0)).numpy() * 0.1
     roomy = MusicSeparationModel(device="cpu", precision="fp32")

@@ -521,6 +521,7 @@ def test_two_processes_at_once(
     assert len(left_behind(weights)) == (kind == "url_rows")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["hub_rows", "url_rows"])
 def test_a_killed_download(
     request: pytest.FixtureRequest, server: HubServer, weights: Path, kind: str
@@ -586,6 +587,7 @@ def test_a_full_disk_under_the_hubs_cache(
     assert left_behind(small_disk) == []
 
 
+@pytest.mark.thorough
 def test_a_cache_on_a_read_only_disk(
     server: HubServer,
     hub_rows: list[Checkpoint],

@@ -138,12 +138,14 @@ def test_nobody_to_ask_means_one_sentence_and_nothing_fetched(
     )
 
 
+@pytest.mark.thorough
 def test_every_licence_is_printed(capsys: pytest.CaptureFixture[str], manifest: Path) -> None:
     lines = run(capsys, manifest, "--accept-licence").splitlines()
     assert [line.split(maxsplit=3)[-1] for line in lines[:3]] == [FREE, LIMITED, "no licence stated"]
     assert [line.split()[0] for line in lines[:3]] == ["free", "limited", "unstated"]
 
 
+@pytest.mark.thorough
 def test_accepted_once_is_not_asked_again(
     capsys: pytest.CaptureFixture[str], manifest: Path, home: Path
 ) -> None:
@@ -170,6 +172,7 @@ def test_a_row_that_changes_asks_again(rows: dict[str, Checkpoint], change: dict
     assert not_accepted([changed, rows["limited"]]) == (), "what was accepted before stays so"
 
 
+@pytest.mark.thorough
 def test_a_terminal_is_asked_once_for_all(
     capsys: pytest.CaptureFixture[str], manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

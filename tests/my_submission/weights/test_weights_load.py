@@ -47,6 +47,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("suffix", [".th", ".safetensors"])
 @pytest.mark.parametrize("name", NAMES)
 def test_loads_what_demucs_itself_loads(files: Path, name: str, suffix: str) -> None:
@@ -61,6 +62,7 @@ def test_loads_what_demucs_itself_loads(files: Path, name: str, suffix: str) -> 
         assert torch.equal(ours_value, value), key
 
 
+@pytest.mark.thorough
 def test_nothing_of_the_network_is_left_uninitialised(files: Path) -> None:
     """The network is built without memory first; what is no parameter must be there all the same."""
     ours = load_torch(files / "htdemucs.th", ROWS["htdemucs"])
@@ -76,11 +78,13 @@ def test_loading_draws_no_random_numbers(files: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.thorough
 def test_the_rows_segment_replaces_the_files(files: Path) -> None:
     assert load_torch(files / "hdemucs_mmi.th", ROWS["hdemucs_mmi"]).segment == 44
     assert load_torch(files / "htdemucs.th", ROWS["htdemucs"]).segment == SMALL_SEGMENT
 
 
+@pytest.mark.thorough
 def test_sources_are_compared_with_the_row_under_our_names(files: Path) -> None:
     row = replace(ROWS["dnr_a778de4a"], sources=("effect", "music", "dialog"))
     with pytest.raises(
@@ -273,6 +277,7 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
         load_torch(tmp_path / "x.onnx", ROWS["htdemucs"])
 
 
+@pytest.mark.thorough
 def test_positional_arguments_are_understood(tmp_path: Path) -> None:
     network, kwargs = demucs_arguments("htdemucs", small=True)
     sources = kwargs.pop("sources")

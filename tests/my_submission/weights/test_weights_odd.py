@@ -119,6 +119,7 @@ def test_metadata_that_is_no_arguments(tmp_path: Path, state: dict[str, Tensor],
     refused(tmp_path / "odd.safetensors", "not a Demucs checkpoint, or damaged|kwargs as a dict")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -201,6 +202,7 @@ def test_a_half_precision_sum_that_overflows_is_no_infinity(tmp_path: Path) -> N
     assert build(tmp_path / "x", lambda: layer, large).weight[0, 0] == 3e38
 
 
+@pytest.mark.thorough
 def test_a_constructor_cannot_make_parts_without_end(tmp_path: Path) -> None:
     def layers() -> torch.nn.Module:
         made = torch.nn.ModuleList()
@@ -329,6 +331,7 @@ def pickle_of(package: dict[str, Any]) -> bytes:
     return pickle.dumps(package, protocol=2)
 
 
+@pytest.mark.thorough
 def test_zip_bombs(tmp_path: Path) -> None:
     bomb = archive(tmp_path / "bomb.pt", PROTOCOL + b"}.", zipfile.ZIP_DEFLATED, {"a": bytes(50_000_000)})
     assert bomb.stat().st_size < 100_000
@@ -405,6 +408,7 @@ def stated(values: int, times: int = 1) -> bytes:
     return PROTOCOL + b"]" + b"(" + b"".join(one % (name, number) for name in names) + b"e."
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

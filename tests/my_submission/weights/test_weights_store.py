@@ -18,7 +18,8 @@ from my_submission.weights import (
     require,
     verify,
 )
-from my_submission.weights.manifest import Copy, Origin
+from my_submission.weights.checkpoints import Copy, Origin
+from my_submission.weights.manifest import HOME_VARIABLE, _at_home
 from my_submission.weights.required import download_allowed
 from my_submission.weights.store import RECORD_FILE, TAIL_BYTES, is_vouched, record_sha256
 
@@ -202,6 +203,28 @@ def test_require_lists_all_that_is_missing_and_the_command(row: Checkpoint) -> N
     ]
     with pytest.raises(MissingWeights, match=r"weights fetch net large$"):
         require([row, large], download=False)
+
+
+def test_a_file_outside_of_the_submission_is_asked_for_by_its_folder(
+    row: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = replace(row, path=tmp_path / "models" / "mine.th", file="mine.th")
+    with pytest.raises(MissingWeights) as caught:
+        require([elsewhere], download=False)
+    assert "fetch" not in str(caught.value)  # nobody has it but the user
+    monkeypatch.setenv("AICROWD_DATASET_DIR", str(tmp_path))
+    with pytest.raises(MissingWeights) as caught:
+        require([elsewhere], download=False)
+    assert str(elsewhere.path) in str(caught.value)
+    assert str(caught.value).endswith(f"evaluate with: --readable {tmp_path / 'models'}")
+
+
+def test_the_home_of_a_path_is_the_users_whatever_home_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/temporary")
+    assert _at_home("~/models/mine.th") == Path("/temporary/models/mine.th")
+    monkeypatch.setenv(HOME_VARIABLE, "/home/me")
+    assert _at_home("~/models/mine.th") == Path("/home/me/models/mine.th")
+    assert _at_home("/models/mine.th") == Path("/models/mine.th")
 
 
 def test_require_verifies_unless_told_otherwise(row: Checkpoint) -> None:

@@ -109,6 +109,7 @@ def test_wherever_a_file_is_cut_it_is_one_sentence(tmp_path: Path) -> None:
             refused(packed(tmp_path, {**FILES, name: content[:length]}), "is damaged")
 
 
+@pytest.mark.thorough
 def test_whatever_byte_of_an_index_is_wrong_it_is_one_sentence_or_other_numbers(tmp_path: Path) -> None:
     chance = random.Random(0)
     index = FILES["model.index"]

@@ -19,6 +19,7 @@ from my_submission.schema import Record
 from my_submission.weights import Checkpoint, UnsafeFile, WeightsError, trial
 from my_submission.weights.store import record_sha256, sha256_of
 from my_submission.weights.trial import Limits, Problem, admit, run_limited
+from tests.waiting import wait_for
 
 CPU = torch.device("cpu")
 AMPLE = Limits(memory_bytes=1 << 30, cpu_seconds=60, wall_seconds=600)
@@ -51,6 +52,7 @@ def fail() -> NoReturn:
     raise KeyError("of a network's own")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("call", "limits", "sentence"),
     [
@@ -69,6 +71,7 @@ def test_a_call_that_exceeds_a_limit_ends(call: Callable[[], object], limits: Li
     assert run_limited(call, limits) == Problem(sentence, own=False)
 
 
+@pytest.mark.thorough
 def test_what_ends_well_or_is_not_about_the_file_is_no_problem() -> None:
     assert run_limited(lambda: None, AMPLE) is None
     assert run_limited(fail, AMPLE) is None, "the caller meets it again, with its traceback"
@@ -79,13 +82,6 @@ def test_a_files_own_error_keeps_its_sentence() -> None:
     assert problem == Problem("x.th: it is odd", own=True)
     assert str(problem.error(Path("x.th"))) == "x.th: it is odd"
     assert str(Problem("needs it all", own=False).error(Path("y"))) == "y: refused: opening it needs it all"
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def is_running(pid: int) -> bool:
@@ -100,6 +96,7 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.thorough
 def test_nothing_is_left(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     before, children, fork = open_descriptors(), [], os.fork
 
@@ -133,10 +130,10 @@ def test_a_trial_ends_with_the_process_that_waits_for_it(tmp_path: Path) -> None
             run_limited(tell, AMPLE)
         finally:
             os._exit(0)
-    wait_until(note.exists)
+    wait_for(note.exists)
     os.kill(waiting, signal.SIGKILL)
     os.waitpid(waiting, 0)
-    wait_until(lambda: not is_running(int(note.read_text())))
+    wait_for(lambda: not is_running(int(note.read_text())))
 
 
 def test_nothing_that_the_process_set_is_changed_here() -> None:
@@ -198,6 +195,7 @@ def test_a_file_without_a_hash_is_tried_once(loads: Loads, row: Checkpoint) -> N
     assert loads.elsewhere() == 1
 
 
+@pytest.mark.thorough
 def test_a_file_that_changed_is_tried_again(loads: Loads, row: Checkpoint) -> None:
     assert row.path
     load(row)

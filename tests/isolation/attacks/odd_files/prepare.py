@@ -41,4 +41,7 @@ def prepare(world: World) -> None:
         deep = deep / "d"
     os.makedirs(deep)
     (world.submission / "aicrowd.json").write_text("[" * 100_000)
-    (world.submission / "requirements.txt").symlink_to("/dev/zero")
+    if (requirements := world.submission / "requirements.txt").is_file():  # an image is built from it
+        (world.submission / ".dockerignore").write_text("my_submission/large.py\n")  # too large for one
+    else:
+        requirements.symlink_to("/dev/zero")

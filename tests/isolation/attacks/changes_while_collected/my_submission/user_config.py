@@ -1,15 +1,17 @@
 """Promises 3, 6 and 9: estimates do not change while they are collected.
 
 Processes that go on replacing files by links and back, that write to them, make them longer and shorter, rename the
-folder, from before the track is done, and wherever the evaluator has been slowed down.
+folder, from before the track is done, and wherever the evaluator has been slowed down. And leases, for which whoever
+opens a file waits three quarters of a minute.
 """
 
+import fcntl
 import os
 import time
 
 from my_submission.attack import PREDICTIONS, STEMS, WORLD, Model, daemon, tried
 
-SYSTEMS = ["root", "user", "bare"]
+SYSTEMS = ["root", "user", "bare", "docker"]
 SLOWLY = True
 OPTIONS = ["--time-factor", "60"]
 EXPECTED = {
@@ -20,6 +22,7 @@ EXPECTED = {
     "mapped": ("ok", "invalid_output"),
     "pipes_and_back": ("ok", "invalid_output"),
     "removed": ("ok", "invalid_output"),
+    "leased": "invalid_output",
 }
 
 
@@ -111,3 +114,9 @@ class MySeparationModel(Model):
                 file.write(content)
 
         self._on_and_on(swap)
+
+    def leased(self) -> None:
+        for stem in STEMS:
+            tried()
+            descriptor = os.open(f"{self.folder}/{stem}.wav", os.O_RDWR)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)

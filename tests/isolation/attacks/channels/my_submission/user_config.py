@@ -22,7 +22,6 @@ from my_submission.attack import (
     tried,
 )
 
-SYSTEMS = ["root", "user", "docker"]
 TWICE = True
 EXPECTED = {"first": "crashed", "second": "crashed", "third": "crashed"}
 MARK = f"{TOKEN}-mark"

@@ -9,7 +9,7 @@ import time
 from my_submission.attack import Model, breach, tried
 
 OPTIONS = ["--cpus", "1"]
-UNLESS = {"cpu_quota": True}
+UNLESS = {"cpu_quota": [True]}
 SECONDS = 1.0
 
 

@@ -60,6 +60,8 @@ EXPECTED = {
     "byte_order_mark": "crashed",
     "utf_16": "crashed",
 }
+# The rest of a million answers is written during the track that follows, and fails it.
+CONTAINED = ["empty", "no_json", "million_answers", "half_line", "other_track"]
 
 
 class MySeparationModel(Model):

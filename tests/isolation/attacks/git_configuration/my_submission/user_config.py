@@ -6,7 +6,7 @@ transport, included files, attributes, an alias for each command, another workin
 
 from my_submission.attack import Model, tried
 
-SYSTEMS = ["root", "user", "bare"]
+SYSTEMS = ["root", "user", "bare", "docker"]
 
 
 class MySeparationModel(Model):

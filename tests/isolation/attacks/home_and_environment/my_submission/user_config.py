@@ -23,7 +23,6 @@ SYSTEM = () if WORLD["system"] == "docker" else (
     "/etc/shadow", "/etc/machine-id", "/etc/hostname", "/etc/ssh", "/etc/sudoers", "/etc/krb5.keytab", "/var/log",
     "/var/spool", "/etc/ssl/private", "/etc/pip.conf", "/etc/fstab", "/boot", "/etc/environment",
 )  # fmt: skip
-SYSTEMS = ["root", "user", "docker"]
 
 
 class MySeparationModel(Model):

@@ -12,8 +12,6 @@ from my_submission.attack import Model, attempt
 
 ALLOWED = ("pipe:", "/dev/null", "anon_inode:[eventfd]", "anon_inode:[eventpoll]", "/proc/")
 
-SYSTEMS = ["root", "user", "docker"]
-
 
 class MySeparationModel(Model):
     def attack(self) -> None:

@@ -1,4 +1,7 @@
-"""Promises 2, 3 and 5: what the kernel shows of the machine in /proc and /sys is neither secret nor writable."""
+"""Promises 2, 3 and 5: what the kernel shows of the machine in /proc and /sys is neither secret nor writable.
+
+In a container both are what the engine shows: lists of modules, devices and interrupts among it, of nobody's work.
+"""
 
 import os
 import stat
@@ -18,17 +21,22 @@ BELOW_SYS = ("kernel/uevent_helper", "kernel/mm/ksm/run", "power/state", "kernel
              "fs/bpf", "kernel/security", "firmware", "module", "class/net", "block", "fs/fuse", "kernel/config")  # fmt: skip
 OWN = ("self", "thread-self")
 TELLING_NOTHING = ("/proc/pressure",)  # load of the machine: a side channel
+EXPECTED = {"writes": "ok", "reads": "ok"}
+CONTAINED = ["writes"]
 
 
 class MySeparationModel(Model):
-    def attack(self) -> None:
+    def reads(self) -> None:
         for name in SECRET:
             attempt(f"read /proc/{name}", lambda of=name: read(f"/proc/{of}"))
-        for name, content in WRITTEN.items():
-            attempt(f"write /proc/{name}", lambda of=name, text=content: write(f"/proc/{of}", text))
         for name in BELOW_SYS:
             attempt(f"list /sys/{name}", lambda of=name: os.listdir(f"/sys/{of}"))
             attempt(f"read /sys/{name}", lambda of=name: read(f"/sys/{of}"))
+        attempt("open /dev/ptmx", lambda: os.open("/dev/ptmx", os.O_RDONLY | os.O_NONBLOCK))
+
+    def writes(self) -> None:
+        for name, content in WRITTEN.items():
+            attempt(f"write /proc/{name}", lambda of=name, text=content: write(f"/proc/{of}", text))
         attempt("addresses of the kernel", _symbols)
         for top in ("/proc", "/sys"):
             for folder, names, files in os.walk(top):
@@ -36,7 +44,7 @@ class MySeparationModel(Model):
                     names[:] = [name for name in names if not name.isdigit() and name not in OWN]
                 for name in files:
                     attempt(f"writable: {folder}/{name}", lambda path=f"{folder}/{name}": _is_writable(path))
-        for node in ("mem", "kmem", "port", "kmsg", "fuse", "kvm", "ptmx", "tty", "console", "net/tun", "loop0", "vda", "sda",
+        for node in ("mem", "kmem", "port", "kmsg", "fuse", "kvm", "tty", "console", "net/tun", "loop0", "vda", "sda",
                      "vsock", "vhost-vsock", "uinput", "mapper/control", "loop-control", "rtc", "hwrng", "snapshot"):  # fmt: skip
             attempt(
                 f"open /dev/{node}", lambda path=f"/dev/{node}": os.open(path, os.O_RDONLY | os.O_NONBLOCK)

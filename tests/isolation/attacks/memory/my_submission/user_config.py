@@ -11,6 +11,7 @@ import time
 
 from my_submission.attack import LIBC, Model, breach, say_tried, syscall, tried
 
+CONTAINED = ["children", "shared_memory_file", "files_without_names"]
 OPTIONS = ["--memory", "200m", "--scratch", "4g", "--time-factor", "40"]
 MOST_BYTES = 600 << 20  # got hold of all at once, which is far beyond the cap
 EXPECTED = {

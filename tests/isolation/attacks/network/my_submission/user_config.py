@@ -23,8 +23,6 @@ FAMILIES = {"VSOCK": 40, "ALG": 38, "BLUETOOTH": 31, "TIPC": 30, "CAN": 29, "RDS
             "IB": 27, "LLC": 26, "X25": 9, "AX25": 3, "QIPCRTR": 42, "XDP": 44, "PHONET": 35, "KCM": 41, "NFC": 39,
             "CAIF": 37, "APPLETALK": 5, "IPX": 4, "SMC": 43, "MCTP": 45}  # fmt: skip
 
-SYSTEMS = ["root", "user", "docker"]
-
 
 class MySeparationModel(Model):
     def attack(self) -> None:
@@ -53,6 +51,11 @@ class MySeparationModel(Model):
         attempt("connections of others", lambda: open("/proc/net/tcp").read().splitlines()[1:])
         attempt("an interface made", _made_interface)
         attempt("an audit socket", lambda: _audit())
+        for service in range(1, 32):  # of which some tell of devices and processes of the whole machine
+            attempt(
+                f"netlink service {service}",
+                lambda of=service: _opened(socket.AF_NETLINK, socket.SOCK_RAW, of),
+            )
 
 
 def _connect(address: tuple[str, int]) -> object:

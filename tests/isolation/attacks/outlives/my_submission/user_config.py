@@ -14,7 +14,7 @@ import time
 from my_submission.attack import LIBC, Model, daemon, say_tried, tried
 
 OPTIONS = ["--time-factor", "6"]
-SYSTEMS = ["root", "user", "bare"]
+SYSTEMS = ["root", "user", "bare", "docker"]
 EXPECTED = {
     "daemons_stay": "ok",
     "daemons_and_exit": "crashed",
@@ -91,8 +91,11 @@ class MySeparationModel(Model):
         def wait() -> None:
             subprocess.run(["/bin/sh", "-c", "sleep 3600"], check=False)
 
+        read_end, write_end = os.pipe()
+
         def stuck() -> None:
             if LIBC.vfork() == 0:
+                os.write(write_end, b"!")
                 LIBC.pause()
 
         for action in (wait, stuck):
@@ -100,6 +103,7 @@ class MySeparationModel(Model):
             if child == 0:
                 action()
                 os._exit(0)
+        os.read(read_end, 1)  # else it would be the next track that cannot be stopped
 
     def late_in_threads(self) -> None:
         for _ in range(50):

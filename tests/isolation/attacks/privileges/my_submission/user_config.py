@@ -19,8 +19,6 @@ PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_SET_MM, PR_SET_PTRACE
 X32 = 0x40000000
 SIGCHLD = 17
 
-SYSTEMS = ["root", "user", "docker"]
-
 
 class MySeparationModel(Model):
     def attack(self) -> None:

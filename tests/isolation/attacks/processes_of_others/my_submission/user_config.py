@@ -25,8 +25,6 @@ FILES = (
 )
 ATTACH, SEIZE, TRACE_ME = 16, 0x4206, 0
 
-SYSTEMS = ["root", "user", "docker"]
-
 
 class MySeparationModel(Model):
     def attack(self) -> None:

@@ -14,8 +14,6 @@ PREFIXES = ("", "/proc/self/root", "/proc/thread-self/root", "/proc/self/cwd/../
             "/tmp/..", "/dev/fd/../../..", "//", "/../..", "/sdx/mixtures/../..", "/.set-up/old", "/old")  # fmt: skip
 DECOYS = ("/usr", "/lib", "/proc", "/sys", "/nix")
 
-SYSTEMS = ["root", "user", "docker"]
-
 
 class MySeparationModel(Model):
     def attack(self) -> None:

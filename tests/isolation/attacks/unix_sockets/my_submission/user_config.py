@@ -10,8 +10,6 @@ USUAL = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock", 
          "/run/systemd/notify", "/run/systemd/private", "/run/user/1001/bus", "/dev/log", "/run/containerd/containerd.sock",
          "/tmp/.X11-unix/X0", "/run/nscd/socket", "/run/user/0/bus")  # fmt: skip
 
-SYSTEMS = ["root", "user", "docker"]
-
 
 class MySeparationModel(Model):
     def attack(self) -> None:
@@ -21,7 +19,10 @@ class MySeparationModel(Model):
                 attempt(f"connect to {address!r}", lambda to=address, of=kind: _connect(to, of))
         with open("/proc/net/unix") as file:
             for line in file.read().splitlines()[1:]:
-                attempt("a socket in the table", lambda entry=line: entry.split(" ")[7:] or None)
+                for name in line.split(" ")[
+                    7:
+                ]:  # an end that is connected has a name, too, and is nobody's to take
+                    attempt(f"connect to {name} of the table", lambda to=name: _connect_named(to))
         for top in ("/tmp", "/dev", "/run", "/var", "/sdx"):
             for folder, _, names in os.walk(top):
                 for name in names:
@@ -34,6 +35,10 @@ def _connect(address: str, kind: int) -> object:
         link.connect(address)
         link.sendall(b"hello\n")
         return link.recv(100) or "connected"
+
+
+def _connect_named(name: str) -> object:
+    return _connect("\0" + name[1:] if name.startswith("@") else name, socket.SOCK_STREAM)
 
 
 def _is_socket(path: str) -> object:

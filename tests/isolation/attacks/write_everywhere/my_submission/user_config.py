@@ -16,8 +16,6 @@ MS_REMOUNT, MS_BIND = 32, 4096
 FOLDERS = ("/", "/usr", "/usr/local/bin", "/usr/lib", "/etc", "/bin", "/dev", "/proc", "/sys", "/run", "/var", "/home",
            "/root", "/sdx", "/sdx/shared", "/proc/self/task", "/etc/alternatives", "/dev/fd")  # fmt: skip
 
-SYSTEMS = ["root", "user", "docker"]
-
 
 class MySeparationModel(Model):
     def attack(self) -> None:

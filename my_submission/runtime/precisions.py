@@ -1,0 +1,3 @@
+"""The names of the precisions in which networks compute; see `devices`, which imports torch."""
+
+NAMES = ("fp32", "bf16", "fp16")

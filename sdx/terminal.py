@@ -1,0 +1,91 @@
+"""What every command needs of the terminal, or the pipe, that it is started from."""
+
+import codecs
+import io
+import os
+import select
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import TextIO
+
+# What our own texts have beside letters, for a terminal or a log that has ASCII or a code page only.
+_PLAIN = str.maketrans(
+    {"…": "...", "–": "-", "—": "-", "−": "-", "×": "x", "“": '"', "”": '"', "‘": "'", "’": "'", "→": "->",
+     "±": "+/-", "≥": ">=", "≤": "<=", "∞": "inf", "·": "*"}
+)  # fmt: skip
+_ERRORS = "sdx_plain"
+
+
+def prepare(words: Sequence[str] | None = None) -> list[str]:
+    """The words of a command line, with `~` at the start of a path as the home folder; to be called first.
+
+    From then on, printing does not fail: a character that the output's encoding lacks becomes plain text or an
+    escape, and what nobody reads any more (`| head`) is dropped, while the command goes on with its work.
+    """
+    codecs.register_error(_ERRORS, _as_plain_text)
+    sys.stdout, sys.stderr = _forgiving(sys.stdout), _forgiving(sys.stderr)
+    return [_at_home(word) for word in (sys.argv[1:] if words is None else words)]
+
+
+def one_line(text: str) -> str:
+    """Text in which nothing breaks the line or acts on a terminal; bytes of a name that is not UTF-8 as `\\xff`."""
+    if text.isprintable():
+        return text
+    visible = os.fsencode(text).decode("utf-8", "backslashreplace") if _has_bytes(text) else text
+    return "".join(
+        character
+        if character.isprintable() or unicodedata.category(character) == "Zs"
+        else ascii(character)[1:-1]
+        for character in visible
+    )
+
+
+def _has_bytes(text: str) -> bool:
+    """Whether it holds bytes of a file name that are no text (PEP 383)."""
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def _at_home(word: str) -> str:
+    """A shell expands `~/x` where it stands alone, and few do so in `--output=~/x`."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    is_home = value == "~" or value.startswith("~/")
+    return f"{option}{equals}{os.path.expanduser(value)}" if is_home and not os.path.lexists(value) else word
+
+
+def _as_plain_text(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_PLAIN)
+    return text.encode("ascii", "backslashreplace").decode(), error.end
+
+
+class _Unread(io.FileIO):
+    """A file descriptor that takes what it is given even if nobody reads it."""
+
+    def write(self, data: object) -> int:
+        try:
+            while (written := super().write(data)) is None:  # type: ignore[arg-type]  # any buffer
+                select.select([], [self], [])  # full, and somebody has made it one that does not wait
+        except BrokenPipeError:
+            return len(memoryview(data))  # type: ignore[arg-type]
+        return written
+
+
+def _forgiving(stream: TextIO) -> TextIO:
+    """The process's own output; anything else that stands in its place is left alone."""
+    if stream not in (sys.__stdout__, sys.__stderr__) or not isinstance(stream, io.TextIOWrapper):
+        return stream
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return stream
+    stream.flush()
+    raw = _Unread(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors=_ERRORS,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )

@@ -1,0 +1,73 @@
+"""Printing never fails, and `~` is the home folder wherever it stands."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sdx import ROOT, terminal
+
+# What a command does: prepare, print what no code page has, and go on whoever reads it.
+PRINTS = """
+import sys
+from pathlib import Path
+from sdx.terminal import prepare
+prepare()
+for _ in range(20_000):
+    print("… − é 日 \\udcff")
+print("…", file=sys.stderr)
+Path(sys.argv[1]).touch()
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line"), [("ascii", r"... - \xe9 \u65e5 \udcff"), ("cp1252", r"… - é \u65e5 \udcff")]
+)
+def test_every_encoding_shows_every_text_and_nobody_has_to_read_it(
+    tmp_path: Path, encoding: str, line: str
+) -> None:
+    done = tmp_path / "done"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", PRINTS, str(done)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        process.stdout.close()  # as `| head -1` does
+        said = process.stderr.read()
+    assert first.decode(encoding).rstrip() == line
+    assert said.decode(encoding).strip() in ("…", "...")
+    assert process.returncode == 0
+    assert done.exists()
+
+
+def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    words = ["~/a.wav", "--output=~/x", "--output=~", "a~/b", "--x=a~/b", "--note=~5 dB", "~b", "-o", "x"]
+    assert terminal.prepare(words) == [
+        "/home/me/a.wav",
+        "--output=/home/me/x",
+        "--output=/home/me",
+        *words[3:],
+    ]
+    (tmp_path / "~").mkdir()
+    assert terminal.prepare(["~"]) == ["~"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ä 日 🎸 …", "ä 日 🎸 …"),
+        ("a\nb\r\tc", r"a\nb\r\tc"),
+        ("\x1b[31mred\u202e", r"\x1b[31mred\u202e"),
+        (os.fsdecode(b"latin\xe9 \xc3\xa4"), r"latin\xe9 ä"),
+    ],
+)
+def test_a_name_is_one_line_and_harmless(text: str, shown: str) -> None:
+    assert terminal.one_line(text) == shown
