@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ from sdx.terminal import prepare
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 # Of each command, `commands/NAME_options.py` parses, and imports nothing that takes long; `commands/NAME.py` runs.
+# `ahead` of the former, if it has one, is entered before the latter is imported.
 COMMANDS = {
     "separate": "separate recordings into one file per stem",
     "studio": "a page on this machine: drop songs, hear and save stems",
@@ -27,7 +29,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m my_submi
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_parsers(commands, words[:1])
     options = parser.parse_args(words)
-    result: int = import_module(f"my_submission.commands.{options.command}").run(options)
+    module = f"my_submission.commands.{options.command}"
+    with getattr(import_module(f"{module}_options"), "ahead", nullcontext)(options):
+        result: int = import_module(module).run(options)
     return result
 
 

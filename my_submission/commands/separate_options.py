@@ -1,9 +1,12 @@
 """The options of `separate`: without torch, so that `--help` comes at once."""
 
 import argparse
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
+from my_submission.files.children import one_ahead
 from my_submission.files.formats import FORMATS
 from my_submission.files.inputs import TEMPLATE
 from my_submission.files.times import PREVIEW_SECONDS, parse_time
@@ -147,6 +150,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="memory on the device for all jobs together; less memory takes more time; default: most of what is "
         "free, on a GPU at most 8",
     )
+
+
+@contextlib.contextmanager
+def ahead(options: argparse.Namespace) -> Iterator[None]:
+    """For what will separate on this machine, a child process begins to import PyTorch while this one does."""
+    if options.list or options.dry_run or options.engine is not None:
+        yield
+        return
+    with one_ahead():
+        yield
 
 
 def _default_bitrates() -> str:

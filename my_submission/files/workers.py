@@ -5,31 +5,21 @@ dies (of memory, say), it removes the child's temporary files, whose paths follo
 """
 
 import contextlib
-import logging
-import multiprocessing
 import os
 import signal
-import sys
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 
-import torch
-
-from my_submission.files.errors import FileSeparationError
+from my_submission.files.children import take_child
 from my_submission.files.inputs import Recording
-from my_submission.files.model import ModelChoice, identity, open_model
+from my_submission.files.model import ModelChoice
 from my_submission.files.options import FileOptions, SeparatedFile
 from my_submission.files.placing import missing_folders, remove_empty, temporary_path
-from my_submission.files.separate import separate_recording
-from sdx.children import end_with_parent
 
-_PROGRESS_SECONDS = 0.1
 _ASK_SECONDS = 0.25
 _LEAVE_SECONDS = 2.0
-_SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which torch has threads can hang
 
 
 @dataclass(frozen=True)
@@ -88,12 +78,12 @@ class ModelFailed(RuntimeError):  # noqa: N818, the name says it
 
 
 @dataclass(frozen=True)
-class _Ready:
+class Ready:
     """The model is loaded."""
 
 
 @dataclass(frozen=True)
-class _NoModel:
+class NoModel:
     reason: str
 
 
@@ -152,11 +142,10 @@ class _Child:
         self._settings = settings
         self._new_folders: list[Path] = []
         self._temporaries: list[Path] = []
-        self.connection, its_end = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(its_end, settings, cores), daemon=False)
-        with _interrupts_held_back():
-            self._process.start()
-        its_end.close()
+        child = take_child()
+        self._process, self.connection = child.process, child.connection
+        with contextlib.suppress(BrokenPipeError):  # `news` says how it has ended
+            self.connection.send((settings, cores))
 
     def give(self, recording: Recording) -> Started:
         """Give it a recording to start on; it must be ready and idle."""
@@ -174,9 +163,9 @@ class _Child:
         try:
             while self.connection.poll():
                 message = self.connection.recv()
-                if isinstance(message, _Ready):
+                if isinstance(message, Ready):
                     self.is_ready = True
-                elif isinstance(message, _NoModel):
+                elif isinstance(message, NoModel):
                     raise ModelFailed(message.reason)
                 else:
                     if isinstance(message, Finished | Failed):
@@ -211,99 +200,3 @@ class _Child:
                 path.unlink(missing_ok=True)
             remove_empty(self._new_folders)
             self.recording = None
-
-
-@contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block. A child started inside never sees one: its parent decides.
-
-    If signals cannot be held back (Windows), the child ignores them from its first line on.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
-
-
-def _serve(connection: Connection, settings: RunSettings, cores: tuple[int, ...]) -> None:
-    """The child: load the model, then separate what comes until the connection closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    end_with_parent()
-    send = _Sender(connection)
-    logging.getLogger("my_submission").addHandler(_LogSender(send))
-    if cores:
-        os.sched_setaffinity(0, cores)
-        torch.set_num_threads(len(cores))
-    try:
-        model = open_model(settings.model)
-        model_identity = identity(model)
-        if settings.measure:
-            model.measure()
-    except (RuntimeError, ValueError, OSError) as error:
-        send(_NoModel(str(error)))
-        return
-    send(_Ready())
-    while True:
-        try:
-            recording = connection.recv()
-        except EOFError:
-            return
-        progress = _ProgressSender(send, recording)
-        try:
-            result = separate_recording(
-                recording,
-                settings.output_dir,
-                model,
-                model_identity,
-                settings.options,
-                progress,
-                str(os.getpid()),
-            )
-        except FileSeparationError as error:
-            send(Failed(recording, str(error)))
-        except (RuntimeError, ValueError, OSError, MemoryError) as error:
-            send(Failed(recording, f"{recording.source}: {type(error).__name__}: {error}"))
-        else:
-            send(Finished(recording, result))
-
-
-class _Sender:
-    """Sends messages to the parent; a parent that is gone does not disturb the separation."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def __call__(self, message: Event | _Ready | _NoModel) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._connection.send(message)
-
-
-class _ProgressSender:
-    """Tells the parent of progress, a few times a second."""
-
-    def __init__(self, send: _Sender, recording: Recording) -> None:
-        self._send = send
-        self._recording = recording
-        self._last = 0.0
-
-    def __call__(self, done: float, total: float) -> None:
-        now = time.monotonic()
-        if now - self._last >= _PROGRESS_SECONDS or done >= total:
-            self._last = now
-            self._send(Progressed(self._recording, done / total if total else 1.0))
-
-
-class _LogSender(logging.Handler):
-    """Hands warnings to the parent, which knows where the progress bars are."""
-
-    def __init__(self, send: _Sender) -> None:
-        super().__init__(logging.WARNING)
-        self._send = send
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._send(Logged(record.getMessage()))

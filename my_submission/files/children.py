@@ -1,0 +1,79 @@
+"""Child processes that may begin before there is anything to do: what takes long to import, they import meanwhile.
+
+This module imports nothing of it.
+"""
+
+import contextlib
+import multiprocessing
+import signal
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from multiprocessing.connection import Connection
+
+from sdx.children import end_with_parent
+
+_WORK = "my_submission.files.worker_side"
+_SLOW_IMPORT = "torch"
+_SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which torch has threads can hang
+_ahead: "list[Child]" = []
+
+
+class Child:
+    """A process that imports `worker_side`, whose `serve` then does what comes over `connection`."""
+
+    def __init__(self) -> None:
+        self.connection, its_end = _SPAWN.Pipe()
+        self.process = _SPAWN.Process(target=_begin, args=(its_end,), daemon=False)
+        with _interrupts_held_back():
+            self.process.start()
+        its_end.close()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+
+
+@contextlib.contextmanager
+def one_ahead() -> Iterator[None]:
+    """Start a child, which is the first that `take_child` gives within the block; killed at its end if not taken.
+
+    It is of no use where this process has already imported what takes long: then there is none.
+    """
+    if _SLOW_IMPORT not in sys.modules:
+        with contextlib.suppress(OSError):  # who wants a child will be told
+            _ahead.append(Child())
+    try:
+        yield
+    finally:
+        while _ahead:
+            _ahead.pop().kill()
+
+
+def take_child() -> Child:
+    """A child for one's own use; it must be ended. Raises OSError if the system has no room for another process."""
+    return _ahead.pop() if _ahead else Child()
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block. A child started inside never sees one: its parent decides.
+
+    If signals cannot be held back (Windows), the child ignores them from its first line on.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def _begin(connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    import_module(_WORK).serve(connection)
