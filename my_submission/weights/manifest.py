@@ -60,14 +60,12 @@ def read_manifests(*paths: Path, outline: bool = False) -> Manifest:
     for path in paths:
         _check_is_file(path)
         own = path in (MANIFEST, DEMO_MANIFEST)
-        document = _read_once(path, identity(path)) if own else _read(path)
+        document, rows = _read_once(path, identity(path), outline) if own else _read(path, outline)
         for name in [*document.checkpoints, *document.bags]:
             if name in defined_in:
                 raise ManifestError(f"{path}: {name!r} is already defined in {defined_in[name]}; rename one")
             defined_in[name] = path
-        for name, row in document.checkpoints.items():
-            for checkpoint in _row_and_forms(name, row, path, outline):
-                checkpoints[checkpoint.name] = checkpoint
+        checkpoints |= {row.name: row for row in rows}
         for name in document.checkpoints:
             _check_parts(checkpoints[name], checkpoints)
         for name, members in document.bags.items():
@@ -75,14 +73,17 @@ def read_manifests(*paths: Path, outline: bool = False) -> Manifest:
     return Manifest(checkpoints, bags, outline)
 
 
-def _read(path: Path) -> _Document:
-    return validate(_Document, read_document(path, ManifestError), path, ManifestError)
+def _read(path: Path, outline: bool) -> tuple[_Document, tuple[Checkpoint, ...]]:
+    """What stands in a manifest file, and the checkpoints that its rows describe."""
+    document = validate(_Document, read_document(path, ManifestError), path, ManifestError)
+    rows = document.checkpoints.items()
+    return document, tuple(each for name, row in rows for each in _row_and_forms(name, row, path, outline))
 
 
-@functools.lru_cache(maxsize=2)
-def _read_once(path: Path, of: tuple[int, ...]) -> _Document:
+@functools.lru_cache(maxsize=4)
+def _read_once(path: Path, of: tuple[int, ...], outline: bool) -> tuple[_Document, tuple[Checkpoint, ...]]:
     """The kit's own manifests are long, and every preset is read with them."""
-    return _read(path)
+    return _read(path, outline)
 
 
 def _check_is_file(path: Path) -> None:
