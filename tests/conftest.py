@@ -6,6 +6,8 @@ processes would compile the kit anew. And SIGINT is not ignored, which a process
 from its shell: then what the tests interrupt would not end.
 """
 
+import gc
+import logging
 import os
 import signal
 import sys
@@ -22,6 +24,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 TOY_PARAMETERS = 10_000
 """A quick test's module of torch has fewer."""
+
+
+def pytest_collection() -> None:
+    """Thousands of tests are collected, and nothing of it is garbage."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What has been collected stays until the end: garbage is looked for elsewhere.
+
+    And torch's loggers propagate: there are forty that do not, and pytest adds handlers to each, six times a test.
+    """
+    gc.freeze()
+    gc.enable()
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("torch.") and isinstance(logger, logging.Logger):
+            logger.propagate = True
 
 
 @pytest.fixture(autouse=True)

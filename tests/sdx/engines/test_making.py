@@ -143,8 +143,11 @@ def test_a_worker_that_does_not_see_the_folder_makes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_work_no_engine_is_asked_for(tmp_path: Path) -> None:
-    nowhere = address.parse("dask://127.0.0.1:1")
-    making.make_all(nowhere, tmp_path, str.upper, [], Seen())
+def test_without_work_no_engine_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise EngineError("nobody answers")
+
+    monkeypatch.setattr(making, "open_engine", refuse)
+    making.make_all(HERE, tmp_path, str.upper, [], Seen())
     with pytest.raises(EngineError):
-        making.make_all(nowhere, tmp_path, str.upper, [Task("a", ("a",))], Seen())
+        making.make_all(HERE, tmp_path, str.upper, [Task("a", ("a",))], Seen())
