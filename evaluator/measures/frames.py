@@ -4,6 +4,7 @@ A signal is an iterator of (samples, channels) float64 blocks of any lengths, so
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 from typing import Literal
 
@@ -14,6 +15,11 @@ from numpy.typing import NDArray
 
 Block = NDArray[np.float64]
 Padding = Literal["reflect", "zeros"]
+Window = Literal["hann", "none"]
+
+FRAMES_AT_ONCE = (
+    16  # with all frames of a block, what is computed with them leaves the cache and takes new memory
+)
 
 
 class TooShortError(ValueError):
@@ -21,18 +27,19 @@ class TooShortError(ValueError):
 
 
 def magnitudes(
-    blocks: Iterable[Block], window: NDArray[np.float64], hop: int, padding: Padding
+    blocks: Iterable[Block], size: int, hop: int, padding: Padding, window: Window = "hann"
 ) -> Iterator[NDArray[np.float64]]:
-    """|STFT|, frame by frame: (frames, channels, bins) for each block that completes any.
+    """|STFT|, frame by frame: (channels, frames, bins), a few frames at a time.
 
     Frames are centred on 0, hop, 2·hop, …, up to the last sample and a hop, as in torch.stft with center=True; the
     signal is continued by half a window on both sides. TooShortError if it is shorter than its reflection.
     """
-    for frames in _frames(_padded(blocks, len(window) // 2, padding), len(window), hop):
-        yield np.abs(scipy.fft.rfft(frames * window))
+    for frames in _frames(_padded(blocks, size // 2, padding), size, hop):
+        yield np.abs(scipy.fft.rfft(frames if window == "none" else frames * _hann(size)))
 
 
-def hann(size: int) -> NDArray[np.float64]:
+@lru_cache(maxsize=8)
+def _hann(size: int) -> NDArray[np.float64]:
     """The periodic Hann window."""
     return np.asarray(scipy.signal.get_window("hann", size), np.float64)
 
@@ -55,7 +62,8 @@ def filtered(blocks: Iterable[Block], taps: NDArray[np.float64]) -> Iterator[Blo
 
 
 def _valid(signal: Block, taps: NDArray[np.float64]) -> Block:
-    return np.asarray(scipy.signal.oaconvolve(signal, taps[:, None], mode="valid", axes=0), np.float64)
+    by_channel = np.ascontiguousarray(signal.T)  # strides cost more than this
+    return np.asarray(scipy.signal.oaconvolve(by_channel, taps[None], mode="valid", axes=1), np.float64).T
 
 
 def _padded(blocks: Iterable[Block], half: int, padding: Padding) -> Iterator[Block]:
@@ -77,11 +85,16 @@ def _padded(blocks: Iterable[Block], half: int, padding: Padding) -> Iterator[Bl
 
 
 def _frames(blocks: Iterable[Block], size: int, hop: int) -> Iterator[NDArray[np.float64]]:
-    """All whole frames, (frames, channels, size); those that a block completes come at once."""
-    rest: Block | None = None
+    """All whole frames, (channels, frames, size), a few at a time.
+
+    A channel's samples lie side by side here, since what computes with frames takes twice as long over strides.
+    """
+    rest: NDArray[np.float64] | None = None
     for block in blocks:
-        rest = block if rest is None else np.concatenate([rest, block])
-        count = (len(rest) - size) // hop + 1
+        rest = np.ascontiguousarray(block.T) if rest is None else np.concatenate([rest, block.T], axis=1)
+        count = (rest.shape[1] - size) // hop + 1
         if count > 0:
-            yield np.lib.stride_tricks.sliding_window_view(rest, size, axis=0)[: (count - 1) * hop + 1 : hop]
-            rest = rest[count * hop :]
+            frames = np.lib.stride_tricks.sliding_window_view(rest, size, axis=1)[:, ::hop]
+            for first in range(0, count, FRAMES_AT_ONCE):
+                yield frames[:, first : first + FRAMES_AT_ONCE]
+            rest = rest[:, count * hop :]

@@ -21,32 +21,34 @@ LEAST_HEARD = 10 ** (-68 / 20)  # of a mixture whose RMS is 1
 TAPS, RESPONSE_SIZE = 4000, 8192
 
 
-def log_wmse(reference: Signal, estimate: Signal, mixture: Signal) -> float:
+def log_wmse(reference: Signal, estimate: Signal, mixture_rms: NDArray[np.float64]) -> float:
     """−4·ln(mean e² + 10⁻⁸), e the weighted error over the weighted mixture's RMS; the mean of all channels.
 
+    mixture_rms: `weighted_rms` of the mixture, which has as many channels.
     Samples of e below −68 dB count as silence, so the highest value is 73.68. A silent reference is no special case.
     Where a channel of the mixture is silent, its RMS counts as 10⁻⁸, which makes every error there enormous.
     The weighting is made for 44.1 kHz, and applied to the samples whatever their rate is (see spectral.py).
     """
-    heard, number = _squares(mixture)
-    scale = 1 / (np.sqrt(heard / number) + EPSILON)
-    total: NDArray[np.float64] = np.zeros_like(heard)
+    scale = 1 / (mixture_rms + EPSILON)
+    total: NDArray[np.float64] = np.zeros_like(scale)
+    number = 0
     errors = (s_hat - s for s, s_hat in zip(reference(), estimate(), strict=True))
     for error in filtered(errors, hearing()):
         relative = error * scale
         relative[np.abs(relative) < LEAST_HEARD] = 0.0
         total = total + np.square(relative).sum(axis=0)
+        number += len(error)
     return float(np.mean(SCALE * np.log(total / number + EPSILON)))
 
 
-def _squares(signal: Signal) -> tuple[NDArray[np.float64], int]:
-    """Sums of squares of the weighted signal, one for each channel, and how many samples it has."""
+def weighted_rms(signal: Signal) -> NDArray[np.float64]:
+    """Root mean square of the weighted signal, (channels,)."""
     total: NDArray[np.float64] = np.zeros(1)
     number = 0
     for block in filtered(signal(), hearing()):
         total = total + np.square(block).sum(axis=0)
         number += len(block)
-    return total, number
+    return np.asarray(np.sqrt(total / number), np.float64)
 
 
 @lru_cache(maxsize=1)

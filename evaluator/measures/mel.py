@@ -37,10 +37,10 @@ class MelBands:
         self._weights = scipy.sparse.csr_matrix(filters(rate_hz, size, bands))
 
     def __call__(self, magnitudes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(frames, channels, bins) -> (frames, channels, bands)."""
-        frames, channels, bins = magnitudes.shape
+        """(channels, frames, bins) -> (channels, frames, bands)."""
+        channels, frames, bins = magnitudes.shape
         flat = self._weights @ magnitudes.reshape(-1, bins).T
-        return np.asarray(flat.T, np.float64).reshape(frames, channels, -1)
+        return np.asarray(flat.T, np.float64).reshape(channels, frames, -1)
 
 
 @lru_cache(maxsize=8)

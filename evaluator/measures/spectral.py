@@ -17,13 +17,14 @@ torchaudio; here memory does not grow with length. The tests compare the two.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import tee, zip_longest
 from math import sqrt
 
 import numpy as np
 import scipy.signal
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from evaluator.measures.frames import Block, TooShortError, filtered, hann, magnitudes
+from evaluator.measures.frames import Block, TooShortError, filtered, magnitudes
 from evaluator.measures.mel import MelBands, bands_of
 
 Signal = Callable[[], Iterator[Block]]
@@ -40,12 +41,11 @@ RANGE_DB = 80.0  # below the loudest band, everything is as loud as that
 
 def l1_freq(reference: Signal, estimate: Signal) -> float | None:
     """100 / (1 + 10·mean |‌|S| − |Ŝ|‌|), frames of 2048 without a window; None for 1024 samples or fewer."""
-    window = np.ones(L1_SIZE)
     total, number = 0.0, 0
     try:
         for s, s_hat in zip(
-            magnitudes(reference(), window, L1_HOP, "reflect"),
-            magnitudes(estimate(), window, L1_HOP, "reflect"),
+            magnitudes(reference(), L1_SIZE, L1_HOP, "reflect", "none"),
+            magnitudes(estimate(), L1_SIZE, L1_HOP, "reflect", "none"),
             strict=True,
         ):
             total += float(np.abs(s - s_hat).sum())
@@ -57,10 +57,13 @@ def l1_freq(reference: Signal, estimate: Signal) -> float | None:
 
 def aura_stft(reference: Signal, estimate: Signal) -> float | None:
     """100 / (1 + 10·d), d the distance of spectra in frames of 1024 (auraloss's STFTLoss); None up to 512 samples."""
+    distance = _Distance(AURA_SIZE, AURA_HOP)
     try:
-        return _of_hundred(10 * _distance(reference, estimate, AURA_SIZE, AURA_HOP))
+        for _ in distance.add_up(reference(), estimate()):
+            pass
     except TooShortError:
         return None
+    return _of_hundred(10 * distance.value)
 
 
 def aura_mrstft(reference: Signal, estimate: Signal) -> float | None:
@@ -68,49 +71,52 @@ def aura_mrstft(reference: Signal, estimate: Signal) -> float | None:
 
     It is auraloss's MultiResolutionSTFTLoss with scale "mel", 128 bands and perceptual weighting.
     """
-    weighted_reference, weighted_estimate = _weighted(reference), _weighted(estimate)
+    distances = [_Distance(size, size // 4, bands_of(RATE_HZ, size, MULTI_BANDS)) for size in MULTI_SIZES]
+    signals = (tee(filtered(signal(), _a_weighting()), len(distances)) for signal in (reference, estimate))
+    under_way = [each.add_up(s, s_hat) for each, s, s_hat in zip(distances, *signals, strict=True)]
     try:
-        distances = [
-            _distance(
-                weighted_reference, weighted_estimate, size, size // 4, bands_of(RATE_HZ, size, MULTI_BANDS)
-            )
-            for size in MULTI_SIZES
-        ]
+        for _ in zip_longest(
+            *under_way
+        ):  # side by side, so that no more of the signals is held than a few blocks
+            pass
     except TooShortError:
         return None
-    return _of_hundred(10 * sum(distances) / len(distances))
+    return _of_hundred(10 * sum(each.value for each in distances) / len(distances))
 
 
 def _of_hundred(distance: float) -> float:
     return 100 / (1 + distance)
 
 
-def _distance(
-    reference: Signal, estimate: Signal, size: int, hop: int, bands: MelBands | None = None
-) -> float:
+class _Distance:
     """Mean |ln S − ln Ŝ| plus spectral convergence ‖Ŝ − S‖ / ‖Ŝ‖ (Arik et al. 2018), which the estimate scales here.
 
     That is how the published code calls auraloss: with the estimate where its loss has the target.
     """
-    window = hann(size)
-    logs, number, error, energy = 0.0, 0, 0.0, 0.0
-    for s, s_hat in zip(
-        magnitudes(reference(), window, hop, "reflect"),
-        magnitudes(estimate(), window, hop, "reflect"),
-        strict=True,
-    ):
-        s, s_hat = (np.maximum(each, sqrt(LEAST_POWER)) for each in (s, s_hat))
-        if bands is not None:
-            s, s_hat = bands(s), bands(s_hat)
-        logs += float(np.abs(np.log(s / s_hat)).sum())
-        number += s.size
-        error += float(np.square(s_hat - s).sum())
-        energy += float(np.square(s_hat).sum())
-    return logs / number + sqrt(error / energy)
 
+    def __init__(self, size: int, hop: int, bands: MelBands | None = None) -> None:
+        self._size, self._hop, self._bands = size, hop, bands
+        self._logs, self._number, self._error, self._energy = 0.0, 0, 0.0, 0.0
 
-def _weighted(signal: Signal) -> Signal:
-    return lambda: filtered(signal(), _a_weighting())
+    def add_up(self, reference: Iterator[Block], estimate: Iterator[Block]) -> Iterator[None]:
+        """Take in a piece of both at each step, until they end."""
+        for s, s_hat in zip(
+            magnitudes(reference, self._size, self._hop, "reflect"),
+            magnitudes(estimate, self._size, self._hop, "reflect"),
+            strict=True,
+        ):
+            s, s_hat = (np.maximum(each, sqrt(LEAST_POWER)) for each in (s, s_hat))
+            if self._bands is not None:
+                s, s_hat = self._bands(s), self._bands(s_hat)
+            self._logs += float(np.abs(np.log(s / s_hat)).sum())
+            self._number += s.size
+            self._error += float(np.square(s_hat - s).sum())
+            self._energy += float(np.square(s_hat).sum())
+            yield
+
+    @property
+    def value(self) -> float:
+        return self._logs / self._number + sqrt(self._error / self._energy)
 
 
 @lru_cache(maxsize=1)
@@ -154,14 +160,23 @@ def bleed(reference: Signal, estimate: Signal) -> Bleed:
 
 
 def _loudest(signal: Signal) -> float:
-    return max(float(level.max()) for level in _levels(signal))
+    """In dB."""
+    return float(_decibels(max(magnitude.max() for magnitude in _bands(signal))))
 
 
 def _levels(signal: Signal) -> Iterator[NDArray[np.float64]]:
-    """Levels of the mel bands in dB, (frames, channels, bands)."""
-    bands = bands_of(RATE_HZ, BLEED_SIZE, BLEED_BANDS)
-    for frames in magnitudes(signal(), hann(BLEED_SIZE), BLEED_HOP, "zeros"):
-        yield 20 * np.log10(np.maximum(bands(frames), LEAST_MAGNITUDE))
+    """Levels of the mel bands in dB, (channels, frames, bands)."""
+    return map(_decibels, _bands(signal))
+
+
+def _bands(signal: Signal) -> Iterator[NDArray[np.float64]]:
+    return map(
+        bands_of(RATE_HZ, BLEED_SIZE, BLEED_BANDS), magnitudes(signal(), BLEED_SIZE, BLEED_HOP, "zeros")
+    )
+
+
+def _decibels(magnitude: ArrayLike) -> NDArray[np.float64]:
+    return 20 * np.log10(np.maximum(magnitude, LEAST_MAGNITUDE))
 
 
 DISTANCES: Mapping[str, Callable[[Signal, Signal], float | None]] = {

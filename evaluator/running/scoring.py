@@ -5,6 +5,7 @@ Files are read in blocks side by side, so memory does not grow with length.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache, partial
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,8 +85,9 @@ def costly_scores(track: Track, estimates: Path, names: Sequence[str]) -> dict[s
     The value is None where a measure is not defined, or beyond what signals can have.
     """
     found: dict[str, dict[str, float | None]] = {name: {} for name in names}
+    mixture_rms = cache(partial(_weighted_rms, track))
     for stem in track.references:
-        for name, value in _spectral(track, estimates, stem, names).items():
+        for name, value in _spectral(track, estimates, stem, names, mixture_rms).items():
             found[name][stem] = value
     if ratios := [name for name in names if name in BSS_EVAL]:
         found |= {name: dict(scores) for name, scores in bss_eval(track, estimates, ratios).items()}
@@ -95,8 +97,17 @@ def costly_scores(track: Track, estimates: Path, names: Sequence[str]) -> dict[s
     }
 
 
-def _spectral(track: Track, estimates: Path, stem: str, names: Sequence[str]) -> dict[str, float | None]:
-    """Those measures of one stem that need spectra or filters."""
+def _spectral(
+    track: Track,
+    estimates: Path,
+    stem: str,
+    names: Sequence[str],
+    mixture_rms: Callable[[int], NDArray[np.float64]],
+) -> dict[str, float | None]:
+    """Those measures of one stem that need spectra or filters.
+
+    mixture_rms: `log_wmse.weighted_rms` of the mixture in that many channels.
+    """
     from evaluator.measures import log_wmse, spectral  # scipy.signal takes a second to import
 
     file = estimates / f"{stem}.wav"
@@ -107,11 +118,17 @@ def _spectral(track: Track, estimates: Path, stem: str, names: Sequence[str]) ->
         name: spectral.DISTANCES[name](reference, estimate) for name in names if name in spectral.DISTANCES
     }
     if "log_wmse" in names:
-        found["log_wmse"] = log_wmse.log_wmse(reference, estimate, _signal(track.mixtures, channels))
+        found["log_wmse"] = log_wmse.log_wmse(reference, estimate, mixture_rms(channels))
     if set(names) & set(BLEED):
         both = asdict(spectral.bleed(reference, estimate))
         found |= {name: both[name] for name in BLEED if name in names}
     return found
+
+
+def _weighted_rms(track: Track, channels: int) -> NDArray[np.float64]:
+    from evaluator.measures.log_wmse import weighted_rms  # see above
+
+    return weighted_rms(_signal(track.mixtures, channels))
 
 
 def _signal(several: Sequence[Part], channels: int) -> "Signal":
