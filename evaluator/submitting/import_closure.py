@@ -7,7 +7,7 @@ import ast
 import importlib.metadata
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -38,18 +38,21 @@ class Closure:
 
 
 def closure(root: Path, package: str) -> Closure:
-    """Follow the imports of every module in `root`/`package`, also into other modules and packages of `root`."""
-    todo = sorted((root / package).rglob("*.py"))
-    seen = set(todo)
+    """Follow the imports of every module in `root`/`package`, also into other modules and packages of `root`.
+
+    What is imported by a module that the code can do without is optional, too.
+    """
+    todo = [(path, False) for path in sorted((root / package).rglob("*.py"))]
+    seen = dict(todo)
     third_party: list[Import] = []
     missing: list[Import] = []
-    unreadable: list[str] = []
+    unreadable: dict[Path, str] = {}
     while todo:
-        path = todo.pop()
+        path, spared = todo.pop()
         try:
-            found = list(imports(path, root))
+            found = [replace(item, optional=item.optional or spared) for item in imports(path, root)]
         except (SyntaxError, UnicodeDecodeError) as error:
-            unreadable.append(f"{path.relative_to(root)}: {error}")
+            unreadable[path] = f"{path.relative_to(root)}: {error}"
             continue
         for item in found:
             if item.top in sys.stdlib_module_names:
@@ -58,11 +61,11 @@ def closure(root: Path, package: str) -> Closure:
                 (missing if item.top == package else third_party).append(item)
             elif (resolved := _resolve(root, item.module)) is None:
                 missing.append(item)
-            elif resolved not in seen:
-                seen.add(resolved)
-                todo.append(resolved)
+            elif resolved not in seen or (seen[resolved] and not item.optional):
+                seen[resolved] = item.optional
+                todo.append((resolved, item.optional))
     required = [item for item in missing if not item.optional]
-    return Closure(tuple(third_party), tuple(required), tuple(unreadable))
+    return Closure(tuple(third_party), tuple(required), tuple(unreadable.values()))
 
 
 def imports(path: Path, root: Path) -> Iterator[Import]:

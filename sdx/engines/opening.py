@@ -1,13 +1,10 @@
 """Opens the engine that an address names; what one needs is imported for that one alone."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from sdx.engines.address import WORKERS, Address
 from sdx.engines.engine import Engine, EngineError
-
-NEEDED = {"dask": "distributed", "slurm": "submitit"}
 
 
 def open_engine(address: Address, folder: Path, notice: Callable[[str], None]) -> Engine:
@@ -15,29 +12,31 @@ def open_engine(address: Address, folder: Path, notice: Callable[[str], None]) -
 
     Raises EngineError where what it needs is not installed, or where it cannot be reached.
     """
-    package = NEEDED.get(address.kind)
-    if package is not None and find_spec(package) is None:
-        raise EngineError(
-            f"--engine {address.kind}://: {package} is not installed; pip install 'sdx23-kit[cluster]', or from a "
-            "checkout pip install '.[cluster]'"
-        )
+    kind = _of_kind(address.kind)
     if (warning := address.warning) is not None:
         notice(f"Warning: {warning}")
-    engine = _opened(address, folder, notice)
+    engine = kind(address, folder, notice)
     if engine.dashboard is not None:
         notice(f"Dashboard: {engine.dashboard}")
     return engine
 
 
-def _opened(address: Address, folder: Path, notice: Callable[[str], None]) -> Engine:
-    if address.kind == "dask":
-        from sdx.engines.dask import DaskEngine
+def _of_kind(kind: str) -> Callable[[Address, Path, Callable[[str], None]], Engine]:
+    """What makes an engine; EngineError where a package that it is made of is not installed."""
+    try:
+        if kind == "dask":
+            from sdx.engines.dask import DaskEngine
 
-        return DaskEngine(address, notice)
-    if address.kind == "slurm":
-        from sdx.engines.slurm import SlurmEngine
+            return lambda address, _, notice: DaskEngine(address, notice)
+        if kind == "slurm":
+            from sdx.engines.slurm import SlurmEngine
 
-        return SlurmEngine(address, folder)
+            return lambda address, folder, _: SlurmEngine(address, folder)
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"--engine {kind}://: {error.name or error} is not installed; pip install 'sdx23-kit[cluster]', or from "
+            "a checkout pip install '.[cluster]'"
+        ) from error
     from sdx.engines.local import LocalEngine
 
-    return LocalEngine(address.option("workers", WORKERS), address.option("gpus", 0))
+    return lambda address, *_: LocalEngine(address.option("workers", WORKERS), address.option("gpus", 0))

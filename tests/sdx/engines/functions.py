@@ -22,11 +22,11 @@ def sleep_and_square(number: int) -> int:
 def hold(path: str) -> None:
     """Have a file for as long as this runs, which is long."""
     file = Path(path)
-    file.touch()
-    try:
+    try:  # from the first moment on at which anybody can see the file
+        file.touch()
         time.sleep(600)
     finally:
-        file.unlink()
+        file.unlink(missing_ok=True)
 
 
 def make_file(folder: str, number: int) -> int:

@@ -56,12 +56,15 @@ WITHOUT = """
 """
 
 
-@pytest.mark.parametrize("engine", ["dask://127.0.0.1:1", "slurm://local"])
+@pytest.mark.parametrize(
+    ("engine", "package"), [("dask://127.0.0.1:1", "distributed"), ("slurm://local", "submitit")]
+)
 def test_without_the_extra_one_sentence_says_what_to_install(
-    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sdx.engines.opening.find_spec", lambda name: None)
-    with pytest.raises(EngineError, match="is not installed; pip install"):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"sdx.engines.{engine.split(':')[0]}", raising=False)
+    with pytest.raises(EngineError, match=f"{package} is not installed; pip install"):
         open_engine(address.parse(engine), tmp_path, print)
 
 

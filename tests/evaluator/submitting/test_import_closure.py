@@ -1,0 +1,65 @@
+"""What a package imports, directly and through others, and what of it can be done without."""
+
+from pathlib import Path
+
+import pytest
+
+from evaluator.submitting.import_closure import closure, not_covered, read_requirements
+from tests.working_copy import ROOT
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def needed(root: Path) -> set[str]:
+    """The packages without which `main_package` cannot run."""
+    return {item.top for item in closure(root, "main_package").third_party if not item.optional}
+
+
+OPTIONAL = "try:\n    import {}\nexcept ImportError:\n    pass\n"
+
+
+def test_what_an_optional_module_imports_is_optional(tmp_path: Path) -> None:
+    files = {
+        "main_package/__init__.py": OPTIONAL.format("tools.far"),
+        "tools/far.py": "import tools.farther\nimport absent_one\n",
+        "tools/farther.py": "import absent_two\n",
+    }
+    root = write(tmp_path, files)
+    assert needed(root) == set()
+    assert {item.top for item in closure(root, "main_package").third_party} == {"absent_one", "absent_two"}
+
+
+@pytest.mark.parametrize("order", [("a", "z"), ("z", "a")])
+def test_one_way_that_needs_a_module_is_enough(order: tuple[str, str], tmp_path: Path) -> None:
+    """Whichever way is found first."""
+    spares, needs = order
+    files = {
+        f"main_package/{spares}.py": OPTIONAL.format("tools.near"),
+        f"main_package/{needs}.py": "import tools.near\n",
+        "tools/near.py": "import tools.far\n",
+        "tools/far.py": "import absent_one\nimport tools.near\n",
+    }
+    assert needed(write(tmp_path, files)) == {"absent_one"}
+
+
+def test_an_optional_module_that_is_not_there_is_not_missed(tmp_path: Path) -> None:
+    files = {
+        "main_package/__init__.py": OPTIONAL.format("tools.far") + OPTIONAL.format("main_package.absent"),
+        "tools/far.py": "import tools.absent\n",
+    }
+    assert closure(write(tmp_path, files), "main_package").missing == ()
+    write(tmp_path, {"main_package/more.py": "import tools.far\n"})
+    assert [item.module for item in closure(tmp_path, "main_package").missing] == ["tools.absent"]
+
+
+def test_the_kit_itself_imports_only_what_its_requirements_bring() -> None:
+    requirements, unread = read_requirements((ROOT / "requirements.txt").read_text())
+    found = closure(ROOT, "my_submission")
+    assert (unread, found.missing, found.unreadable) == ([], (), ())
+    assert not_covered(found.third_party, requirements) == []
