@@ -1,5 +1,6 @@
 """One evaluation from start to end: stage, separate, collect, score, and keep what is done at every step."""
 
+import contextlib
 import shutil
 
 from evaluator.isolation import folders
@@ -34,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
 def evaluate(job: Job, observer: Observer, resume: bool) -> Result:
     """Run the tracks that are not done yet and return the result, which is also kept in `job.out`.
 
-    After every track `job.out`/result.json holds what is done. `resume` continues from there; ResultError where
+    `job.out`/result.json holds what is done, as `Recorder` says. `resume` continues from there; ResultError where
     that run was made with another plan. Whatever ends this function, the submission is ended too; a
     KeyboardInterrupt leaves it as Interrupted.
     """
@@ -47,6 +48,10 @@ def evaluate(job: Job, observer: Observer, resume: bool) -> Result:
         _run(job, observer, recorder)
     except KeyboardInterrupt as interrupt:
         raise Interrupted(recorder.save()) from interrupt
+    except BaseException:
+        with contextlib.suppress(OSError):  # perhaps the disk is what went wrong
+            recorder.save()
+        raise
     return recorder.save()
 
 

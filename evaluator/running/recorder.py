@@ -39,18 +39,23 @@ from evaluator.runs.run_folder import RESULT_FILE
 
 LOG_LINES = 8
 SCORING_NICENESS = 10
+AT_ONCE_SECONDS = 0.02
+LARGEST_SHARE = 0.05
+"""Of all time, for keeping a result that takes longer than that to write: it has thousands of tracks."""
 
 
 class Recorder:
     """Takes the outcome of each track, in any order and from any thread; owns the thread that scores.
 
-    `previous` is the run that is resumed. `job.out`/result.json holds what is done after every track.
+    `previous` is the run that is resumed. `job.out`/result.json is written after every track, or, where that would
+    take more than LARGEST_SHARE of all time, so much less often.
     """
 
     def __init__(self, job: Job, observer: Observer, previous: Result | None) -> None:
         self._job = job
         self._observer = observer
         self._began = time.monotonic()
+        self._next_save = 0.0
         self._machine, self._versions = machine.describe(), machine.versions()
         self._scorer = ThreadPoolExecutor(1, "scoring", initializer=_yield_to_others)
         self._pending: list[Future[None]] = []
@@ -91,9 +96,18 @@ class Recorder:
 
     def save(self) -> Result:
         """Keep the result as it stands, and return it."""
+        began = time.monotonic()
         result = self.result()
         results.write(self._job.out / RESULT_FILE, result.to_json())
+        ended = time.monotonic()
+        seconds = ended - began
+        self._next_save = ended + (seconds / LARGEST_SHARE if seconds > AT_ONCE_SECONDS else 0.0)
         return result
+
+    def _save_in_turn(self) -> None:
+        """After a track: keep the result, unless that has just been done and takes long."""
+        if time.monotonic() >= self._next_save:
+            self.save()
 
     def set_up(self, outcome: Outcome, isolation: Isolation | None) -> None:
         """The submission was imported and constructed, or could not be; a failure stays on record."""
@@ -203,7 +217,7 @@ class Recorder:
             for track, future in zip(todo, futures, strict=True):
                 before = self._tracks[track.name]
                 self._tracks[track.name] = replace(before, scores={**before.scores, **future.result()})
-                self.save()
+                self._save_in_turn()
 
     def _later(self, work: Callable[..., None], *arguments: Any) -> None:
         """Do this in the one thread that scores and records."""
@@ -220,7 +234,7 @@ class Recorder:
         if failed or result.late:
             result = replace(result, last_line=track_results.shown("".join(last_lines(log, 1)) or None))
         self._tracks[track.name] = result
-        self.save()
+        self._save_in_turn()
         self._observer.finished(track, result, last_lines(log, LOG_LINES) if failed else [])
 
 
