@@ -86,6 +86,7 @@ def _forgiving(stream: TextIO) -> TextIO:
         io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors=_ERRORS,
-        line_buffering=stream.line_buffering,
+        # Where Python was told not to buffer (PYTHONUNBUFFERED, as images set it), a line waits for nothing, either.
+        line_buffering=stream.line_buffering or stream.write_through,
         write_through=stream.write_through,
     )
