@@ -183,13 +183,10 @@ def _excerpt(options: argparse.Namespace) -> Excerpt:
 
 def _introduction(preset: Preset) -> str:
     if all(row.manifest == DEMO_MANIFEST.resolve() for row in checkpoint_rows(preset)):
-        better = command("weights list")
+        better = f"for better ones, see `{command('separate --list')}`"
         if preset.name == EMBEDDED:
-            better = f"{command(f'weights fetch {START}')} (vocals), {better}"
-        return (
-            f"separating with preset {preset.name}: demo models, which only show how it works; for better ones, see: "
-            f"{better}"
-        )
+            better = f"for better vocals, run `{command(f'weights fetch {START}')}`; {better}"
+        return f"separating with preset {preset.name}: demo models, which only show how it works; {better}"
     return f"separating with preset {preset.name}{f': {preset.description}' if preset.description else ''}"
 
 
