@@ -21,6 +21,12 @@ def test_the_documents_have_the_tables_of_now(path: Path) -> None:
     assert preset_tables.with_table(text, preset_tables.TABLES[path]()) == text
 
 
+def test_only_the_demos_files_are_said_to_be_of_this_repository() -> None:
+    ours = [line for line in preset_tables.weights_table().splitlines() if "this repository" in line]
+    assert len(ours) == 4
+    assert all("`demo-" in line for line in ours)
+
+
 def test_a_table_replaces_what_is_between_its_marks() -> None:
     document = f"before\n{preset_tables.START}\n{preset_tables.END}\nafter\n"
     first = preset_tables.with_table(document, "| a |")
