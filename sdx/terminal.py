@@ -41,6 +41,11 @@ def one_line(text: str) -> str:
     )
 
 
+def lines(text: str) -> str:
+    """The same for a text of ours that has lines: they stay lines."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def _has_bytes(text: str) -> bool:
     """Whether it holds bytes of a file name that are no text (PEP 383)."""
     return any("\udc80" <= character <= "\udcff" for character in text)

@@ -85,3 +85,7 @@ def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 )
 def test_a_name_is_one_line_and_harmless(text: str, shown: str) -> None:
     assert terminal.one_line(text) == shown
+
+
+def test_what_has_lines_keeps_them_and_is_harmless() -> None:
+    assert terminal.lines("a:\n  b\x1b[31m\r\n  c") == "a:\n  b\\x1b[31m\\r\n  c"

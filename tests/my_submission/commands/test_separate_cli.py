@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from my_submission.__main__ import main
 from my_submission.commands import separate as cli
@@ -242,6 +243,28 @@ def test_the_list_names_every_preset_with_what_it_is_for(capsys: pytest.CaptureF
             _, missing = locate(one.files, None)
             files = f"{size_text(about_bytes(missing))} to fetch" if missing else "here"
             assert f"{load_preset(one.name).description} [{files}, " in words
+
+
+def test_missing_weights_are_a_list_that_can_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"architecture": "htdemucs", "sources": ["vocals"], "licence": "MIT"}
+    rows = {name: row | {"file": f"{name}.th"} for name in ("absent_1", "absent_2")}
+    (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": rows}))
+    step = {
+        "name": "all",
+        "input": "mixture",
+        "stems": ["vocals"],
+        "members": [{"model": name} for name in rows],
+    }
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(yaml.safe_dump({"stems": ["vocals"], "manifest": "rows.yaml", "steps": [step]}))
+    song = write_noise(tmp_path / "song.wav")
+    assert main(["separate", "--dry-run", "--preset", str(preset), str(song)]) == 1
+    title, first, second, advice = capsys.readouterr().err.splitlines()
+    assert title.endswith("2 weights files are missing:")
+    assert (first.split()[0], second.split()[0]) == ("absent_1.th", "absent_2.th")
+    assert advice.startswith("fetch with: ")
 
 
 def test_what_the_demo_advises_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
