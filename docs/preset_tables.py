@@ -25,6 +25,7 @@ from my_submission.ensemble.preset_reader import load_preset, preset_names
 from my_submission.ensemble.systems import System, all_systems, rows_by_licence
 from my_submission.weights import Checkpoint, load_manifest
 from my_submission.weights.licences import licence_text
+from my_submission.weights.manifest import DEMO_MANIFEST
 from my_submission.weights.required import size_text
 
 GFLOP = {
@@ -174,7 +175,7 @@ def weights_table() -> str:
 
 def _origin(row: Checkpoint) -> str:
     if not row.origins:
-        return "this repository"
+        return "this repository" if row.manifest == DEMO_MANIFEST.resolve() else "to be fetched by hand"
     origin = row.origins[0]
     if origin.wheel or origin.hub:
         return f"package {origin.wheel}" if origin.wheel else f"{origin.hub} on the hub"

@@ -41,6 +41,11 @@ def one_line(text: str) -> str:
     )
 
 
+def lines(text: str) -> str:
+    """The same for a text of ours that has lines: they stay lines."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def _has_bytes(text: str) -> bool:
     """Whether it holds bytes of a file name that are no text (PEP 383)."""
     return any("\udc80" <= character <= "\udcff" for character in text)
@@ -86,6 +91,7 @@ def _forgiving(stream: TextIO) -> TextIO:
         io.BufferedWriter(raw),
         encoding=stream.encoding,
         errors=_ERRORS,
-        line_buffering=stream.line_buffering,
+        # Where Python was told not to buffer (PYTHONUNBUFFERED, as images set it), a line waits for nothing, either.
+        line_buffering=stream.line_buffering or stream.write_through,
         write_through=stream.write_through,
     )

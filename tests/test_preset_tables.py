@@ -1,6 +1,7 @@
 """The tables of presets in the documents follow from presets, manifest and published scores; and every shipped preset
 has something to leave out."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,19 @@ def test_the_documents_have_the_tables_of_now(path: Path) -> None:
     """Else: python docs/preset_tables.py"""
     text = path.read_text(encoding="utf-8")
     assert preset_tables.with_table(text, preset_tables.TABLES[path]()) == text
+
+
+def test_only_the_demos_files_are_said_to_be_of_this_repository() -> None:
+    ours = [line for line in preset_tables.weights_table().splitlines() if "this repository" in line]
+    assert len(ours) == 4
+    assert all("`demo-" in line for line in ours)
+
+
+def test_the_page_names_every_preset_whose_stems_add_up() -> None:
+    text = (preset_tables.REPOSITORY / "docs" / "separate.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"with the presets that promise it \((.*?)\)", text)
+    consistent = {name for name in preset_names() if load_preset(name, outline=True).mixture_consistent}
+    assert {*re.findall("`(.*?)`", named), *DEMO} == consistent
 
 
 def test_a_table_replaces_what_is_between_its_marks() -> None:

@@ -123,7 +123,12 @@ def _board(given: Namespace) -> Board:
         raise LeaderboardError(
             f"--data {given.data}: no run on such data; there is {', '.join(sorted(known))}"
         )
-    return Board(tuple(recorded_runs.rank(entries, given.sort)), tuple(sets), given.sort)
+    return Board(
+        tuple(recorded_runs.rank(entries, given.sort)),
+        tuple(sets),
+        given.sort,
+        left_out=len(every) - len(entries),
+    )
 
 
 def _publish(given: Namespace) -> int:
@@ -168,7 +173,7 @@ def _export(given: Namespace) -> int:
         print(printable.json_text(item))
         return 0
     results.write(given.file, item)
-    print(f"{given.file}: {len(entries)} runs")
+    print(f"{given.file}: {text_table.count(len(entries), 'run')}")
     return 0
 
 
@@ -183,7 +188,7 @@ def _import(given: Namespace) -> int:
     store = Store()
     own = store.path.parent.resolve()
     added = store.add([_without_a_strangers_folder(entry, own) for entry in entries])
-    print(f"{store.path}: {added.appended} runs appended, {added.known} were there already")
+    print(f"{store.path}: {text_table.count(added.appended, 'run')} appended, {added.known} there already")
     for run, withdrawal in added.withdrawn.items():
         print(f"run {run[:SHORT]} was {withdrawal.words}, and stays so")
     return 0

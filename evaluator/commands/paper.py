@@ -27,7 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "paper",
-        description="Write tables and figures of runs on the same data: every track; means with 95 %% intervals; "
+        description="Write tables and figures of runs on the same data: every track; means with 95 % intervals; "
         "groups of tracks; and where runs have one name, such as those with other seeds, their spread.",
         epilog="A table as CSV and Parquet is unrounded. Parquet and figures need the extra papers.",
     )

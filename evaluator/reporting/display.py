@@ -142,7 +142,7 @@ class ProgressBar(Observer):
             self._report(f"{track.name}: {result.status}, {result.reason}", log)
 
     def measuring(self, metric: str, tracks: int) -> None:
-        self._turn_to(f"{metric} of {tracks} tracks")
+        self._turn_to(f"{metric} of {text_table.count(tracks, 'track')}")
 
     def working(self, workers: int, machines: int, left: int) -> None:
         with self._lock:

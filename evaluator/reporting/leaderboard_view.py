@@ -19,20 +19,30 @@ from evaluator.tables import Cell
 NOTE_CHARACTERS = 60  # of a note, and of a reason, in the terminal's table; elsewhere there is all of it
 WHY_CHARACTERS = 120
 NAMED_EQUALS = 2  # of the runs of the same submission
-NOTHING = "No run recorded yet: run_eval.py records every run."
 
 
 @dataclass(frozen=True)
 class Board:
     """What is shown: groups of runs on the same data, and published sets, sorted by the stem `sort`.
 
-    reports: {id: where the run's page is, as a link}.
+    reports: {id: where the run's page is, as a link}. left_out: how many runs were recorded and not asked for.
     """
 
     groups: tuple[Group, ...]
     published: tuple[PublishedSet, ...]
     sort: str
     reports: Mapping[str, str] = field(default_factory=dict)
+    left_out: int = 0
+
+    @property
+    def nothing(self) -> str:
+        """What stands in place of the runs where there are none."""
+        if not self.left_out:
+            return "No run recorded yet: run_eval.py records every run."
+        return (
+            f"No run to list: the options leave out {text_table.count(self.left_out, 'run')}; interrupted ones are "
+            "listed with --all."
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ def text(board: Board) -> str:
     """Tables for the terminal."""
     parts = [_group_text(board, group) for group in board.groups]
     if not parts and not board.published:
-        parts = [NOTHING]
+        parts = [board.nothing]
     if board.published:
         parts.append("Published scores: each set has its own data, so do not compare it with runs.")
         parts += [_published_text(found, board.sort) for found in board.published]

@@ -137,7 +137,7 @@ class TrackResult:
         said = self.reason or ""
         if self.late:
             said = f"took {self.seconds:.1f} s of the {self.limit_seconds:.1f} s allowed"
-        parts = [said] if said else []
+        parts = [said.rstrip(":")] if said else []  # the first line of more may end so
         if self.last_line and self.last_line not in said:
             parts.append(f"its log ends: {self.last_line}")
         taken = "; ".join(map(str, self.economies))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from my_submission.commands.models import headline
 from my_submission.ensemble.preset_reader import load_preset
-from my_submission.ensemble.systems import System, all_systems, rows_by_licence
+from my_submission.ensemble.systems import System, about_bytes, all_systems, rows_by_licence
 from my_submission.files.default_preset import configured_preset
 from my_submission.locations import command
+from my_submission.weights import Checkpoint
 from my_submission.weights.required import locate, size_text
 
 _USES = {
@@ -28,14 +29,14 @@ def preset_list(weights_dir: Path | None) -> Iterator[str]:
     Raises PresetError or WeightsError for a file that is not as it should be.
     """
     systems = [system for system in all_systems() if system.kind == "preset"]
-    here = {one.name: len(locate(one.files, weights_dir)[0]) == len(one.files) for one in systems}
+    missing = {one.name: locate(one.files, weights_dir)[1] for one in systems}
     for makes in dict.fromkeys(frozenset(one.makes) for one in systems):
         stems = next(one.makes for one in systems if frozenset(one.makes) == makes)
         use = _USES.get(makes)
         yield f"{', '.join(stems)}{f' ({use})' if use else ''}"
-        for one in sorted(systems, key=lambda one: (not here[one.name], one.name)):
+        for one in sorted(systems, key=lambda one: (bool(missing[one.name]), one.name)):
             if frozenset(one.makes) == makes:
-                yield from _lines(one, here[one.name])
+                yield from _lines(one, missing[one.name])
         yield ""
     default = configured_preset(weights_dir)
     yield f"Without --preset it is {default}. `{command('weights fetch NAME')}` gets the files of another."
@@ -45,8 +46,8 @@ def preset_list(weights_dir: Path | None) -> Iterator[str]:
     )
 
 
-def _lines(one: System, is_here: bool) -> list[str]:
-    files = "here" if is_here else f"{size_text(one.bytes)} to fetch"
+def _lines(one: System, missing: tuple[Checkpoint, ...]) -> list[str]:
+    files = f"{size_text(about_bytes(missing))} to fetch" if missing else "here"
     facts = [files, "; ".join(rows_by_licence(one.files)), headline(one)]
     about = f"{load_preset(one.name).description} [{', '.join(fact for fact in facts if fact != '-')}]"
     return textwrap.wrap(

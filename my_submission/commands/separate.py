@@ -46,7 +46,7 @@ from my_submission.weights.manifest import DEMO_MANIFEST
 from sdx.engines.address import Address, AddressError
 from sdx.engines.engine import EngineError
 from sdx.engines.options import given_engine
-from sdx.terminal import one_line
+from sdx.terminal import lines, one_line
 
 INTERRUPTED = 130
 MEASURED_FROM_SECONDS = 120.0
@@ -96,7 +96,10 @@ def run(options: argparse.Namespace) -> int:
         signal.signal(name, lambda number, _: sys.exit(128 + number))
     try:
         return _dry_run(worklist) if options.dry_run else _separate(worklist, options.jobs)
-    except (ModelFailed, FileSeparationError, WeightsError) as error:
+    except (ModelFailed, WeightsError) as error:  # a list of what is missing, and what fetches it
+        print(lines(f"error: {error}"), file=sys.stderr)
+        return 1
+    except FileSeparationError as error:
         print(one_line(f"error: {error}"), file=sys.stderr)
         return 1
     except EngineError as error:
@@ -183,13 +186,10 @@ def _excerpt(options: argparse.Namespace) -> Excerpt:
 
 def _introduction(preset: Preset) -> str:
     if all(row.manifest == DEMO_MANIFEST.resolve() for row in checkpoint_rows(preset)):
-        better = command("weights list")
+        better = f"for better models, see `{command('separate --list')}`"
         if preset.name == EMBEDDED:
-            better = f"{command(f'weights fetch {START}')} (vocals), {better}"
-        return (
-            f"separating with preset {preset.name}: demo models, which only show how it works; for better ones, see: "
-            f"{better}"
-        )
+            better = f"for better vocals, run `{command(f'weights fetch {START}')}`; {better}"
+        return f"separating with preset {preset.name}: demo models, which only show how it works; {better}"
     return f"separating with preset {preset.name}{f': {preset.description}' if preset.description else ''}"
 
 

@@ -16,7 +16,7 @@ from my_submission.files.stems import needed_stems, parse_stems
 from my_submission.locations import IS_INSTALLED
 from my_submission.weights import WeightsError
 from my_submission.weights.required import require
-from sdx.terminal import one_line
+from sdx.terminal import lines, one_line
 
 _NEEDED = ("starlette", "uvicorn")  # of the extra `service`
 
@@ -35,7 +35,10 @@ def run(options: argparse.Namespace) -> int:
         signal.signal(hang_up, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         return _serve(options)
-    except (PresetError, WeightsError, FileSeparationError) as error:
+    except WeightsError as error:  # a list of what is missing, and what fetches it
+        print(lines(f"error: {error}"), file=sys.stderr)
+        return 1
+    except (PresetError, FileSeparationError) as error:
         print(one_line(f"error: {error}"), file=sys.stderr)
         return 1
     except ValueError as error:

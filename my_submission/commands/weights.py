@@ -16,7 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from my_submission.ensemble.preset import Preset, PresetError
 from my_submission.ensemble.preset_reader import PRESETS_FOLDER, is_manifest, load_preset, preset_names
-from my_submission.ensemble.systems import files_of
+from my_submission.ensemble.systems import about_bytes, files_of
 from my_submission.locations import IS_INSTALLED, command
 from my_submission.schema import did_you_mean
 from my_submission.weights.checkpoints import Checkpoint
@@ -191,7 +191,7 @@ def _list(options: argparse.Namespace) -> int:
             state = _state_text(states.get(row.name))
             place = found.get(row.name) or _origins_text(row)
             print(f"  {row.name:22} {size_text(row.about_bytes):>12}  {state:38} {place}")
-        if absent:
+        if any(row.origins for row in absent):
             print(f"  fetch with: {command(f'weights fetch {item.name}')}")
     return 0
 
@@ -220,7 +220,8 @@ def _as_json(
 
 def _count(rows: Iterable[Checkpoint]) -> str:
     rows = list(rows)
-    return f"{len(rows)} file{'' if len(rows) == 1 else 's'}, {size_text(_total(rows))}"
+    size = about_bytes(rows) if rows else 0
+    return f"{len(rows)} file{'' if len(rows) == 1 else 's'}, {size_text(size)}"
 
 
 def _states(rows: Iterable[Checkpoint], found: dict[str, Path]) -> dict[str, Verification | WrongContent]:
@@ -277,7 +278,8 @@ def _pack(options: argparse.Namespace) -> int:
     packed = pack(item.rows, found, options.dir, item.own_preset)
     for path in packed.files:
         print(f"{path}  {size_text(path.stat().st_size)}{'  (git-lfs)' if path in packed.lfs_files else ''}")
-    print(f"{len(packed.files)} files for {item.name} are in {packed.folder} and verified")
+    files = "file" if len(packed.files) == 1 else "files"
+    print(f"{len(packed.files)} {files} for {item.name}, verified, in {packed.folder}")
     for path in packed.preset_files:
         print(path)
     if item.own_preset:

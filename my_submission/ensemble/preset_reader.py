@@ -32,6 +32,7 @@ from my_submission.schema import (
     Record,
     allowed_text,
     brief,
+    did_you_mean,
     place_text,
     read,
     validate,
@@ -119,9 +120,10 @@ def _preset_path(name_or_path: str | Path) -> Path:
             raise PresetError(str(error)) from error
         return path
     named = PRESETS_FOLDER / f"{name_or_path}.yaml"
-    if str(name_or_path) not in preset_names():
+    name, names = str(name_or_path), preset_names()
+    if name not in names:
         raise PresetError(
-            f"preset: found {str(name_or_path)!r}; expected a YAML file or one of {', '.join(preset_names())}"
+            f"preset: found {name!r}{did_you_mean(name, names)}; expected a YAML file or one of {', '.join(names)}"
         )
     return named
 

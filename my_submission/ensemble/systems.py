@@ -40,8 +40,7 @@ class System:
     @property
     def bytes(self) -> int | None:
         """Size of all its files, as far as they are known; None if none is."""
-        sizes = [row.about_bytes for row in self.files if row.about_bytes is not None]
-        return sum(sizes) if sizes else None
+        return about_bytes(self.files)
 
 
 def all_systems() -> list[System]:
@@ -60,6 +59,12 @@ def all_systems() -> list[System]:
         if name == row.row and row.has_file and name not in alone | part | in_bags:
             systems.append(_of_manifest(name, "checkpoint", manifest, scores))
     return systems
+
+
+def about_bytes(rows: Iterable[Checkpoint]) -> int | None:
+    """Size of these rows' files, as far as they are known; None if none is."""
+    sizes = [row.about_bytes for row in rows if row.about_bytes is not None]
+    return sum(sizes) if sizes else None
 
 
 def files_of(manifest: Manifest, checkpoints: Iterable[str]) -> tuple[Checkpoint, ...]:

@@ -45,6 +45,20 @@ def test_every_encoding_shows_every_text_and_nobody_has_to_read_it(
     assert done.exists()
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_line_is_out_at_once_where_nothing_is_to_be_buffered(stream: str) -> None:
+    # A process that ends so writes nothing that it still holds.
+    prints = (
+        "import os, sys; from sdx.terminal import prepare; prepare();"
+        f"print('now', file=sys.{stream}); os._exit(0)"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", prints], env=environment, capture_output=True, text=True, check=True
+    )
+    assert getattr(done, stream) == "now\n"
+
+
 def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
@@ -71,3 +85,7 @@ def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 )
 def test_a_name_is_one_line_and_harmless(text: str, shown: str) -> None:
     assert terminal.one_line(text) == shown
+
+
+def test_what_has_lines_keeps_them_and_is_harmless() -> None:
+    assert terminal.lines("a:\n  b\x1b[31m\r\n  c") == "a:\n  b\\x1b[31m\\r\n  c"

@@ -225,4 +225,4 @@ def test_compare_baseline_gate_and_leaderboard_take_such_runs(
         assert "better" in evaluator_says(capsys, "leaderboard", form)
     export = tmp_path / "export.json"
     evaluator_says(capsys, "leaderboard", "export", str(export))
-    assert "were there already" in evaluator_says(capsys, "leaderboard", "import", str(export))
+    assert "there already" in evaluator_says(capsys, "leaderboard", "import", str(export))

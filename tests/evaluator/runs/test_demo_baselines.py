@@ -33,6 +33,15 @@ def test_demo_scores_are_those_of_the_baseline(track: str, preset: str, tmp_path
             assert found.tracks[name].sdr[stem] == pytest.approx(value, abs=TOLERANCE_DB), f"{name}, {stem}"
 
 
+@pytest.mark.parametrize("preset", ["mdx-demo", "cdx-demo"])
+def test_the_demos_page_has_the_baselines_scores(preset: str) -> None:
+    score = json.loads((ROOT / "evaluator" / "baselines" / f"{preset}.json").read_text())["score"]
+    stems = sorted(stem for stem in score if stem != "mean")
+    cells = [f"`{preset}`", *(f"{score[stem]:.2f}" for stem in [*stems, "mean"])]
+    page = (ROOT / "local_data" / "demo" / "README.md").read_text(encoding="utf-8")
+    assert f"| {' | '.join(cells)} |" in page
+
+
 def fitted(factor: float, folder: Path) -> dict[str, Any]:
     """The result of a demo song under a time limit that the submission plans to fit."""
     result = folder / f"{factor}.json"

@@ -288,7 +288,7 @@ def test_export_and_import_carry_runs_and_repeat_without_harm(
     monkeypatch.setenv(leaderboard.FILE_VARIABLE, str(tmp_path / "other.sqlite"))
     assert command("import", str(tmp_path / "runs.json")) == 0
     assert command("import", str(tmp_path / "runs.json")) == 0
-    assert "0 runs appended, 3 were there already" in capsys.readouterr().out
+    assert "0 runs appended, 3 there already" in capsys.readouterr().out
     assert [entry.result for entry in Store().entries()] == runs
 
 
@@ -385,9 +385,20 @@ def test_the_page_holds_every_run_and_asks_nothing_of_the_network(capsys: pytest
 def test_interrupted_runs_are_listed_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     store_of(made_results.result({"a": 1.0}, number=2))
     assert command("--track", "music") == 0
-    assert "No run recorded yet" in capsys.readouterr().out
+    assert "the options leave out 1 run; interrupted ones are listed with --all" in capsys.readouterr().out
     assert command("--all") == 0
     assert "1 of 2 not run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", [[], ["--html"]])
+def test_a_board_without_runs_says_whether_there_are_any(
+    form: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--tag", "paper", *form) == 0
+    assert "No run recorded yet" in capsys.readouterr().out
+    store_of(made_results.result({"a": 1.0}), made_results.result({"a": 2.0}))
+    assert command("--tag", "paper", *form) == 0
+    assert "the options leave out 2 runs" in capsys.readouterr().out
 
 
 def test_ambiguous_and_unknown_ids(capsys: pytest.CaptureFixture[str]) -> None:

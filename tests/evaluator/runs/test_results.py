@@ -321,6 +321,7 @@ def test_a_track_that_failed_or_was_late_says_why_with_the_last_line_and_what_wa
     (failed,) = made_results.result({"a": "crashed"}).tracks
     failed = replace(failed, reason="ValueError: no", last_line="Killed", economies=("less overlap",))
     assert failed.why == "ValueError: no; its log ends: Killed; left out to be in time: less overlap"
+    assert replace(failed, reason="missing:", economies=()).why == "missing; its log ends: Killed"
     assert replace(failed, last_line="E   ValueError: no", economies=()).why.startswith(
         "ValueError: no; its log"
     )

@@ -112,7 +112,7 @@ def test_importing_it_again_says_so_and_does_not_bring_it_back(
     Store().withdraw(runs[1], "a mistake")
     assert call("leaderboard", "import", str(tmp_path)) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith("0 runs appended, 1 were there already")
+    assert first.endswith("0 runs appended, 1 there already")
     assert second.startswith(f"run {runs[1][:8]} was withdrawn on ")
     assert second.endswith(" (a mistake), and stays so")
     assert [entry.id for entry in Store().entries()] == [runs[0]]

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from my_submission.__main__ import main
 from my_submission.commands import separate as cli
-from my_submission.ensemble.preset_reader import preset_names
+from my_submission.ensemble.preset_reader import load_preset, preset_names
+from my_submission.ensemble.systems import about_bytes, all_systems
 from my_submission.files import workers
 from my_submission.files.bars import Pace, duration_text
 from my_submission.files.inputs import (
@@ -27,6 +29,8 @@ from my_submission.files.lock import sole_run
 from my_submission.files.model import ModelChoice, StreamingModel, open_model
 from my_submission.files.options import FileOptions
 from my_submission.files.placing import temporary_path
+from my_submission.locations import command
+from my_submission.weights.required import locate, size_text
 from tests.my_submission.files_model import write_tiny_preset
 
 
@@ -147,6 +151,7 @@ def test_what_is_done_is_not_done_again(
         (["--format", "flac", "--bits", "32f"], 2, "flac has: 24, 16"),
         (["--template", "{stem}"], 2, "template"),
         (["--preset", "none"], 1, "preset: found 'none'"),
+        (["--preset", "mdxc"], 1, r"found 'mdxc' \(did you mean 'mdx-c'\?\); expected a YAML file or one of"),
         (["--downmix", "-o", "{here}/a.wav"], 1, "a.wav: .*folder cannot be created"),
     ],
 )
@@ -232,6 +237,40 @@ def test_the_list_names_every_preset_with_what_it_is_for(capsys: pytest.CaptureF
     assert all(f"\n  {name} " in said for name in preset_names())
     assert re.search(r"mdx-demo .*\[here, MIT\]", said)
     assert "vocals, instrumental (a voice and what accompanies it: karaoke" in said
+    words = " ".join(said.split())
+    for one in all_systems():
+        if one.kind == "preset":
+            _, missing = locate(one.files, None)
+            files = f"{size_text(about_bytes(missing))} to fetch" if missing else "here"
+            assert f"{load_preset(one.name).description} [{files}, " in words
+
+
+def test_missing_weights_are_a_list_that_can_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"architecture": "htdemucs", "sources": ["vocals"], "licence": "MIT"}
+    rows = {name: row | {"file": f"{name}.th"} for name in ("absent_1", "absent_2")}
+    (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": rows}))
+    step = {
+        "name": "all",
+        "input": "mixture",
+        "stems": ["vocals"],
+        "members": [{"model": name} for name in rows],
+    }
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(yaml.safe_dump({"stems": ["vocals"], "manifest": "rows.yaml", "steps": [step]}))
+    song = write_noise(tmp_path / "song.wav")
+    assert main(["separate", "--dry-run", "--preset", str(preset), str(song)]) == 1
+    title, first, second, advice = capsys.readouterr().err.splitlines()
+    assert title.endswith("2 weights files are missing:")
+    assert (first.split()[0], second.split()[0]) == ("absent_1.th", "absent_2.th")
+    assert advice.startswith("fetch with: ")
+
+
+def test_what_the_demo_advises_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["separate", "--preset", "mdx-demo"]) == 2  # nothing to separate
+    advised = re.findall("`(.*?)`", capsys.readouterr().out)
+    assert advised == [command("weights fetch start"), command("separate --list")]
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_forms_of_a_row_are_one_file(
     assert "1 right, 0 wrong, 0 missing" in run(capsys, "verify", preset)
     submission = tmp_path / "submission"
     (submission / "my_submission").mkdir(parents=True)
-    assert "1 files for" in run(capsys, "pack", submission, "--preset", preset)
+    assert "1 file for" in run(capsys, "pack", submission, "--preset", preset)
     packed = load_manifest(submission / "my_submission" / "presets" / "rows.yaml").checkpoints
     assert packed["my_net@short"].bytes == packed["my_net"].bytes == 7
 
@@ -116,6 +116,17 @@ def test_what_a_row_of_parts_needs_is_the_files_of_its_parts(capsys: pytest.Capt
     for stem in STEMS:
         assert f"umxhq_{stem} " in listed
     assert "umxhq_bass" in run(capsys, "list", "umxhq_bass")
+
+
+def test_a_file_of_unknown_size_that_nobody_serves_has_no_size_and_no_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"architecture": "htdemucs", "sources": list(STEMS), "file": "my_net.th"}
+    (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": {"my_net": row}}))
+    listed = run(capsys, "list", tmp_path / "rows.yaml")
+    assert "1 file, unknown size; missing: 1 file, unknown size" in listed
+    assert "expected at" in listed
+    assert "fetch with" not in listed
 
 
 def test_verify_moves_a_wrong_file_aside_and_fails(capsys: pytest.CaptureFixture[str], preset: Path) -> None:
