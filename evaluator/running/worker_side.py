@@ -6,7 +6,9 @@ each, by the variables of `worker_data` and below.
 """
 
 import os
+import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,14 +140,7 @@ class Station:
         if not self.assignment.keep:
             return {}
         if (out / self.assignment.mark).is_file():
-            final = out / ESTIMATES / track.folder
-            draft = final.with_name(f".{track.folder}-{os.getpid()}")
-            shutil.copytree(kept, draft)
-            shutil.rmtree(final, ignore_errors=True)
-            try:
-                draft.rename(final)
-            except OSError:  # another worker, that had the same track, was quicker
-                shutil.rmtree(draft, ignore_errors=True)
+            share(kept, out / ESTIMATES / track.folder, self.assignment.mark)
             return {}
         if not self.assignment.send:
             return {}
@@ -170,6 +165,26 @@ class Station:
         set_up, old = self._set_up, replace(self._set_up.outcome, log="")
         self._set_up = replace(set_up, outcome=old, is_new=False)
         return TrackAnswer(host, set_up, result, log, estimates)
+
+
+def share(kept: Path, final: Path, mark: str) -> None:
+    """Copy a folder of files to where others see it, whole or not at all; `mark` begins the name of what is not.
+
+    Raises OSError, such as for a full disk, with the folder that it was for.
+    """
+    # Workers in containers have the same numbers of processes everywhere.
+    draft = final.with_name(f"{mark}-{secrets.token_hex(8)}")
+    try:
+        draft.mkdir(parents=True)
+        for file in kept.iterdir():  # shutil.copytree tells a full disk from nothing else
+            shutil.copyfile(file, draft / file.name)
+        shutil.rmtree(final, ignore_errors=True)
+        with suppress(OSError):  # another worker, that had the same track, was quicker
+            draft.rename(final)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(final.parent)) from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _submission(assignment: Assignment) -> Path:
