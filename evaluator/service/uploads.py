@@ -269,8 +269,9 @@ def cancel_forgotten(settings: Settings, session: Session, now: float) -> list[i
 def sweep_incoming(settings: Settings, now: float) -> None:
     """Remove what is of no entry yet and has rested for a day: its connection ended with the service."""
     for path in (settings.root / INCOMING).glob("*"):
-        if path.stat().st_mtime < now - settings.upload_seconds:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # an entry has it now
+            if path.stat().st_mtime < now - settings.upload_seconds:
+                path.unlink()
 
 
 @contextlib.contextmanager

@@ -4,11 +4,12 @@ import asyncio
 import base64
 import errno
 import hashlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from evaluator.service import receiving, security, uploads
 from evaluator.service.settings import DAY_SECONDS, Settings
@@ -282,6 +283,29 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_it_has(
         assert world.send("ann", location, CONTENT, 100).status_code == 507
     assert offset_of(world, location) == 100
     assert world.send("ann", location, CONTENT, 100).status_code == 204
+    assert bytes_of(world, location) == CONTENT
+
+
+def test_uploads_together_leave_what_is_kept_free(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each found room when it was begun; what had come by the time that there is none is kept."""
+
+    async def blocks(request: Request) -> AsyncIterator[bytes]:
+        content = await request.body()
+        for start in range(0, len(content), 100):
+            yield content[start : start + 100]
+
+    location = begun(world)
+    monkeypatch.setattr(receiving, "_blocks", blocks)
+    monkeypatch.setattr(receiving, "FLUSHED_BYTES", 100)
+    looks = iter([True, True, False])
+    with monkeypatch.context() as filled:
+        filled.setattr(Settings, "has_room_for", lambda self, size_bytes: next(looks, False))
+        assert world.send("ann", location, CONTENT).status_code == 507
+        came = offset_of(world, location)
+        assert 0 < came < len(CONTENT)
+        assert world.send("ann", location, CONTENT, came).status_code == 507
+        assert offset_of(world, location) == came
+    assert world.send("ann", location, CONTENT, came).status_code == 204
     assert bytes_of(world, location) == CONTENT
 
 
