@@ -151,13 +151,14 @@ def _check_dates(benchmark: Benchmark, now: float) -> None:
 def submit(session: Session, caller: Caller, entry: Entry, now: float) -> None:
     """Put an entry whose files are complete into the queue; Refused without a quota, or while another is scored."""
     require_owner(caller, entry)
+    accounts.lock(session, entry.account_id)
+    session.refresh(entry, with_for_update=True)  # it may have been cancelled since it was looked up
     if entry.state in UNDER_WAY:  # asked twice: the first time counts
         return
     if entry.state != UPLOADING:
         raise Refused(f"Entry {entry.id} is {STATE_WORDS[entry.state]}; it cannot be submitted.", 409)
     _check_dates(entry.benchmark, now)
     _check_files(session, entry)
-    accounts.lock(session, entry.account_id)
     own = select(Entry.id).where(
         Entry.account_id == entry.account_id,
         Entry.team.is_not_distinct_from(entry.team),
@@ -237,6 +238,9 @@ def stop(session: Session, caller: Caller, entry: Entry) -> None:
 
 def end(session: Session, entry: Entry) -> None:
     """The same, whoever asks."""
+    # First the job, as its worker has it (jobs.py), or each could wait for the other; then the entry as it is now.
+    job = session.scalar(select(Job).where(Job.entry_id == entry.id).with_for_update())
+    session.refresh(entry, with_for_update=True)
     if entry.state in (UPLOADING, *UNDER_WAY, FAILED):  # whose files go, so that it cannot be tried again
         entry.state = CANCELLED
     elif entry.state == DONE:
@@ -245,7 +249,6 @@ def end(session: Session, entry: Entry) -> None:
             session.execute(delete(table).where(table.entry_id == entry.id))
     else:
         return
-    job = session.scalar(select(Job).where(Job.entry_id == entry.id))
     if job is not None:
         job.state, job.worker, job.lease_until = ENDED, None, None
 

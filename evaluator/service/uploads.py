@@ -258,7 +258,7 @@ def cancel_forgotten(settings: Settings, session: Session, now: float) -> list[i
     forgotten = select(Entry).where(
         Entry.state == UPLOADING, func.coalesce(last, Entry.created) < now - settings.upload_seconds
     )
-    found = list(session.scalars(forgotten))
+    found = list(session.scalars(forgotten.with_for_update(of=Entry)))  # none is submitted meanwhile
     for entry in found:
         entry.state = CANCELLED
         hours = settings.upload_seconds / 3600
