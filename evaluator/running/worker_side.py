@@ -8,7 +8,7 @@ each, by the variables of `worker_data` and below.
 import os
 import secrets
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,18 +60,27 @@ class Station:
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
-        self._submission = path = _submission(assignment)
+        self._submission = _submission(assignment)
         self._preset = (
             None if assignment.plan.submission is None else assignment.plan.submission.requested_preset
         )
         self._has_fetched = False
         data = assignment.plan.data
         self._data = worker_data.load(data.path, data.only, assignment.plan.challenge, bool(data.left_out))
-        self._slot = Slot()
-        self._slot.take_a_gpu(machine.number_of_gpus())
-        self._scratch = Scratch()
-        self._folder = self._scratch.path
         self._set_up: SetUp | None = None
+        with ExitStack() as taken:  # given back where the rest cannot be made
+            self._slot = Slot()
+            taken.callback(self._slot.close)
+            self._slot.take_a_gpu(machine.number_of_gpus())
+            self._scratch = Scratch()
+            taken.callback(self._scratch.close)
+            self._folder = self._scratch.path
+            self.session = self._session()
+            taken.pop_all()
+
+    def _session(self) -> TrackSession:
+        """The session of the run, in our folder; SandboxError where the submission may not run here."""
+        assignment = self.assignment
         plan = assignment.plan
         self._job = Job(
             plan=plan,
@@ -79,12 +88,12 @@ class Station:
             out=self._folder,
             keep_estimates=False,
             make_runner=preparation.runner_on_worker(
-                assignment, path, [self._folder, Path(assignment.out)], self._data
+                assignment, self._submission, [self._folder, Path(assignment.out)], self._data
             ),
             patience=assignment.patience,
         )
         place = Workplace(self._folder / "work", self._slot.number)
-        self.session = TrackSession(self._job, place, Observer(), self._note_set_up)
+        return TrackSession(self._job, place, Observer(), self._note_set_up)
 
     def cancel(self) -> None:
         """From another thread: end the track that is being separated."""
