@@ -144,6 +144,7 @@ def _enter(here: Service, fields: Fields, coming: _Zip) -> int:
     if caller is None:
         raise Refused("api_token: missing; expected a token of your page", 401)
     coming.writer.flush()
+    coming.writer.close()  # Windows moves no file that is open
     password = fields.get("password", "")
     hashed = accounts.hash_password(password) if password else None  # dear, so for nobody without an account
     made: int | None = None

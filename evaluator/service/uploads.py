@@ -284,6 +284,11 @@ def _enough_disk() -> Iterator[None]:
         raise
 
 
+def _flags() -> int:
+    """With which a file is opened; without the last, Windows makes two bytes of each end of a line."""
+    return os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
 class Writer:
     """The open file of an upload, from an offset on; a context manager. Its folder is gone once its entry is over.
 
@@ -298,8 +303,9 @@ class Writer:
         self.offset = offset
         self.digest = hashlib.sha256() if offset == 0 else None
         self._writing, self._flushing = threading.Lock(), threading.Lock()
+        self._is_closed = False
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+            self._file = os.open(path, _flags(), 0o644)
         except FileNotFoundError:
             raise Refused("Its entry takes no more files.", 410) from None
         if (
@@ -326,9 +332,11 @@ class Writer:
             getattr(os, "fdatasync", os.fsync)(self._file)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, if it is open yet."""
         with self._writing, self._flushing:
-            os.close(self._file)
+            if not self._is_closed:
+                self._is_closed = True
+                os.close(self._file)
 
     def __enter__(self) -> Self:
         return self

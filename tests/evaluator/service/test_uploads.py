@@ -4,6 +4,7 @@ import asyncio
 import base64
 import errno
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -307,6 +308,12 @@ def test_uploads_together_leave_what_is_kept_free(world: World, monkeypatch: pyt
         assert offset_of(world, location) == came
     assert world.send("ann", location, CONTENT, came).status_code == 204
     assert bytes_of(world, location) == CONTENT
+
+
+@pytest.mark.quick
+def test_bytes_stay_bytes_where_files_may_be_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "O_BINARY", 1 << 30, raising=False)
+    assert uploads._flags() & os.O_BINARY  # type: ignore[attr-defined, unused-ignore]  # of Windows
 
 
 def test_what_was_forgotten_is_cancelled_and_removed(world: World) -> None:
