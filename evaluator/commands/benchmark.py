@@ -154,8 +154,7 @@ def _add(given: Namespace) -> int:
             given.name, given.data, given.title, given.stems, given.metrics, given.open, private, given.seed,
             opens, closes, given.per_day, given.in_all, given.dataset_type, tuple(given.reference), checked,
         )  # fmt: skip
-        with database.connect(settings).writing() as session:
-            made = benchmarks.add(settings, session, rules, time.time())
+        made = benchmarks.add_beside_others(settings, database.connect(settings), rules, time.time())
     tracks = text_table.count(len(made.tracks), "track")
     kept = sum(track["part"] == "private" for track in made.tracks)
     print(

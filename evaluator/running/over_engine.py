@@ -54,6 +54,8 @@ def separate(job: Job, observer: Observer, recorder: Recorder, left: Sequence[Tr
     finally:
         engine.close(end)
         (job.out / mark).unlink(missing_ok=True)
+        for draft in (job.out / ESTIMATES).glob(f"{mark}-*"):  # of workers that were killed
+            shutil.rmtree(draft, ignore_errors=True)
         recorder.finish_scoring()
 
 

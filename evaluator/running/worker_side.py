@@ -6,7 +6,9 @@ each, by the variables of `worker_data` and below.
 """
 
 import os
+import secrets
 import shutil
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,18 +60,27 @@ class Station:
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
-        self._submission = path = _submission(assignment)
+        self._submission = _submission(assignment)
         self._preset = (
             None if assignment.plan.submission is None else assignment.plan.submission.requested_preset
         )
         self._has_fetched = False
         data = assignment.plan.data
         self._data = worker_data.load(data.path, data.only, assignment.plan.challenge, bool(data.left_out))
-        self._slot = Slot()
-        self._slot.take_a_gpu(machine.number_of_gpus())
-        self._scratch = Scratch()
-        self._folder = self._scratch.path
         self._set_up: SetUp | None = None
+        with ExitStack() as taken:  # given back where the rest cannot be made
+            self._slot = Slot()
+            taken.callback(self._slot.close)
+            self._slot.take_a_gpu(machine.number_of_gpus())
+            self._scratch = Scratch()
+            taken.callback(self._scratch.close)
+            self._folder = self._scratch.path
+            self.session = self._session()
+            taken.pop_all()
+
+    def _session(self) -> TrackSession:
+        """The session of the run, in our folder; SandboxError where the submission may not run here."""
+        assignment = self.assignment
         plan = assignment.plan
         self._job = Job(
             plan=plan,
@@ -77,12 +88,12 @@ class Station:
             out=self._folder,
             keep_estimates=False,
             make_runner=preparation.runner_on_worker(
-                assignment, path, [self._folder, Path(assignment.out)], self._data
+                assignment, self._submission, [self._folder, Path(assignment.out)], self._data
             ),
             patience=assignment.patience,
         )
         place = Workplace(self._folder / "work", self._slot.number)
-        self.session = TrackSession(self._job, place, Observer(), self._note_set_up)
+        return TrackSession(self._job, place, Observer(), self._note_set_up)
 
     def cancel(self) -> None:
         """From another thread: end the track that is being separated."""
@@ -138,14 +149,7 @@ class Station:
         if not self.assignment.keep:
             return {}
         if (out / self.assignment.mark).is_file():
-            final = out / ESTIMATES / track.folder
-            draft = final.with_name(f".{track.folder}-{os.getpid()}")
-            shutil.copytree(kept, draft)
-            shutil.rmtree(final, ignore_errors=True)
-            try:
-                draft.rename(final)
-            except OSError:  # another worker, that had the same track, was quicker
-                shutil.rmtree(draft, ignore_errors=True)
+            share(kept, out / ESTIMATES / track.folder, self.assignment.mark)
             return {}
         if not self.assignment.send:
             return {}
@@ -170,6 +174,26 @@ class Station:
         set_up, old = self._set_up, replace(self._set_up.outcome, log="")
         self._set_up = replace(set_up, outcome=old, is_new=False)
         return TrackAnswer(host, set_up, result, log, estimates)
+
+
+def share(kept: Path, final: Path, mark: str) -> None:
+    """Copy a folder of files to where others see it, whole or not at all; `mark` begins the name of what is not.
+
+    Raises OSError, such as for a full disk, with the folder that it was for.
+    """
+    # Workers in containers have the same numbers of processes everywhere.
+    draft = final.with_name(f"{mark}-{secrets.token_hex(8)}")
+    try:
+        draft.mkdir(parents=True)
+        for file in kept.iterdir():  # shutil.copytree tells a full disk from nothing else
+            shutil.copyfile(file, draft / file.name)
+        shutil.rmtree(final, ignore_errors=True)
+        with suppress(OSError):  # another worker, that had the same track, was quicker
+            draft.rename(final)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(final.parent)) from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _submission(assignment: Assignment) -> Path:

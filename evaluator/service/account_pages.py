@@ -38,7 +38,7 @@ def sign_in(request: Request, here: Here, form: Fields) -> Response:
         account, password_hash = accounts.password_of(session, name)
     fits = accounts.fits(password_hash, form.get("password", ""))
     with here.database.writing() as session:
-        if account is None or not fits:
+        if account is None or not fits or not accounts.is_still(session, account, password_hash):
             return page(
                 "sign_in.html.j2",
                 None,
@@ -175,7 +175,7 @@ def change_password(here: Here, caller: InBrowser, form: Fields) -> Response:
         _, password_hash = accounts.password_of(session, caller.name)
     fits = accounts.fits(password_hash, form.get("present", ""))
     with here.database.writing() as session:
-        if not fits:
+        if not fits or not accounts.is_still(session, caller.account, password_hash):
             raise Refused("That is not your present password.", 403)
         accounts.forgive(session, attempt)
         accounts.change_password(session, caller.account, form.get("new", ""))

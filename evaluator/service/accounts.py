@@ -238,6 +238,12 @@ def password_of(session: Session, name: str) -> tuple[int | None, str]:
     return (None, NOBODYS_HASH) if found is None else (found.id, found.password_hash)
 
 
+def is_still(session: Session, account: int, password_hash: str) -> bool:
+    """Whether an account has this hash yet, after the time that it took to compare it; it stays so meanwhile."""
+    found = session.get_one(Account, account, with_for_update=True)
+    return found.closed is None and found.password_hash == password_hash
+
+
 def hash_password(password: str) -> str:
     """What is kept of a password; takes a tenth of a second."""
     return _HASHER.hash(password[:LONGEST_PASSWORD])
@@ -276,7 +282,7 @@ def of_cookie(session: Session, token: str, now: float) -> Caller | None:
     found = session.scalar(
         select(Account)
         .join(SignedIn, SignedIn.account_id == Account.id)
-        .where(SignedIn.token_sha256 == sha256(token), SignedIn.expires >= now)
+        .where(SignedIn.token_sha256 == sha256(token), SignedIn.expires >= now, Account.closed.is_(None))
     )
     return None if found is None else Caller(found.id, found.name, found.role)
 
@@ -326,7 +332,7 @@ def of_token(session: Session, shown: str, now: float) -> tuple[Caller, ApiToken
     found = session.execute(
         select(Account, ApiToken)
         .join(ApiToken, ApiToken.account_id == Account.id)
-        .where(ApiToken.token_sha256 == sha256(shown), ApiToken.expires >= now)
+        .where(ApiToken.token_sha256 == sha256(shown), ApiToken.expires >= now, Account.closed.is_(None))
     ).first()
     if found is None:
         return None

@@ -2,9 +2,11 @@
 
 import math
 import re
+import secrets
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +22,7 @@ from evaluator.running import dataset
 from evaluator.running.dataset import Contents, Dataset, Track
 from evaluator.running.staging import stage_mixture
 from evaluator.service import references
+from evaluator.service.database import Database
 from evaluator.service.errors import Refused, SetupError
 from evaluator.service.settings import Settings
 from evaluator.service.tables import PRIVATE_PART, PUBLIC_PART, Benchmark
@@ -63,17 +66,52 @@ def add(settings: Settings, session: Session, rules: Rules, now: float) -> Bench
     Raises SetupError for rules that cannot be, DataError for data that cannot be used.
     """
     _check(session, rules)
+    with _read(settings, rules) as read:
+        return _keep(settings, session, rules, read, now)
+
+
+def add_beside_others(settings: Settings, database: Database, rules: Rules, now: float) -> Benchmark:
+    """The same while a service runs, whose database is held for as long only as its row takes to be written."""
+    with database.reading() as session:
+        _check(session, rules)
+    with _read(settings, rules) as read, database.writing() as session:
+        _check(session, rules)
+        return _keep(settings, session, rules, read, now)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What takes long: data whose files were all read, their hash, and the zip of its mixtures."""
+
+    data: Dataset
+    sha256: str
+    mixtures: Path
+
+
+@contextmanager
+def _read(settings: Settings, rules: Rules) -> Iterator[_Read]:
+    """Read the data; the zip is removed afterwards, unless it was moved."""
     wanted = None if rules.stems is None else of_stems(rules.stems)
     data = dataset.load(rules.folder.resolve(), wanted=wanted)
     references.require_fitting(rules.published_sets, data.challenge.stems)
     total = len(data.tracks)
     digest = dataset.content_hash(data.tracks, lambda track: rules.progress(track, total))
+    mixtures = settings.mixtures_file(rules.name).with_name(f"{secrets.token_hex(8)}.zip")
+    try:
+        write_mixtures(data, mixtures)
+        yield _Read(data, digest, mixtures)
+    finally:
+        mixtures.unlink(missing_ok=True)
+
+
+def _keep(settings: Settings, session: Session, rules: Rules, read: _Read, now: float) -> Benchmark:
+    data = read.data
     made = Benchmark(
         name=rules.name,
         title=rules.title or rules.name,
         dataset_type=rules.dataset_type,
         folder=str(data.path),
-        data_sha256=digest,
+        data_sha256=read.sha256,
         stems=list(data.challenge.stems),
         measures=list(rules.measures),
         tracks=_described(data, rules),
@@ -86,9 +124,9 @@ def add(settings: Settings, session: Session, rules: Rules, now: float) -> Bench
         created=now,
         published_sets=list(rules.published_sets),
     )
-    write_mixtures(data, settings.mixtures_file(rules.name))
     session.add(made)
     session.flush()
+    read.mixtures.replace(settings.mixtures_file(rules.name))
     return made
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from evaluator.service import accounts, entries
 from evaluator.service.accounts import CLOSED_NAME, NOBODYS_HASH
 from evaluator.service.errors import Refused
-from evaluator.service.tables import ANONYMOUS, CANCELLED, DONE, FAILED, PRIVATE, Account, Entry, Reset
+from evaluator.service.tables import ANONYMOUS, DONE, PRIVATE, Account, Entry, Reset
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,5 @@ def _ended(session: Session, entry: Entry, withdraws: bool) -> bool:
         if entry.visibility == ANONYMOUS:
             entry.named_from = None  # or one would see which of them are one account's
         return False
-    if entry.state == FAILED:  # nobody is there who would have it tried again
-        entry.state = CANCELLED
     entries.end(session, entry)
     return True

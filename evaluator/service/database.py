@@ -53,7 +53,8 @@ class Database:
 def connect(settings: Settings) -> Database:
     """The service's database, with its schema brought up to date; SetupError if it cannot be used."""
     try:
-        engine = create_engine(settings.database_url, **_options(settings))
+        # Statements stand in errors, which are logged; what they hold, such as hashes of passwords, must not.
+        engine = create_engine(settings.database_url, hide_parameters=True, **_options(settings))
     except (ArgumentError, ImportError) as error:
         raise SetupError(
             f"--database {settings.database}: not an URL that can be used ({error}); expected"

@@ -4,7 +4,7 @@ import re
 import shutil
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
@@ -37,6 +37,7 @@ from evaluator.service.tables import (
 
 ATTEMPTS_PER_SCORE = 4  # entries a day that may be refused or cancelled, for each that may be scored
 LINK = re.compile(r"https://[^\s\"'<>]+")
+LONGEST_TEXTS = {"name": 100, "method": 100, "training_data": 400, "checkpoints": 900}
 MOST_LISTED = 500
 LAST_MOMENT = 253_402_300_800.0  # the year 10000, which no calendar shows
 NOBODY = "anonymous"
@@ -57,21 +58,24 @@ class Details(BaseModel):
     """What an author says of an entry."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
-    name: Annotated[str, Field(min_length=1, max_length=100)]
-    method: Annotated[str, Field(max_length=100)] = ""
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXTS["name"])]
+    method: Annotated[str, Field(max_length=LONGEST_TEXTS["method"])] = ""
     is_ensemble: bool = False
     derives_instrumental: bool = False  # where the benchmark has this stem and the upload has not
-    training_data: Annotated[str, Field(max_length=400)] = ""
+    training_data: Annotated[str, Field(max_length=LONGEST_TEXTS["training_data"])] = ""
     link: Annotated[str, Field(max_length=400)] = ""
     description: Annotated[str, Field(max_length=5000)] = ""
-    checkpoints: Annotated[str, Field(max_length=900)] = ""  # hashes, or a preset of this kit
+    checkpoints: Annotated[str, Field(max_length=LONGEST_TEXTS["checkpoints"])] = (
+        ""  # hashes, or a preset of this kit
+    )
     visibility: Literal["private", "anonymous", "public"] = "private"
     named_from: Annotated[float, Field(ge=0, lt=LAST_MOMENT, allow_inf_nan=False)] | None = None
 
     @field_validator("name", "method", "training_data", "checkpoints")
     @classmethod
-    def _one_line(cls, text: str) -> str:
-        return printable.plain(text, 1000)
+    def _one_line(cls, text: str, info: ValidationInfo) -> str:
+        # Escapes are longer than what they stand for, and a column is no longer than this.
+        return printable.plain(text, LONGEST_TEXTS[str(info.field_name)])
 
     @field_validator("description")
     @classmethod
@@ -147,13 +151,14 @@ def _check_dates(benchmark: Benchmark, now: float) -> None:
 def submit(session: Session, caller: Caller, entry: Entry, now: float) -> None:
     """Put an entry whose files are complete into the queue; Refused without a quota, or while another is scored."""
     require_owner(caller, entry)
+    accounts.lock(session, entry.account_id)
+    session.refresh(entry, with_for_update=True)  # it may have been cancelled since it was looked up
     if entry.state in UNDER_WAY:  # asked twice: the first time counts
         return
     if entry.state != UPLOADING:
         raise Refused(f"Entry {entry.id} is {STATE_WORDS[entry.state]}; it cannot be submitted.", 409)
     _check_dates(entry.benchmark, now)
     _check_files(session, entry)
-    accounts.lock(session, entry.account_id)
     own = select(Entry.id).where(
         Entry.account_id == entry.account_id,
         Entry.team.is_not_distinct_from(entry.team),
@@ -233,7 +238,10 @@ def stop(session: Session, caller: Caller, entry: Entry) -> None:
 
 def end(session: Session, entry: Entry) -> None:
     """The same, whoever asks."""
-    if entry.state in (UPLOADING, *UNDER_WAY):
+    # First the job, as its worker has it (jobs.py), or each could wait for the other; then the entry as it is now.
+    job = session.scalar(select(Job).where(Job.entry_id == entry.id).with_for_update())
+    session.refresh(entry, with_for_update=True)
+    if entry.state in (UPLOADING, *UNDER_WAY, FAILED):  # whose files go, so that it cannot be tried again
         entry.state = CANCELLED
     elif entry.state == DONE:
         entry.state = WITHDRAWN
@@ -241,7 +249,6 @@ def end(session: Session, entry: Entry) -> None:
             session.execute(delete(table).where(table.entry_id == entry.id))
     else:
         return
-    job = session.scalar(select(Job).where(Job.entry_id == entry.id))
     if job is not None:
         job.state, job.worker, job.lease_until = ENDED, None, None
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from evaluator.service.errors import Refused
 
+UNREADABLE = "The form cannot be read."
 LONGEST_FIELD = 16 << 10
 MOST_FIELDS = 30
 MOST_OTHER_BYTES = 1 << 20  # of everything but the file: headers, fields, and what stands between them
@@ -45,19 +46,22 @@ class FormReader:
         self._part = _Part()
         self._came: list[bytes] = []
         self._ended = False
-        self._parser = MultipartParser(
-            options[b"boundary"],
-            {
-                "on_part_begin": self._begin_part,
-                "on_header_field": self._take_header_name,
-                "on_header_value": self._take_header_value,
-                "on_header_end": self._end_header,
-                "on_headers_finished": self._end_headers,
-                "on_part_data": self._take_data,
-                "on_part_end": self._end_part,
-                "on_end": self._end,
-            },
-        )
+        try:
+            self._parser = MultipartParser(
+                options[b"boundary"],
+                {
+                    "on_part_begin": self._begin_part,
+                    "on_header_field": self._take_header_name,
+                    "on_header_value": self._take_header_value,
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._end_headers,
+                    "on_part_data": self._take_data,
+                    "on_part_end": self._end_part,
+                    "on_end": self._end,
+                },
+            )
+        except FormParserError:  # such as for a boundary that is too long
+            raise Refused(UNREADABLE, 400) from None
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The bytes of the file as they come; empty ones where fields come. Refused for what is no whole form."""
@@ -71,7 +75,7 @@ class FormReader:
                     raise Refused(f"The form has more than {MOST_OTHER_BYTES} bytes beside its file.", 413)
                 yield b"".join(came)
         except FormParserError:
-            raise Refused("The form cannot be read.", 400) from None
+            raise Refused(UNREADABLE, 400) from None
         if not self._ended:
             raise Refused("The form was cut short.", 400)
 

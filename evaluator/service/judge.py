@@ -36,9 +36,10 @@ from evaluator.running.parts import blocks
 from evaluator.running.predictions import PredictionsError, Survey, look_up
 from evaluator.service import deriving, shown_tracks
 from evaluator.service.archive import Archive
-from evaluator.service.task import MOST_PROBLEMS, TASK_FILE, VOCALS, Task
+from evaluator.service.task import MOST_PROBLEMS, SENTENCE_CHARACTERS, TASK_FILE, VOCALS, Task
 
 LOUDEST = float(1 << 15)  # floats on the scale of 16 bits; measures/catalogue.py counts on no more
+LINE_CHARACTERS = 48 << 10  # of problems; the supervisor takes a line of 64 KiB
 SAME = 1.5 / (1 << 15)  # of full scale: the mixture itself, but for rounding to 16 bits
 ZERO = 0.5 / (1 << 15)
 
@@ -252,7 +253,11 @@ def _channels(track: Track) -> tuple[int, ...]:
 
 
 def _problems(sentences: Sequence[str]) -> dict[str, Any]:
-    return {"problems": list(sentences[:MOST_PROBLEMS]), "number": len(sentences)}
+    """As many of these as one line takes; names are the sender's, and JSON is longer than they are."""
+    told = [sentence[:SENTENCE_CHARACTERS] for sentence in sentences[:MOST_PROBLEMS]]
+    while len(json.dumps(told)) > LINE_CHARACTERS:
+        told.pop()
+    return {"problems": told, "number": len(sentences)}
 
 
 def main(entry: str, room: str) -> None:

@@ -22,7 +22,7 @@ from evaluator.measures.catalogue import MEASURES
 from evaluator.running.estimates import Folder, InvalidOutputError, opened_file
 from evaluator.running.preparation import WITHOUT_VARIABLE
 from evaluator.service import shown_tracks
-from evaluator.service.task import MOST_PROBLEMS, Task
+from evaluator.service.task import MOST_PROBLEMS, SENTENCE_CHARACTERS, Task
 
 LIMITS = Limits(cpus=1, memory_bytes=4 << 30, scratch_bytes=64 << 20)
 MOST_PROCESSES = 64
@@ -34,7 +34,6 @@ SAMPLE_BYTES = 8
 # Of what is asked at once: each question and its answer go through several processes, all of which wait their turn.
 CHECKED_FILES, CHECKED_SECONDS = MOST_PROBLEMS, 1200.0
 SCORED_VALUES, SCORED_SECONDS = 500, 60.0
-SENTENCE_CHARACTERS = 600
 NONSENSE = "the process that scores answered what nobody asked for"
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ")
 

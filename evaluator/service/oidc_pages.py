@@ -95,6 +95,7 @@ def _done(request: Request, here: Service, caller: Caller | None, now: float) ->
         if caller is None or not caller.is_in_browser:
             raise Refused("Sign in first, then link.", 401)
         with here.database.writing() as session:
+            accounts.lock(session, caller.account)  # else it could belong to one that is closed
             identities.link(session, provider, found, caller.account, now)
         return to("/account")
     nobodys = accounts.hash_password(secrets.token_urlsafe(32))

@@ -5,6 +5,7 @@ the fields before the zip, is. Where the token comes after it, nobody knows yet 
 a time, and each counts as a failed attempt of its address until its token has come.
 """
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,10 @@ from starlette.requests import Request
 
 from evaluator.service import accounts, benchmarks, entries, uploads
 from evaluator.service.accounts import Caller
-from evaluator.service.errors import Refused
+from evaluator.service.errors import Refused, TooSlow
 from evaluator.service.forms import FormReader
 from evaluator.service.running import Service
+from evaluator.service.security import SMALL_SECONDS
 from evaluator.service.tables import ANONYMOUS, Attempt, Benchmark, Upload
 from evaluator.service.uploads import DISK_FULL, Writer
 
@@ -52,16 +54,21 @@ async def take(here: Service, request: Request) -> int:
     coming: _Zip | None = None
     sender: str | None = None
     try:
-        async for block in reader.blocks():
-            if coming is None and reader.form.filename is not None:
-                caller = await run_in_threadpool(_caller, here, reader.form.fields)
-                sender = _admit(here, caller)
-                coming = await run_in_threadpool(_begin, here, caller, reader.form.fields, request)
-            if coming is not None and block:
-                await run_in_threadpool(coming.take, block)
+        # Until it is known who sends, or that it is the one form of nobody, there may be as many as connections.
+        async with asyncio.timeout(SMALL_SECONDS) as until:
+            async for block in reader.blocks():
+                if coming is None and reader.form.filename is not None:
+                    until.reschedule(None)
+                    caller = await run_in_threadpool(_caller, here, reader.form.fields)
+                    sender = _admit(here, caller)
+                    coming = await run_in_threadpool(_begin, here, caller, reader.form.fields, request)
+                if coming is not None and block:
+                    await run_in_threadpool(coming.take, block)
         if coming is None:
             raise Refused("zipfile: missing; expected a zip in the form")
         return await run_in_threadpool(_enter, here, reader.form.fields, coming)
+    except TimeoutError:
+        raise TooSlow from None
     finally:
         if sender is not None:
             here.writers.discard(sender)
@@ -137,6 +144,7 @@ def _enter(here: Service, fields: Fields, coming: _Zip) -> int:
     if caller is None:
         raise Refused("api_token: missing; expected a token of your page", 401)
     coming.writer.flush()
+    coming.writer.close()  # Windows moves no file that is open
     password = fields.get("password", "")
     hashed = accounts.hash_password(password) if password else None  # dear, so for nobody without an account
     made: int | None = None

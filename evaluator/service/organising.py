@@ -162,9 +162,13 @@ def rescore(session: Session, benchmark: Benchmark, measures: Sequence[str], now
 
 
 def moment_of(text: str) -> float:
-    """A day such as 2026-12-31, or a moment such as 2026-12-31T18:00, in UTC, as seconds since 1970."""
+    """A day such as 2026-12-31, or a moment such as 2026-12-31T18:00, as seconds since 1970.
+
+    In UTC, unless it says another zone, as 2026-12-31T18:00+01:00 does.
+    """
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except ValueError:
         raise Refused(
             f"{printable.plain(text, 40)}: expected a date such as 2026-12-31, or with a time, 2026-12-31T18:00"

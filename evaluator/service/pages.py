@@ -172,8 +172,13 @@ def edit(number: int, here: Here, caller: Somebody) -> Response:
 def _as_form(found: Entry) -> Form:
     texts = ("name", "method", "training_data", "link", "description", "checkpoints", "visibility")
     form = {key: str(getattr(found, key)) for key in texts}
-    form["named_from"] = "" if found.named_from is None else moment(found.named_from)[:10]
+    form["named_from"] = _day_of(found)
     return {**form, **{key: "on" for key in CHOICES if getattr(found, key)}}
+
+
+def _day_of(found: Entry) -> str:
+    """The day of its author's name, as the form has it."""
+    return "" if found.named_from is None else moment(found.named_from)[:10]
 
 
 @router.post("/entries/{number}/edit")
@@ -181,7 +186,10 @@ def change(number: int, here: Here, caller: Somebody, form: Fields) -> Response:
     """Say something else of an entry."""
     with here.database.writing() as session:
         found = entries.find_visible(session, number, caller)
-        entries.change(session, caller, found, entries.details(_details(form)))
+        said = _details(form)
+        if said["named_from"] == _day(_day_of(found)):  # the form has days alone, programs say moments
+            said["named_from"] = found.named_from
+        entries.change(session, caller, found, entries.details(said))
     return to(f"/entries/{number}")
 
 

@@ -29,6 +29,7 @@ class _Upload:
     path: Path
     offset: int
     length: int
+    is_verified: bool
 
 
 async def receive(service: Service, caller: Caller, number: str, request: Request) -> int:
@@ -43,7 +44,7 @@ async def receive(service: Service, caller: Caller, number: str, request: Reques
     try:
         upload = await run_in_threadpool(_find, service, caller, number, request)
         offset, digest = await _take(service, upload, request)
-        if offset == upload.length:
+        if offset == upload.length and not upload.is_verified:  # else nothing came, and hashing is dear
             await run_in_threadpool(_verify, service, caller, number, digest)
         return offset
     finally:
@@ -62,7 +63,10 @@ def _find(service: Service, caller: Caller, number: str, request: Request) -> _U
         coming = request.headers.get("content-length", "0")
         if coming.isdecimal() and int(coming) > upload.length - upload.offset:
             raise Refused(f"{coming} bytes come, but only {upload.length - upload.offset} are left.", 413)
-        return _Upload(number, uploads.path_of(service.settings, upload), upload.offset, upload.length)
+        if upload.offset < upload.length:
+            _require_disk(service)
+        path = uploads.path_of(service.settings, upload)
+        return _Upload(number, path, upload.offset, upload.length, upload.is_verified)
 
 
 async def _take(service: Service, upload: _Upload, request: Request) -> tuple[int, str | None]:
@@ -83,6 +87,7 @@ async def _take(service: Service, upload: _Upload, request: Request) -> tuple[in
                 if writer.offset - noted >= FLUSHED_BYTES:
                     before, noted = noted, writer.offset
                     await noting.start(_note, service, writer, upload.number, before, noted)
+                    await run_in_threadpool(_require_disk, service)
             await writing.done()
         finally:
             await writing.settled()
@@ -132,6 +137,12 @@ async def _blocks(request: Request) -> AsyncIterator[bytes]:
         pass
     if parts:
         yield b"".join(parts)
+
+
+def _require_disk(service: Service) -> None:
+    """Refused once what is kept free of the disk is touched: several uploads may each have found room for theirs."""
+    if not service.settings.has_room_for(0):
+        raise Refused(uploads.DISK_FULL, 507)
 
 
 def _note(service: Service, writer: Writer, number: str, before: int, after: int) -> None:

@@ -15,6 +15,7 @@ from evaluator.service.benchmark_data import load_data
 INSTRUMENTAL, VOCALS = "instrumental", "vocals"
 TASK_FILE = "task.json"
 MOST_PROBLEMS = 100  # that are told at once
+SENTENCE_CHARACTERS = 600
 SHOWN_CHARACTERS = 300
 
 

@@ -26,7 +26,7 @@ from my_submission.files.separate import separate_recording
 from my_submission.files.workers import Event, Failed, Finished, Logged, ModelFailed, RunSettings, Started
 from my_submission.weights.required import DOWNLOAD_VARIABLE
 from sdx.engines import making
-from sdx.engines.address import Address
+from sdx.engines.address import HERE, Address
 from sdx.engines.engine import SHORT, Refused
 from sdx.engines.held import HELD, EndedError, UnfitError
 from sdx.engines.making import Watcher
@@ -39,11 +39,16 @@ IDENTITY = "the model"  # the key of that piece of work
 
 @dataclass(frozen=True)
 class Errand:
-    """What all recordings of a run have in common; run: part of the names of its unfinished files."""
+    """What all recordings of a run have in common.
+
+    run: part of the names of its unfinished files. is_here: whether its workers are this machine's, so that a
+    recording which is not what it was is no fault of theirs.
+    """
 
     settings: RunSettings
     identity: Mapping[str, Any]
     run: str
+    is_here: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def separate_over(
             workshop.make_all(identify, [Task(IDENTITY, (told.model,))], first)
             if first.identity is None:
                 raise ModelFailed(first.reason)
-            errand = Errand(told, first.identity, run)
+            errand = Errand(told, first.identity, run, address.host == HERE)
             tasks = [replace(task, arguments=(errand, *task.arguments)) for task in tasks]
             workshop.make_all(separate_one, tasks, _Album(recordings, settings, take, tell, working))
     finally:
@@ -212,7 +217,13 @@ class _Station:
 
     def separate(self, errand: Errand, recording: Recording, sha256: str) -> Separated | making.Failed:
         self._is_ended = False  # that was another recording
-        self._require_same(errand, recording, sha256)
+        self._require_same_model(errand)
+        try:
+            _require_same(recording, sha256)
+        except UnfitError:
+            if errand.is_here:
+                return making.Failed(f"{recording.source}: changed, or gone, since the run began")
+            raise
         host = socket.gethostname()
         token = f"{errand.run}-{host}-{os.getpid()}"
         with _warnings() as warnings:
@@ -227,23 +238,26 @@ class _Station:
                 return making.Failed(str(error))
         return Separated(result, tuple(warnings))
 
-    def _require_same(self, errand: Errand, recording: Recording, sha256: str) -> None:
+    def _require_same_model(self, errand: Errand) -> None:
         if self.identity != errand.identity:
             name = next(key for key in errand.identity if self.identity.get(key) != errand.identity[key])
             found, expected = self.identity.get(name), errand.identity[name]
             raise UnfitError(f"has another model: {name} {_short(found)}, expected {_short(expected)}")
-        try:
-            found = sha256_of(recording.source)
-        except OSError as error:
-            raise UnfitError(f"has no such recording: {recording.source}: {error.strerror}") from None
-        if found != sha256:
-            raise UnfitError(
-                f"has another recording: {recording.source} has {found[:SHORT]}, expected {sha256[:SHORT]}"
-            )
 
     def _go_on(self, done: float, total: float) -> None:
         if self._is_ended:
             raise EndedError("the work was ended")
+
+
+def _require_same(recording: Recording, sha256: str) -> None:
+    try:
+        found = sha256_of(recording.source)
+    except OSError as error:
+        raise UnfitError(f"has no such recording: {recording.source}: {error.strerror}") from None
+    if found != sha256:
+        raise UnfitError(
+            f"has another recording: {recording.source} has {found[:SHORT]}, expected {sha256[:SHORT]}"
+        )
 
 
 def _short(value: object) -> str:

@@ -144,8 +144,11 @@ class _Child:
         self._temporaries: list[Path] = []
         child = take_child()
         self._process, self.connection = child.process, child.connection
-        with contextlib.suppress(BrokenPipeError):  # `news` says how it has ended
-            self.connection.send((settings, cores))
+        self._send((settings, cores))
+
+    def _send(self, message: object) -> None:
+        with contextlib.suppress(ConnectionError):  # `news` says how it has ended
+            self.connection.send(message)
 
     def give(self, recording: Recording) -> Started:
         """Give it a recording to start on; it must be ready and idle."""
@@ -155,7 +158,7 @@ class _Child:
         self._temporaries = [temporary_path(path, str(self._process.pid)) for path in files]
         folders = {folder for path in files for folder in missing_folders(path.parent)}
         self._new_folders = sorted(folders, key=lambda folder: len(folder.parts), reverse=True)
-        self.connection.send(recording)
+        self._send(recording)
         return Started(recording)
 
     def news(self) -> Iterator[Event]:
@@ -171,7 +174,7 @@ class _Child:
                     if isinstance(message, Finished | Failed):
                         self.recording = None
                     yield message
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # on Windows `poll` raises it, too
             self.has_ended = True
             recording, end = self.recording, self._describe_end()
             self.kill()

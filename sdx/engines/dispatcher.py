@@ -125,22 +125,21 @@ class Dispatcher:
                 _settle(piece, error)
 
     def _place(self) -> None:
-        free = [
-            worker
-            for name, worker in self._workers.items()
-            if name not in self._busy and worker.set_aside is None
-        ]
-        for worker in free:
-            piece = next((each for each in self._waiting if _may_do(worker, each)), None)
-            if piece is None:
-                continue
-            self._waiting.remove(piece)
-            if piece.future.set_running_or_notify_cancel():
-                self._busy[worker.name] = piece
-                self._begin(worker, piece)
-            else:
-                self._place()
-                return
+        for name in list(self._workers):
+            # Asked anew each time: what is begun may end at once, and by that place others, or lose all workers.
+            while (worker := self._free(name)) is not None:
+                piece = next((each for each in self._waiting if _may_do(worker, each)), None)
+                if piece is None:
+                    break
+                self._waiting.remove(piece)
+                if piece.future.set_running_or_notify_cancel():
+                    self._busy[name] = piece
+                    self._begin(worker, piece)
+
+    def _free(self, name: str) -> Worker | None:
+        """The worker of that name, if it is there and may be given something."""
+        worker = self._workers.get(name)
+        return None if worker is None or name in self._busy or worker.set_aside is not None else worker
 
 
 def _may_do(worker: Worker, piece: Piece) -> bool:

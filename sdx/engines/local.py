@@ -4,6 +4,7 @@ Not `concurrent.futures.ProcessPoolExecutor`: when one of its processes is kille
 does not say whose work that was.
 """
 
+import pickle
 import signal
 import socket
 import sys
@@ -90,7 +91,7 @@ class LocalEngine(Dispatcher):
             machine = connection.recv()
             self._joined(Worker(name, machine, self._gpus))
             while True:
-                outcome = connection.recv()
+                outcome = _received(connection)
                 answered = True
                 with self._lock:
                     piece = self._busy.get(name)
@@ -107,7 +108,7 @@ def _serve(connection: Connection) -> None:
         connection.send(socket.gethostname())
         while True:
             function, arguments = connection.recv()
-            connection.send(_outcome(function, arguments))
+            _answer(connection, _outcome(function, arguments))
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -119,4 +120,32 @@ def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     try:
         return function(*arguments)
     except Exception as error:  # it is the submitter's to name
-        return error.with_traceback(None)
+        return _travelling(error.with_traceback(None))
+
+
+def _travelling(error: Exception) -> Exception:
+    """An exception, or one that says as much where it could not be made again at the other end."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its own constructor raises
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _answer(connection: Connection, outcome: Any) -> None:
+    try:
+        connection.send(outcome)
+    except OSError:  # the other end is gone
+        raise
+    except Exception as error:  # whatever pickle raises for a value that cannot travel; nothing was sent
+        connection.send(RuntimeError(f"what it returned cannot be sent: {error}"))
+
+
+def _received(connection: Connection) -> Any:
+    """What came of a piece; EOFError or OSError where the child is gone."""
+    try:
+        return connection.recv()
+    except (EOFError, OSError):
+        raise
+    except Exception as error:  # a value that cannot be made again here; all of it was read
+        return error

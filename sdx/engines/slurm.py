@@ -87,6 +87,10 @@ class SlurmEngine(Dispatcher):
         except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
             ended = isinstance(error, submitit.core.utils.UncompletedJobError)
             outcome = WorkerLostError(machine) if ended else RuntimeError(str(error).strip().splitlines()[-1])
+        except (
+            Exception
+        ) as error:  # such as a file that cannot be read here: else nobody would look after the others
+            outcome = error
         with self._lock:
             self._jobs.pop(piece, None)
             self._done(name, piece, outcome, machine)

@@ -4,8 +4,9 @@ import re
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
-from evaluator.service import accounts
+from evaluator.service import accounts, closing
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
 from evaluator.service.settings import DAY_SECONDS
@@ -127,6 +128,54 @@ def test_two_who_choose_one_name_at_once(world: World, monkeypatch: pytest.Monke
     monkeypatch.setattr(accounts, "is_taken", lambda session, name: False)
     answer = world.browser().post(f"/invitation/{invited(world)}", data={"name": "Ann", "password": PASSWORD})
     assert answer.status_code == 409
+
+
+@pytest.mark.parametrize("meanwhile", ["another password", "closed"])
+@pytest.mark.parametrize("asks", ["sign in", "another password"])
+def test_a_password_counts_for_nothing_that_ended_while_it_was_compared(
+    meanwhile: str, asks: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted(world, invited(world))
+    number = world.caller("Ann").account
+    browser = world.browser()
+    if asks == "another password":
+        browser.post("/sign-in", data={"name": "Ann", "password": PASSWORD})
+    compare = accounts.fits
+
+    def fits(password_hash: str, password: str) -> bool:
+        with world.database.writing() as session:
+            if meanwhile == "closed":
+                closing.close(session, number, "Ann", True, world.now())
+            else:
+                accounts.change_password(session, number, "chosen meanwhile")
+        return compare(password_hash, password)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(accounts, "fits", fits)
+        if asks == "sign in":
+            answer = browser.post("/sign-in", data={"name": "Ann", "password": PASSWORD})
+        else:
+            answer = browser.post("/account/password", data={"present": PASSWORD, "new": "a thief's own"})
+    assert answer.status_code == 403
+    with world.database.reading() as session:
+        assert session.scalars(select(SignedIn)).all() == []
+        found = session.get_one(Account, number)
+        assert not compare(found.password_hash, "a thief's own")
+        assert meanwhile == "closed" or compare(found.password_hash, "chosen meanwhile")
+
+
+def test_no_error_tells_what_a_statement_held(world: World) -> None:
+    """Errors are logged, and statements hold hashes of passwords and of tokens."""
+    accepted(world, invited(world))
+
+    def add_again() -> None:
+        again = {"name": "Ann", "folded_name": "ann", "role": "reader", "created": 0.0}
+        with world.database.writing() as session:
+            session.add(Account(**again, password_hash="$argon2id$ of it"))
+
+    with pytest.raises(IntegrityError) as raised:
+        add_again()
+    assert "argon2id" not in str(raised.value)
 
 
 def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(world: World) -> None:

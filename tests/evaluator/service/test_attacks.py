@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from evaluator.service import accounts, connections, forms, security
+from evaluator.service import accounts, connections, forms, one_piece, security, uploads
 from evaluator.service.connections import Connection
 from evaluator.service.errors import Refused, TooSlow
 from evaluator.service.tables import ApiToken, Attempt, Entry, Invite, Reset
 from tests.evaluator import audio
 from tests.evaluator.service.test_entries import scored
-from tests.evaluator.service.test_uploads import NAME, begun
+from tests.evaluator.service.test_uploads import CONTENT, NAME, begun
 from tests.evaluator.service.world import FRAMES, PASSWORD, PATCH, World, estimates, sound
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -260,6 +260,38 @@ def test_a_form_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(Refused):
         asyncio.run(read())
     assert sent < 20_000
+
+
+def test_forms_of_nobody_that_trickle_in_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would have a connection for as long as it likes, before a zip begins of which there is one at a time."""
+    monkeypatch.setattr(one_piece, "SMALL_SECONDS", 0.05)
+
+    async def trickle() -> Any:
+        yield b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n'
+        while True:
+            await asyncio.sleep(0.01)
+            yield b"x"
+
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    request, here = SimpleNamespace(headers=headers, stream=trickle), SimpleNamespace(writers=set())
+    with pytest.raises(TooSlow):
+        asyncio.run(one_piece.take(here, request))  # type: ignore[arg-type]
+
+
+def test_a_form_whose_boundary_cannot_be_is_refused() -> None:
+    headers = {"content-type": f"multipart/form-data; boundary={300 * 'b'}"}
+    with pytest.raises(Refused, match="cannot be read"):
+        forms.FormReader(SimpleNamespace(headers=headers))  # type: ignore[arg-type]
+
+
+def test_what_is_verified_is_not_hashed_again_however_often_it_is_asked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = begun(world)
+    assert world.send("ann", location, CONTENT).status_code == 204
+    monkeypatch.setattr(uploads, "digest", None)
+    for _ in range(2):
+        assert world.send("ann", location, CONTENT, len(CONTENT)).status_code == 204
 
 
 def test_a_small_body_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import soundfile
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import select
 
 from evaluator.running.dataset import DataError
-from evaluator.service import benchmarks, database
+from evaluator.service import accounts, benchmarks, database
+from evaluator.service.benchmarks import Rules
 from evaluator.service.errors import SetupError
 from evaluator.service.settings import Settings
-from evaluator.service.tables import Base
+from evaluator.service.tables import Base, Benchmark
 from tests.evaluator import audio
 from tests.evaluator.service.world import FRAMES, World
 
@@ -102,3 +105,34 @@ def test_data_that_cannot_be_used_makes_no_benchmark(world: World, tmp_path: Pat
     with pytest.raises(DataError, match="not a folder"):
         world.add("x", tmp_path / "nowhere")
     assert [each["name"] for each in world.program(None).get("/api/v1/benchmarks").json()] == ["bench"]
+
+
+def test_a_benchmark_is_added_while_others_write(world: World) -> None:
+    """Reading all of its data takes minutes, for which nobody waits; the name may be taken meanwhile."""
+
+    def taken(track: object, total: int) -> None:
+        with world.database.writing() as session:
+            if session.scalar(select(Benchmark.id).where(Benchmark.name == "new")) is None:
+                benchmarks.add(world.settings, session, Rules("new", world.data), world.now())
+
+    first = benchmarks.add_beside_others(
+        world.settings, world.database, Rules("first", world.data, progress=_invite(world)), world.now()
+    )
+    assert first.id > 0
+    rules = Rules("new", world.data, title="late", progress=taken)
+    with pytest.raises(SetupError, match="there is a benchmark of this name"):
+        benchmarks.add_beside_others(world.settings, world.database, rules, world.now())
+    with world.database.reading() as session:
+        assert benchmarks.named(session, "new").title == "new"
+    for name in ("first", "new"):
+        assert [each.name for each in world.settings.mixtures_file(name).parent.iterdir()] == ["mixtures.zip"]
+
+
+def _invite(world: World) -> Callable[[object, int], None]:
+    """Something else that is written meanwhile."""
+
+    def invite(track: object, total: int) -> None:
+        with world.database.writing() as session:
+            accounts.invite(session, "reader", world.now())
+
+    return invite

@@ -79,6 +79,8 @@ def test_the_same_command_goes_on_where_it_was(world: World, tmp_path: Path) -> 
     assert again.begin("bench", {"name": "mine"}) == entry
     assert [each.complete for each in again.declare(entry, files)] == [True] * 3 + [False] * 5
     assert again.begin("bench", {"name": "other"}) != entry
+    assert again.begin("bench", {"name": "mine", "visibility": "public", "team": None}) == entry
+    assert world.show("ann", entry)["visibility"] == "public", "what was said last holds"
 
 
 @pytest.mark.thorough

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import select
 
-from evaluator.service import entries
+from evaluator.service import accounts, entries
 from evaluator.service.accounts import CLOSED_NAME
 from evaluator.service.errors import Refused
 from evaluator.service.tables import Account, Entry, Upload
@@ -116,6 +116,19 @@ def test_what_an_account_had_begun_to_ask_for_is_refused_once_it_is_closed(world
             upload.is_verified = True
         with pytest.raises(Refused, match="account is closed"):
             entries.submit(session, caller, entry, world.now())
+
+
+def test_what_is_made_for_an_account_as_it_closes_opens_nothing(world: World) -> None:
+    """A token or a cookie of a request that had begun before."""
+    world.token("Ann")
+    caller = world.caller("Ann")
+    assert world.signed_in("Ann").post("/account/close", data={"name": "Ann"}).status_code == 303
+    with world.database.writing() as session:
+        token = accounts.issue_token(session, caller, "late", "read", world.now())
+        cookie = accounts.sign_in(session, caller.account, world.now())
+    with world.database.reading() as session:
+        assert accounts.of_token(session, token, world.now()) is None
+        assert accounts.of_cookie(session, cookie, world.now()) is None
 
 
 def test_nobody_is_called_as_a_closed_account(world: World) -> None:

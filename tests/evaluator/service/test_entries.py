@@ -1,11 +1,13 @@
 """Entries: who sees what, quotas, dates, and what is left of one that was withdrawn."""
 
+import re
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import String, delete, update
 
-from evaluator.service import jobs, organising
+from evaluator.service import entries, jobs, organising
+from evaluator.service.errors import Refused
 from evaluator.service.jobs import Scored
 from evaluator.service.settings import DAY_SECONDS
 from evaluator.service.tables import Benchmark, Entry, MeanScore
@@ -208,3 +210,48 @@ def test_an_entry_is_edited_by_its_author(world: World) -> None:
     assert found["name"] == "better\\u202ename"
     assert found["description"] == "one\ntwo\\x1b[31m"
     assert world.program("bob").patch(f"/api/v1/entries/{entry}", json=changed).status_code == 403
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("character", ["\u202e", "x"])
+def test_what_is_kept_of_a_text_fits_its_column(character: str) -> None:
+    """SQLite would take more, PostgreSQL none of it."""
+    for key, longest in entries.LONGEST_TEXTS.items():
+        said = entries.details({"name": "x", key: longest * character})
+        column = Entry.__table__.c[key].type
+        assert isinstance(column, String)
+        assert column.length is not None
+        assert len(getattr(said, key)) == longest <= column.length
+
+
+def test_the_form_leaves_the_moment_of_a_name_what_a_program_has_said(world: World) -> None:
+    moment = world.now() + 18.5 * 3600
+    entry = world.begin("ann", said={"visibility": "anonymous", "named_from": moment})
+    browser = world.signed_in("ann")
+    (day,) = re.findall(r'name="named_from" value="([^"]*)"', browser.get(f"/entries/{entry}/edit").text)
+    for given, expected in ((day, moment), ("2027-02-01", 1_801_440_000.0), ("", None)):
+        form = {"name": "mine", "visibility": "anonymous", "named_from": given}
+        assert browser.post(f"/entries/{entry}/edit", data=form).status_code == 303
+        assert world.show("ann", entry)["named_from"] == expected
+
+
+def test_a_failed_entry_that_is_given_up_is_not_tried_again(world: World) -> None:
+    entry = world.uploaded("ann", FILES)
+    assert world.submit("ann", entry).status_code == 202
+    for _ in range(jobs.MOST_ATTEMPTS):
+        with world.database.writing() as session:
+            claimed = jobs.claim(session, "one", world.now())
+            assert claimed is not None
+            assert jobs.give_back(session, claimed, "no", "why", world.now())
+        world.seconds += 100
+    assert world.show("ann", entry)["state"] == "failed"
+    given_up = world.program("ann").delete(f"/api/v1/entries/{entry}").json()
+    assert given_up["state"] == "cancelled", "its files are gone"
+    with world.database.writing() as session, pytest.raises(Refused):
+        organising.decide(session, entries.find(session, entry), "retry", world.now())
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("text", ["2027-01-15T08:00", "2027-01-15T10:00+02:00", "2027-01-15T03:00-05:00"])
+def test_dates_are_in_utc_unless_they_say_another_zone(text: str) -> None:
+    assert organising.moment_of(text) == 1_800_000_000.0

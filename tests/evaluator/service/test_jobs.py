@@ -4,13 +4,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
 
-from evaluator.service import benchmarks, jobs, organising
+from evaluator.service import accounts, benchmarks, jobs, organising
 from evaluator.service.jobs import Claim, Scored
 from evaluator.service.judging import Judge, JudgeError
 from evaluator.service.tables import Entry, Job, MeanScore, TrackScore
 from tests.evaluator.service.world import World, estimates
+from tests.waiting import WAIT_SECONDS, wait_for
 
 FOUND = Scored(
     ["bass"],
@@ -234,3 +236,47 @@ def test_every_state_of_a_job_leads_on(world: World) -> None:
                 assert taken or jobs.fail_lost(session, world.now())
             with world.database.writing() as session:
                 session.execute(update(Entry).values(state="queued"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", ["postgresql"], indirect=True)
+def test_who_cancels_as_the_worker_finishes_withdraws_and_neither_waits_for_the_other(world: World) -> None:
+    """PostgreSQL has several writers; each holds what the other one needs."""
+    (entry,) = queued(world, "ann")
+    claimed = claim(world)
+    assert claimed is not None
+    with ThreadPoolExecutor(1) as pool:
+        with world.database.writing() as session:
+            assert jobs._still(session, claimed, log="")  # as `finish` begins
+            stopped = pool.submit(world.program("ann").delete, f"/api/v1/entries/{entry}")
+            wait_for(lambda: waits_for_a_lock(world), "the other writer")
+            assert jobs.finish(session, claimed, FOUND, world.now())
+        assert stopped.result(WAIT_SECONDS).json()["state"] == "withdrawn"
+    with world.database.reading() as session:
+        assert session.scalars(select(MeanScore)).all() == []
+
+
+def waits_for_a_lock(world: World) -> bool:
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with world.database.reading() as session:
+        return bool(session.scalar(waiting))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", ["postgresql"], indirect=True)
+def test_what_is_cancelled_as_it_is_submitted_is_not_queued(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = world.uploaded("ann", estimates(stems=("bass",)))
+    lock = accounts.lock
+
+    def cancel_before(session: Session, account: int) -> None:
+        monkeypatch.setattr(accounts, "lock", lock)
+        assert world.program("ann").delete(f"/api/v1/entries/{entry}").json()["state"] == "cancelled"
+        lock(session, account)
+
+    monkeypatch.setattr(accounts, "lock", cancel_before)
+    assert world.submit("ann", entry).status_code == 409
+    assert state(world, entry) == "cancelled"

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from evaluator.service.one_piece import NOBODYS
-from evaluator.service.uploads import INCOMING
+from evaluator.service.uploads import INCOMING, Writer
 from tests import thinned
 from tests.evaluator import audio
 from tests.evaluator.service.world import FRAMES, World, estimates, sound, zipped
@@ -225,11 +225,34 @@ def test_nobody_fills_the_disk_with_zips_before_saying_who_they_are(world: World
     assert len(list((world.settings.root / "entries").iterdir())) == 1
 
 
+def test_a_zip_is_moved_once_it_is_closed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows moves no file that is open."""
+    synth(world, tmp_path)
+    acts = []
+    rename, close = Path.rename, Writer.close
+
+    def move(path: Path, target: Path) -> Path:
+        acts.append("move")
+        return rename(path, target)
+
+    def end(writer: Writer) -> None:
+        acts.append("close")
+        close(writer)
+
+    monkeypatch.setattr(Path, "rename", move)
+    monkeypatch.setattr(Writer, "close", end)
+    assert add(world, zipped(files())).status_code == 200
+    assert acts == ["close", "move", "close"]
+
+
 def test_what_a_form_had_sent_when_the_service_ended_is_removed_after_a_day(world: World) -> None:
     place = world.settings.root / INCOMING
     place.mkdir()
     for name, age in (("old", 1.1), ("new", 0.9)):
         (place / name).touch()
         os.utime(place / name, (world.now(), world.now() - age * world.settings.upload_seconds))
+    (place / "taken").symlink_to(place / "gone")  # as what an entry takes between two looks
     world.worker().sweep()
-    assert left(world) == ["new"]
+    assert sorted(left(world)) == ["new", "taken"]

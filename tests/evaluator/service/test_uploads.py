@@ -4,11 +4,13 @@ import asyncio
 import base64
 import errno
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from evaluator.service import receiving, security, uploads
 from evaluator.service.settings import DAY_SECONDS, Settings
@@ -283,6 +285,35 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_it_has(
     assert offset_of(world, location) == 100
     assert world.send("ann", location, CONTENT, 100).status_code == 204
     assert bytes_of(world, location) == CONTENT
+
+
+def test_uploads_together_leave_what_is_kept_free(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each found room when it was begun; what had come by the time that there is none is kept."""
+
+    async def blocks(request: Request) -> AsyncIterator[bytes]:
+        content = await request.body()
+        for start in range(0, len(content), 100):
+            yield content[start : start + 100]
+
+    location = begun(world)
+    monkeypatch.setattr(receiving, "_blocks", blocks)
+    monkeypatch.setattr(receiving, "FLUSHED_BYTES", 100)
+    looks = iter([True, True, False])
+    with monkeypatch.context() as filled:
+        filled.setattr(Settings, "has_room_for", lambda self, size_bytes: next(looks, False))
+        assert world.send("ann", location, CONTENT).status_code == 507
+        came = offset_of(world, location)
+        assert 0 < came < len(CONTENT)
+        assert world.send("ann", location, CONTENT, came).status_code == 507
+        assert offset_of(world, location) == came
+    assert world.send("ann", location, CONTENT, came).status_code == 204
+    assert bytes_of(world, location) == CONTENT
+
+
+@pytest.mark.quick
+def test_bytes_stay_bytes_where_files_may_be_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "O_BINARY", 1 << 30, raising=False)
+    assert uploads._flags() & os.O_BINARY  # type: ignore[attr-defined, unused-ignore]  # of Windows
 
 
 def test_what_was_forgotten_is_cancelled_and_removed(world: World) -> None:

@@ -46,6 +46,7 @@ class Album:
             self.recordings[Recording(root / f"{name}.wav")] = 1.0
         self.settings = RunSettings(ModelChoice("known"), FileOptions(), tuple(SHARES), self.out)
         self.hosts = iter(["one", "two"] * 10)
+        self.address = HERE
         self.events: list[Event] = []
         self.told: list[str] = []
         monkeypatch.setattr(over_engine, "open_model", lambda choice: KnownShares())
@@ -58,7 +59,7 @@ class Album:
         self.events, self.told = [], []
         settings = replace(self.settings, **changes)
         over_engine.separate_over(
-            HERE, self.recordings, settings, self.events.append, self.told.append, lambda words: None
+            self.address, self.recordings, settings, self.events.append, self.told.append, lambda words: None
         )
         return self.events
 
@@ -86,6 +87,24 @@ def test_the_files_are_those_of_separate_and_each_machine_notes_its_own(album: A
             there = album.out / file.relative_to(here)
             assert (soundfile.read(there)[0] == soundfile.read(file)[0]).all(), stem
     assert {path.name for path in album.out.glob(".*")} == {".separated-one.jsonl", ".separated-two.jsonl"}
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_recording_that_changes_meanwhile_is_no_fault_of_this_machines_workers(
+    is_gone: bool, album: Album
+) -> None:
+    changed = list(album.recordings)[1].source
+
+    def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        changed.unlink(missing_ok=True)
+        if not is_gone:
+            changed.write_bytes(b"something else")
+        does(engine, worker, piece)
+
+    album.separate(fate)
+    assert set(album.finished()) == {"a.wav", "c.wav"}
+    (failed,) = [event for event in album.events if isinstance(event, Failed)]
+    assert failed.reason == f"{changed}: changed, or gone, since the run began"
 
 
 def test_resume_finds_what_any_machine_has_done(album: Album) -> None:
@@ -141,6 +160,7 @@ def test_a_worker_with_another_recording_or_another_model_makes_nothing(album: A
         else:
             does(engine, worker, piece)
 
+    album.address = address.parse("dask://cluster:1")
     album.separate(fate)
     assert len(album.finished()) == 3
     assert any("has another recording" in text and ", expected 000000000000" in text for text in album.told)

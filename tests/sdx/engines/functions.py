@@ -36,3 +36,20 @@ def make_file(folder: str, number: int) -> int:
     draft.write_text(str(os.getpid()))
     draft.rename(Path(folder, f"{number}.txt"))
     return number
+
+
+class OddError(Exception):
+    """One that pickle cannot make again."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+
+
+def fail_oddly() -> None:
+    """Raise what cannot travel."""
+    raise OddError("no", "reason")
+
+
+def return_oddly(makes_again: bool) -> object:
+    """A value that cannot be sent, or one that cannot be made again where it arrives."""
+    return OddError("a", "value") if makes_again else return_oddly.__code__

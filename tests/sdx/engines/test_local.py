@@ -12,9 +12,9 @@ from sdx.engines import address, work
 from sdx.engines.engine import EngineError, Needs
 from sdx.engines.local import LocalEngine
 from sdx.engines.opening import open_engine
-from tests.sdx.engines.functions import hold, square_or_die
+from tests.sdx.engines.functions import fail_oddly, hold, return_oddly, square_or_die
 from tests.sdx.engines.test_work import Notes
-from tests.waiting import wait_for
+from tests.waiting import WAIT_SECONDS, wait_for
 
 
 def test_children_that_die_are_replaced_and_the_task_that_killed_them_is_named() -> None:
@@ -27,6 +27,20 @@ def test_children_that_die_are_replaced_and_the_task_that_killed_them_is_named()
         engine.close()
     assert sorted(notes.answers) == [("k0", 0), ("k1", 1), ("k2", 4)]
     assert list(notes.given_up) == ["poison"]
+
+
+def test_what_cannot_travel_is_named_and_the_child_goes_on() -> None:
+    engine = LocalEngine(1)
+    try:
+        failed = engine.submit(fail_oddly, key="a", needs=Needs())
+        unsent, unread = (engine.submit(return_oddly, each, key="b", needs=Needs()) for each in (False, True))
+        last = engine.submit(square_or_die, 3, key="c", needs=Needs())
+        assert str(failed.exception(WAIT_SECONDS)) == "OddError: no: reason"
+        assert "cannot be sent" in str(unsent.exception(WAIT_SECONDS))
+        assert isinstance(unread.exception(WAIT_SECONDS), TypeError)
+        assert last.result(WAIT_SECONDS).value == 9
+    finally:
+        engine.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process that is ended there has no time for anything")

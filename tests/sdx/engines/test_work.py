@@ -222,3 +222,28 @@ def test_a_straggler_is_copied_once_to_another_and_counts_once(monkeypatch: pyte
     complete(engine, notes, stragglers=Stragglers(seconds=0))
     require_each_once(notes)
     assert engine.begun["k0"] == 2
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_what_ends_while_it_begins_takes_no_other_piece_with_it(is_lost: bool) -> None:
+    """Two workers are free and several pieces wait, the first of which fails, or ends all, before it has begun."""
+    workers = [Worker("w1", "m"), Worker("w2", "m")]
+    held: dict[str, list[str]] = {"w1": [], "w2": []}
+
+    def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        if piece.key == "bad" and is_lost:
+            engine.loses_everything([])
+        elif piece.key == "bad":
+            engine.fails(worker, piece, ValueError("no"))
+        else:
+            held[worker.name].append(piece.key)
+
+    engine = MadeEngine(fate, ())
+    futures = {key: engine.submit(int, key=key, needs=Needs()) for key in ("bad", "a", "b", "c")}
+    engine._workers["w1"] = workers[0]
+    engine._joined(workers[1])
+    assert futures["bad"].done()
+    assert held == ({"w1": [], "w2": []} if is_lost else {"w1": ["a"], "w2": ["b"]})
+    assert engine.busy() == ({} if is_lost else {"a": "w1", "b": "w2"})
+    engine.close()
+    assert all(future.done() for future in futures.values())
