@@ -30,11 +30,11 @@ def separate(job: Job, observer: Observer, recorder: Recorder, left: Sequence[Tr
     address = job.spread.address
     engine = open_engine(address, job.out, observer.notice)
     mark = f".shared-{secrets.token_hex(8)}"
-    (job.out / mark).touch()
     assignment = _assignment(job, mark)
     client = _Client(job, observer, recorder, left)
     limits = job.plan.limits
     try:
+        (job.out / mark).touch()
         work.complete(
             engine,
             worker_side.evaluate_track,

@@ -54,8 +54,8 @@ class Client(Protocol):
     """Whose work it is.
 
     `answered` takes what came of a task, or says why its worker's answers are not to be taken. `gave_up` is told of
-    a task that was lost with three workers. `notice` is told in a sentence what a person may want to know, `watched`
-    now and then who is there, and {key: worker} of what is being done.
+    a task that was lost three times with its worker. `notice` is told in a sentence what a person may want to know,
+    `watched` now and then who is there, and {key: worker} of what is being done.
     """
 
     def answered(self, task: Task, answer: Answer) -> str | None: ...
@@ -94,8 +94,8 @@ def complete(
 ) -> None:
     """Have `function` called with the arguments of each task, and hand every answer to `client`, once by key.
 
-    A task is tried on three workers at most. One that `function` answers with Refused was not tried, and its worker
-    is set aside. Raises NobodyLeftError where none is left, EngineError where there has been none for
+    A task is tried three times at most, by any worker. One that `function` answers with Refused was not tried, and
+    its worker is set aside. Raises NobodyLeftError where none is left, EngineError where there has been none for
     `patience_seconds`.
     """
     _Course(engine, function, tasks, client, needs, patience_seconds, stragglers).run()
