@@ -112,10 +112,12 @@ def _pip_download(requirement: str, folder: Path, allowance: Allowance, progress
 
 
 def _bytes_in(folder: Path) -> int:
+    """Whatever pip moves and removes meanwhile, folders included."""
     size = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # pip has just moved it
-            size += path.stat().st_size
+    for place, _, names in os.walk(folder):  # which passes over a folder that has gone; rglob does not
+        for name in names:
+            with suppress(OSError):
+                size += Path(place, name).stat().st_size
     return size
 
 

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -229,3 +230,24 @@ def test_a_package_that_does_not_come_is_given_up(
     while started[0].poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert started[0].poll() is not None
+
+
+def test_what_pip_removes_while_its_bytes_are_counted_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole folders, too, after they were listed."""
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "part").write_bytes(bytes(7))
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        found = real(path, **options)
+        if path.parent in folders:
+            for other in {*folders} - {path.parent}:
+                shutil.rmtree(other, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert wheels._bytes_in(tmp_path) == 7
