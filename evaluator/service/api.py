@@ -227,7 +227,7 @@ def _entry(session: Session, entry: Entry, caller: Caller | None, now: float) ->
 
 @router.patch("/entries/{number}", response_model=EntryShown)
 def change_entry(number: int, said: Details, here: Here, caller: Somebody) -> dict[str, Any]:
-    """Say something else of an entry."""
+    """Say something else of an entry; what is not said stays as it is."""
     with here.database.writing() as session:
         entry = entries.find_visible(session, number, caller)
         entries.change(session, caller, entry, said)

@@ -221,12 +221,12 @@ def _count(session: Session, query: Select[int]) -> int:
 
 
 def change(session: Session, caller: Caller, entry: Entry, said: Details) -> None:
-    """Say something else of an entry; what is derived of it stays as it was submitted."""
+    """Say something else of an entry. What is not said stays, and what is derived of it as it was submitted."""
     require_owner(caller, entry)
     if entry.state == WITHDRAWN:
         raise Refused(f"Entry {entry.id} was withdrawn.", 409)
     fixed = set() if entry.state == UPLOADING else {"derives_instrumental"}
-    for key, value in said.model_dump(exclude=fixed).items():
+    for key, value in said.model_dump(exclude_unset=True, exclude=fixed).items():
         setattr(entry, key, value)
 
 

@@ -81,6 +81,8 @@ def test_the_same_command_goes_on_where_it_was(world: World, tmp_path: Path) -> 
     assert again.begin("bench", {"name": "other"}) != entry
     assert again.begin("bench", {"name": "mine", "visibility": "public", "team": None}) == entry
     assert world.show("ann", entry)["visibility"] == "public", "what was said last holds"
+    assert again.begin("bench", {"name": "mine"}) == entry
+    assert world.show("ann", entry)["visibility"] == "public", "and what is not said stays"
 
 
 @pytest.mark.thorough

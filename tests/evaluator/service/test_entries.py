@@ -209,6 +209,8 @@ def test_an_entry_is_edited_by_its_author(world: World) -> None:
     found = world.program("ann").patch(f"/api/v1/entries/{entry}", json=changed).json()
     assert found["name"] == "better\\u202ename"
     assert found["description"] == "one\ntwo\\x1b[31m"
+    again = world.program("ann").patch(f"/api/v1/entries/{entry}", json={"name": "third"}).json()
+    assert again == {**found, "name": "third"}, "what is not said stays"
     assert world.program("bob").patch(f"/api/v1/entries/{entry}", json=changed).status_code == 403
 
 
