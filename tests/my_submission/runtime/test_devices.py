@@ -101,6 +101,28 @@ def test_as_little_is_run_as_tells_the_two_apart(seconds: float) -> None:
     assert 3 * shares[-1] * seconds * (rounds - 1) < ENOUGH_SECONDS
 
 
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.5, LOWER), (2.0, LOWER), (50.0, EXACT)],  # of the last, a quarter of a chunk would take too long
+)
+def test_where_a_small_share_leaves_doubt_a_larger_one_decides(seconds: float, expected: torch.dtype) -> None:
+    """Half of what a small share takes does not grow with it, and is the same in both."""
+
+    class Slow(Machine):
+        def trial(self, dtype: torch.dtype) -> devices.Work:
+            work = super().trial(dtype)
+
+            def with_overhead(share: float) -> None:
+                self.now += seconds * SHARES[0]
+                work(share)
+
+            return with_overhead
+
+    machine = Slow({EXACT: 1.4 * seconds, LOWER: 0.9 * seconds})
+    assert chosen(machine) == expected
+    assert max(machine.shares) > SHARES[0] or expected == EXACT
+
+
 def test_a_kind_of_network_is_tried_once() -> None:
     machine = Machine({EXACT: 2.0, LOWER: 1.0})
     slower = Machine({EXACT: 1.0, LOWER: 2.0})
