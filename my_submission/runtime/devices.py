@@ -166,13 +166,16 @@ def _times_as_quick(trial: Trial, lower: torch.dtype, clock: Clock) -> float:
     exact, low = trial(torch.float32), trial(lower)
     if exact is None or low is None:
         return 1.0
+    enough = ENOUGH_SECONDS
     for share, larger in zip(SHARES, (*SHARES[1:], float("inf")), strict=True):
         calls = [functools.partial(work, share) for work in (exact, low)]
-        least = _least_seconds(calls, MOST_ROUNDS, ENOUGH_SECONDS, clock)
+        least = _least_seconds(calls, MOST_ROUNDS, enough, clock)
         ratio, seconds = least[0] / least[1], sum(least)
         in_doubt = 1 < ratio < CLEARLY_QUICKER and seconds * larger / share <= MOST_SECONDS
         if seconds >= TOLD_APART_SECONDS and not in_doubt:
             break
+        if in_doubt:
+            enough = MOST_SECONDS  # for more than one round, since the first also prepares for a new size
     return ratio
 
 
