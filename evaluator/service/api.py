@@ -26,6 +26,7 @@ from evaluator.service.answers import (
 from evaluator.service.boards import Board
 from evaluator.service.entries import Details
 from evaluator.service.tables import Benchmark, Entry, Upload
+from evaluator.service.transfers import Download
 from evaluator.service.tus import TUS, TUS_VERSION, expires, metadata, whole
 from evaluator.service.uploads import Given
 
@@ -112,12 +113,13 @@ def _benchmark(session: Session, found: Benchmark, caller: Caller | None, now: f
     response_class=FileResponse,
     responses={200: content("application/zip", format="binary")},
 )
-def mixtures(name: str, here: Here) -> FileResponse:
+def mixtures(name: str, here: Here, caller: Anybody) -> FileResponse:
     """The mixtures to separate, TRACK_mixture.wav side by side."""
     with here.database.reading() as session:
         found = benchmarks.named(session, name)
     path = here.settings.mixtures_file(found.name)
-    return FileResponse(path, media_type="application/zip", filename=f"{found.name}-mixtures.zip")
+    file_name = f"{found.name}-mixtures.zip"
+    return Download(here, caller, path, media_type="application/zip", filename=file_name)
 
 
 def asked_board(

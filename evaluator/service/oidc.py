@@ -17,8 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import httpx2
 
 from evaluator.service.errors import Refused
-from evaluator.service.security import LOOPBACK
-from evaluator.service.settings import OpenIdProvider
+from evaluator.service.settings import LOOPBACK, OpenIdProvider
 
 if TYPE_CHECKING:
     from joserfc.jwk import KeySetSerialization

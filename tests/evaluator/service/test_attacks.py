@@ -273,9 +273,30 @@ def test_forms_of_nobody_that_trickle_in_are_given_up(monkeypatch: pytest.Monkey
             yield b"x"
 
     headers = {"content-type": "multipart/form-data; boundary=b"}
-    request, here = SimpleNamespace(headers=headers, stream=trickle), SimpleNamespace(writers=set())
+    request, here = SimpleNamespace(headers=headers, stream=trickle), SimpleNamespace()
     with pytest.raises(TooSlow):
         asyncio.run(one_piece.take(here, request))  # type: ignore[arg-type]
+
+
+def test_a_zip_of_nobody_that_trickles_in_leaves_its_place_to_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be no silence, and cost the sender nothing."""
+    monkeypatch.setattr(one_piece, "NOBODYS_SECONDS", 0.05)
+
+    async def trickle() -> Any:
+        yield b'--b\r\nContent-Disposition: form-data; name="zipfile"; filename="x.zip"\r\n\r\n'
+        while True:
+            await asyncio.sleep(0.01)
+            yield b"x"
+
+    world.add("synth", dataset_type=0)
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    request = SimpleNamespace(headers=headers, stream=trickle, scope={"client": ("192.0.2.1", 1)})
+    with pytest.raises(TooSlow):
+        asyncio.run(one_piece.take(world.app.state.service, request))  # type: ignore[arg-type]
+    assert not world.app.state.service.busy
+    assert list((world.settings.root / uploads.INCOMING).iterdir()) == []
 
 
 def test_a_form_whose_boundary_cannot_be_is_refused() -> None:
