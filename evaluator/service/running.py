@@ -8,17 +8,23 @@ from dataclasses import dataclass, field
 
 from evaluator.service.database import Database
 from evaluator.service.errors import Refused
+from evaluator.service.oidc import Descriptions
 from evaluator.service.settings import Settings
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service; busy: how many connections are at each thing of which there may be so many at once."""
+    """A service.
+
+    busy: how many connections are at each thing of which there may be so many at once. descriptions: what the OpenID
+    provider says of itself.
+    """
 
     settings: Settings
     database: Database
     now: Callable[[], float] = time.time
     busy: Counter[str] = field(default_factory=Counter)
+    descriptions: Descriptions = field(default_factory=Descriptions)
 
     @contextmanager
     def at_once(self, what: str, most: int, too_many: Refused) -> Iterator[None]:
