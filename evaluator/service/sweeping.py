@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from evaluator.service.database import Database
@@ -51,8 +51,8 @@ def _unborn(settings: Settings, session: Session, there: Mapping[int, Path], now
     Numbers are given in order. So one above the highest there is was given by another database, and what lies there
     may be all that is left of it.
     """
-    highest = session.scalar(select(func.max(Entry.id))) or 0
-    known = set(session.scalars(select(Entry.id).where(Entry.id.in_(there))))
+    known = set(session.scalars(select(Entry.id)))  # there may be more folders than a query may have values
+    highest = max(known, default=0)
     return [
         number
         for number, path in there.items()

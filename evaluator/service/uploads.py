@@ -253,14 +253,6 @@ def cancel_forgotten(settings: Settings, session: Session, now: float) -> list[i
     return [entry.id for entry in found]
 
 
-def sweep_incoming(settings: Settings, now: float) -> None:
-    """Remove what is of no entry yet and has rested for a day: its connection ended with the service."""
-    for path in (settings.root / INCOMING).glob("*"):
-        with contextlib.suppress(FileNotFoundError):  # an entry has it now
-            if path.stat().st_mtime < now - settings.upload_seconds:
-                path.unlink()
-
-
 @contextlib.contextmanager
 def _enough_disk() -> Iterator[None]:
     try:
