@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.orm import Session
 from starlette.responses import FileResponse, Response
 
-from evaluator import printable
 from evaluator.service import benchmarks, boards, entries, jobs, receiving, references, uploads
 from evaluator.service.access import Anybody, Here, Somebody, Wanted
 from evaluator.service.accounts import Caller
@@ -24,6 +23,7 @@ from evaluator.service.answers import (
     headers,
 )
 from evaluator.service.boards import Board
+from evaluator.service.client import LONGEST_TEAM, team_problem
 from evaluator.service.entries import Details
 from evaluator.service.tables import Benchmark, Entry, Upload
 from evaluator.service.transfers import Download
@@ -43,13 +43,13 @@ class NewEntry(Details):
     """What is said of a new entry, and which benchmark it is for."""
 
     benchmark: Annotated[str, Field(max_length=64)]
-    team: Annotated[str, Field(min_length=1, max_length=40)] | None = None  # an organiser submits it for
+    team: Annotated[str, Field(min_length=1, max_length=LONGEST_TEAM)] | None = None  # it is submitted for
 
     @field_validator("team")
     @classmethod
     def _can_be_seen(cls, team: str | None) -> str | None:
-        if team is not None and printable.fault(team) is not None:
-            raise ValueError("expected characters that can be seen")
+        if team is not None and (problem := team_problem(team)):
+            raise ValueError(problem)
         return team
 
 

@@ -167,6 +167,15 @@ def test_the_organiser_sees_who_asks_for_many_scores_also_of_one_stem_and_of_wha
     with world.database.reading() as session:
         (team,) = organising.teams(session)
     assert (team.account, team.scores, team.first, team.best, team.gain) == ("ann", 3, 1.0, 1.5, 0.5)
+    assert team.stem != "mean"
+
+
+def test_of_stems_that_gained_alike_the_organiser_sees_the_mean(world: World) -> None:
+    scored(world, "ann", 1.0)
+    with world.database.reading() as session:
+        assert [team.stem for team in organising.teams(session)] == ["mean"]
+    world.token("olga", "organiser")
+    assert "bench, sdr (mean)" in world.signed_in("olga").get("/organiser").text
 
 
 def test_the_organiser_shows_what_was_held_back(world: World) -> None:
