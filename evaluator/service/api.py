@@ -134,7 +134,7 @@ def asked_board(
     """The board that a request asks for."""
     with here.database.reading() as session:
         found = benchmarks.named(session, name)
-        return boards.board(session, found, caller, here.now(), measure, stem, part, wanted)
+        return boards.board(session, found, caller, here.now(), measure, stem, part, wanted, here.sure)
 
 
 AskedBoard = Annotated[Board, Depends(asked_board)]

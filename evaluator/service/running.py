@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from evaluator.service.database import Database
 from evaluator.service.errors import Refused
+from evaluator.service.intervals import Known
 from evaluator.service.oidc import Descriptions
 from evaluator.service.settings import Settings
 
@@ -16,14 +17,15 @@ from evaluator.service.settings import Settings
 class Service:
     """A service.
 
-    busy: how many connections are at each thing of which there may be so many at once. descriptions: what the OpenID
-    provider says of itself.
+    busy: how many connections are at each thing of which there may be so many at once. sure: how sure boards are that
+    were looked at. descriptions: what the OpenID provider says of itself.
     """
 
     settings: Settings
     database: Database
     now: Callable[[], float] = time.time
     busy: Counter[str] = field(default_factory=Counter)
+    sure: Known = field(default_factory=Known)
     descriptions: Descriptions = field(default_factory=Descriptions)
 
     @contextmanager
