@@ -13,6 +13,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from evaluator.service.security import address_of
+
+MOST_OF_ADDRESS = 250  # of the thousand connections that there may be
 MOST_HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 20.0
 LOOK_SECONDS = 120.0  # between looks at how much has gone
@@ -44,13 +47,15 @@ class Outgoing:
 class Connection(HttpToolsProtocol):
     """HTTP/1.1 by httptools, which is given up where the headers of a request are too long, or too long in coming.
 
-    It is so, too, where of what waited to be sent at one look neither all nor LEAST_BYTES have gone at the next one.
+    It is so, too, where of what waited to be sent at one look neither all nor LEAST_BYTES have gone at the next one,
+    and at once where its address has as many as it may. Proxies have no such limit, whose requests are others'.
     """
 
     _until: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _looking: asyncio.TimerHandle | None = None
     _outgoing: Outgoing
+    _address: str | None = None  # none of a proxy
 
     def connection_made(self, transport: Any) -> None:
         """Somebody has connected, who should say something."""
@@ -58,6 +63,12 @@ class Connection(HttpToolsProtocol):
         super().connection_made(self._outgoing)  # type: ignore[arg-type]
         self._expect_head()
         self._looking = self.loop.call_later(LOOK_SECONDS, self._look, 0, 0)
+        proxies = getattr(self.config.loaded_app, "trusted_hosts", ())
+        if self.client is not None and self.client[0] not in proxies:
+            self._address = address_of({"client": self.client})
+            others = (each for each in self.connections if isinstance(each, Connection))
+            if sum(each._address == self._address for each in others) > MOST_OF_ADDRESS:
+                transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""

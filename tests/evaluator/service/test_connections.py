@@ -17,8 +17,9 @@ REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
 class Line:
     """The transport of a connection to somebody who reads what they like."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "192.0.2.1") -> None:
         self.waiting, self.is_closed, self.is_cut = 0, False, False
+        self.host = host
 
     def write(self, data: bytes) -> None:
         self.waiting += len(data)
@@ -44,8 +45,8 @@ class Line:
     def resume_reading(self) -> None:
         pass
 
-    def get_extra_info(self, name: str) -> None:
-        return None
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return (self.host, 1) if name == "peername" else None
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -54,8 +55,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-def connected(line: Line, loop: Any) -> Connection:
-    made = Connection(uvicorn.Config(app), ServerState(), {}, loop)
+def connected(line: Line, loop: Any, state: ServerState | None = None) -> Connection:
+    made = Connection(uvicorn.Config(app), state or ServerState(), {}, loop)
     made.connection_made(line)
     return made
 
@@ -145,6 +146,30 @@ def test_the_rest_of_a_large_body_is_read_for_a_while(monkeypatch: pytest.Monkey
         return not line.is_closed and line.waiting > 0
 
     assert asyncio.run(send())
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("hosts", "are_limited"),
+    [
+        (["192.0.2.1"], True),
+        (["2001:db8::1", "2001:db8::2", "2001:db8::3"], True),
+        (["192.0.2.1", "192.0.2.2"], False),
+        (["127.0.0.1"], False),  # where the proxy is
+    ],
+)
+def test_an_address_has_so_many_connections_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, hosts: list[str], are_limited: bool
+) -> None:
+    monkeypatch.setattr(connections, "MOST_OF_ADDRESS", 4)
+    state, lines = ServerState(), [Line(hosts[number % len(hosts)]) for number in range(6)]
+    made = [connected(line, Later(), state) for line in lines]
+    assert [line.is_cut for line in lines] == [False] * 4 + [are_limited] * 2
+    for each in made:
+        each.connection_lost(None)
+    last = Line(hosts[0])
+    connected(last, Later(), state)
+    assert not last.is_cut, "those that are over do not count"
 
 
 def test_there_may_be_as_many_files_as_connections(monkeypatch: pytest.MonkeyPatch) -> None:
