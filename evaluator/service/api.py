@@ -87,7 +87,8 @@ def show_benchmark(name: str, here: Here, caller: Anybody) -> dict[str, Any]:
         tracks = [
             {key: track[key] for key in ("folder", "frames", "rate_hz", "channels")} for track in found.tracks
         ]
-        return {**_benchmark(session, found, caller, here.now()), "tracks": tracks}
+        for_teams = caller is not None and caller.may_submit_for_teams
+        return {**_benchmark(session, found, caller, here.now()), "tracks": tracks, "for_teams": for_teams}
 
 
 def _benchmark(session: Session, found: Benchmark, caller: Caller | None, now: float) -> dict[str, Any]:

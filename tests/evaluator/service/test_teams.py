@@ -125,6 +125,22 @@ def test_folders_that_cannot_be_teams_are_said_before_any_is_run(
     )
 
 
+def test_a_token_that_submits_for_no_team_is_said_before_any_is_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.token("olga", "organiser")
+    monkeypatch.setattr(evaluate_several, "run", lambda *arguments: 0)
+    command = [
+        *("--submissions", str(tmp_path), "--data", str(world.data), "--out", str(tmp_path / "out")),
+        *("--server", "http://checker", "--benchmark", "bench"),
+    ]
+    for name, code in (("olga", 0), ("ann", 2)):
+        monkeypatch.setattr(upload, "connect", lambda server, name=name: connected(world, name))
+        done = run_eval_here(command)
+        assert done.returncode == code
+        assert ("expected one of an organiser" in done.stderr) == (name == "ann")
+
+
 def test_options_that_go_together(tmp_path: Path) -> None:
     for words in (["--server", "http://x"], ["--server", "http://x", "--benchmark", "b"]):
         with pytest.raises(SystemExit):
