@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from evaluator.service import accounts, connections, forms, one_piece, security, uploads
+from evaluator.service import accounts, connections, forms, one_piece, uploads
 from evaluator.service.connections import Connection
 from evaluator.service.errors import Refused, TooSlow
 from evaluator.service.tables import ApiToken, Attempt, Entry, Invite, Reset
@@ -313,23 +313,6 @@ def test_what_is_verified_is_not_hashed_again_however_often_it_is_asked_for(
     monkeypatch.setattr(uploads, "digest", None)
     for _ in range(2):
         assert world.send("ann", location, CONTENT, len(CONTENT)).status_code == 204
-
-
-def test_a_small_body_that_trickles_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(security, "SMALL_SECONDS", 0.05)
-
-    async def trickle() -> dict[str, Any]:
-        await asyncio.sleep(0.01)
-        return {"type": "http.request", "body": b"x", "more_body": True}
-
-    async def read() -> None:
-        scope = {"type": "http", "method": "POST", "path": "/sign-in"}
-        receive = security._limited(scope, trickle)  # type: ignore[arg-type]
-        while True:
-            await receive()
-
-    with pytest.raises(TooSlow):
-        asyncio.run(read())
 
 
 class Line:
