@@ -91,7 +91,6 @@ def is_given_up(written: int, reads: Iterable[int], is_closed: bool = False) -> 
     return False
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("is_closed", [False, True])  # nor does closing it wait for ever
 def test_whoever_takes_an_answer_too_slowly_is_given_up(is_closed: bool) -> None:
     assert is_given_up(1, [0], is_closed)
@@ -101,7 +100,6 @@ def test_whoever_takes_an_answer_too_slowly_is_given_up(is_closed: bool) -> None
     )
 
 
-@pytest.mark.quick
 def test_whoever_takes_all_or_enough_of_it_is_not() -> None:
     assert not is_given_up(0, [0, 0, 0])
     assert not is_given_up(1, [1, 0, 0])
@@ -148,7 +146,6 @@ def test_the_rest_of_a_large_body_is_read_for_a_while(monkeypatch: pytest.Monkey
     assert asyncio.run(send())
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("hosts", "are_limited"),
     [

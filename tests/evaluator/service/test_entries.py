@@ -223,7 +223,6 @@ def test_an_entry_is_edited_by_its_author(world: World) -> None:
     assert world.program("bob").patch(f"/api/v1/entries/{entry}", json=changed).status_code == 403
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("character", ["\u202e", "x"])
 def test_what_is_kept_of_a_text_fits_its_column(character: str) -> None:
     """SQLite would take more, PostgreSQL none of it."""
@@ -262,7 +261,6 @@ def test_a_failed_entry_that_is_given_up_is_not_tried_again(world: World) -> Non
         organising.decide(session, entries.find(session, entry), "retry", world.now())
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("text", ["2027-01-15T08:00", "2027-01-15T10:00+02:00", "2027-01-15T03:00-05:00"])
 def test_dates_are_in_utc_unless_they_say_another_zone(text: str) -> None:
     assert organising.moment_of(text) == 1_800_000_000.0

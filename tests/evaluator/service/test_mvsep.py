@@ -179,6 +179,7 @@ def left(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("place", thinned.one_in(4, [1, 0, 3, 6]))
+@pytest.mark.thorough
 def test_the_zip_may_be_anywhere_in_the_form(world: World, tmp_path: Path, place: int) -> None:
     """PowerShell sends the parts in an order of its own, and MVSep's page has the zip second."""
     synth(world, tmp_path)

@@ -52,7 +52,6 @@ def test_an_address_has_so_many_requests_at_once_and_no_more(world: World) -> No
     assert world.program(None).get("/api/v1/benchmarks").status_code == 200
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("client", "expected"),
     [
@@ -95,7 +94,6 @@ def times(path: str, method: str, size: int, pause: float, number: int) -> int:
     return asyncio.run(read())
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     ("path", "method", "most", "is_large"),
     [

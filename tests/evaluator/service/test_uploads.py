@@ -310,7 +310,6 @@ def test_uploads_together_leave_what_is_kept_free(world: World, monkeypatch: pyt
     assert bytes_of(world, location) == CONTENT
 
 
-@pytest.mark.quick
 def test_bytes_stay_bytes_where_files_may_be_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "O_BINARY", 1 << 30, raising=False)
     assert uploads._flags() & os.O_BINARY  # type: ignore[attr-defined, unused-ignore]  # of Windows
