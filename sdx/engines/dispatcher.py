@@ -67,11 +67,13 @@ class Dispatcher:
         with self._lock:
             return {piece.key: name for name, piece in self._busy.items()}
 
-    def set_aside(self, worker: str, reason: str) -> None:
-        """Give a worker no more work."""
+    def set_aside(self, worker: str, reason: str | None) -> None:
+        """Give a worker no more work; None: it was no fault of the worker's, and it is given some again."""
         with self._lock:
             if worker in self._workers:
                 self._workers[worker] = replace(self._workers[worker], set_aside=reason)
+                if reason is None:
+                    self._place()
 
     # For subclasses, from any thread
 

@@ -53,12 +53,15 @@ class Stragglers:
 class Client(Protocol):
     """Whose work it is.
 
-    `answered` takes what came of a task, or says why its worker's answers are not to be taken. `gave_up` is told of
-    a task that was lost three times with its worker. `notice` is told in a sentence what a person may want to know,
-    `watched` now and then who is there, and {key: worker} of what is being done.
+    `answered` takes what came of a task, or says why its worker's answers are not to be taken. `changed` is asked
+    where a worker refuses a task, since that may be our fault: what of it is, here, no longer what it was when the
+    work began, None where nothing is. `gave_up` is told of a task that has changed so, or that was lost three times
+    with its worker. `notice` is told in a sentence what a person may want to know, `watched` now and then who is
+    there, and {key: worker} of what is being done. Any of them may end the work by raising an error of its own.
     """
 
     def answered(self, task: Task, answer: Answer) -> str | None: ...
+    def changed(self, task: Task) -> str | None: ...
     def gave_up(self, task: Task, reason: str) -> None: ...
     def notice(self, text: str) -> None: ...
     def watched(self, workers: Sequence[Worker], busy: Mapping[str, str]) -> None: ...
@@ -95,8 +98,8 @@ def complete(
     """Have `function` called with the arguments of each task, and hand every answer to `client`, once by key.
 
     A task is tried three times at most, by any worker. One that `function` answers with Refused was not tried, and
-    its worker is set aside. Raises NobodyLeftError where none is left, EngineError where there has been none for
-    `patience_seconds`.
+    its worker is set aside, unless what the task is made of has changed here. Raises NobodyLeftError where none is
+    left, EngineError where there has been none for `patience_seconds`.
     """
     _Course(engine, function, tasks, client, needs, patience_seconds, stragglers).run()
 
@@ -179,8 +182,15 @@ class _Course:
             self._again(state)
 
     def _take_answer(self, state: _State, answer: Answer) -> None:
-        refused = answer.value.reason if isinstance(answer.value, Refused) else None
-        if refused is None:
+        refused: str | None
+        if isinstance(answer.value, Refused):
+            refused = answer.value.reason
+            if (changed := self._client.changed(state.task)) is not None:
+                self._engine.set_aside(answer.worker, None)
+                self._close(state)
+                self._client.gave_up(state.task, changed)
+                return
+        else:
             refused = self._client.answered(state.task, answer)
         if refused is None:
             took = 0.0 if state.since is None else time.monotonic() - state.since
@@ -215,7 +225,7 @@ class _Course:
             for each in workers
             if each.set_aside and each.name not in self._reasons
         }
-        if fit or busy:
+        if fit or busy or not self._events.empty():  # what has come may give a worker back
             self._seen_worker, self._is_waiting = now, False
         else:
             self._wait_for_workers(now - self._seen_worker, bool(workers))

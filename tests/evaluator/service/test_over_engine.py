@@ -104,6 +104,22 @@ def test_what_the_engine_loses_or_refuses_goes_on_without_a_new_attempt(world: W
 
 
 @pytest.mark.thorough
+def test_data_that_changes_meanwhile_is_no_fault_of_the_worker(world: World) -> None:
+    """It changes between the order and the worker's look at it."""
+
+    def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        audio.write_music(world.data, {"b": 2000})
+        engine._done(worker.name, piece, examining.examine_for_engine(piece.arguments[0]))
+
+    entry = queued(world)
+    with crew(world, fate) as engine:
+        wait_for(lambda: job(world).attempts == 1 and not engine.busy(), "the attempt")
+        wait_for(lambda: "has changed" in job(world).log, "its end")
+        assert [worker.set_aside for worker in engine.workers()] == [None]
+    assert state(world, entry) == "queued"
+
+
+@pytest.mark.thorough
 def test_an_entry_that_ends_its_workers_has_failed_after_three(world: World) -> None:
     entry = queued(world)
     with crew(world, lambda engine, worker, piece: engine.dies(worker)):

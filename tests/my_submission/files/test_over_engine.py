@@ -90,9 +90,11 @@ def test_the_files_are_those_of_separate_and_each_machine_notes_its_own(album: A
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
-def test_a_recording_that_changes_meanwhile_is_no_fault_of_this_machines_workers(
-    is_gone: bool, album: Album
+@pytest.mark.parametrize("engine", ["local?workers=1", "dask://cluster:1"])
+def test_a_recording_that_changes_meanwhile_is_no_fault_of_the_workers(
+    engine: str, is_gone: bool, album: Album
 ) -> None:
+    album.address = address.parse(engine)
     changed = list(album.recordings)[1].source
 
     def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
@@ -105,6 +107,7 @@ def test_a_recording_that_changes_meanwhile_is_no_fault_of_this_machines_workers
     assert set(album.finished()) == {"a.wav", "c.wav"}
     (failed,) = [event for event in album.events if isinstance(event, Failed)]
     assert failed.reason == f"{changed}: changed, or gone, since the run began"
+    assert album.told == []
 
 
 def test_resume_finds_what_any_machine_has_done(album: Album) -> None:
