@@ -20,7 +20,6 @@ from evaluator.runs.records import ESTIMATES, Identity
 from sdx.engines import work
 from sdx.engines.address import PATIENCE_SECONDS, SLOW_SECONDS
 from sdx.engines.engine import SHORT, Answer, EngineError, Needs, Worker
-from sdx.engines.held import end
 from sdx.engines.opening import open_engine
 from sdx.engines.work import NobodyLeftError, Stragglers, Task
 
@@ -53,7 +52,7 @@ def separate(job: Job, observer: Observer, recorder: Recorder, left: Sequence[Tr
             raise
         recorder.give_up(client.left(), client.set_up_failed)
     finally:
-        engine.close(end)
+        engine.close()
         (job.out / mark).unlink(missing_ok=True)
         for draft in (job.out / ESTIMATES).glob(f"{mark}-*"):  # of workers that were killed
             shutil.rmtree(draft, ignore_errors=True)

@@ -17,7 +17,6 @@ from evaluator.tuning.worker_side import Asked, Place, PresetText, Settings, Wor
 from sdx.engines import work
 from sdx.engines.address import PATIENCE_SECONDS, SLOW_SECONDS, Address
 from sdx.engines.engine import Answer, Engine, Needs, Refused, Worker
-from sdx.engines.held import end
 from sdx.engines.opening import open_engine
 from sdx.engines.work import Stragglers, Task
 
@@ -74,7 +73,7 @@ class EngineEstimator(Estimator):
     ) -> None:
         try:
             if self._engine is not None:
-                self._engine.close(end)
+                self._engine.close()
         finally:
             super().__exit__(kind, error, trace)
 

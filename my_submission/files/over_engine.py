@@ -222,7 +222,7 @@ class _Station:
         self._is_ended = False
 
     def cancel(self) -> None:
-        """From another thread: end the recording that is being separated, at its next step."""
+        """From another thread: end the recording that is being separated, at its next step, and any after it."""
         self._is_ended = True
 
     def close(self) -> None:
@@ -231,7 +231,6 @@ class _Station:
     def separate(
         self, errand: Errand, recording: Recording, sha256: str
     ) -> Separated | making.Failed | Refused:
-        self._is_ended = False  # that was another recording
         self._require_same_model(errand)
         if (reason := _unlike(recording, sha256)) is not None:
             return Refused(reason)  # with the model kept: perhaps the file has changed everywhere

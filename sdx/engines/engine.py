@@ -78,8 +78,7 @@ class Engine(Protocol):
 
     The future of `submit` has an Answer, or raises WorkLostError, WorkerLostError, EngineError, or what the function
     raised. `key` names the work in logs and dashboards; the same may be submitted twice. `avoid` names workers.
-    `set_aside` gives a worker no more work, or again some where there is no reason. `close` ends what runs; `end` is
-    called in each worker that is busy.
+    `set_aside` gives a worker no more work, or again some where there is no reason. `close` ends what runs.
     """
 
     @property
@@ -99,7 +98,7 @@ class Engine(Protocol):
         """{key: worker} of what is being done."""
 
     def set_aside(self, worker: str, reason: str | None) -> None: ...
-    def close(self, end: Callable[[], object] | None = None) -> None: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)

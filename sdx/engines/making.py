@@ -16,7 +16,7 @@ from typing import Any
 from sdx.engines import work
 from sdx.engines.address import PATIENCE_SECONDS, SLOW_SECONDS, Address
 from sdx.engines.engine import Answer, Engine, Needs, Refused, Worker
-from sdx.engines.held import DISK_FULL, UnfitError, end, full_disk
+from sdx.engines.held import DISK_FULL, UnfitError, full_disk
 from sdx.engines.opening import open_engine
 from sdx.engines.work import Stragglers, Task
 
@@ -78,7 +78,7 @@ def opened(address: Address, folder: Path, notice: Callable[[str], None]) -> "It
         mark.mkdir(exist_ok=True)
         yield Workshop(engine, address, mark)
     finally:
-        engine.close(end)
+        engine.close()
         shutil.rmtree(mark, ignore_errors=True)
 
 

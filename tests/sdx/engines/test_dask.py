@@ -19,7 +19,7 @@ from sdx.engines.address import Tls
 from sdx.engines.engine import Answer, EngineError, Needs
 from sdx.engines.opening import open_engine
 from tests.sdx.engines import clusters
-from tests.sdx.engines.functions import sleep_and_square, square_or_die
+from tests.sdx.engines.functions import hold_until_ended, sleep_and_square, square_or_die
 from tests.sdx.engines.test_work import Notes, require_each_once
 from tests.waiting import WAIT_SECONDS, wait_for
 
@@ -43,6 +43,22 @@ def test_a_task_that_kills_every_worker_is_given_up_after_three_and_others_go_on
     assert list(notes.given_up) == ["poison"]
     assert notes.given_up["poison"].count(socket.gethostname()) == work.MOST_ATTEMPTS
     assert sorted(notes.answers) == sorted((f"k{number}", number * number) for number in range(9))
+
+
+def test_a_client_that_goes_ends_its_own_work_and_nobody_elses(tmp_path: Path) -> None:
+    files = [tmp_path / "ours", tmp_path / "theirs"]
+    with clusters.opened(tmp_path / "cluster") as cluster:
+        cluster.worker()
+        engines = [open_engine(address.parse(cluster.engine), tmp_path, print) for _ in files]
+        wait_for(lambda: all(engine.workers() for engine in engines), "the worker")
+        for engine, file in zip(engines, files, strict=True):
+            engine.submit(hold_until_ended, str(file), key=file.name, needs=Needs())
+            wait_for(files[0].exists, "its work for the first client")
+        engines[1].close()  # whose work waits for the worker
+        assert files[0].exists()
+        engines[0].close()
+        wait_for(lambda: not files[0].exists(), "the end of its work")
+    assert not files[1].exists()
 
 
 def certificates(folder: Path) -> Tls:

@@ -38,7 +38,7 @@ class MadeEngine(Dispatcher):
         self.begun[piece.key] += 1
         self.fate(self, worker, piece)
 
-    def close(self, end: Callable[[], object] | None = None) -> None:
+    def close(self) -> None:
         self._stop(EngineError("closed"))
 
     def dies(self, worker: Worker) -> None:
