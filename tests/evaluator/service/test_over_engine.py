@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -149,7 +150,7 @@ def test_an_entry_that_is_cancelled_is_not_waited_for(world: World, monkeypatch:
         wait_for(lambda: bool(engine.begun), "somebody at work")
         world.program("ann").delete(f"/api/v1/entries/{entry}")
         folder = world.settings.entry_folder(entry)
-        wait_for(lambda: not (folder / examining.ATTEMPT_FILE).exists(), "the end of the attempt")
+        wait_for(lambda: not list(folder.glob("attempt*")), "the end of the attempt")
     assert state(world, entry) == "cancelled"
 
 
@@ -212,7 +213,35 @@ def test_an_attempt_stands_until_the_next_one(tmp_path: Path) -> None:
     first.end()
     assert second.stands(), "whoever is late ends nothing"
     second.end()
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(LostJobError):
+        second.tell(5)
+    assert not list(tmp_path.iterdir()), "whoever is late brings nothing back"
+
+
+def test_an_attempt_that_is_ended_as_the_next_begins_does_not_end_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two of its steps on files, another one begins."""
+    first, second = Attempt(tmp_path, "a"), Attempt(tmp_path, "b")
+    first.begin()
+    steps: list[str] = []
+
+    def then(real: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def step(*given: Any, **options: Any) -> Any:
+            if steps:
+                return real(*given, **options)
+            steps.append(name)
+            done = real(*given, **options)
+            second.begin()
+            return done
+
+        return step
+
+    for name in ("read_text", "unlink", "open"):
+        monkeypatch.setattr(Path, name, then(getattr(Path, name), name))
+    first.end()
+    assert steps
+    assert second.stands()
 
 
 def running(world: World) -> "subprocess.Popen[bytes]":
