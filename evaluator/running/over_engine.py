@@ -3,6 +3,7 @@
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,10 @@ def separate(job: Job, observer: Observer, recorder: Recorder, left: Sequence[Tr
 def _assignment(job: Job, mark: str) -> Assignment:
     """What every worker is told of the run."""
     assert job.spread is not None
+    data = replace(job.plan.data, tracks={}, left_out=job.plan.data.left_out[:1])  # it goes with every track
     return Assignment(
         run=mark,
-        plan=job.plan,
+        plan=replace(job.plan, data=data),
         readable=tuple(str(path.resolve()) for path in job.spread.readable),
         require_isolation=job.spread.require_isolation,
         patience=job.patience,

@@ -1,6 +1,7 @@
 """An evaluation over an engine that runs everything at once, in this process: what is kept, and what is said."""
 
 import os
+import pickle
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from evaluator.running.job import Job, Observer, Spread
 from evaluator.running.submission import identify
 from evaluator.runs import results
 from evaluator.runs.passing import would_pass
-from evaluator.runs.records import DataInfo, Host, Plan, TrackResult
+from evaluator.runs.records import DataInfo, Host, LeftOut, Plan, TrackResult
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 from sdx.engines import address
@@ -200,6 +201,23 @@ def test_what_changes_where_the_run_began_ends_it_and_sets_nobody_aside(
     assert "\n" not in told
     assert said.notices == []
     assert [track.name for track in results.read(run.out / RESULT_FILE).tracks] == ["a"]
+
+
+def test_what_a_worker_is_given_with_a_track_does_not_grow_with_the_run(run: Run) -> None:
+    sizes = []
+    for number in (0, 3000):
+        info = DataInfo(
+            str(run.data.path),
+            number,
+            "d" * 64,
+            left_out=tuple(LeftOut(f"x{each}", "no sound") for each in range(1 + number)),
+            tracks={f"t{each}": f"{each:064d}" for each in range(number)},
+        )
+        job = run.job(run.data)
+        told = over_engine._assignment(replace(job, plan=replace(job.plan, data=info)), ".mark")
+        assert told.plan.data.left_out
+        sizes.append(len(pickle.dumps(told)))
+    assert sizes[1] < sizes[0] + 10
 
 
 def test_a_track_that_is_lost_with_three_workers_has_crashed(run: Run) -> None:
