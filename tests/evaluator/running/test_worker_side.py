@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,6 +76,23 @@ def test_a_station_that_cannot_be_made_gives_back_what_it_took(
         slot = Slot()
         assert slot.number == 0
         slot.close()
+
+
+def test_a_disk_without_room_for_a_track_is_the_machines_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sandbox without namespaces the submission would fail there, and be blamed for it."""
+    (track,) = dataset.load(audio.write_music(tmp_path / "data", {"a": 1000})).tracks
+    needed = 9 * 1000 * 2 * 2
+    for free, fits in ((needed, True), (needed - 1, False)):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda place, usage=usage: usage)
+        with (
+            nullcontext()
+            if fits
+            else pytest.raises(UnfitError, match=f"has a full disk at {tmp_path}: .* for a")
+        ):
+            worker_side.require_room(tmp_path / "scratch", track)
 
 
 def test_data_that_cannot_be_read_is_the_machines_fault_and_not_the_tracks(tmp_path: Path) -> None:
