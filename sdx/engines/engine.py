@@ -73,11 +73,18 @@ class Refused:
     reason: str
 
 
+class Placed(Future[Answer]):
+    """The future of a piece of work; `worker` is who has it, or had it, "" before that."""
+
+    worker = ""
+
+
 class Engine(Protocol):
     """Runs functions somewhere.
 
     The future of `submit` has an Answer, or raises WorkLostError, WorkerLostError, EngineError, or what the function
-    raised. `key` names the work in logs and dashboards; the same may be submitted twice. `avoid` names workers.
+    raised. `key` names the work in logs and dashboards; the same may be submitted twice. `avoid` names workers that
+    are given it only where there are no others.
     `set_aside` gives a worker no more work, or again some where there is no reason. `close` ends what runs.
     """
 
@@ -92,7 +99,7 @@ class Engine(Protocol):
         key: str,
         needs: Needs,
         avoid: frozenset[str] = frozenset(),
-    ) -> "Future[Answer]": ...
+    ) -> Placed: ...
     def workers(self) -> tuple[Worker, ...]: ...
     def busy(self) -> dict[str, str]:
         """{key: worker} of what is being done."""

@@ -7,7 +7,7 @@ however often it was done.
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
@@ -19,6 +19,7 @@ from sdx.engines.engine import (
     Engine,
     EngineError,
     Needs,
+    Placed,
     Refused,
     Worker,
     WorkerLostError,
@@ -69,11 +70,15 @@ class Client(Protocol):
 
 @dataclass
 class _State:
-    """A task that is not done yet: how it was lost, its copies in the engine, and since when one is at work."""
+    """A task that is not done yet: how it was lost, its copies in the engine, and since when one is at work.
+
+    failed_on: workers that raised something over it, and are asked again only where there are no others.
+    """
 
     task: Task
     lost: list[str] = field(default_factory=list)
-    copies: "set[Future[Answer]]" = field(default_factory=set)
+    failed_on: set[str] = field(default_factory=set)
+    copies: set[Placed] = field(default_factory=set)
     since: float | None = None
     is_copied: bool = False
 
@@ -122,7 +127,7 @@ class _Course:
         self._patience = patience_seconds
         self._stragglers = stragglers
         self._open = {task.key: _State(task) for task in tasks}
-        self._events: queue.SimpleQueue[tuple[str, Future[Answer]]] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[str, Placed]] = queue.SimpleQueue()
         self._paces: list[float] = []  # seconds per weight
         self._reasons: dict[str, str] = {}  # of machines that were set aside
         self._seen_worker = time.monotonic()
@@ -140,15 +145,16 @@ class _Course:
                 self._look()
                 looked = time.monotonic()
 
-    def _submit(self, state: _State, avoid: frozenset[str] = frozenset()) -> None:
+    def _submit(self, state: _State, has_it: str | None = None) -> None:
         key = state.task.key
+        avoid = frozenset(state.failed_on if has_it is None else {*state.failed_on, has_it})
         future = self._engine.submit(
             self._function, *state.task.arguments, key=key, needs=self._needs, avoid=avoid
         )
         state.copies.add(future)
-        future.add_done_callback(lambda done: self._events.put((key, done)))
+        future.add_done_callback(lambda done: self._events.put((key, future)))
 
-    def _take(self, key: str, future: "Future[Answer]") -> None:
+    def _take(self, key: str, future: Placed) -> None:
         """One copy of a task has come to its end."""
         state = self._open.get(key)
         if state is None:
@@ -167,6 +173,7 @@ class _Course:
             self._client.notice(f"{key}: {error}{'' if len(state.lost) >= MOST_ATTEMPTS else '; again'}")
         except Exception as error:  # of the function, whatever it is: named, and tried elsewhere
             state.lost.append(f"{type(error).__name__}: {error}")
+            state.failed_on.add(future.worker)
             self._client.notice(
                 f"{key}: {state.lost[-1]}{'' if len(state.lost) >= MOST_ATTEMPTS else '; again'}"
             )
@@ -261,4 +268,4 @@ class _Course:
                 state.is_copied = True
                 idle -= 1
                 self._client.notice(f"{key} takes long on {worker}; another worker has it now, too")
-                self._submit(state, frozenset({worker}))
+                self._submit(state, worker)

@@ -147,6 +147,46 @@ def test_what_a_function_raises_is_said_and_counts_as_an_attempt() -> None:
     assert "no such luck" in notes.given_up["k0"]
 
 
+def test_what_one_worker_cannot_do_another_does_however_busy() -> None:
+    """One fails quickly, such as for a GPU whose memory is full, and so is always the first that is free again."""
+    waiting: list[tuple[Worker, Piece]] = []
+    failed = Counter[str]()
+
+    def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        if worker.name == "w0":
+            failed[piece.key] += 1
+            engine.fails(worker, piece, ValueError("no memory"))
+        elif waiting:
+            engine.answers(*waiting.pop())
+            engine.answers(worker, piece)
+        else:
+            waiting.append((worker, piece))
+
+    notes, engine = Notes(), MadeEngine(fate, WORKERS)
+    complete(engine, notes)
+    require_each_once(notes)
+    assert not notes.given_up
+    assert set(failed.values()) == {1}
+
+
+def test_a_worker_that_failed_is_asked_again_where_the_others_have_gone() -> None:
+    tries = Counter[str]()
+
+    def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        tries[worker.name] += 1
+        if worker.name == "w1":
+            engine._left(worker.name)
+        elif tries[worker.name] == 1:
+            engine.fails(worker, piece, ValueError("not today"))
+        else:
+            engine.answers(worker, piece)
+
+    notes, engine = Notes(), MadeEngine(fate, WORKERS[:2])
+    complete(engine, notes, TASKS[:1])
+    require_each_once(notes, TASKS[:1])
+    assert tries == {"w0": 2, "w1": 1}
+
+
 def test_a_scheduler_that_is_lost_is_no_attempt() -> None:
     left = 10
 
