@@ -25,6 +25,7 @@ from sdx.engines import making
 from sdx.engines.address import Address
 from sdx.engines.making import Failed, Watcher
 from sdx.engines.work import Task
+from sdx.writing import written
 
 Progress = Callable[[str], None]
 Kind = Literal["synth", "cinematic"]
@@ -191,7 +192,9 @@ def _write(
 
     def write(into: Path) -> None:
         for name, audio in files(folder.name, dict(zip(draft.stems, whole, strict=True)), mixture).items():
-            soundfile.write(into / f"{name}{suffix}", audio.T, RATE_HZ, subtype="PCM_16")
+            file = into / f"{name}{suffix}"
+            with written(file):
+                soundfile.write(file, audio.T, RATE_HZ, subtype="PCM_16")
         (into / "pieces.json").write_text(json.dumps(pieces, indent=2) + "\n")
 
     write_folder(folder, write)

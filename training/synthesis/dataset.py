@@ -18,6 +18,7 @@ from sdx.engines.address import Address
 from sdx.engines.held import UnfitError
 from sdx.engines.making import Watcher
 from sdx.engines.work import Task
+from sdx.writing import written
 
 from .catalogue import held_out_palette, training_palette
 from .dsp import RATE, Pcm, Stems, narrowed
@@ -92,7 +93,9 @@ def write_stems(folder: Path, stems: Mapping[str, Pcm]) -> None:
 
     def write(into: Path) -> None:
         for name, stem in stems.items():
-            soundfile.write(into / f"{name}.wav", stem.T, RATE, subtype="PCM_16")
+            file = into / f"{name}.wav"
+            with written(file):
+                soundfile.write(file, stem.T, RATE, subtype="PCM_16")
 
     write_folder(folder, write)
 
