@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from sdx.engines.engine import EngineError, Refused, Worker
 from sdx.engines.work import NobodyLeftError
 from tests.evaluator import audio
 from tests.evaluator.service.world import World, estimates
+from tests.sdx.engines import clusters
 from tests.sdx.engines.test_work import MadeEngine
 from tests.test_imports import ROOT
 from tests.waiting import wait_for
@@ -244,12 +245,14 @@ def test_an_attempt_that_is_ended_as_the_next_begins_does_not_end_that(
     assert second.stands()
 
 
-def running(world: World) -> "subprocess.Popen[bytes]":
-    """The command, over two children of its own."""
+def running(
+    world: World, engine: Sequence[str] = ("--engine", "local?workers=2")
+) -> "subprocess.Popen[bytes]":
+    """The command, over two children of its own or another engine."""
     command = [sys.executable, "-m", "evaluator", "worker", "--root", str(world.settings.root)]
     if world.settings.database is not None:
         command += ["--database", world.settings.database]
-    return subprocess.Popen([*command, "--engine", "local?workers=2"], cwd=ROOT)
+    return subprocess.Popen([*command, *engine], cwd=ROOT)
 
 
 def judges(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
@@ -283,6 +286,29 @@ def test_the_command_scores_and_scores_again_as_the_service_does_by_itself(world
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.slow
+def test_the_command_scores_by_a_scheduler_with_tls(world: World, tmp_path: Path) -> None:
+    world.seconds = time.time() - 100
+    here = world.scored("ann", estimates(0.7))
+    there = queued_whole(world, "bob")
+    tls = clusters.certificates(tmp_path / "tls")
+    with clusters.opened(tmp_path / "cluster", tls) as cluster:
+        cluster.worker()
+        files = [str(each) for each in (tls.ca, tls.certificate, tls.key)]
+        process = running(
+            world,
+            ["--engine", cluster.engine, "--tls-ca", files[0], "--tls-cert", files[1], "--tls-key", files[2]],
+        )
+        try:
+            wait_for(lambda: state(world, *there) == "done", "the entry")
+            assert scores(world, there[0]) == scores(world, here)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
 
 
 def queued_whole(world: World, name: str) -> tuple[int, str]:
