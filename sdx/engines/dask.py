@@ -26,7 +26,7 @@ from distributed.security import Security
 
 from sdx.engines.address import HERE, PATIENCE_SECONDS, SILENCE_SECONDS, WORKERS, Address
 from sdx.engines.dispatcher import Dispatcher, Piece
-from sdx.engines.engine import EngineError, Introduction, Worker, WorkLostError, introduce, unfit
+from sdx.engines.engine import EngineError, Introduction, Worker, WorkLostError, introduce, unfit_for_us
 from sdx.engines.held import call_for, end_of
 
 LOOK_SECONDS, LOOK_SECONDS_A_WORKER = 0.5, 0.02  # what a scheduler says of itself grows with its workers
@@ -227,7 +227,7 @@ class DaskEngine(Dispatcher):
             del self._asked[name]
         gpus = int(facts.get("resources", {}).get("GPU", 0))
         if isinstance(answer, Introduction):
-            worker = Worker(name, answer.machine, gpus, unfit(answer, introduce()))
+            worker = Worker(name, answer.machine, gpus, unfit_for_us(answer))
         elif isinstance(answer, ImportError | AttributeError):
             reason = f"cannot import the kit ({answer}); install it there"
             worker = Worker(name, str(facts.get("host", name)), gpus, reason)

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sdx.engines.kit_version import kit_sha256
+from sdx.engines.kit_version import kit_sha256, sha256_now
 
 SHORT = 12  # digits of a hash that are shown
 
@@ -119,6 +119,14 @@ class Introduction:
 def introduce() -> Introduction:
     """Called in a worker: which machine it is on, and which version of the kit it would run."""
     return Introduction(socket.gethostname(), kit_sha256())
+
+
+def unfit_for_us(theirs: Introduction) -> str | None:
+    """`unfit` for this process, whose code may have changed on disk since it began."""
+    reason = unfit(theirs, introduce())
+    if reason is not None and theirs.kit_sha256 == sha256_now():
+        return "has the kit as it is here now, which has changed since this run began; end it and go on with --resume"
+    return reason
 
 
 def unfit(theirs: Introduction, ours: Introduction) -> str | None:
