@@ -50,6 +50,7 @@ def test_a_run_is_recorded_and_passes_its_own_baseline(tmp_path: Path, data: Pat
     assert f"Recorded as run {entries[1].short_id}" in checked.stderr
 
 
+@pytest.mark.thorough
 def test_a_worse_run_is_stopped_and_a_better_one_praised(tmp_path: Path, data: Path) -> None:
     assert evaluate(tmp_path, data, "perfect").returncode == 0
     high = save_baseline(tmp_path).rename(tmp_path / "high.json")

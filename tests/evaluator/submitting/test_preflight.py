@@ -41,6 +41,7 @@ def failures(checks: dict[str, Check]) -> dict[str, str]:
     return {item.name: item.found for item in checks.values() if item.state == "failed"}
 
 
+@pytest.mark.thorough
 def test_everything_right(workshop: Workshop) -> None:
     checks = checklist(workshop)
     assert {item.name: item.state for item in checks.values()} == dict.fromkeys(checks, "ok")

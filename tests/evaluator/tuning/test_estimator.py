@@ -406,6 +406,7 @@ def test_savings_of_a_real_preset(setup: Setup) -> None:
     np.testing.assert_allclose(total, fastest.seconds, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_score_of_the_study_is_that_of_tuning(setup: Setup) -> None:
     """Without random shifts, the whole step scores in the study what tune finds for it."""
     preset = without_shifts(setup)
