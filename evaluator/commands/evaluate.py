@@ -20,8 +20,9 @@ from evaluator.reporting import display, report
 from evaluator.running import evaluation
 from evaluator.running.dataset import BadTracksError, DataError
 from evaluator.running.job import Job
+from evaluator.running.options import Options, UsageError
 from evaluator.running.predictions import PredictionsError
-from evaluator.running.preparation import Options, UsageError, prepare
+from evaluator.running.preparation import prepare
 from evaluator.running.submission import SubmissionError
 from evaluator.runs import baseline, leaderboard, run_scores
 from evaluator.runs.documents import ResultError

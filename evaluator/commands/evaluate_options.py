@@ -8,7 +8,7 @@ from evaluator.commands import ci_files, converters, label_options, report
 from evaluator.commands.ci_files import CiFiles
 from evaluator.isolation.sandbox import Limits
 from evaluator.locations import submission_folder
-from evaluator.running.preparation import RUNNERS, UNLIMITED, Options
+from evaluator.running.options import RUNNERS, UNLIMITED, Options
 from evaluator.runs import baseline
 from sdx.engines.options import add_engine, engine_of
 

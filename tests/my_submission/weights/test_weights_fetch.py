@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from my_submission.weights import Checkpoint, DownloadError, WrongContent, find, require, store, verify
-from my_submission.weights.download import Patience
+from my_submission.weights.allowance import Patience
 from my_submission.weights.fetch import fetch
 from my_submission.weights.manifest import read_manifests
 from my_submission.weights.store import RECORD_FILE, TAIL_BYTES
