@@ -30,6 +30,7 @@ WHY_CHARACTERS = 180  # of a reason in the table; the report has all of it
 RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
 BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}{postfix}]"
 SDR_WORDS = f"SDR in {MEASURES['sdr'].words} (the challenge's global SDR)."
+LEFT_OUT = "To be in time, less was computed for"  # these tracks; what is left out, in the submission's words
 DIFFERS = "Differs from the organisers' machine:"  # what of their limits was not in force here
 
 
@@ -213,7 +214,6 @@ def table(result: Result) -> str:
     Where a track failed or was late, the last column says why.
     """
     whys = [printable.plain(track.why, WHY_CHARACTERS) for track in result.tracks]
-    said = [*whys, ""] if any(whys) else None
     extra = [metric for metric in result.plan.metrics if metric != "sdr"]
     header = [
         "track",
@@ -225,33 +225,62 @@ def table(result: Result) -> str:
         *(f"{name} mean" for name in extra),
     ]
     rows = [_row(track, result.stems, extra) for track in result.tracks]
-    score = result.totals("sdr")
-    label = "score" if result.status == "ok" else "mean of the tracks that worked"
-    if result.plan.data.left_out:
-        number = len(result.plan.data.left_out) + result.plan.data.number
-        label += f" (of {result.plan.data.number} of {number} tracks)"
-    totals = [label, "", "", "", *(text_table.db(score[stem]) for stem in (*result.stems, MEAN))]
-    totals += [text_table.db(result.totals(name)[MEAN]) for name in extra]
-    table = [header, *rows, totals]
+    totals = [_totals(result, extra)] if result.worked else []
+    table = [header, *rows, *totals]
     rule = "-" * max(map(len, text_table.align(table, left=(0, 1))))
-    if said is not None:
-        table = [[*row, why] for row, why in zip(table, ["why", *said], strict=True)]
+    if any(whys):
+        table = [[*row, why] for row, why in zip(table, ["why", *whys, *[""] * len(totals)], strict=True)]
     lines = text_table.align(table, left=(0, 1, len(table[0]) - 1))
-    parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], SDR_WORDS]
+    end = 1 + len(rows)
+    parts = [lines[0], rule, *lines[1:end], rule, *lines[end:], SDR_WORDS]
     parts += left_out(result)
     if result.machines:
         counts = Counter(track.machine for track in result.tracks if track.machine is not None)
         parts.append(
             f"Machines: {', '.join(f'{name} ({number})' for name, number in sorted(counts.items()))}."
         )
-    parts += [
-        f"{track.name}: to be in time, {printable.plain('; '.join(map(str, track.economies)), REASON_CHARACTERS)}."
-        for track in result.tracks
-        if track.economies
-    ]
+    parts += _economies(result)
     if result.isolation is not None and result.isolation.not_in_force:
         parts.append(f"{DIFFERS} {'; '.join(result.isolation.not_in_force)}.")
     return printable.lines("\n".join([*parts, *_others(result, extra), "", verdict(result)]))
+
+
+def _totals(result: Result, extra: Sequence[str]) -> list[str]:
+    """The last row: the score or, where a track failed or was left out, of how many tracks it is the mean."""
+    score, data = result.totals("sdr"), result.plan.data
+    label, every = ("score" if result.status == "ok" else "mean"), data.number + len(data.left_out)
+    if len(result.worked) < every:
+        label += f" of {len(result.worked)} of {every}"
+    return [
+        *(label, "", "", ""),
+        *(text_table.db(score[stem]) for stem in (*result.stems, MEAN)),
+        *(text_table.db(result.totals(name)[MEAN]) for name in extra),
+    ]
+
+
+def _economies(result: Result) -> list[str]:
+    """What the submission says that it left out to be in time: a sentence for all tracks that lack the same.
+
+    Where it was told a time factor and left nothing out, that is said, too.
+    """
+    tracks: dict[str, list[str]] = {}
+    for track in result.tracks:
+        if track.economies:
+            tracks.setdefault("; ".join(map(str, track.economies)), []).append(track.name)
+    submission = result.plan.submission
+    was_told = submission is not None and submission.requested_time_factor is not None
+    if was_told and not tracks and all(track.status == "ok" and not track.late for track in result.tracks):
+        return ["To be in time, nothing had to be left out."]
+    return [
+        f"{LEFT_OUT} {_some(names)}: {printable.plain(economies, REASON_CHARACTERS)}."
+        for economies, names in tracks.items()
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return ", ".join([*names[:SHOWN], *more])
 
 
 def left_out(result: Result) -> list[str]:

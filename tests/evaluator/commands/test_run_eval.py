@@ -89,7 +89,7 @@ def test_a_submission_that_fails(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert result["score"] is None
     assert result["worked"]["tracks"] == 2
-    assert "mean of the tracks that worked" in done.stdout
+    assert "\nmean of 2 of 3 " in done.stdout
     assert done.stdout.splitlines()[-1] == (
         "This submission would NOT have passed: 1 of 3 tracks failed: trap (crashed)."
     )
