@@ -482,7 +482,7 @@ def test_a_host_that_cannot_be_reached_is_tried_once_a_run(
 
 
 def test_without_origins_the_place_is_named(weights: Path) -> None:
-    with pytest.raises(DownloadError, match=f"its row names no origins; put the file at {weights}/net.th"):
+    with pytest.raises(DownloadError, match=f"no origins.*; put your own file here: {weights}/net.th$"):
         fetch(rows(weights))
 
 
