@@ -5,7 +5,7 @@ from fnmatch import fnmatch
 
 from evaluator import printable, text_table
 from evaluator.commands import Subparsers, estimator_options
-from evaluator.reporting.display import CheckBar
+from evaluator.reporting.progress import CheckBar
 from evaluator.running import dataset
 from evaluator.running.dataset import Track
 from evaluator.tuning import ablate, estimator

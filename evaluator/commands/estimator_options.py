@@ -12,9 +12,10 @@ from tqdm import tqdm
 from evaluator import printable, tables, text_table
 from evaluator.challenge import of_stems
 from evaluator.commands import converters
-from evaluator.reporting.display import BAR, REASON_CHARACTERS, engine_words
+from evaluator.reporting.progress import BAR, engine_words
 from evaluator.running import dataset
 from evaluator.running.dataset import Dataset, OtherStemsError
+from evaluator.running.track_results import REASON_CHARACTERS
 from evaluator.tables import Table
 from evaluator.tuning import estimator
 from evaluator.tuning.estimator import Estimator, EstimatorError, PresetInfo

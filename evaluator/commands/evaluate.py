@@ -17,6 +17,7 @@ from evaluator.commands.evaluate_options import Outputs
 from evaluator.isolation.sandbox import Isolation, Limits, SandboxError
 from evaluator.locations import command
 from evaluator.reporting import display, report
+from evaluator.reporting.progress import CheckBar, ProgressBar
 from evaluator.running import evaluation
 from evaluator.running.dataset import BadTracksError, DataError
 from evaluator.running.job import Job
@@ -113,14 +114,14 @@ def run(options: Options, outputs: Outputs) -> int:
     if outputs.check is not None:
         old, _ = leaderboard.read_baseline(outputs.check, Store(), advice=OTHER_BASELINE)
         before = run_scores.of_result(old, printable.plain(str(outputs.check)))
-    with display.CheckBar() as checked:
+    with CheckBar() as checked:
         job = prepare(options, checked, Acceptance(options.limits, options.require_isolation))
     for note in job.dataset.notes:
         print(printable.plain(note), file=sys.stderr)
     if before is not None:
         run_scores.require_checkable(before, run_scores.of_plan(job.plan))
     _make_folder(job.out)
-    bar = display.ProgressBar(job.dataset, job.plan.jobs)
+    bar = ProgressBar(job.dataset, job.plan.jobs)
     try:
         result = evaluation.evaluate(job, bar, options.resume)
     except evaluation.Interrupted as interrupt:

@@ -10,7 +10,7 @@ import numpy as np
 
 from evaluator import printable, text_table
 from evaluator.commands import Subparsers, converters, estimator_options
-from evaluator.reporting.display import CheckBar
+from evaluator.reporting.progress import CheckBar
 from evaluator.running import dataset
 from evaluator.running.dataset import Dataset, Track
 from evaluator.tuning import estimator, preset_file, savings, tune
