@@ -10,7 +10,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from evaluator import printable, text_table
+from evaluator import printable
 from evaluator.commands import ci_files, evaluate_options, evaluate_several, upload
 from evaluator.commands import report as report_page
 from evaluator.commands.evaluate_options import Outputs
@@ -58,11 +58,7 @@ def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
         problems = map(printable.lines, error.problems)
         print(f"{prog}: the data cannot be used:", *problems, sep="\n  ", file=sys.stderr)
         if isinstance(error, BadTracksError):
-            tracks = text_table.count(len(error.tracks), "track")
-            print(
-                f"Mend this, or leave out {tracks} with --skip-bad: then the score is of fewer.",
-                file=sys.stderr,
-            )
+            print(display.mend_or_skip(error), file=sys.stderr)
     except PredictionsError as error:
         problems = map(printable.lines, error.problems)
         print(f"{prog}: the estimates cannot be used:", *problems, sep="\n  ", file=sys.stderr)

@@ -140,11 +140,7 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
         parser, default="what the submission makes, or the files are of, else that of the data"
     )
     add("--only", metavar="GLOB", help="evaluate the tracks whose name matches")
-    add(
-        "--skip-bad",
-        action="store_true",
-        help="leave out the tracks that cannot be used (a file is missing or damaged), and say so beside every score",
-    )
+    converters.add_skip_bad(parser)
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:

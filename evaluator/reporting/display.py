@@ -7,9 +7,10 @@ from evaluator import printable, text_table
 from evaluator.challenge import CHALLENGES
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
+from evaluator.running.dataset import BadTracksError
 from evaluator.running.track_results import REASON_CHARACTERS
 from evaluator.runs.passing import not_like_theirs, would_pass
-from evaluator.runs.records import TrackResult
+from evaluator.runs.records import LeftOut, TrackResult
 from evaluator.runs.results import Result
 
 SHOWN = 5  # failed tracks that are named
@@ -44,7 +45,7 @@ def table(result: Result) -> str:
     lines = text_table.align(table, left=(0, 1, len(table[0]) - 1))
     end = 1 + len(rows)
     parts = [lines[0], rule, *lines[1:end], rule, *lines[end:], SDR_WORDS]
-    parts += left_out(result)
+    parts += left_out(result.plan.data.left_out, result.plan.data.number)
     if result.machines:
         counts = Counter(track.machine for track in result.tracks if track.machine is not None)
         parts.append(
@@ -94,16 +95,21 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join([*names[:SHOWN], *more])
 
 
-def left_out(result: Result) -> list[str]:
-    """What tracks are missing from all the scores, in a sentence or none."""
-    data = result.plan.data
-    if not data.left_out:
+def left_out(tracks: Sequence[LeftOut], used: int) -> list[str]:
+    """What tracks are missing from all the scores, beside those that are used, in a sentence or none."""
+    if not tracks:
         return []
-    bad, every = len(data.left_out), data.number + len(data.left_out)
-    shown = [f"{each.name} ({each.reason})" for each in data.left_out[:SHOWN]]
+    bad, every = len(tracks), used + len(tracks)
+    shown = [f"{each.name} ({each.reason})" for each in tracks[:SHOWN]]
     more = [f"{bad - SHOWN} more"] if bad > SHOWN else []
     verbs = "was left out, since it" if bad == 1 else "were left out, since they"
     return [f"{bad} of {every} tracks {verbs} cannot be used: {'; '.join([*shown, *more])}."]
+
+
+def mend_or_skip(error: BadTracksError) -> str:
+    """What to do about tracks that cannot be used, for a command with --skip-bad."""
+    tracks = text_table.count(len(error.tracks), "track")
+    return f"Mend this, or leave out {tracks} with --skip-bad: then the score is of fewer."
 
 
 def _others(result: Result, extra: Sequence[str]) -> list[str]:

@@ -266,7 +266,7 @@ def _context(
         "setup_log": _log(entry, SETUP),
         "weights": run_words.weights_lines(result),
         "limits": run_words.limits_words(result.plan.limits),
-        "left_out": left_out(result),
+        "left_out": left_out(result.plan.data.left_out, result.plan.data.number),
         "tracks_words": run_words.tracks_words(result.plan.data),
         "machine": run_words.machine_words(result.machine),
         "differs": DIFFERS,
