@@ -63,7 +63,7 @@ def read_header(file: BinaryIO) -> Header:
         return _read_wav(file, size)
     if start[:4] == b"FORM" and start[8:12] in (b"AIFF", b"AIFC"):
         return _read_aiff(file, size)
-    if start[:4] == b".snd":
+    if start[:4] == b".snd" and len(start) >= 12:
         return _read_au(start, size)
     if start[:4] == b"riff" and start[24:28] == b"wave":
         return _read_w64(file, size)
