@@ -34,7 +34,12 @@ class View:
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(self._end + offset) if whence == 2 else self._file.seek(offset, whence)
+        """As a file's; but before its beginning, where damaged files send libav, is −1, an error of libav's own.
+
+        An exception would be printed by PyAV, with its traceback.
+        """
+        place = offset + (0, self._file.tell(), self._end)[whence]
+        return -1 if place < 0 else self._file.seek(place)
 
     def tell(self) -> int:
         return self._file.tell()

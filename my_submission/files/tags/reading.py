@@ -17,6 +17,7 @@ from mutagen.mp4 import MP4Tags
 
 from my_submission.files.tags.record import DATES, NUMBERED, PLACES, Picture, Tags, collected
 from sdx.decoding import Sound
+from sdx.decoding.headers import View
 from sdx.decoding.legacy_text import repaired
 from sdx.decoding.opening import Complaints
 
@@ -130,7 +131,7 @@ def _attached_pictures(sound: Sound) -> Iterator[Picture]:
         with (
             sound.path.open("rb") as file,
             Complaints().listening(),
-            av.open(file, "r", options={"protocol_whitelist": "none"}) as container,
+            av.open(View(file, {}), "r", options={"protocol_whitelist": "none"}) as container,
         ):
             covers = [
                 stream for stream in container.streams.video if Disposition.attached_pic in stream.disposition

@@ -124,3 +124,5 @@ def test_a_view_is_the_file_but_for_its_patches() -> None:
             found += piece
         assert found == expected
     assert view.seek(0, 2) == 80
+    assert (view.seek(-1), view.seek(-81, 2), view.seek(-81, 1)) == (-1, -1, -1)
+    assert (view.tell(), view.seek(-1, 1), view.seek(-2, 2)) == (80, 79, 78)
