@@ -12,6 +12,7 @@ from sqlalchemy import update
 
 from evaluator.challenge import MUSIC
 from evaluator.service import intervals, worker
+from evaluator.service.boards import Filter, Row
 from evaluator.service.tables import Benchmark
 from tests.evaluator import audio
 from tests.evaluator.service.test_entries import scored
@@ -20,6 +21,14 @@ from tests.evaluator.service.world import World, estimates, sound
 
 def rows(world: World, **query: str) -> list[dict[str, Any]]:
     return list(world.program(None).get("/api/v1/leaderboards/bench", params=query).json()["rows"])
+
+
+@pytest.mark.parametrize("is_ensemble", [False, True])
+def test_nothing_is_left_out_that_nobody_asked_to(is_ensemble: bool) -> None:
+    row = Row(1, 1, "Alpha", "ada", "", is_ensemble, "", 0.0, {})
+    assert Filter().passes(row)
+    assert Filter("alp").passes(row)
+    assert Filter(single=True).passes(row) == (not is_ensemble)
 
 
 @pytest.mark.thorough
