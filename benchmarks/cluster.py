@@ -58,6 +58,9 @@ class Counting:
             raise Half
         return None
 
+    def changed(self, task: Task) -> str | None:
+        return None
+
     def gave_up(self, task: Task, reason: str) -> None:
         raise AssertionError(f"{task.key}: {reason}")
 

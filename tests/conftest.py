@@ -7,11 +7,14 @@ from its shell: then what the tests interrupt would not end.
 """
 
 import gc
+import itertools
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +25,9 @@ sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+NAME_LENGTH = 30
+"""Of a test's own folder, as in pytest: sockets and the like take short paths only."""
+_folders = itertools.count()
 TOY_PARAMETERS = 10_000
 """A quick test's module of torch has fewer."""
 
@@ -34,13 +40,21 @@ def pytest_collection() -> None:
 def pytest_collection_finish() -> None:
     """What has been collected stays until the end: garbage is looked for elsewhere.
 
-    And torch's loggers propagate: there are forty that do not, and pytest adds handlers to each, six times a test.
+    And torch's loggers are forgotten, hundreds of them, which its modules hold anyway: pytest goes through all that
+    are known, six times a test.
     """
     gc.freeze()
     gc.enable()
-    for name, logger in logging.root.manager.loggerDict.items():
-        if name.startswith("torch.") and isinstance(logger, logging.Logger):
-            logger.propagate = True
+    known = logging.root.manager.loggerDict
+    for name in [name for name in known if name.startswith("torch.")]:
+        del known[name]
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As pytest's own, which looks through the folders of all earlier tests for a number, and moves a link."""
+    name = re.sub(r"\W", "_", request.node.name)[:NAME_LENGTH]
+    return tmp_path_factory.mktemp(f"{name}{next(_folders)}", numbered=False)
 
 
 @pytest.fixture(autouse=True)

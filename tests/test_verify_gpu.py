@@ -33,6 +33,7 @@ def test_without_a_gpu_it_says_what_to_do(capsys: pytest.CaptureFixture[str]) ->
     assert "--device cpu --small" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_what_the_time_does_not_suffice_for_is_listed(tmp_path: Path) -> None:
     gpu.main(["--device", "cpu", "--small", "--minutes", "-1", "--json", str(tmp_path / "gpu.json")])
     report = json.loads((tmp_path / "gpu.json").read_text())

@@ -79,9 +79,13 @@ def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
 
 
 def _board(server: str, benchmark: str) -> evaluate_several.Board:
-    """The board of a quality checker, which answers; UploadError otherwise."""
+    """The board of a quality checker, which answers and takes entries of teams; UploadError otherwise."""
     sender = upload.connect(server)
-    sender.benchmark(benchmark)
+    if not sender.benchmark(benchmark).get("for_teams", True):  # a service from before does not say
+        raise UploadError(
+            f"{sender.server}: this token submits for its own account alone; expected one of an organiser, since each"
+            " submission is a team's"
+        )
     return evaluate_several.Board(sender, benchmark)
 
 

@@ -22,7 +22,7 @@ from evaluator.runs.leaderboard import LeaderboardError
 from evaluator.runs.passing import would_pass
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
-from evaluator.service.client import Client, UploadError
+from evaluator.service.client import Client, UploadError, team_problem
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 NOT_RUN = (UsageError, SubmissionError, DataError, ResultError, SandboxError, LeaderboardError)
@@ -100,7 +100,8 @@ def run(folder: Path, options: Options, one: Callable[[Options], int], board: Bo
     What has a score then goes onto `board`, if there is one.
 
     The run of each is kept in a folder of its name below `options.out`. What is wrong with one does not stop the
-    others; an interruption does. Raises UsageError where there is nothing to run, or no place to keep it.
+    others; an interruption does. Raises UsageError where there is nothing to run, no place to keep it, or a name that
+    no team of the board can have.
     """
     if options.out is None:
         raise UsageError("--submissions: needs --out DIR, in which each submission's run has a folder")
@@ -109,6 +110,8 @@ def run(folder: Path, options: Options, one: Callable[[Options], int], board: Bo
             f"--out {options.out}: lies in {folder}, where every folder is a submission; choose another"
         )
     submissions = find(folder)
+    if board is not None:
+        _require_teams(submissions)
     lines: list[Line] = []
     worst = OK
     for number, path in enumerate(submissions, 1):
@@ -138,6 +141,19 @@ def find(folder: Path) -> list[Path]:
             f"--submissions {folder}: no folder in it; expected one for each submission, with my_submission/ inside"
         )
     return found
+
+
+def _require_teams(submissions: Sequence[Path]) -> None:
+    """UsageError, before hours of work, if a folder has a name that no team of a board may have."""
+    problems = [
+        f"{printable.plain(path.name)}: {problem}"
+        for path in submissions
+        if (problem := team_problem(path.name))
+    ]
+    if problems:
+        raise UsageError(
+            "\n  ".join(["--server: these folders cannot be teams on the board; rename them:", *problems])
+        )
 
 
 def _evaluated(options: Options, name: str, one: Callable[[Options], int]) -> tuple[Line, int]:

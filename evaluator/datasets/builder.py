@@ -17,7 +17,7 @@ import soundfile
 from evaluator.datasets import mixing
 from evaluator.datasets.library import Library
 from evaluator.datasets.mixing import RATE_HZ, Pcm
-from evaluator.datasets.recordings import RecordingError
+from evaluator.datasets.recordings import RecordingError, changed
 from evaluator.datasets.tracks import SHORTEST_SCENE, Draft, Plan, cinematic_track, synth_track
 from evaluator.datasets.whole_folders import remove_partial, write_folder
 from evaluator.running.dataset import DataError
@@ -25,6 +25,7 @@ from sdx.engines import making
 from sdx.engines.address import Address
 from sdx.engines.making import Failed, Watcher
 from sdx.engines.work import Task
+from sdx.writing import written
 
 Progress = Callable[[str], None]
 Kind = Literal["synth", "cinematic"]
@@ -88,7 +89,8 @@ def build_over(address: Address, recipe: Recipe, left: Sequence[int], watcher: W
     libraries = {name: found.hashed() for name, found in recipe.libraries.items()}
     told = replace(recipe, libraries=libraries, plan=replace(recipe.plan, out=recipe.plan.out.resolve()))
     tasks = [Task(recipe.folder(index).name, (told, index)) for index in left]
-    making.make_all(address, recipe.plan.out, make_track, tasks, watcher)
+    read = [each for found in libraries.values() for item in found.items for each in item.values()]
+    making.make_all(address, recipe.plan.out, make_track, tasks, watcher, lambda key: changed(read))
 
 
 def make_track(recipe: Recipe, index: int) -> Failed | None:
@@ -190,7 +192,9 @@ def _write(
 
     def write(into: Path) -> None:
         for name, audio in files(folder.name, dict(zip(draft.stems, whole, strict=True)), mixture).items():
-            soundfile.write(into / f"{name}{suffix}", audio.T, RATE_HZ, subtype="PCM_16")
+            file = into / f"{name}{suffix}"
+            with written(file):
+                soundfile.write(file, audio.T, RATE_HZ, subtype="PCM_16")
         (into / "pieces.json").write_text(json.dumps(pieces, indent=2) + "\n")
 
     write_folder(folder, write)

@@ -1,7 +1,7 @@
 """A user's recordings: found below a folder, measured, and read as stereo at 44.1 kHz, whatever their format."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,7 +97,8 @@ def read(recording: Recording, start_seconds: float, seconds: float) -> Audio:
     Raises RecordingError for a file that cannot be decoded or holds NaN or infinity, UnfitError for another one
     than was probed.
     """
-    _require_same(recording)
+    if (reason := _unlike(recording)) is not None:
+        raise UnfitError(reason)
     sound, rate = recording.sound, recording.sound.sample_rate
     count = int(np.ceil(seconds * rate)) + 1
     try:
@@ -112,17 +113,25 @@ def read(recording: Recording, start_seconds: float, seconds: float) -> Audio:
     return np.ascontiguousarray(samples.T, dtype=np.float32)[:, : round(seconds * RATE_HZ)]
 
 
-def _require_same(recording: Recording) -> None:
+def changed(read: Iterable[Recording]) -> str | None:
+    """What is to be said where one of these is no longer what its hash was made of; None where all are."""
+    for recording in read:
+        if _unlike(recording) is not None:
+            return f"{recording.path}: changed, or gone, since the run began"
+    return None
+
+
+def _unlike(recording: Recording) -> str | None:
+    """Why a file is not the one that was probed elsewhere; None if it is."""
     if not recording.sha256:
-        return
+        return None
     try:
         found = content_sha256(recording.path)
     except OSError as error:
-        raise UnfitError(f"has no such recording: {_sentence(recording.path, error)}") from None
-    if found != recording.sha256:
-        raise UnfitError(
-            f"has another recording: {recording.path} has {found[:SHORT]}, expected {recording.sha256[:SHORT]}"
-        )
+        return f"has no such recording: {_sentence(recording.path, error)}"
+    if found == recording.sha256:
+        return None
+    return f"has another recording: {recording.path} has {found[:SHORT]}, expected {recording.sha256[:SHORT]}"
 
 
 def _first(blocks: Iterator[Audio], count: int) -> Audio:

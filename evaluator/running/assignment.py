@@ -12,6 +12,7 @@ from evaluator.runs.records import Host, Plan, TrackResult
 class Assignment:
     """An evaluation, as all of its tracks share it; paths are those of whoever began it.
 
+    plan: that of the run, but for what its data says of each track; of the tracks that are left out one is enough.
     mark: a file in `out` by whose presence a worker knows that it shares that folder. keep: whether estimates are
     kept there. send: whether a worker that does not share it sends them. hold: whether the submission stays
     constructed for the next track.

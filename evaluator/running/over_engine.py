@@ -3,23 +3,24 @@
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from evaluator import printable
 from evaluator.isolation.output_log import write_log
 from evaluator.isolation.sandbox import Outcome
-from evaluator.running import worker_side
+from evaluator.running import submission, worker_data, worker_side
 from evaluator.running.assignment import Assignment, SetUp, TrackAnswer
 from evaluator.running.dataset import Track
 from evaluator.running.job import Job, Observer
 from evaluator.running.recorder import Recorder
-from evaluator.running.worker_data import other_weights
+from evaluator.running.submission import SubmissionError
 from evaluator.runs import run_folder
-from evaluator.runs.records import ESTIMATES
+from evaluator.runs.records import ESTIMATES, Identity
 from sdx.engines import work
 from sdx.engines.address import PATIENCE_SECONDS, SLOW_SECONDS
-from sdx.engines.engine import Answer, Needs, Worker
-from sdx.engines.held import end
+from sdx.engines.engine import SHORT, Answer, EngineError, Needs, Worker
 from sdx.engines.opening import open_engine
 from sdx.engines.work import NobodyLeftError, Stragglers, Task
 
@@ -52,7 +53,7 @@ def separate(job: Job, observer: Observer, recorder: Recorder, left: Sequence[Tr
             raise
         recorder.give_up(client.left(), client.set_up_failed)
     finally:
-        engine.close(end)
+        engine.close()
         (job.out / mark).unlink(missing_ok=True)
         for draft in (job.out / ESTIMATES).glob(f"{mark}-*"):  # of workers that were killed
             shutil.rmtree(draft, ignore_errors=True)
@@ -62,9 +63,10 @@ def separate(job: Job, observer: Observer, recorder: Recorder, left: Sequence[Tr
 def _assignment(job: Job, mark: str) -> Assignment:
     """What every worker is told of the run."""
     assert job.spread is not None
+    data = replace(job.plan.data, tracks={}, left_out=job.plan.data.left_out[:1])  # it goes with every track
     return Assignment(
         run=mark,
-        plan=job.plan,
+        plan=replace(job.plan, data=data),
         readable=tuple(str(path.resolve()) for path in job.spread.readable),
         require_isolation=job.spread.require_isolation,
         patience=job.patience,
@@ -106,7 +108,7 @@ class _Client:
         if value.result is None:
             return self._not_set_up(value.set_up)
         expected, found = _by_name(self._recorder.weights), _by_name(value.weights)
-        if expected is not None and (reason := other_weights(expected, found or {})) is not None:
+        if expected is not None and (reason := worker_data.other_weights(expected, found or {})) is not None:
             return reason
         track = self._take(task)
         self._take_set_up(value.set_up)
@@ -114,6 +116,16 @@ class _Client:
         write_log(run_folder.track_log(self._job.out, track.folder), value.log)
         self._keep(track, value)
         self._recorder.remote(track, value.result, value.log, value.host)
+        return None
+
+    def changed(self, task: Task) -> str | None:
+        """EngineError where data or submission are no longer those of the run, whose other results stand."""
+        job = self._job
+        assert job.spread is not None
+        changed = worker_data.changed(job.dataset.path, self._left[task.key], job.spread.hashes[task.key])
+        changed = changed or _changed_submission(job.plan.submission)
+        if changed is not None:
+            raise EngineError(f"{changed}; put it back, and go on with --resume")
         return None
 
     def gave_up(self, task: Task, reason: str) -> None:
@@ -152,6 +164,19 @@ class _Client:
             folder.mkdir(parents=True)
             for stem in track.references.keys() & value.estimates.keys():
                 (folder / f"{stem}.wav").write_bytes(value.estimates[stem])
+
+
+def _changed_submission(expected: Identity | None) -> str | None:
+    """What is to be said where the submission, or its preset, is no longer that of the run; None if it is."""
+    assert expected is not None
+    what = "the submission, or its preset, has changed since the run began"
+    try:
+        path = submission.check_folder(Path(expected.path))
+        found = submission.identify(path, expected.requested_preset, expected.requested_time_factor)
+    except SubmissionError as error:
+        return f"{what}: {error}"
+    ours, now = expected.files_sha256, found.files_sha256
+    return None if now == ours else f"{what}: {path} has {now[:SHORT]}, and had {ours[:SHORT]}"
 
 
 def _by_name(weights: Any) -> dict[str, str] | None:

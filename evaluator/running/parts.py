@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from evaluator.digests import sha256_of_file
 from evaluator.running import reference_files
 from evaluator.running.reference_files import DamagedFileError
+from sdx.writing import written
 
 if TYPE_CHECKING:
     from sdx.decoding import Counted
@@ -256,7 +257,10 @@ def write(part: Part, target: Path, channel: int | None = None) -> None:
     """
     found = shape(part)
     number = found.channels if channel is None else 1
-    with soundfile.SoundFile(target, "w", found.samplerate, number, subtype="FLOAT", format="WAV") as file:
+    with (
+        written(target),
+        soundfile.SoundFile(target, "w", found.samplerate, number, subtype="FLOAT", format="WAV") as file,
+    ):
         for block in blocks(part):
             file.write(block if channel is None else block[:, channel])
 

@@ -13,6 +13,7 @@ import shutil
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ class Recorder:
         self._next_save = 0.0
         self._machine, self._versions = machine.describe(), machine.versions()
         self._scorer = ThreadPoolExecutor(1, "scoring", initializer=_yield_to_others)
-        self._pending: list[Future[None]] = []
+        self._pending: deque[Future[None]] = deque()
         self._lock = threading.Lock()
         self._gave_up = False
         self._start = datetime.now(UTC).isoformat(timespec="seconds") if previous is None else previous.start
@@ -181,8 +182,8 @@ class Recorder:
 
     def catch_up(self, most: int) -> None:
         """Wait until no more than `most` tracks are still to be scored; raises what went wrong with the others."""
-        for future in self._pending[: max(len(self._pending) - most, 0)]:
-            future.result()
+        while len(self._pending) > most:
+            self._pending.popleft().result()
 
     def estimates(self, track: Track) -> Path:
         """The folder for the estimates of a track."""

@@ -11,6 +11,7 @@ from evaluator.challenge import StemSet
 from evaluator.running import parts
 from evaluator.running.dataset import BLOCK_FRAMES, Track
 from evaluator.running.parts import Part
+from sdx.writing import written
 
 
 def stage_mixture(track: Track, challenge: StemSet, root: Path) -> Path:
@@ -49,9 +50,12 @@ def _copy_as_wav(source: Part, target: Path, channel: int | None) -> None:
     with soundfile.SoundFile(source) as reader:
         subtype, dtype = _sample_types(reader.subtype)
         channels = reader.channels if channel is None else 1
-        with soundfile.SoundFile(
-            target, "w", reader.samplerate, channels, subtype=subtype, format="WAV"
-        ) as writer:
+        with (
+            written(target),
+            soundfile.SoundFile(
+                target, "w", reader.samplerate, channels, subtype=subtype, format="WAV"
+            ) as writer,
+        ):
             for block in reader.blocks(blocksize=BLOCK_FRAMES, dtype=dtype, always_2d=True):
                 writer.write(block if channel is None else block[:, channel])
 
@@ -64,6 +68,7 @@ def _join_as_wav(sources: Sequence[Part], target: Path) -> None:
         ]
         types = {_sample_types(reader.subtype) for reader in readers}
         subtype, dtype = types.pop() if len(types) == 1 else ("DOUBLE", "float64")
+        opened.enter_context(written(target))
         writer = opened.enter_context(
             soundfile.SoundFile(
                 target, "w", readers[0].samplerate, len(readers), subtype=subtype, format="WAV"

@@ -34,12 +34,25 @@ def track_of(data: Dataset, name: str, sha256: str) -> Track:
     track = next((each for each in data.tracks if each.name == name), None)
     if track is None:
         raise UnfitError(f"has no track {name} in {data.path}")
-    found = dataset.track_hash(track)
+    try:
+        found = dataset.track_hash(track)
+    except OSError as error:
+        raise UnfitError(f"cannot read its data: {error.filename}: {error.strerror}") from None
     if found != sha256:
         raise UnfitError(
             f"has other data: {name} in {data.path} has {found[:SHORT]}, expected {sha256[:SHORT]}"
         )
     return track
+
+
+def changed(data: Path, track: Track, sha256: str) -> str | None:
+    """What to say where a track's files are, where the run began, no longer what they were; None if they are."""
+    what = f"the data has changed since the run began: {track.name} in {data}"
+    try:
+        found = dataset.track_hash(track)
+    except OSError as error:
+        return f"{what} cannot be read ({error.filename}: {error.strerror})"
+    return None if found == sha256 else f"{what} has {found[:SHORT]}, and had {sha256[:SHORT]}"
 
 
 def other_weights(expected: Mapping[str, str], found: Mapping[str, str]) -> str | None:

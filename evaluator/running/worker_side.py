@@ -14,6 +14,7 @@ from pathlib import Path
 
 from evaluator.isolation import machine
 from evaluator.isolation.sandbox import Isolation, Outcome, SandboxError, Workplace
+from evaluator.regular_files import size_words
 from evaluator.running import (
     preparation,
     scoring,
@@ -29,10 +30,11 @@ from evaluator.running.sessions import SetUpError, TrackSession
 from evaluator.running.submission import SubmissionError
 from evaluator.runs.records import ESTIMATES, Host, TrackResult
 from sdx.engines.engine import SHORT, Refused
-from sdx.engines.held import HELD, UnfitError
+from sdx.engines.held import HELD, UnfitError, full_disk
 from sdx.engines.scratch import Scratch
 from sdx.engines.slots import Slot
 
+SAMPLE_BYTES = 2  # as estimates are usually written
 SUBMISSION_VARIABLE = "SDX_WORKER_SUBMISSION"  # where the submission is on this machine, if elsewhere
 
 
@@ -106,14 +108,17 @@ class Station:
         self._scratch.close()
 
     def evaluate(self, name: str, sha256: str) -> TrackAnswer:
-        """One track; UnfitError if its files are others than those of the run."""
+        """One track; UnfitError if its files are others than those of the run, or if there is no room for it."""
         track = worker_data.track_of(self._data, name, sha256)
+        require_room(self._folder, track)
         kept = self._folder / ESTIMATES / track.folder
         side_by_side = self._slot.side_by_side()
         try:
             outcome = self._separate(track, kept)
         except SetUpError:
             return self._answer(None, side_by_side, "", {})
+        if outcome.status != "ok":
+            require_room(self._folder, track)  # else its fault may be the disk's
         result = track_results.of_outcome(self._job.plan, track, outcome)
         if outcome.status == "ok":
             result = self._scored(track, result, kept)
@@ -174,6 +179,18 @@ class Station:
         set_up, old = self._set_up, replace(self._set_up.outcome, log="")
         self._set_up = replace(set_up, outcome=old, is_new=False)
         return TrackAnswer(host, set_up, result, log, estimates)
+
+
+def require_room(folder: Path, track: Track) -> None:
+    """UnfitError where the disk of `folder` has no room for a track: the mixture, its estimates, and our copies.
+
+    Where submission and evaluator write to one disk, it is the submission that fails when that is full.
+    """
+    files = 1 + 2 * len(track.references)
+    expected = files * track.frames * track.estimate_channels * SAMPLE_BYTES
+    if (free := shutil.disk_usage(folder).free) < expected:
+        words = f"{size_words(free)} free, expected {size_words(expected)} for {track.name}"
+        raise UnfitError(f"{full_disk(folder.parent)}: {words}")
 
 
 def share(kept: Path, final: Path, mark: str) -> None:

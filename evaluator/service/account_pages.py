@@ -10,6 +10,7 @@ from evaluator.service.errors import Refused
 from evaluator.service.posted import Fields, Form, own_path, to
 from evaluator.service.rendering import page
 from evaluator.service.running import Service
+from evaluator.service.security import address_of
 
 router = APIRouter(include_in_schema=False, default_response_class=Response)
 
@@ -31,8 +32,7 @@ def ask_to_sign_in(here: Here, caller: Anybody, next: str = "/") -> Response:
 def sign_in(request: Request, here: Here, form: Fields) -> Response:
     """Sign in by name and password; a wrong name and a wrong password get the same answer in the same time."""
     name, now, back = form.get("name", ""), here.now(), own_path(form.get("next", "/"))
-    address = request.client.host if request.client else ""
-    subjects = (f"name {name.strip().casefold()}", f"address {address}")
+    subjects = (f"name {name.strip().casefold()}", f"address {address_of(request.scope)}")
     with here.database.writing() as session:
         attempt = accounts.begin_attempt(session, subjects, now)
         account, password_hash = accounts.password_of(session, name)

@@ -208,7 +208,9 @@ def unlink_all(session: Session, account: int) -> None:
     session.execute(update(Identity).where(Identity.account_id == account).values(is_linked=False))
 
 
-def begin_attempt(session: Session, subjects: tuple[str, ...], now: float) -> list[Attempt]:
+def begin_attempt(
+    session: Session, subjects: tuple[str, ...], now: float, most: int = MOST_ATTEMPTS
+) -> list[Attempt]:
     """Count an attempt as failed until it is `forgive`n, so that many at once are no more than one after the other.
 
     Refused if one of these has failed too often of late; forgets what is long ago.
@@ -220,11 +222,17 @@ def begin_attempt(session: Session, subjects: tuple[str, ...], now: float) -> li
         number = session.scalar(
             select(func.count()).select_from(Attempt).where(Attempt.subject == subject[:160])
         )
-        if (number or 0) >= MOST_ATTEMPTS:
+        if (number or 0) >= most:
             raise Refused("Too many attempts; wait a quarter of an hour.", 429)
     made = [Attempt(subject=subject[:160], at=now) for subject in subjects]
     session.add_all(made)
     return made
+
+
+def last_attempt(session: Session, subject: str) -> list[Attempt]:
+    """The attempt of one subject that was begun last and still counts, if any does."""
+    last = select(Attempt).where(Attempt.subject == subject[:160]).order_by(Attempt.id.desc()).limit(1)
+    return list(session.scalars(last))
 
 
 def forgive(session: Session, attempt: list[Attempt]) -> None:

@@ -57,9 +57,10 @@ class TrackShown(Answer):
 
 
 class BenchmarkInFull(BenchmarkShown):
-    """A benchmark with its tracks."""
+    """A benchmark with its tracks; for_teams: whether the caller may submit for others."""
 
     tracks: list[TrackShown]  # type: ignore[assignment]
+    for_teams: bool
 
 
 class RowShown(Answer):

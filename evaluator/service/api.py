@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.orm import Session
 from starlette.responses import FileResponse, Response
 
-from evaluator import printable
 from evaluator.service import benchmarks, boards, entries, jobs, receiving, references, uploads
 from evaluator.service.access import Anybody, Here, Somebody, Wanted
 from evaluator.service.accounts import Caller
@@ -24,8 +23,10 @@ from evaluator.service.answers import (
     headers,
 )
 from evaluator.service.boards import Board
+from evaluator.service.client import LONGEST_TEAM, team_problem
 from evaluator.service.entries import Details
 from evaluator.service.tables import Benchmark, Entry, Upload
+from evaluator.service.transfers import Download
 from evaluator.service.tus import TUS, TUS_VERSION, expires, metadata, whole
 from evaluator.service.uploads import Given
 
@@ -42,13 +43,13 @@ class NewEntry(Details):
     """What is said of a new entry, and which benchmark it is for."""
 
     benchmark: Annotated[str, Field(max_length=64)]
-    team: Annotated[str, Field(min_length=1, max_length=40)] | None = None  # an organiser submits it for
+    team: Annotated[str, Field(min_length=1, max_length=LONGEST_TEAM)] | None = None  # it is submitted for
 
     @field_validator("team")
     @classmethod
     def _can_be_seen(cls, team: str | None) -> str | None:
-        if team is not None and printable.fault(team) is not None:
-            raise ValueError("expected characters that can be seen")
+        if team is not None and (problem := team_problem(team)):
+            raise ValueError(problem)
         return team
 
 
@@ -86,7 +87,8 @@ def show_benchmark(name: str, here: Here, caller: Anybody) -> dict[str, Any]:
         tracks = [
             {key: track[key] for key in ("folder", "frames", "rate_hz", "channels")} for track in found.tracks
         ]
-        return {**_benchmark(session, found, caller, here.now()), "tracks": tracks}
+        for_teams = caller is not None and caller.may_submit_for_teams
+        return {**_benchmark(session, found, caller, here.now()), "tracks": tracks, "for_teams": for_teams}
 
 
 def _benchmark(session: Session, found: Benchmark, caller: Caller | None, now: float) -> dict[str, Any]:
@@ -112,12 +114,13 @@ def _benchmark(session: Session, found: Benchmark, caller: Caller | None, now: f
     response_class=FileResponse,
     responses={200: content("application/zip", format="binary")},
 )
-def mixtures(name: str, here: Here) -> FileResponse:
+def mixtures(name: str, here: Here, caller: Anybody) -> FileResponse:
     """The mixtures to separate, TRACK_mixture.wav side by side."""
     with here.database.reading() as session:
         found = benchmarks.named(session, name)
     path = here.settings.mixtures_file(found.name)
-    return FileResponse(path, media_type="application/zip", filename=f"{found.name}-mixtures.zip")
+    file_name = f"{found.name}-mixtures.zip"
+    return Download(here, caller, path, media_type="application/zip", filename=file_name)
 
 
 def asked_board(
@@ -132,7 +135,7 @@ def asked_board(
     """The board that a request asks for."""
     with here.database.reading() as session:
         found = benchmarks.named(session, name)
-        return boards.board(session, found, caller, here.now(), measure, stem, part, wanted)
+        return boards.board(session, found, caller, here.now(), measure, stem, part, wanted, here.sure)
 
 
 AskedBoard = Annotated[Board, Depends(asked_board)]

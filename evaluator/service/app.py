@@ -41,7 +41,7 @@ def create_app(service: Service) -> FastAPI:
     for room in (api, mvsep, pages, account_pages, oidc_pages, organiser_pages, listening):
         app.include_router(room.router)
     app.add_middleware(methods.HeadAsGet, own=UPLOADS)
-    app.add_middleware(Guard, settings=service.settings)
+    app.add_middleware(Guard, service=service)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -30,6 +30,7 @@ from evaluator.service.tables import PRIVATE_PART, PUBLIC_PART, Benchmark
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the same files make the same zip
 COPY_BYTES = 1 << 20
+MOST_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,8 @@ def named(session: Session, name: str) -> Benchmark:
     known = NAME.fullmatch(name)  # else no database need be asked, nor know all its characters
     found = session.scalar(select(Benchmark).where(Benchmark.name == name)) if known else None
     if found is None:
-        raise Refused(f"There is no benchmark {printable.plain(name, 80)}.", 404)
+        there = ", ".join(printable.listed([each.name for each in every(session)], MOST_LISTED)) or "none yet"
+        raise Refused(f"There is no benchmark {printable.plain(name, 80)}; there are: {there}.", 404)
     return found
 
 

@@ -78,10 +78,12 @@ def board(
     stem: str = "",
     part: str = "",
     wanted: Filter = Filter(),
+    known: intervals.Known | None = None,
 ) -> Board:
     """The board as the caller may see it; by default of the first measure, by the mean, of the part that counts.
 
-    Places are those among all rows, whichever of them are wanted; with `wanted.best`, those among the best.
+    Places are those among all rows, whichever of them are wanted; with `wanted.best`, those among the best. known:
+    where intervals and groups are wanted, too.
     """
     measure = _one_of("measure", measure, benchmark.measures)
     columns = (MEAN, *benchmark.stems)
@@ -98,11 +100,15 @@ def board(
     if wanted.best:
         shown = _best_of_each(shown, scores, measure, stem, now)
     rows = _ranked(shown, scores, measure, stem, caller, now)
-    ranked = [row.entry for row in rows if row.place is not None]
-    sure = intervals.of_ranked(session, benchmark, measure, stem, part, ranked, now)
-    rows = tuple(
-        replace(row, interval=sure.intervals.get(row.entry), group=sure.groups.get(row.entry)) for row in rows
-    )
+    if known is not None:
+        ranked = {
+            row.entry: (row.scored, *sorted(row.scores.items())) for row in rows if row.place is not None
+        }
+        sure = intervals.of_ranked(session, known, benchmark, measure, stem, part, ranked, now)
+        rows = tuple(
+            replace(row, interval=sure.intervals.get(row.entry), group=sure.groups.get(row.entry))
+            for row in rows
+        )
     rows = tuple(filter(wanted.passes, rows))
     gone = session.scalars(
         select(Entry.id)

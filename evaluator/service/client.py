@@ -29,6 +29,7 @@ MOST_FAILURES = 20  # in a row, without a byte that went through
 POLL_SECONDS = 2.0
 AGAIN = (408, 409, 423, 429, 460)  # answers after which to ask how far it is, and go on
 CONTENT_TYPE = "application/offset+octet-stream"
+LONGEST_TEAM = 40
 TUS = {"Tus-Resumable": "1.0.0"}
 
 
@@ -185,6 +186,13 @@ class _TryAgainError(Exception):
     def __init__(self, sentence: str, status: int | None = None) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+def team_problem(name: str) -> str | None:
+    """Why no team can be called so; None if one can."""
+    if not 0 < len(name) <= LONGEST_TEAM:
+        return f"found {len(name)} characters, expected 1 to {LONGEST_TEAM}"
+    return None if printable.fault(name) is None else "expected characters that can be seen"
 
 
 def _said(answer: httpx2.Response) -> str:

@@ -138,6 +138,7 @@ def create(
     )
     session.add(entry)
     session.flush()
+    remove_files(settings, entry.id)  # of one of that number that was never made: SQLite gives it again
     return entry
 
 

@@ -1,7 +1,7 @@
 """An entry's way through the judge, in this process or on a worker of an engine: looked at, checked, scored, shown.
 
-Whoever gives the order and whoever examines both see the entry's folder. In it they tell each other, by two small
-files, whose turn it is and how far it has come (`Attempt`): so the order can be taken back wherever it is done.
+Whoever gives the order and whoever examines both see the entry's folder. In it they tell each other, by a small
+file, whose turn it is and how far it has come (`Attempt`): so the order can be taken back wherever it is done.
 Needs nothing of the database.
 """
 
@@ -40,7 +40,8 @@ from sdx.engines.held import DISK_FULL, UnfitError, full_disk
 from sdx.engines.scratch import scratch_folder
 
 LOOK_SECONDS = 0.5  # between looks whether the order still stands
-ATTEMPT_FILE, PROGRESS_FILE = "attempt", "progress"  # in an entry's folder, where uploads have names of ours
+COUNT_DIGITS = 8  # of a number that is always as long, so that it is read whole while it is written
+ATTEMPT_FILE = "attempt-{}"  # in an entry's folder, where uploads have names of ours
 
 LOG = logging.getLogger(__name__)
 
@@ -75,46 +76,45 @@ class Findings:
 
 
 class Attempt:
-    """One attempt at an entry, as its folder tells of it: it stands until another one begins, or it is ended."""
+    """One attempt at an entry, as its folder tells of it: it stands until another one begins, or it is ended.
+
+    It stands for as long as its file is there, whose name no other attempt has, and in which is how far it has come.
+    So to end it, or to go on with it, is one step: nobody who is late ends another one, or brings back an old one.
+    """
 
     def __init__(self, folder: Path, token: str) -> None:
-        self._mark, self._progress = folder / ATTEMPT_FILE, folder / PROGRESS_FILE
-        self._token = token
+        self._folder, self._file = folder, folder / ATTEMPT_FILE.format(token)
 
     def begin(self) -> None:
         """From now on this attempt stands, and none before it."""
-        self._progress.unlink(missing_ok=True)
-        self._mark.write_text(self._token)
+        self._file.touch()
+        for other in self._folder.glob(ATTEMPT_FILE.format("*")):
+            if other != self._file:
+                other.unlink(missing_ok=True)
 
     def end(self) -> None:
         """It stands no more; whoever is at it stops."""
-        if self.stands():
-            self._progress.unlink(missing_ok=True)
-            self._mark.unlink(missing_ok=True)
+        self._file.unlink(missing_ok=True)
 
     def stands(self) -> bool:
         """Whether it has neither been ended nor been followed by another one."""
-        return _text(self._mark) == self._token
+        return os.path.exists(self._file)  # false, too, where that cannot be known
 
     def tell(self, tracks: int) -> None:
         """So many tracks are scored; LostJobError if it stands no more."""
-        if not self.stands():
-            raise LostJobError
-        draft = self._progress.with_name(f".{PROGRESS_FILE}-{self._token}")
-        draft.write_text(str(tracks))
-        draft.replace(self._progress)
+        try:
+            with self._file.open("r+") as file:  # which makes none
+                file.write(f"{tracks:0{COUNT_DIGITS}d}")
+        except FileNotFoundError:
+            raise LostJobError from None
 
     def tracks_done(self) -> int | None:
         """How many tracks are scored; None while the files are still being checked."""
-        told = _text(self._progress)
-        return int(told) if told.isdecimal() else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+        try:
+            told = self._file.read_text()
+        except OSError:
+            return None
+        return int(told) if told else None
 
 
 def examine(order: Order) -> Findings:

@@ -4,7 +4,9 @@ Computed from the scores of single tracks, about which an interval tells somethi
 are hidden and entries are taken.
 """
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +18,8 @@ from evaluator.measures.bootstrap import FEWEST_TRACKS
 from evaluator.measures.means import MEAN
 from evaluator.service import benchmarks
 from evaluator.service.tables import Benchmark, Entry, TrackScore
+
+MOST_KNOWN = 256  # boards
 
 Values = Mapping[str, float]
 """{track: value}"""
@@ -29,24 +33,49 @@ class Sureness:
     groups: Mapping[int, int] = field(default_factory=dict)
 
 
+class Known:
+    """What was computed of late, one after the other: each reads the scores of all tracks of a board's entries."""
+
+    def __init__(self) -> None:
+        self._computing = threading.Lock()
+        self._found: OrderedDict[Hashable, Sureness] = OrderedDict()
+
+    def of(self, board: Hashable, compute: Callable[[], Sureness]) -> Sureness:
+        """What is known of a board; board: all that it depends on."""
+        with self._computing:
+            found = self._found.pop(board, None) or compute()
+            self._found[board] = found
+            if len(self._found) > MOST_KNOWN:
+                self._found.popitem(last=False)
+            return found
+
+
 def of_ranked(
     session: Session,
+    known: Known,
     benchmark: Benchmark,
     measure: str,
     stem: str,
     part: str,
-    ranked: Sequence[int],
+    ranked: Mapping[int, Hashable],
     now: float,
 ) -> Sureness:
-    """Of entries in the order of the board; nothing where it may not be told, or with too few tracks."""
+    """Of entries in the order of the board; nothing where it may not be told, or with too few tracks.
+
+    ranked: {entry: its means}, whose tracks have the same scores for as long as these are the same.
+    """
     if not (benchmark.is_open or benchmarks.is_closed(benchmark, now)):
         return Sureness()
     tracks = [track["name"] for track in benchmark.tracks if track["part"] == part]
     if len(tracks) < FEWEST_TRACKS or not ranked:
         return Sureness()
-    values = _values(session, benchmark, measure, stem, tracks)
-    complete = {entry: values[entry] for entry in ranked if len(values.get(entry, ())) == len(tracks)}
-    return sureness({entry: [found[track] for track in tracks] for entry, found in complete.items()})
+
+    def compute() -> Sureness:
+        values = _values(session, benchmark, measure, stem, tracks)
+        complete = {entry: values[entry] for entry in ranked if len(values.get(entry, ())) == len(tracks)}
+        return sureness({entry: [found[track] for track in tracks] for entry, found in complete.items()})
+
+    return known.of((benchmark.id, measure, stem, part, *ranked.items()), compute)
 
 
 def sureness(scores: Mapping[int, Sequence[float]]) -> Sureness:

@@ -199,11 +199,10 @@ class Judge:
                 estimates.keep(file, track, target, _channels(track))
             return
         with tempfile.TemporaryDirectory(dir=self._room) as place:
-            has_vocals = VOCALS in files.stems()
-            copies = {part: Path(place) / part for part in ([VOCALS] if has_vocals else files.stems())}
+            copies = {part: Path(place) / part for part in self._task.parts(files.stems())}
             for part, copy in copies.items():
                 self._copy(files, track, part, copy)
-            if has_vocals:
+            if VOCALS in copies:
                 deriving.minus_vocals(track, copies[VOCALS], target)
             else:
                 deriving.sum_of(track, list(copies.values()), target)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from evaluator.measures.catalogue import MEASURES
 from evaluator.running.estimates import Folder, InvalidOutputError, opened_file
 from evaluator.running.preparation import WITHOUT_VARIABLE
 from evaluator.service import shown_tracks
-from evaluator.service.task import MOST_PROBLEMS, SENTENCE_CHARACTERS, Task
+from evaluator.service.task import INSTRUMENTAL, MOST_PROBLEMS, SENTENCE_CHARACTERS, Task
 
 LIMITS = Limits(cpus=1, memory_bytes=4 << 30, scratch_bytes=64 << 20)
 MOST_PROCESSES = 64
@@ -112,6 +112,16 @@ def batches(
         yield batch
 
 
+def files_at_once(task: Task, stems: Collection[str]) -> int:
+    """How many files the child has at most while it scores a track: copies of all stems, and one that is unpacked.
+
+    While the instrumental is derived, what it is made of is there once more.
+    """
+    others = set(stems) - {INSTRUMENTAL}
+    is_derived = task.derives and INSTRUMENTAL in stems  # unless it was uploaded, which costs nothing here
+    return len(stems) + 1 + (len(task.parts(others)) if is_derived else 0)
+
+
 class Judge:
     """The child of one entry: a context manager, since it must not outlive its job.
 
@@ -170,7 +180,7 @@ class Judge:
     def score(self, tracks: Sequence[int], stems: list[str]) -> list[tuple[Measures, Odd]]:
         """The measures of each of these tracks, and which stems are silent or the mixture itself."""
         largest = max(map(self._bytes, tracks))
-        self._make_room((len(stems) + 1) * largest)  # at most; it counts as memory once it is written
+        self._make_room(files_at_once(self._task, stems) * largest)  # it counts as memory once it is written
         seconds = self._seconds(tracks, stems, len(self._task.measures))
         answer = self._ask({"op": "score", "tracks": tracks}, seconds)
         if not len(answer.scores) == len(answer.odd) == len(tracks):

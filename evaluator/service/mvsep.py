@@ -23,6 +23,7 @@ from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
 from evaluator.service.forms import FormReader
 from evaluator.service.running import Service
+from evaluator.service.security import address_of
 from evaluator.service.tables import (
     CANCELLED,
     DONE,
@@ -163,8 +164,7 @@ def leaderboard(
 async def delete(request: Request, here: Here) -> dict[str, Any]:
     """Withdraw an entry by its number and the password it was given with."""
     fields = await _fields(request)
-    address = request.client.host if request.client else ""
-    await run_in_threadpool(_delete, here, fields, address)
+    await run_in_threadpool(_delete, here, fields, address_of(request.scope))
     return {"success": True, "data": {}}
 
 

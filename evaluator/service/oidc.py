@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import httpx2
 
 from evaluator.service.errors import Refused
-from evaluator.service.security import LOOPBACK
-from evaluator.service.settings import OpenIdProvider
+from evaluator.service.settings import LOOPBACK, OpenIdProvider
 
 if TYPE_CHECKING:
     from joserfc.jwk import KeySetSerialization
@@ -30,6 +30,7 @@ MOST_BYTES = 1 << 20  # of an answer of the provider
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")  # never "none", nor one with a shared secret
 DESCRIPTION = "/.well-known/openid-configuration"
 LONGEST_SUBJECT = 255
+DESCRIBED_SECONDS, FAILED_SECONDS = 600.0, 10.0  # for which a description holds, or that there was none
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,35 @@ def _encoded(digest: bytes) -> str:
     return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def address(provider: OpenIdProvider, begun: Begun, callback: str) -> str:
-    """Where the browser goes; Refused with 502 if the provider cannot be reached."""
-    with httpx2.Client(timeout=TIMEOUT_SECONDS) as http:
-        described = _description(http, provider)
+class Descriptions:
+    """What a provider says of itself: asked for by one thread at a time, and once for all who begin in a while."""
+
+    def __init__(self) -> None:
+        self._asking = threading.Lock()
+        self._found: dict[str, Any] | Refused = {}
+        self._until = 0.0
+
+    def of(self, provider: OpenIdProvider, now: float) -> dict[str, Any]:
+        """The description as it was a while ago at most; Refused with 502 if the provider cannot be reached."""
+        with self._asking:
+            if now >= self._until:
+                try:
+                    self._found, self._until = _description(provider), now + DESCRIBED_SECONDS
+                except Refused as error:
+                    self._found, self._until = error, now + FAILED_SECONDS
+            found = self._found
+        if isinstance(found, Refused):
+            raise Refused(found.sentence, found.status)
+        return found
+
+    def forget(self) -> None:
+        """Have it be asked for again: what it says may hold no more."""
+        with self._asking:
+            self._until = 0.0
+
+
+def address(provider: OpenIdProvider, described: Mapping[str, Any], begun: Begun, callback: str) -> str:
+    """Where the browser goes, by what the provider says of itself."""
     asked = {
         "response_type": "code",
         "client_id": provider.client,
@@ -97,7 +123,12 @@ def address(provider: OpenIdProvider, begun: Begun, callback: str) -> str:
 
 
 def person(
-    provider: OpenIdProvider, begun: Begun, answer: Mapping[str, str], callback: str, now: float
+    provider: OpenIdProvider,
+    descriptions: Descriptions,
+    begun: Begun,
+    answer: Mapping[str, str],
+    callback: str,
+    now: float,
 ) -> Person:
     """Who has signed in, by the provider's answer; Refused for anything that does not fit."""
     if not begun.secret or not hmac.compare_digest(
@@ -108,16 +139,21 @@ def person(
         raise Refused("This answer is another provider's.", 403)
     if "code" not in answer:
         raise Refused(f"{provider.name} did not sign you in.", 403)
-    with httpx2.Client(timeout=TIMEOUT_SECONDS) as http:
-        described = _description(http, provider)
-        token = _token(http, provider, described, begun, answer["code"], callback)
-        keys = _json(http, provider, "GET", described["jwks_uri"])
+    described = descriptions.of(provider, now)
+    try:
+        with httpx2.Client(timeout=TIMEOUT_SECONDS) as http:
+            token = _token(http, provider, described, begun, answer["code"], callback)
+            keys = _json(http, provider, "GET", described["jwks_uri"])
+    except Refused:
+        descriptions.forget()
+        raise
     return _person(_claims(provider, token, keys, begun.derived("nonce"), now))
 
 
-def _description(http: httpx2.Client, provider: OpenIdProvider) -> dict[str, Any]:
+def _description(provider: OpenIdProvider) -> dict[str, Any]:
     """What the provider says of itself; its addresses are as safe as its own is."""
-    found = _json(http, provider, "GET", f"{provider.issuer.rstrip('/')}{DESCRIPTION}")
+    with httpx2.Client(timeout=TIMEOUT_SECONDS) as http:
+        found = _json(http, provider, "GET", f"{provider.issuer.rstrip('/')}{DESCRIPTION}")
     addresses = [found.get(key) for key in ("authorization_endpoint", "token_endpoint", "jwks_uri")]
     if found.get("issuer") != provider.issuer or not all(map(is_safe, addresses)):
         raise Refused(f"{provider.name} does not describe itself as the provider that is configured.", 502)

@@ -13,11 +13,13 @@ from evaluator.service.oidc import Begun
 from evaluator.service.posted import Fields, to
 from evaluator.service.rendering import page
 from evaluator.service.running import Service
+from evaluator.service.security import address_of
 from evaluator.service.settings import OpenIdProvider
 
 router = APIRouter(include_in_schema=False, default_response_class=Response)
 CALLBACK = "/sign-in/oidc/callback"
 LINK = "link"  # no invitation is called so
+MOST_BEGUN = 50  # of an address in a quarter of an hour, beside those who came back and signed in
 
 
 def _provider(here: Service) -> OpenIdProvider:
@@ -26,10 +28,13 @@ def _provider(here: Service) -> OpenIdProvider:
     return here.settings.provider
 
 
-def _begin(here: Service, purpose: str) -> Response:
+def _begin(here: Service, request: Request, purpose: str) -> Response:
     """A page that leads to the provider: no redirect, since a form may lead to our own pages only."""
-    provider, begun = _provider(here), Begun.new(purpose)
-    where = oidc.address(provider, begun, here.settings.url + CALLBACK)
+    provider, begun, now = _provider(here), Begun.new(purpose), here.now()
+    with here.database.writing() as session:
+        accounts.begin_attempt(session, (_beginning(request),), now, MOST_BEGUN)
+    described = here.descriptions.of(provider, now)
+    where = oidc.address(provider, described, begun, here.settings.url + CALLBACK)
     answer = page("provider.html.j2", None, provider=provider, address=where)
     answer.set_cookie(
         _cookie(here),
@@ -43,24 +48,29 @@ def _begin(here: Service, purpose: str) -> Response:
     return answer
 
 
+def _beginning(request: Request) -> str:
+    """Whose attempts to begin are counted."""
+    return f"to provider {address_of(request.scope)}"
+
+
 def _cookie(here: Service) -> str:
     return f"{cookie_name(here.settings)}-oidc"
 
 
 @router.post("/sign-in/oidc")
-def begin(here: Here, form: Fields) -> Response:
+def begin(request: Request, here: Here, form: Fields) -> Response:
     """Go to the provider, to sign in, or to accept an invitation."""
     invitation = form.get("invitation", "")
     if invitation:
         with here.database.reading() as session:
             accounts.open_invite(session, invitation, here.now())
-    return _begin(here, invitation)
+    return _begin(here, request, invitation)
 
 
 @router.post("/account/oidc")
-def link(here: Here, caller: InBrowser) -> Response:
+def link(request: Request, here: Here, caller: InBrowser) -> Response:
     """Go to the provider, to sign in with it from now on."""
-    return _begin(here, LINK)
+    return _begin(here, request, LINK)
 
 
 @router.post("/account/oidc/{number}/unlink")
@@ -75,12 +85,12 @@ def unlink(number: RowNumber, here: Here, caller: InBrowser) -> Response:
 def come_back(request: Request, here: Here, caller: Anybody) -> Response:
     """Where the provider sends the browser: sign in, or link."""
     now = here.now()
-    subjects = (f"provider {request.client.host if request.client else ''}",)
+    subjects = (f"provider {address_of(request.scope)}",)
     with here.database.writing() as session:
         attempt = accounts.begin_attempt(session, subjects, now)
     answer = _done(request, here, caller, now)
     with here.database.writing() as session:
-        accounts.forgive(session, attempt)
+        accounts.forgive(session, [*attempt, *accounts.last_attempt(session, _beginning(request))])
     answer.delete_cookie(
         _cookie(here), path="/", secure=here.settings.is_secure, httponly=True, samesite="lax"
     )
@@ -90,7 +100,8 @@ def come_back(request: Request, here: Here, caller: Anybody) -> Response:
 def _done(request: Request, here: Service, caller: Caller | None, now: float) -> Response:
     provider = _provider(here)
     begun = Begun.of_cookie(request.cookies.get(_cookie(here), ""))
-    found = oidc.person(provider, begun, dict(request.query_params), here.settings.url + CALLBACK, now)
+    callback = here.settings.url + CALLBACK
+    found = oidc.person(provider, here.descriptions, begun, dict(request.query_params), callback, now)
     if begun.purpose == LINK:
         if caller is None or not caller.is_in_browser:
             raise Refused("Sign in first, then link.", 401)

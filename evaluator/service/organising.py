@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from evaluator import printable
 from evaluator.measures.catalogue import MEASURES
+from evaluator.measures.means import MEAN
 from evaluator.service.errors import Refused
 from evaluator.service.tables import (
     DONE,
@@ -29,12 +30,16 @@ from evaluator.service.tables import (
 
 @dataclass(frozen=True)
 class Team:
-    """What an account has asked of a benchmark: how many scores, from the first to the best, by the first measure."""
+    """What an account has asked of a benchmark: how many scores, from the first to the best, by the first measure.
+
+    stem: of those values, or "mean"; the one that gained most.
+    """
 
     account: str
     benchmark: str
     measure: str
     scores: int
+    stem: str | None
     first: float | None
     best: float | None
 
@@ -129,9 +134,15 @@ def _asked(entry: Entry) -> Asked:
 def _team(asked: Asked, scores: int, columns: Mapping[str, Sequence[float]]) -> Team:
     higher = MEASURES[asked[2]].higher_is_better
     found = [
-        Team(*asked, scores, values[0], max(values) if higher else min(values)) for values in columns.values()
+        Team(*asked, scores, stem, values[0], max(values) if higher else min(values))
+        for stem, values in columns.items()
     ]
-    return max(found, key=lambda team: team.gain or 0.0, default=Team(*asked, scores, None, None))
+    return max(found, key=_gained, default=Team(*asked, scores, None, None, None))
+
+
+def _gained(team: Team) -> tuple[float, bool]:
+    """Of those that gained alike, the mean says most."""
+    return team.gain or 0.0, team.stem == MEAN
 
 
 def decide(session: Session, entry: Entry, act: str, now: float) -> None:

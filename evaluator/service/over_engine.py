@@ -13,7 +13,8 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from pathlib import Path
 
-from evaluator.running import dataset
+from evaluator.running import dataset, worker_data
+from evaluator.running.dataset import DataError
 from evaluator.service.database import Database
 from evaluator.service.examining import LOOK_SECONDS, Attempt, Findings, Order, examine_for_engine
 from evaluator.service.jobs import LOST
@@ -133,7 +134,19 @@ class Crew:
                 found: Findings = answer.value
                 LOG.info("entry %s: scored on %s", Path(order.folder).name, answer.machine)
                 return found
+            try:
+                _require_unchanged(order)
+            except DataError:  # which is no fault of the worker's
+                self._engine.set_aside(answer.worker, None)
+                raise
             LOG.warning("%s is given no more work: %s %s", answer.worker, answer.machine, answer.value.reason)
+
+
+def _require_unchanged(order: Order) -> None:
+    """DataError where a worker refused an order because the data has changed here, too."""
+    for track, sha256 in zip(order.task.load_data().tracks, order.hashes, strict=True):
+        if (changed := worker_data.changed(Path(order.task.folder), track, sha256)) is not None:
+            raise DataError([changed])
 
 
 def _awaited(future: "Future[Answer]", attempt: Attempt) -> Answer:

@@ -57,7 +57,7 @@ def benchmark(
     now = here.now()
     with here.database.reading() as session:
         found = benchmarks.named(session, name)
-        shown = boards.board(session, found, caller, now, measure, stem, part, wanted)
+        shown = boards.board(session, found, caller, now, measure, stem, part, wanted, here.sure)
         return page(
             "benchmark.html.j2",
             caller,

@@ -9,11 +9,12 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from evaluator.service import uploads
+from evaluator.service import received, uploads
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused, TooSlow
 from evaluator.service.running import Service
 from evaluator.service.tables import Upload
+from evaluator.service.transfers import transferring
 from evaluator.service.uploads import CHECKSUM_MISMATCH, Writer
 
 BLOCK_BYTES = 2 << 20  # of memory that an upload takes
@@ -26,6 +27,7 @@ class _Upload:
     """An upload as it stood when its next bytes began to come."""
 
     number: str
+    account: int
     path: Path
     offset: int
     length: int
@@ -35,20 +37,16 @@ class _Upload:
 async def receive(service: Service, caller: Caller, number: str, request: Request) -> int:
     """Take the body of a PATCH as the bytes of an upload from its offset on; returns the offset after them.
 
-    Refused where the offset is another one (409), somebody writes already (423), more comes than was said (413), or
-    the whole has another hash than was said (460).
+    Refused where the offset is another one (409), somebody writes already (423), more comes than was said (413) or
+    than may come in a day (429), or the whole has another hash than was said (460).
     """
-    if number in service.writers:
-        raise Refused("Another connection is sending this upload; wait for it to end.", 423)
-    service.writers.add(number)
-    try:
+    taken = Refused("Another connection is sending this upload; wait for it to end.", 423)
+    with service.at_once(f"upload {number}", 1, taken), transferring(service, caller, request.scope):
         upload = await run_in_threadpool(_find, service, caller, number, request)
         offset, digest = await _take(service, upload, request)
         if offset == upload.length and not upload.is_verified:  # else nothing came, and hashing is dear
             await run_in_threadpool(_verify, service, caller, number, digest)
         return offset
-    finally:
-        service.writers.discard(number)
 
 
 def _find(service: Service, caller: Caller, number: str, request: Request) -> _Upload:
@@ -57,16 +55,19 @@ def _find(service: Service, caller: Caller, number: str, request: Request) -> _U
         raise Refused(f"Content-Type: expected {CONTENT_TYPE}", 415)
     with service.database.reading() as session:
         upload = uploads.find(session, caller, number)
+        account, left = upload.entry.account_id, upload.length - upload.offset
         said = request.headers.get("upload-offset", "")
         if said != str(upload.offset):
             raise Refused(f"Upload-Offset: found {said[:20]!r}, expected {upload.offset}", 409)
         coming = request.headers.get("content-length", "0")
-        if coming.isdecimal() and int(coming) > upload.length - upload.offset:
-            raise Refused(f"{coming} bytes come, but only {upload.length - upload.offset} are left.", 413)
-        if upload.offset < upload.length:
+        if coming.isdecimal() and int(coming) > left:
+            raise Refused(f"{coming} bytes come, but only {left} are left.", 413)
+        if left > 0:
             _require_disk(service)
+            # All of it was counted when it was begun; but what has another hash than was said comes once more.
+            received.require_left(service.settings, session, account, left, service.now())
         path = uploads.path_of(service.settings, upload)
-        return _Upload(number, path, upload.offset, upload.length, upload.is_verified)
+        return _Upload(number, account, path, upload.offset, upload.length, upload.is_verified)
 
 
 async def _take(service: Service, upload: _Upload, request: Request) -> tuple[int, str | None]:
@@ -86,14 +87,16 @@ async def _take(service: Service, upload: _Upload, request: Request) -> tuple[in
                 await writing.start(writer.write, block)
                 if writer.offset - noted >= FLUSHED_BYTES:
                     before, noted = noted, writer.offset
-                    await noting.start(_note, service, writer, upload.number, before, noted)
+                    await noting.start(_note, service, writer, upload, before, noted)
                     await run_in_threadpool(_require_disk, service)
             await writing.done()
         finally:
             await writing.settled()
-            await noting.done()
-            if writer.offset > noted:
-                await run_in_threadpool(_note, service, writer, upload.number, noted, writer.offset)
+            try:
+                await noting.done()
+            finally:
+                if writer.offset > noted:
+                    await run_in_threadpool(_note, service, writer, upload, noted, writer.offset)
         return writer.offset, None if writer.digest is None else writer.digest.hexdigest()
 
 
@@ -145,12 +148,14 @@ def _require_disk(service: Service) -> None:
         raise Refused(uploads.DISK_FULL, 507)
 
 
-def _note(service: Service, writer: Writer, number: str, before: int, after: int) -> None:
-    """Flush, then move the offset on."""
+def _note(service: Service, writer: Writer, upload: _Upload, before: int, after: int) -> None:
+    """Flush, then move the offset on; what came is counted even if the upload was deleted meanwhile."""
     writer.flush()
     with service.database.writing() as session:
-        if not uploads.advance(session, number, before, after, service.now()):
-            raise Refused("Another connection has sent these bytes meanwhile.", 409)
+        is_ours = uploads.advance(session, upload.number, before, after, service.now())
+        received.note(session, upload.account, after - before, service.now())
+    if not is_ours:
+        raise Refused("This upload was deleted meanwhile, or another connection has sent these bytes.", 409)
 
 
 def _verify(service: Service, caller: Caller, number: str, digest: str | None = None) -> None:

@@ -1,6 +1,7 @@
 """What holds for every request before any route sees it: hosts, sizes, its origin; and the headers of answers."""
 
 import asyncio
+import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -8,13 +9,15 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evaluator.service.errors import Refused, TooSlow
-from evaluator.service.settings import Settings
+from evaluator.service.running import Service
+from evaluator.service.settings import LOOPBACK, Settings
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SMALL_BYTES, LIST_BYTES = 64 << 10, 8 << 20
-SMALL_SECONDS = 60.0  # for all of a body
-SILENCE_SECONDS = 60.0  # between two parts of a large one
+SMALL_SECONDS = 60.0  # for all of a small body, or for LEAST_BYTES of a large one
+LEAST_BYTES = 64 << 10
+MOST_REQUESTS = 200  # of one address at once, of the 1000 connections that there are
+NETWORK_BITS = 64  # of an IPv6 address: somebody who has one has all that begin so
 UPLOADS = "/api/v1/uploads/"
 ONE_PIECE = "/api/quality_checker/add"
 POLICY = (
@@ -31,13 +34,35 @@ HEADERS = {
 }
 
 
+TOO_MANY = Refused(f"Your address has {MOST_REQUESTS} requests under way; wait for some to end.", 429)
+
+
+def address_of(scope: Scope) -> str:
+    """Who sends, as far as the network tells: an address, or the network of one of IPv6."""
+    host = (scope.get("client") or ("",))[0]
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return str(host)
+    if isinstance(found, ipaddress.IPv4Address):
+        return host
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, NETWORK_BITS), strict=False))
+
+
+def _requests(scope: Scope) -> str:
+    return f"request of {address_of(scope)}"
+
+
 class Guard:
     """Refuses what no honest client sends, and adds headers to every answer."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
-        self._secure = settings.is_secure
-        self._hosts = _hosts(settings)
+        self._service = service
+        self._secure = service.settings.is_secure
+        self._hosts = _hosts(service.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,7 +77,8 @@ class Guard:
             content = {"error": words, "problems": []} if kind is JSONResponse else words
             await kind(content, status)(scope, receive, guarded)
             return
-        await self._app(scope, _limited(scope, receive), guarded)
+        with self._service.at_once(_requests(scope), MOST_REQUESTS, TOO_MANY):
+            await self._app(scope, _limited(scope, receive), guarded)
 
     def _problem(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
@@ -65,6 +91,8 @@ class Guard:
             return 413, f"A request of {length[:20]} bytes, expected at most {_most_bytes(scope)}."
         if scope["method"] not in SAFE_METHODS and not _is_own(headers):
             return 403, "This request comes from another site; open the page itself."
+        if self._service.busy[_requests(scope)] >= MOST_REQUESTS:
+            return TOO_MANY.status, TOO_MANY.sentence
         return None
 
     def _with_headers(self, send: Send) -> Send:
@@ -126,25 +154,31 @@ def _most_bytes(scope: Scope) -> int:
 
 
 def _limited(scope: Scope, receive: Receive) -> Receive:
-    """The body, which ends where it is longer than it may be, whatever its header says, or comes too slowly."""
-    left = most = _most_bytes(scope)
-    is_small = most <= LIST_BYTES
-    until: float | None = asyncio.get_running_loop().time() + SMALL_SECONDS
+    """The body, which ends where it is longer than it may be, whatever its header says, or comes too slowly.
+
+    Only the time counts in which we wait for it.
+    """
+    most = left = _most_bytes(scope)
+    share = most if most <= LIST_BYTES else LEAST_BYTES
+    due, patience = share, SMALL_SECONDS
+    is_there = False
 
     async def receiving() -> Message:
-        nonlocal left, until
-        if until is not None and not is_small:
-            until = asyncio.get_running_loop().time() + SILENCE_SECONDS
+        nonlocal left, due, patience, is_there
+        began = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout(None if is_there else patience):
                 message = await receive()
         except TimeoutError:
             raise TooSlow from None
-        if not message.get("more_body", False):
-            until = None  # what comes now is that the client goes
-        left -= len(message.get("body", b""))
+        is_there = not message.get("more_body", False)  # what comes then is that the client goes
+        size = len(message.get("body", b""))
+        left, due = left - size, due - size
+        patience -= asyncio.get_running_loop().time() - began
         if left < 0:
-            raise Refused(f"A longer request than the {_most_bytes(scope)} bytes that it may have.", 413)
+            raise Refused(f"A longer request than the {most} bytes that it may have.", 413)
+        if due <= 0:
+            due, patience = share, SMALL_SECONDS
         return message
 
     return receiving

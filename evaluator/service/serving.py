@@ -20,7 +20,7 @@ from evaluator.locations import DEMO, REPOSITORY
 from evaluator.service import accounts, benchmarks
 from evaluator.service.app import create_app
 from evaluator.service.benchmarks import Rules
-from evaluator.service.connections import Connection
+from evaluator.service.connections import Connection, tell_soon
 from evaluator.service.database import Database, connect
 from evaluator.service.errors import SetupError
 from evaluator.service.running import Service
@@ -28,10 +28,16 @@ from evaluator.service.settings import Settings
 from evaluator.service.tables import Account
 from evaluator.service.worker import DATABASE_VARIABLE
 
+try:
+    import resource
+except ImportError:  # as on Windows
+    resource = None  # type: ignore[assignment]
+
 DEMO_NAME, DEMO_TITLE = "demo", "Demo tracks, music"
 STOP_SECONDS = 15.0  # for a worker to let go of what it is at
 RESTART_SECONDS = 2.0
 MOST_CONNECTIONS = 1000
+MOST_FILES = 4096  # open at once; many systems begin with 1024
 QUIET_SECONDS = 30  # that an idle connection is kept
 TURN_SECONDS = (
     0.0005  # that a thread may go on while others wait for their turn; Python's own is ten times as long
@@ -89,7 +95,18 @@ def bind(settings: Settings) -> socket.socket:
     # Inherited by every connection. asyncio sets it only on sockets that it made itself; without it each answer waits
     # 40 ms for the client to acknowledge its headers.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    tell_soon(listening)
     return listening
+
+
+def allow_files() -> None:
+    """Have as many files open as connections may need: each is one, and may send or write another one."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def run(settings: Settings, tell: Callable[[Started], object]) -> None:
@@ -99,6 +116,7 @@ def run(settings: Settings, tell: Callable[[Started], object]) -> None:
     """
     settings = replace(settings, root=settings.root.absolute())
     make_root(settings.root)
+    allow_files()
     listening = bind(settings)
     settings = replace(settings, port=int(listening.getsockname()[1]))
     database = connect(settings)

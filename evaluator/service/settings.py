@@ -10,6 +10,7 @@ from evaluator.locations import data_folder
 
 GIB = 1 << 30
 DAY_SECONDS = 86_400.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::", "")  # all addresses of this machine, which is then known by its name
 
 

@@ -211,6 +211,15 @@ class Upload(Base):
     entry: Mapped[Entry] = relationship()
 
 
+class Received(Base):
+    """How many bytes an account has sent in one hour since 1970; see received.py."""
+
+    __tablename__ = "received"
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    hour: Mapped[int] = mapped_column(primary_key=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
 class Job(Base):
     """Scoring one entry; claimed by a worker for as long as it says that it lives."""
 

@@ -55,6 +55,10 @@ class Task:
         wanted = self.derives and INSTRUMENTAL in self.stems and INSTRUMENTAL not in stems
         return (INSTRUMENTAL,) if wanted and can else ()
 
+    def parts(self, given: Collection[str]) -> tuple[str, ...]:
+        """The stems that the instrumental is derived from: the vocals, which the mixture is without, or all."""
+        return (VOCALS,) if VOCALS in given else tuple(given)
+
     def settle(self, survey: Survey) -> tuple[list[str], list[str]]:
         """The stems of an entry by its names, and what is wrong with these: none, strangers, missing, double."""
         stems = sorted(survey.stems & set(self.stems))

@@ -25,10 +25,10 @@ from evaluator.running.dataset import SUFFIXES
 from evaluator.running.estimates import FILE_OVERHEAD_BYTES, WIDEST_SAMPLE_BYTES
 from evaluator.running.predictions import look_up
 from evaluator.runs.documents import SHA256
-from evaluator.service import accounts, benchmarks, entries
+from evaluator.service import accounts, benchmarks, entries, received
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
-from evaluator.service.settings import DAY_SECONDS, GIB, Settings
+from evaluator.service.settings import Settings
 from evaluator.service.tables import CANCELLED, UPLOADING, Benchmark, Entry, Upload
 
 INCOMING = "incoming"  # a folder for what is of no entry yet; see one_piece.py
@@ -78,7 +78,7 @@ def create(
         raise Refused("The files do not fit the benchmark.", 422, tuple(problems))
     for upload in replaced:
         _forget(settings, session, upload)
-    check_room(settings, session, caller, sum(file.length for file in new), now)
+    check_room(settings, session, entry.account_id, sum(file.length for file in new), now)
     settings.entry_folder(entry.id).mkdir(parents=True, exist_ok=True)
     for file in new:
         track, stem = places[file.name]
@@ -180,25 +180,12 @@ def _length_problem(length: int, most: int, of: str) -> str | None:
     return f"{length} bytes, expected {LEAST_BYTES} to {most} by the length of {of}"
 
 
-def check_room(settings: Settings, session: Session, caller: Caller, length: int, now: float) -> None:
+def check_room(settings: Settings, session: Session, account: int, length: int, now: float) -> None:
     """Refused for more than an account may send in a day, and where the disk is short."""
-    check_day(settings, session, caller, length, now)
+    length_in_all = length + received.announced(session, account, now)
+    received.require_left(settings, session, account, length_in_all, now)
     if not settings.has_room_for(length):
         raise Refused(DISK_FULL, 507)
-
-
-def check_day(settings: Settings, session: Session, caller: Caller, length: int, now: float) -> None:
-    """Refused for more than an account may send in a day."""
-    today = (
-        select(func.coalesce(func.sum(Upload.length), 0))
-        .join(Entry, Entry.id == Upload.entry_id)
-        .where(Entry.account_id == caller.account, Upload.created >= now - DAY_SECONDS)
-    )
-    if (session.scalar(today) or 0) + length > settings.bytes_a_day:
-        raise Refused(
-            f"That would be more than the {settings.bytes_a_day / GIB:g} GiB that an account may send in a day.",
-            429,
-        )
 
 
 def find(session: Session, caller: Caller, number: str) -> Upload:
@@ -264,14 +251,6 @@ def cancel_forgotten(settings: Settings, session: Session, now: float) -> list[i
         hours = settings.upload_seconds / 3600
         entry.problems = [f"nothing came for {hours:g} hours, so what had come was removed"]
     return [entry.id for entry in found]
-
-
-def sweep_incoming(settings: Settings, now: float) -> None:
-    """Remove what is of no entry yet and has rested for a day: its connection ended with the service."""
-    for path in (settings.root / INCOMING).glob("*"):
-        with contextlib.suppress(FileNotFoundError):  # an entry has it now
-            if path.stat().st_mtime < now - settings.upload_seconds:
-                path.unlink()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ it, and nothing of a job is written before all of it.
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -29,7 +28,7 @@ from evaluator.isolation.limits import Isolation
 from evaluator.measures import means
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import DataError
-from evaluator.service import jobs, shown_tracks, uploads
+from evaluator.service import jobs, shown_tracks, sweeping, uploads
 from evaluator.service.benchmark_data import Unchanged
 from evaluator.service.database import Database, connect
 from evaluator.service.entries import remove_files
@@ -38,11 +37,9 @@ from evaluator.service.jobs import HEARTBEAT_SECONDS, Claim, Scored
 from evaluator.service.judging import JudgeError, LostJobError, RefusedEntry
 from evaluator.service.settings import Settings
 from evaluator.service.tables import (
-    CANCELLED,
     PRIVATE_PART,
     PUBLIC_PART,
     REFUSED,
-    WITHDRAWN,
     Entry,
     Upload,
 )
@@ -93,11 +90,7 @@ class Worker:
             jobs.greet(session, self.name, now)
             jobs.fail_lost(session, now)
             uploads.cancel_forgotten(self.settings, session, now)
-        with self.database.reading() as session:
-            orphans = _orphans(self.settings, session)
-        for folder in orphans:
-            shutil.rmtree(folder, ignore_errors=True)
-        uploads.sweep_incoming(self.settings, now)
+        sweeping.sweep(self.settings, self.database, now)
 
     def work_once(self) -> bool:
         """Do one job, if there is one; whether there was."""
@@ -245,14 +238,6 @@ def suspicion(odd: Sequence[Mapping[str, str]], stems: list[str]) -> str | None:
             if number > MOST_ODD_SHARE * len(odd):
                 return f"{stem} is {words} in {number} of {len(odd)} tracks"
     return None
-
-
-def _orphans(settings: Settings, session: Session) -> list[Path]:
-    """Folders of entries that need them no more."""
-    place = settings.root / "entries"
-    there = {path.name: path for path in place.iterdir()} if place.is_dir() else {}
-    over = select(Entry.id).where(Entry.state.in_((REFUSED, CANCELLED, WITHDRAWN)))
-    return [there[str(number)] for number in session.scalars(over) if str(number) in there]
 
 
 def _words(error: Exception) -> tuple[str, str]:

@@ -39,6 +39,7 @@ from my_submission.signal.audio import (
 from my_submission.signal.chunking import reader
 from my_submission.signal.resampling import at_mixture_rate, resample
 from my_submission.weights import WeightsError
+from sdx.writing import written
 
 SEED = 0  # of the random delays, as in a submission
 EXPECTED_ERRORS = (PresetError, WeightsError, CacheError, OSError, ValueError)
@@ -159,14 +160,19 @@ def write_estimates(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any
     mixture, folder = read_mixture(request), Path(request["folder"])
     step, signals = step_signals(preset, request["step"], mixture.model_input, SEED, passes.run)
     (given,) = mixture.at_own_rate({"input": signals[step.input]}).values()
-    np.save(folder / "input.npy", given.numpy())
+    _save(folder / "input.npy", given)
     candidates = []
     for place, stems in member_estimates(step, preset, signals, SEED, passes.run):
         for stem, estimate in mixture.at_own_rate(stems).items():
             file = f"member{place}.{stem}.npy"
-            np.save(folder / file, estimate.numpy())
+            _save(folder / file, estimate)
             candidates.append({"member": place, "stem": stem, "file": file})
     return {"input": "input.npy", "candidates": candidates}
+
+
+def _save(file: Path, signal: Tensor) -> None:
+    with written(file):
+        np.save(file, signal.numpy())
 
 
 def write_stems(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +183,9 @@ def write_stems(passes: Passes, request: Mapping[str, Any]) -> dict[str, Any]:
     stems = separate(preset, mixture.model_input, SEED, passes.run)
     for stem, estimate in mixture.at_own_rate(stems, preset.sharing_stems).items():
         array = round_to_16_bits(array_from_signal(estimate))
-        soundfile.write(folder / f"{stem}.wav", array, mixture.rate_hz)
+        file = folder / f"{stem}.wav"
+        with written(file):
+            soundfile.write(file, array, mixture.rate_hz)
     return {}
 
 

@@ -9,16 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from evaluator.running import dataset
+from evaluator.running import dataset, worker_data
 from evaluator.running.dataset import Dataset, Track
-from evaluator.running.worker_data import other_weights
 from evaluator.tuning import worker_side
 from evaluator.tuning.estimator import CACHE, Estimator, EstimatorError, PresetInfo, Question, Required
 from evaluator.tuning.worker_side import Asked, Place, PresetText, Settings, WorkerAnswer
 from sdx.engines import work
 from sdx.engines.address import PATIENCE_SECONDS, SLOW_SECONDS, Address
 from sdx.engines.engine import Answer, Engine, Needs, Refused, Worker
-from sdx.engines.held import end
 from sdx.engines.opening import open_engine
 from sdx.engines.work import Stragglers, Task
 
@@ -75,7 +73,7 @@ class EngineEstimator(Estimator):
     ) -> None:
         try:
             if self._engine is not None:
-                self._engine.close(end)
+                self._engine.close()
         finally:
             super().__exit__(kind, error, trace)
 
@@ -112,14 +110,14 @@ class EngineEstimator(Estimator):
             Task(track.name, (self._remote, self._place(data, track), asked, chosen), track.seconds)
             for track in data.tracks
         ]
-        client = _Client(self, {track.name: track for track in data.tracks}, progress)
+        client = _Client(self, data, progress)
         self._complete(worker_side.answer_track, tasks, client)
         return [list(client.found[track.name].answers) for track in data.tracks]
 
     def unlike_the_others(self, value: WorkerAnswer) -> str | None:
         """Why a worker's answers are not taken: other weights, or another device, than those before; else None."""
         expected = {name: self._weights.get(name, found) for name, found in value.weights.items()}
-        if (reason := other_weights(expected, value.weights)) is not None:
+        if (reason := worker_data.other_weights(expected, value.weights)) is not None:
             return reason
         if self._device not in (None, value.device):
             return f"runs models on {value.device}, expected {self._device}; say which by --device and --precision"
@@ -127,11 +125,17 @@ class EngineEstimator(Estimator):
         self._device = value.device
         return None
 
+    def require_unchanged(self, data: Dataset, track: Track) -> None:
+        """EstimatorError where a track's files are no longer what they were when workers were told of them."""
+        changed = worker_data.changed(data.path, track, self._place(data, track).sha256)
+        if changed is not None:
+            raise EstimatorError(f"{changed}; put it back, and run the command again")
+
     def _choose_precisions(self, texts: Sequence[PresetText]) -> None:
         """Have one worker say what "auto" is for each network; all others follow, so that it is one everywhere."""
         new = tuple(text for text in dict.fromkeys(texts) if text not in self._asked)
         if new:
-            client = _Client(self, {}, lambda track, question: None)
+            client = _Client(self, None, lambda track, question: None)
             self._complete(worker_side.choose_precisions, [Task(CHOICE, (self._remote, new))], client)
             self._precisions = {**client.found[CHOICE].precisions, **self._precisions}
             self._asked |= set(new)
@@ -165,10 +169,11 @@ class _Client:
     """Takes the workers' answers; a `work.Client`."""
 
     def __init__(
-        self, runner: EngineEstimator, tracks: Mapping[str, Track], progress: Callable[[Track, int], None]
+        self, runner: EngineEstimator, data: Dataset | None, progress: Callable[[Track, int], None]
     ) -> None:
         self._runner = runner
-        self._tracks = tracks
+        self._data = data
+        self._tracks = {} if data is None else {track.name: track for track in data.tracks}
         self._progress = progress
         self._began = time.monotonic()
         self._workers: Sequence[Worker] = ()
@@ -182,6 +187,12 @@ class _Client:
             for place in range(len(value.answers)):
                 self._progress(self._tracks[task.key], place)
         return reason
+
+    def changed(self, task: Task) -> str | None:
+        """EstimatorError where the track is no longer what it was."""
+        if (track := self._tracks.get(task.key)) is not None and self._data is not None:
+            self._runner.require_unchanged(self._data, track)
+        return None
 
     def gave_up(self, task: Task, reason: str) -> None:
         raise EstimatorError(f"{task.key}: {reason}")

@@ -26,7 +26,7 @@ from my_submission.files.separate import separate_recording
 from my_submission.files.workers import Event, Failed, Finished, Logged, ModelFailed, RunSettings, Started
 from my_submission.weights.required import DOWNLOAD_VARIABLE
 from sdx.engines import making
-from sdx.engines.address import HERE, Address
+from sdx.engines.address import Address
 from sdx.engines.engine import SHORT, Refused
 from sdx.engines.held import HELD, EndedError, UnfitError
 from sdx.engines.making import Watcher
@@ -41,14 +41,12 @@ IDENTITY = "the model"  # the key of that piece of work
 class Errand:
     """What all recordings of a run have in common.
 
-    run: part of the names of its unfinished files. is_here: whether its workers are this machine's, so that a
-    recording which is not what it was is no fault of theirs.
+    run: part of the names of its unfinished files.
     """
 
     settings: RunSettings
     identity: Mapping[str, Any]
     run: str
-    is_here: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,12 +93,27 @@ def separate_over(
             workshop.make_all(identify, [Task(IDENTITY, (told.model,))], first)
             if first.identity is None:
                 raise ModelFailed(first.reason)
-            errand = Errand(told, first.identity, run, address.host == HERE)
-            tasks = [replace(task, arguments=(errand, *task.arguments)) for task in tasks]
-            workshop.make_all(separate_one, tasks, _Album(recordings, settings, take, tell, working))
+            errand = Errand(told, first.identity, run)
+            begun = [replace(task, arguments=(errand, *task.arguments)) for task in tasks]
+            album = _Album(recordings, settings, take, tell, working)
+            workshop.make_all(
+                separate_one, begun, album, _changed({task.key: task.arguments for task in tasks})
+            )
     finally:
         for recording in seconds:
             remove_temporary(settings.options.targets(recording, settings.stems, folder).values(), run)
+
+
+def _changed(recordings: Mapping[str, tuple[Recording, str]]) -> Callable[[str], str | None]:
+    """Says, by its key, of a recording whose file no longer has the hash that it had, that it has changed."""
+
+    def changed(key: str) -> str | None:
+        recording, sha256 = recordings[key]
+        if _unlike(recording, sha256) is None:
+            return None
+        return f"{recording.source}: changed, or gone, since the run began"
+
+    return changed
 
 
 def _absolute(settings: RunSettings) -> RunSettings:
@@ -209,21 +222,18 @@ class _Station:
         self._is_ended = False
 
     def cancel(self) -> None:
-        """From another thread: end the recording that is being separated, at its next step."""
+        """From another thread: end the recording that is being separated, at its next step, and any after it."""
         self._is_ended = True
 
     def close(self) -> None:
         self._slot.close()
 
-    def separate(self, errand: Errand, recording: Recording, sha256: str) -> Separated | making.Failed:
-        self._is_ended = False  # that was another recording
+    def separate(
+        self, errand: Errand, recording: Recording, sha256: str
+    ) -> Separated | making.Failed | Refused:
         self._require_same_model(errand)
-        try:
-            _require_same(recording, sha256)
-        except UnfitError:
-            if errand.is_here:
-                return making.Failed(f"{recording.source}: changed, or gone, since the run began")
-            raise
+        if (reason := _unlike(recording, sha256)) is not None:
+            return Refused(reason)  # with the model kept: perhaps the file has changed everywhere
         host = socket.gethostname()
         token = f"{errand.run}-{host}-{os.getpid()}"
         with _warnings() as warnings:
@@ -249,15 +259,15 @@ class _Station:
             raise EndedError("the work was ended")
 
 
-def _require_same(recording: Recording, sha256: str) -> None:
+def _unlike(recording: Recording, sha256: str) -> str | None:
+    """Why a recording's file is not the one with this hash; None if it is."""
     try:
         found = sha256_of(recording.source)
     except OSError as error:
-        raise UnfitError(f"has no such recording: {recording.source}: {error.strerror}") from None
-    if found != sha256:
-        raise UnfitError(
-            f"has another recording: {recording.source} has {found[:SHORT]}, expected {sha256[:SHORT]}"
-        )
+        return f"has no such recording: {recording.source}: {error.strerror}"
+    if found == sha256:
+        return None
+    return f"has another recording: {recording.source} has {found[:SHORT]}, expected {sha256[:SHORT]}"
 
 
 def _short(value: object) -> str:

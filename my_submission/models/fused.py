@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from my_submission.models import winograd
+
 # "none" is GELU by the error function, as the networks were trained; the other choice is an approximation by tanh.
 _ALGORITHMS = {"none": "", "relu": "", "sigmoid": "", "gelu": "none"}
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -102,16 +104,25 @@ class GatedConvolution:
     """A convolution to twice the channels and a GLU over them.
 
     As two convolutions, since a post-operation acts on a whole output and the halves need different ones: a sigmoid
-    for the gates, then the product with them for the values. The wide output is never written.
+    for the gates, then the product with them for the values. The wide output is never written. Where Winograd's
+    algorithm fits, it is one after all: that saves more.
     """
 
     def __init__(self, taps: Taps, dtype: torch.dtype) -> None:
+        geometry = taps.stride, taps.padding, taps.dilation
+        self._wide = replace(taps, weight=taps.weight.to(dtype).contiguous(), bias=taps.bias.to(dtype))
+        self._fewer_products = winograd.fits(self._wide.weight, *geometry)
+        if self._fewer_products:
+            return
         halves = zip(taps.weight.chunk(2), taps.bias.chunk(2), strict=True)
         value, gate = (replace(taps, weight=weight, bias=bias) for weight, bias in halves)
         self._value, self._gate = Convolution(value, dtype), Convolution(gate, dtype, "sigmoid")
 
     def __call__(self, grid: Tensor) -> Tensor:
         """(batch, rows, frames, channels in) -> (batch, rows, frames, channels out / 2)."""
+        if self._fewer_products:
+            wide = winograd.convolve(grid.permute(0, 3, 1, 2), self._wide.weight, self._wide.bias)
+            return nn.functional.glu(wide, dim=1).permute(0, 2, 3, 1).contiguous()
         return self._value.times(grid, self._gate(grid))
 
 

@@ -298,7 +298,9 @@ def load(
     geometry = Geometry(parameters.chunk_samples, fade_samples=parameters.fade_samples)
     bytes_per_value = _BYTES_PER_VALUE if dtype == torch.float32 else _BYTES_PER_VALUE_LOWER
     bytes_per_sample = bytes_per_value * parameters.channels[0] * parameters.bins[0] // parameters.hop
-    return WaveformModel(network, checkpoint.sources, geometry, bytes_per_sample, device, dtype, needed)
+    return WaveformModel(
+        network, checkpoint.sources, geometry, bytes_per_sample, device, dtype, needed, to_the_bit=True
+    )
 
 
 def told_by(state: State) -> dict[str, Any]:

@@ -192,7 +192,8 @@ def load(
     dtype: torch.dtype,
     needed: Collection[str] | None = None,
 ) -> MdxNetModel:
-    """Open an ONNX checkpoint (`registry.Loader`): float32 on the CPU runs in ONNX Runtime, anything else in torch.
+    """Open an ONNX checkpoint (`registry.Loader`): in torch; float32 on the CPU in ONNX Runtime, unless Winograd's
+    algorithm makes torch the faster one.
 
     A graph with operators that `onnx_network` does not know runs in ONNX Runtime on any device, in float32.
     needed: has no effect, since an MDX-Net has one source.
@@ -204,21 +205,25 @@ def load(
     if not is_vouched(checkpoint, path):
         check_model(path)
     spectrogram = parameters.spectrogram
-    network: Network
-    shape: tuple[int, ...]
-    if device.type == "cpu" and dtype == torch.float32:
-        network, shape = _open_session(path, device)
-    else:
-        try:
-            network = OnnxNetwork(path, device, dtype)
-            shape = network.input_shape
-        except UnsupportedGraph as reason:
-            log.warning("%s; running it in ONNX Runtime, in float32", reason)
-            network, shape = _open_session(path, device)
+    network, shape = _open(path, device, dtype)
     expected = (4, spectrogram.dim_f, spectrogram.dim_t)
     if shape[1:] != expected:
         raise WeightsError(f"{path}: expected an input of shape (batch, {expected}), found {shape}")
     return MdxNetModel(network, checkpoint.sources, spectrogram, device, dtype, parameters.treatment)
+
+
+def _open(path: Path, device: torch.device, dtype: torch.dtype) -> tuple[Network, tuple[int, ...]]:
+    """A network, in what runs it fastest, and its input's shape."""
+    plain = device.type == "cpu" and dtype == torch.float32
+    try:
+        network = OnnxNetwork(path, device, dtype)
+    except UnsupportedGraph as reason:
+        if not plain:
+            log.warning("%s; running it in ONNX Runtime, in float32", reason)
+        return _open_session(path, device)
+    if plain and not network.fewer_products:
+        return _open_session(path, device)
+    return network, network.input_shape
 
 
 def piece_of_work(

@@ -1,8 +1,10 @@
-"""The network of an ONNX file, run by torch: MDX-Net in lower precision, and on GPUs without ONNX Runtime.
+"""The network of an ONNX file, run by torch: MDX-Net in lower precision, in float32 where that is faster than ONNX
+Runtime (`winograd.py`), and on GPUs without ONNX Runtime.
 
 It reads any graph made of the operators of a TFC-TDF U-Net, whatever exported it. Tensors keep the ONNX meaning of
-their axes, (batch, channels, frames, bins), but lie channels-last in memory. So convolutions need no reordering, and
-a linear layer along the bins is one plain matrix product per frame.
+their axes, (batch, channels, frames, bins), but lie channels-last in memory: so convolutions need no reordering, and
+a linear layer along the bins is one plain matrix product per frame. For Winograd's algorithm they lie as they are
+named, and a linear layer is one product for all.
 
 In lower precision, whatever costs little stays exact, because a stem's error comes from there as much as from the
 rest: the first layer and the operations that end in the last one are float32, normalisations have float32 parameters,
@@ -21,6 +23,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from my_submission.models import winograd
 from my_submission.models.fused import Convolution, Taps
 from my_submission.models.onnx_file import read_model
 from my_submission.weights import WeightsError
@@ -66,9 +69,16 @@ class OnnxNetwork(nn.Module):
         self.input_shape = tuple(axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim)
         constants = _constants(graph)
         nodes = [node for node in graph.node if node.output[0] not in constants]
+        convolutions = (constants[node.input[1]] for node in nodes if node.op_type == "Conv")
+        kernels = [kernel for kernel in convolutions if kernel.shape[2:] == winograd.KERNEL]
+        plain = device.type == "cpu" and dtype == torch.float32
+        # All, since the convolutions with the fewest channels have the largest images.
+        self.fewer_products = plain and bool(kernels) and all(map(winograd.fits, kernels))
+        """Whether it computes in float32 on the CPU, with fewer products than ONNX Runtime."""
+        self._memory_format = torch.contiguous_format if self.fewer_products else torch.channels_last
         rectified = _rectified(nodes) - {self._output}
-        lower = _Builder(path, constants, device, dtype, rectified)
-        exact = _Builder(path, constants, device, torch.float32, rectified)
+        lower = _Builder(path, constants, device, dtype, rectified, self._memory_format)
+        exact = _Builder(path, constants, device, torch.float32, rectified, self._memory_format)
         ending = _ending(nodes, self._output)
         operations = []
         # float32 at both ends: of all single operations, rounding the first layer, the last one and the sum before it
@@ -85,7 +95,7 @@ class OnnxNetwork(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """(batch, …) float32 -> float32 on the network's device."""
         try:
-            return self._run(values.to(self._device, memory_format=torch.channels_last))
+            return self._run(values.to(self._device, memory_format=self._memory_format))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, LookupError) as error:
@@ -160,12 +170,14 @@ class _Builder:
         device: torch.device,
         dtype: torch.dtype,
         rectified: set[str],
+        memory_format: torch.memory_format,
     ) -> None:
         """rectified: the values that nothing but rectifiers reads."""
         self._path = path
         self._constants = constants
         self._device, self._dtype = device, dtype
         self._rectified = rectified
+        self._memory_format = memory_format
 
     def operation(self, node: onnx.NodeProto) -> _Operation:
         makers: dict[str, Callable[[onnx.NodeProto, dict[str, Any]], Function]] = {
@@ -213,7 +225,7 @@ class _Builder:
             self._refuse(node, f"expected the same padding at both ends, found {pads}")
         if attributes.get("output_padding") or attributes.get("output_shape"):
             self._refuse(node, "output_padding and output_shape are not supported")
-        weight = self._weight(node.input[1]).contiguous(memory_format=torch.channels_last)
+        weight = self._weight(node.input[1]).contiguous(memory_format=self._memory_format)
         strides = tuple(attributes.get("strides", [1, 1]))
         bias = self._weight(node.input[2]) if len(node.input) > 2 else None
         convolve = nn.functional.conv2d if node.op_type == "Conv" else nn.functional.conv_transpose2d
@@ -229,6 +241,10 @@ class _Builder:
             taps = Taps(weight, bias, strides, settings["padding"], settings["dilation"])
             rectified = node.output[0] in self._rectified
             return _OnImages(Convolution(taps, self._dtype, "relu" if rectified else "none"), rectified)
+        unlike = any(pads) or settings["groups"] != 1 or settings["dilation"] != (1, 1)
+        if self._memory_format == torch.contiguous_format and strides == weight.shape[2:] and not unlike:
+            product = _blocks_to_places if node.op_type == "Conv" else _places_to_blocks
+            return lambda values: product(values, weight, bias)
         if node.op_type == "ConvTranspose" or strides == (1, 1) or self._dtype == torch.float32:
             return lambda values: convolve(values, weight, bias, **settings)
         # The convolutions that halve the resolution are cheap, and rounding the first one's weights was among the
@@ -251,6 +267,9 @@ class _Builder:
         weight = self._constants.get(node.input[1])
         if weight is None or weight.dim() != 2:
             self._refuse(node, "expected a constant matrix as the second factor")
+        if self._memory_format == torch.contiguous_format:
+            factor = self._weight(node.input[1])
+            return lambda values: values @ factor
         # values @ weight with the bins last, as weightᵀ @ values with the channels last: nothing is reordered.
         transposed = self._weight(node.input[1]).T.contiguous()
         return lambda values: _along_bins(transposed, values.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -258,7 +277,7 @@ class _Builder:
     def _transpose(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Function:
         if list(attributes.get("perm", [])) != [0, 1, 3, 2]:
             self._refuse(node, f"expected perm [0, 1, 3, 2], found {attributes.get('perm')}")
-        return lambda values: values.transpose(-1, -2).contiguous(memory_format=torch.channels_last)
+        return lambda values: values.transpose(-1, -2).contiguous(memory_format=self._memory_format)
 
 
 def _along_bins(weight: Tensor, values: Tensor) -> Tensor:
@@ -275,6 +294,32 @@ def _along_bins(weight: Tensor, values: Tensor) -> Tensor:
     for factor, product in zip(values.flatten(0, 1), products.flatten(0, 1), strict=True):
         torch.mm(weight, factor, out=product)
     return products
+
+
+def _blocks_to_places(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution whose stride is its size, as one matrix product.
+
+    images (batch, channels in, rows, columns), weight (channels out, channels in, block rows, block columns).
+    """
+    height, width = weight.shape[2:]
+    rows, columns = images.shape[2] // height, images.shape[3] // width
+    images = images[:, :, : rows * height, : columns * width].contiguous()
+    blocks = images.view(*images.shape[:2], rows, height, columns, width).permute(0, 1, 3, 5, 2, 4)
+    places = weight.flatten(1) @ blocks.reshape(len(images), -1, rows * columns)
+    return _shifted(torch.unflatten(places, 2, (rows, columns)), bias)
+
+
+def _places_to_blocks(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A transposed convolution whose stride is its size, as one matrix product.
+
+    images (batch, channels in, rows, columns), weight (channels in, channels out, block rows, block columns).
+    """
+    blocks = (weight.flatten(1).T @ images.flatten(2)).view(len(images), *weight.shape[1:], *images.shape[2:])
+    return _shifted(blocks.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3), bias)
+
+
+def _shifted(images: Tensor, bias: Tensor | None) -> Tensor:
+    return images if bias is None else images.add_(bias[:, None, None])
 
 
 class _OnImages:

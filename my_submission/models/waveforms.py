@@ -45,21 +45,23 @@ class WaveformModel:
         device: torch.device,
         dtype: torch.dtype,
         needed: Collection[str] | None = None,
+        to_the_bit: bool = False,
     ) -> None:
-        """sources: all that the network has. needed: those to give, by default all."""
+        """sources: all that the network has. needed: those to give, by default all. to_the_bit: see `computing`."""
         self._kept = [place for place, source in enumerate(sources) if needed is None or source in needed]
         self.sources = tuple(sources[place] for place in self._kept)
         self.geometry = geometry
         self.bytes_per_sample = bytes_per_sample
         self.network = network.to(device).eval()
         self._device, self._dtype = device, dtype
+        self._to_the_bit = to_the_bit
 
     def __call__(self, chunks: Tensor) -> Tensor:
         """(batch, channels, samples) float32 -> (batch, sources, channels, samples) float32 on the device."""
         lower = self._dtype != torch.float32
         with (
             torch.inference_mode(),
-            computing(self._device, self._dtype),
+            computing(self._device, self._dtype, self._to_the_bit),
             torch.autocast(self._device.type, self._dtype, enabled=lower),
         ):
             estimates: Tensor = self.network(chunks.to(self._device), self._kept)

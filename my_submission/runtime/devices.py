@@ -2,15 +2,13 @@
 
 import functools
 import logging
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from my_submission.models import fused
+from my_submission.models.trials import TRIAL_CLOCK, Clock, least_seconds, on_one_core
 from my_submission.runtime import precisions
 from my_submission.runtime.heap import keep_heap
 
@@ -31,10 +29,6 @@ Work = Callable[[float], object]
 """Runs a network over that share of a chunk, or over more if the network needs it."""
 Trial = Callable[[torch.dtype], Work | None]
 """Loads a network in a dtype; None if it can compute only in float32."""
-Clock = Callable[[], float]
-TRIAL_CLOCK: Clock = time.perf_counter if sys.platform == "win32" else time.thread_time
-"""Of the one thread that a trial runs in: what else a busy machine does takes none of it. (That of Windows ticks 64
-times a second, which is too slow.)"""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -86,7 +80,7 @@ class Precision:
             return self.dtype
         key = kind, self.dtype
         if key not in _CHOSEN:
-            ratio = _on_one_core(lambda: _times_as_quick(trial, self.dtype, clock))
+            ratio = on_one_core(lambda: _times_as_quick(trial, self.dtype, clock))
             _CHOSEN[key] = self.dtype if ratio >= CLEARLY_QUICKER else torch.float32
             log.info(
                 "precision auto: %s computes in %s; %s is %.2f x as fast here",
@@ -144,7 +138,7 @@ def describe(dtypes: Mapping[str, torch.dtype]) -> str:
 def _lower_dtype(device: torch.device) -> torch.dtype:
     """The dtype that may be faster than float32, or float32."""
     if device.type == "cpu":
-        quick = fused.available(torch.bfloat16) and _on_one_core(_product_ratio) >= CLEARLY_QUICKER
+        quick = fused.available(torch.bfloat16) and on_one_core(_product_ratio) >= CLEARLY_QUICKER
         return torch.bfloat16 if quick else torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
@@ -154,7 +148,7 @@ def _product_ratio() -> float:
     exact = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE)
     lower = exact.bfloat16()
     calls = [lambda: exact @ exact, lambda: lower @ lower]
-    least = _least_seconds(calls, PRODUCT_ROUNDS, float("inf"), TRIAL_CLOCK)
+    least = least_seconds(calls, PRODUCT_ROUNDS, float("inf"), TRIAL_CLOCK)
     return least[0] / least[1]
 
 
@@ -169,7 +163,7 @@ def _times_as_quick(trial: Trial, lower: torch.dtype, clock: Clock) -> float:
     enough = ENOUGH_SECONDS
     for share, larger in zip(SHARES, (*SHARES[1:], float("inf")), strict=True):
         calls = [functools.partial(work, share) for work in (exact, low)]
-        least = _least_seconds(calls, MOST_ROUNDS, enough, clock)
+        least = least_seconds(calls, MOST_ROUNDS, enough, clock)
         ratio, seconds = least[0] / least[1], sum(least)
         in_doubt = 1 < ratio < CLEARLY_QUICKER and seconds * larger / share <= MOST_SECONDS
         if seconds >= TOLD_APART_SECONDS and not in_doubt:
@@ -177,32 +171,3 @@ def _times_as_quick(trial: Trial, lower: torch.dtype, clock: Clock) -> float:
         if in_doubt:
             enough = MOST_SECONDS  # for more than one round, since the first also prepares for a new size
     return ratio
-
-
-def _least_seconds(
-    calls: Sequence[Callable[[], object]], rounds: int, enough_seconds: float, clock: Clock
-) -> list[float]:
-    """The least time of each call. They are made in turn, `rounds` times or until enough time has been spent.
-
-    In turn, so that a busy moment hits all alike; the least, since nothing but the work itself takes that little.
-    """
-    least, began = [float("inf")] * len(calls), clock()
-    for _ in range(rounds):
-        for place, call in enumerate(calls):
-            start = clock()
-            call()
-            least[place] = min(least[place], clock() - start)
-        if clock() - began >= enough_seconds:
-            break
-    return least
-
-
-def _on_one_core(function: Callable[[], float]) -> float:
-    """As networks run on the CPU: one thread for each chunk."""
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return pool.submit(function).result()
-    finally:
-        # A new thread starts with the number that any thread set last, so it is set back here.
-        torch.set_num_threads(threads)

@@ -26,7 +26,8 @@ from distributed.security import Security
 
 from sdx.engines.address import HERE, PATIENCE_SECONDS, SILENCE_SECONDS, WORKERS, Address
 from sdx.engines.dispatcher import Dispatcher, Piece
-from sdx.engines.engine import EngineError, Introduction, Worker, WorkLostError, introduce, unfit
+from sdx.engines.engine import EngineError, Introduction, Worker, WorkLostError, introduce, unfit_for_us
+from sdx.engines.held import call_for, end_of
 
 LOOK_SECONDS, LOOK_SECONDS_A_WORKER = 0.5, 0.02  # what a scheduler says of itself grows with its workers
 CONNECT_SECONDS = 10  # to be answered at all
@@ -54,7 +55,7 @@ class DaskEngine(Dispatcher):
         self._notice = notice
         self._patience = address.option("patience", PATIENCE_SECONDS)
         self._silence = address.option("silence", SILENCE_SECONDS)
-        self._token, self._number = secrets.token_hex(4), count()  # of keys that nobody else has
+        self._token, self._number = secrets.token_hex(4), count()  # nobody else has this one
         self._settling = ThreadPoolExecutor(1, "settling")
         self._flying: dict[Piece, DaskFuture] = {}
         self._asked: dict[str, DaskFuture] = {}  # who they are
@@ -75,15 +76,17 @@ class DaskEngine(Dispatcher):
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
-    def close(self, end: Callable[[], object] | None = None) -> None:
-        """Give up what runs, calling `end` in each worker that is busy, and leave the cluster, if it is not ours."""
+    def close(self) -> None:
+        """End what runs for us, and what is about to, and leave the cluster; end that, too, if it is ours."""
         self._closed.set()
         with self._lock:
             busy = list(self._busy)
         self._stop(EngineError("the engine was closed"))
         self._watcher.join(CONNECT_SECONDS)
-        if end is not None and busy and not self._is_lost.is_set():
-            _within(END_SECONDS, lambda: self._client.run(end, workers=busy, on_error="ignore"))
+        if busy and not self._is_lost.is_set():
+            _within(
+                END_SECONDS, lambda: self._client.run(end_of, self._token, workers=busy, on_error="ignore")
+            )
         _within(END_SECONDS, lambda: self._client.close())
         self._settling.shutdown(wait=False)
         if self._cluster is not None:
@@ -101,6 +104,8 @@ class DaskEngine(Dispatcher):
     def _begin(self, worker: Worker, piece: Piece) -> None:
         try:
             future = self._client.submit(
+                call_for,
+                self._token,
                 piece.function,
                 *piece.arguments,
                 key=f"{piece.key} ({self._token}-{next(self._number)})",
@@ -222,7 +227,7 @@ class DaskEngine(Dispatcher):
             del self._asked[name]
         gpus = int(facts.get("resources", {}).get("GPU", 0))
         if isinstance(answer, Introduction):
-            worker = Worker(name, answer.machine, gpus, unfit(answer, introduce()))
+            worker = Worker(name, answer.machine, gpus, unfit_for_us(answer))
         elif isinstance(answer, ImportError | AttributeError):
             reason = f"cannot import the kit ({answer}); install it there"
             worker = Worker(name, str(facts.get("host", name)), gpus, reason)

@@ -8,11 +8,10 @@ another worker; and one that was set aside gets nothing more.
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sdx.engines.engine import Answer, Needs, Refused, Worker, WorkerLostError
+from sdx.engines.engine import Answer, Needs, Placed, Refused, Worker, WorkerLostError
 
 
 @dataclass(eq=False)
@@ -24,7 +23,7 @@ class Piece:
     key: str
     needs: Needs
     avoid: frozenset[str]
-    future: "Future[Answer]" = field(default_factory=Future)
+    future: Placed = field(default_factory=Placed)
 
 
 class Dispatcher:
@@ -46,8 +45,8 @@ class Dispatcher:
         key: str,
         needs: Needs,
         avoid: frozenset[str] = frozenset(),
-    ) -> "Future[Answer]":
-        """Have a worker call `function`, one that is not among `avoid`, as soon as one is free."""
+    ) -> Placed:
+        """Have a worker call `function`, as soon as one is free that is not among `avoid`, unless all are."""
         piece = Piece(function, arguments, key, needs, avoid)
         with self._lock:
             if self._end is not None:
@@ -67,11 +66,12 @@ class Dispatcher:
         with self._lock:
             return {piece.key: name for name, piece in self._busy.items()}
 
-    def set_aside(self, worker: str, reason: str) -> None:
-        """Give a worker no more work."""
+    def set_aside(self, worker: str, reason: str | None) -> None:
+        """Give a worker no more work; None: it was no fault of the worker's, and it is given some again."""
         with self._lock:
             if worker in self._workers:
                 self._workers[worker] = replace(self._workers[worker], set_aside=reason)
+                self._place()
 
     # For subclasses, from any thread
 
@@ -90,6 +90,7 @@ class Dispatcher:
             worker, piece = self._workers.pop(name, None), self._busy.pop(name, None)
             if piece is not None and worker is not None:
                 _settle(piece, WorkerLostError(worker.machine))
+            self._place()  # what was kept from others for that one
 
     def _done(self, name: str, piece: Piece, outcome: Any, machine: str | None = None) -> None:
         """What came of a piece: its value, or an exception that is raised. One that was given up before is late."""
@@ -128,11 +129,12 @@ class Dispatcher:
         for name in list(self._workers):
             # Asked anew each time: what is begun may end at once, and by that place others, or lose all workers.
             while (worker := self._free(name)) is not None:
-                piece = next((each for each in self._waiting if _may_do(worker, each)), None)
+                piece = next((each for each in self._waiting if self._may_do(worker, each)), None)
                 if piece is None:
                     break
                 self._waiting.remove(piece)
                 if piece.future.set_running_or_notify_cancel():
+                    piece.future.worker = name
                     self._busy[name] = piece
                     self._begin(worker, piece)
 
@@ -141,9 +143,16 @@ class Dispatcher:
         worker = self._workers.get(name)
         return None if worker is None or name in self._busy or worker.set_aside is not None else worker
 
+    def _may_do(self, worker: Worker, piece: Piece) -> bool:
+        if worker.name in piece.avoid and any(
+            name not in piece.avoid and _is_fit(other, piece) for name, other in self._workers.items()
+        ):
+            return False
+        return _is_fit(worker, piece)
 
-def _may_do(worker: Worker, piece: Piece) -> bool:
-    return worker.name not in piece.avoid and worker.gpus >= piece.needs.gpus
+
+def _is_fit(worker: Worker, piece: Piece) -> bool:
+    return worker.set_aside is None and worker.gpus >= piece.needs.gpus
 
 
 def _settle(piece: Piece, outcome: Any) -> None:

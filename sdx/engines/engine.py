@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sdx.engines.kit_version import kit_sha256
+from sdx.engines.kit_version import kit_sha256, sha256_now
 
 SHORT = 12  # digits of a hash that are shown
 
@@ -73,12 +73,19 @@ class Refused:
     reason: str
 
 
+class Placed(Future[Answer]):
+    """The future of a piece of work; `worker` is who has it, or had it, "" before that."""
+
+    worker = ""
+
+
 class Engine(Protocol):
     """Runs functions somewhere.
 
     The future of `submit` has an Answer, or raises WorkLostError, WorkerLostError, EngineError, or what the function
-    raised. `key` names the work in logs and dashboards; the same may be submitted twice. `avoid` names workers.
-    `set_aside` gives a worker no more work. `close` ends what runs; `end` is called in each worker that is busy.
+    raised. `key` names the work in logs and dashboards; the same may be submitted twice. `avoid` names workers that
+    are given it only where there are no others.
+    `set_aside` gives a worker no more work, or again some where there is no reason. `close` ends what runs.
     """
 
     @property
@@ -92,13 +99,13 @@ class Engine(Protocol):
         key: str,
         needs: Needs,
         avoid: frozenset[str] = frozenset(),
-    ) -> "Future[Answer]": ...
+    ) -> Placed: ...
     def workers(self) -> tuple[Worker, ...]: ...
     def busy(self) -> dict[str, str]:
         """{key: worker} of what is being done."""
 
-    def set_aside(self, worker: str, reason: str) -> None: ...
-    def close(self, end: Callable[[], object] | None = None) -> None: ...
+    def set_aside(self, worker: str, reason: str | None) -> None: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,14 @@ class Introduction:
 def introduce() -> Introduction:
     """Called in a worker: which machine it is on, and which version of the kit it would run."""
     return Introduction(socket.gethostname(), kit_sha256())
+
+
+def unfit_for_us(theirs: Introduction) -> str | None:
+    """`unfit` for this process, whose code may have changed on disk since it began."""
+    reason = unfit(theirs, introduce())
+    if reason is not None and theirs.kit_sha256 == sha256_now():
+        return "has the kit as it is here now, which has changed since this run began; end it and go on with --resume"
+    return reason
 
 
 def unfit(theirs: Introduction, ours: Introduction) -> str | None:

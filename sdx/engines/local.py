@@ -41,7 +41,7 @@ class LocalEngine(Dispatcher):
         for thread in self._threads:
             thread.start()
 
-    def close(self, end: Callable[[], object] | None = None) -> None:
+    def close(self) -> None:
         """End the children, and with them whatever they started; waits for that."""
         self._closed.set()
         self._stop(EngineError("the engine was closed"))

@@ -16,7 +16,7 @@ from typing import Any
 from sdx.engines import work
 from sdx.engines.address import PATIENCE_SECONDS, SLOW_SECONDS, Address
 from sdx.engines.engine import Answer, Engine, Needs, Refused, Worker
-from sdx.engines.held import DISK_FULL, UnfitError, end, full_disk
+from sdx.engines.held import DISK_FULL, UnfitError, full_disk
 from sdx.engines.opening import open_engine
 from sdx.engines.work import Stragglers, Task
 
@@ -47,13 +47,23 @@ class Watcher:
         """It cannot be done, or was given up."""
 
 
+def unchanged(key: str) -> str | None:
+    """For pieces that are made of nothing that may change."""
+    return None
+
+
 def make_all(
-    address: Address, folder: Path, function: Callable[..., Any], tasks: Sequence[Task], watcher: Watcher
+    address: Address,
+    folder: Path,
+    function: Callable[..., Any],
+    tasks: Sequence[Task],
+    watcher: Watcher,
+    changed: Callable[[str], str | None] = unchanged,
 ) -> None:
     """`Workshop.make_all` by an engine that is opened for it, where there is anything to do."""
     if tasks:
         with opened(address, folder, watcher.notice) as workshop:
-            workshop.make_all(function, tasks, watcher)
+            workshop.make_all(function, tasks, watcher, changed)
 
 
 @contextmanager
@@ -68,7 +78,7 @@ def opened(address: Address, folder: Path, notice: Callable[[str], None]) -> "It
         mark.mkdir(exist_ok=True)
         yield Workshop(engine, address, mark)
     finally:
-        engine.close(end)
+        engine.close()
         shutil.rmtree(mark, ignore_errors=True)
 
 
@@ -80,16 +90,23 @@ class Workshop:
     address: Address
     mark: Path
 
-    def make_all(self, function: Callable[..., Any], tasks: Sequence[Task], watcher: Watcher) -> None:
+    def make_all(
+        self,
+        function: Callable[..., Any],
+        tasks: Sequence[Task],
+        watcher: Watcher,
+        changed: Callable[[str], str | None] = unchanged,
+    ) -> None:
         """Have workers call `function` with the arguments of each task; each ends as made or failed, once.
 
-        EngineError where nobody may do it, or nobody comes.
+        `changed` says, by its key, what a piece is made of that is, here, no longer what it was: where a worker
+        refuses such a piece, that alone fails. EngineError where nobody may do it, or nobody comes.
         """
         work.complete(
             self.engine,
             _in_folder,
             [Task(each.key, (str(self.mark), function, each.arguments), each.weight) for each in tasks],
-            _Client(watcher, len(tasks)),
+            _Client(watcher, len(tasks), changed),
             Needs(gpus=self.address.option("gpus", 0)),
             self.address.option("patience", PATIENCE_SECONDS),
             Stragglers(seconds=self.address.option("slow", SLOW_SECONDS)),
@@ -116,9 +133,10 @@ def _in_folder(mark: str, function: Callable[..., Any], arguments: Sequence[Any]
 class _Client:
     """Passes what comes of the work on to a watcher; a `work.Client`."""
 
-    def __init__(self, watcher: Watcher, number: int) -> None:
+    def __init__(self, watcher: Watcher, number: int, changed: Callable[[str], str | None]) -> None:
         self._watcher = watcher
         self._number = number
+        self._changed = changed
         self._workers: Sequence[Worker] = ()
         self._done = 0
         self._begun: set[str] = set()
@@ -131,6 +149,9 @@ class _Client:
         self._count(task.key)
         self._watcher.made(task.key, answer.value)
         return None
+
+    def changed(self, task: Task) -> str | None:
+        return self._changed(task.key)
 
     def gave_up(self, task: Task, reason: str) -> None:
         self._count(task.key)

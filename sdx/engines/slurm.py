@@ -49,7 +49,7 @@ class SlurmEngine(Dispatcher):
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
-    def close(self, end: Callable[[], object] | None = None) -> None:
+    def close(self) -> None:
         """Cancel the jobs that run."""
         self._closed.set()
         with self._lock:

@@ -7,7 +7,7 @@ however often it was done.
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
@@ -19,6 +19,7 @@ from sdx.engines.engine import (
     Engine,
     EngineError,
     Needs,
+    Placed,
     Refused,
     Worker,
     WorkerLostError,
@@ -53,12 +54,15 @@ class Stragglers:
 class Client(Protocol):
     """Whose work it is.
 
-    `answered` takes what came of a task, or says why its worker's answers are not to be taken. `gave_up` is told of
-    a task that was lost three times with its worker. `notice` is told in a sentence what a person may want to know,
-    `watched` now and then who is there, and {key: worker} of what is being done.
+    `answered` takes what came of a task, or says why its worker's answers are not to be taken. `changed` is asked
+    where a worker refuses a task, since that may be our fault: what of it is, here, no longer what it was when the
+    work began, None where nothing is. `gave_up` is told of a task that has changed so, or that was lost three times
+    with its worker. `notice` is told in a sentence what a person may want to know, `watched` now and then who is
+    there, and {key: worker} of what is being done. Any of them may end the work by raising an error of its own.
     """
 
     def answered(self, task: Task, answer: Answer) -> str | None: ...
+    def changed(self, task: Task) -> str | None: ...
     def gave_up(self, task: Task, reason: str) -> None: ...
     def notice(self, text: str) -> None: ...
     def watched(self, workers: Sequence[Worker], busy: Mapping[str, str]) -> None: ...
@@ -66,11 +70,15 @@ class Client(Protocol):
 
 @dataclass
 class _State:
-    """A task that is not done yet: how it was lost, its copies in the engine, and since when one is at work."""
+    """A task that is not done yet: how it was lost, its copies in the engine, and since when one is at work.
+
+    failed_on: workers that raised something over it, and are asked again only where there are no others.
+    """
 
     task: Task
     lost: list[str] = field(default_factory=list)
-    copies: "set[Future[Answer]]" = field(default_factory=set)
+    failed_on: set[str] = field(default_factory=set)
+    copies: set[Placed] = field(default_factory=set)
     since: float | None = None
     is_copied: bool = False
 
@@ -95,8 +103,8 @@ def complete(
     """Have `function` called with the arguments of each task, and hand every answer to `client`, once by key.
 
     A task is tried three times at most, by any worker. One that `function` answers with Refused was not tried, and
-    its worker is set aside. Raises NobodyLeftError where none is left, EngineError where there has been none for
-    `patience_seconds`.
+    its worker is set aside, unless what the task is made of has changed here. Raises NobodyLeftError where none is
+    left, EngineError where there has been none for `patience_seconds`.
     """
     _Course(engine, function, tasks, client, needs, patience_seconds, stragglers).run()
 
@@ -119,7 +127,7 @@ class _Course:
         self._patience = patience_seconds
         self._stragglers = stragglers
         self._open = {task.key: _State(task) for task in tasks}
-        self._events: queue.SimpleQueue[tuple[str, Future[Answer]]] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[str, Placed]] = queue.SimpleQueue()
         self._paces: list[float] = []  # seconds per weight
         self._reasons: dict[str, str] = {}  # of machines that were set aside
         self._seen_worker = time.monotonic()
@@ -137,15 +145,16 @@ class _Course:
                 self._look()
                 looked = time.monotonic()
 
-    def _submit(self, state: _State, avoid: frozenset[str] = frozenset()) -> None:
+    def _submit(self, state: _State, has_it: str | None = None) -> None:
         key = state.task.key
+        avoid = frozenset(state.failed_on if has_it is None else {*state.failed_on, has_it})
         future = self._engine.submit(
             self._function, *state.task.arguments, key=key, needs=self._needs, avoid=avoid
         )
         state.copies.add(future)
-        future.add_done_callback(lambda done: self._events.put((key, done)))
+        future.add_done_callback(lambda done: self._events.put((key, future)))
 
-    def _take(self, key: str, future: "Future[Answer]") -> None:
+    def _take(self, key: str, future: Placed) -> None:
         """One copy of a task has come to its end."""
         state = self._open.get(key)
         if state is None:
@@ -164,6 +173,7 @@ class _Course:
             self._client.notice(f"{key}: {error}{'' if len(state.lost) >= MOST_ATTEMPTS else '; again'}")
         except Exception as error:  # of the function, whatever it is: named, and tried elsewhere
             state.lost.append(f"{type(error).__name__}: {error}")
+            state.failed_on.add(future.worker)
             self._client.notice(
                 f"{key}: {state.lost[-1]}{'' if len(state.lost) >= MOST_ATTEMPTS else '; again'}"
             )
@@ -179,8 +189,15 @@ class _Course:
             self._again(state)
 
     def _take_answer(self, state: _State, answer: Answer) -> None:
-        refused = answer.value.reason if isinstance(answer.value, Refused) else None
-        if refused is None:
+        refused: str | None
+        if isinstance(answer.value, Refused):
+            refused = answer.value.reason
+            if (changed := self._client.changed(state.task)) is not None:
+                self._engine.set_aside(answer.worker, None)
+                self._close(state)
+                self._client.gave_up(state.task, changed)
+                return
+        else:
             refused = self._client.answered(state.task, answer)
         if refused is None:
             took = 0.0 if state.since is None else time.monotonic() - state.since
@@ -215,7 +232,7 @@ class _Course:
             for each in workers
             if each.set_aside and each.name not in self._reasons
         }
-        if fit or busy:
+        if fit or busy or not self._events.empty():  # what has come may give a worker back
             self._seen_worker, self._is_waiting = now, False
         else:
             self._wait_for_workers(now - self._seen_worker, bool(workers))
@@ -251,4 +268,4 @@ class _Course:
                 state.is_copied = True
                 idle -= 1
                 self._client.notice(f"{key} takes long on {worker}; another worker has it now, too")
-                self._submit(state, frozenset({worker}))
+                self._submit(state, worker)

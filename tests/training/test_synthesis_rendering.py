@@ -8,7 +8,12 @@ import pytest
 import soundfile
 
 from evaluator.datasets.mixing import loudness
+from sdx.engines import address, making
+from sdx.engines.address import Address
+from sdx.engines.engine import EngineError, Worker
 from sdx.engines.held import UnfitError
+from tests.sdx.engines.test_making import Seen, does
+from tests.sdx.engines.test_work import MadeEngine
 from training.synthesis import dataset, dsp, singing, tools
 from training.synthesis.__main__ import main
 from training.synthesis.catalogue import Voice, held_out_palette, training_palette
@@ -88,6 +93,44 @@ def test_a_worker_with_other_programs_renders_nothing(
     with pytest.raises(UnfitError, match=r"found espeak-ng 1.51, expected espeak-ng 1.52"):
         dataset.render_on_worker(plan, 1, "espeak-ng 1.52")
     assert not list(tmp_path.iterdir())
+
+
+def test_programs_that_change_meanwhile_are_no_fault_of_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = iter(["espeak-ng 1.51"])
+    monkeypatch.setattr(dataset, "require_tools", lambda held_out: None)
+    monkeypatch.setattr(dataset, "versions", lambda: next(installed, "espeak-ng 1.52"))
+    monkeypatch.setattr(making, "open_engine", lambda *given: MadeEngine(does, [Worker("w1", "one")]))
+    seen = Seen()
+    dataset.render_over(address.parse("local"), Plan(CINEMATIC, tmp_path, 4.0, 2), [1, 2], seen)
+    assert list(seen.failures) == ["cinematic 00001", "cinematic 00002"]
+    for reason in seen.failures.values():
+        assert reason == "the programs have changed since the run began: espeak-ng 1.52, were espeak-ng 1.51"
+    assert seen.notices == []
+
+
+def test_the_command_goes_to_the_engine_with_the_certificates_that_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Address] = []
+
+    def refuse(where: Address, *given: object) -> None:
+        asked.append(where)
+        raise EngineError("nobody answers")
+
+    for module in ("training.synthesis.__main__", "training.synthesis.dataset"):
+        monkeypatch.setattr(f"{module}.require_tools", lambda held_out: None)
+    monkeypatch.setattr(dataset, "versions", lambda: "")
+    monkeypatch.setattr(making, "open_engine", refuse)
+    files = [tmp_path / name for name in ("ca", "cert", "key")]
+    words = ["training", "cinematic", "--count", "1", "--root", str(tmp_path / "out")]
+    for file in files:
+        file.touch()
+        words += [f"--tls-{file.name}", str(file)]
+    assert main([*words, "--engine", "dask+tls://host:1"]) == 2
+    assert "nobody answers" in capsys.readouterr().err
+    assert asked == [address.parse("dask+tls://host:1", *files)]
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from sdx.engines.address import Address
 from sdx.engines.held import UnfitError
 from sdx.engines.making import Watcher
 from sdx.engines.work import Task
+from sdx.writing import written
 
 from .catalogue import held_out_palette, training_palette
 from .dsp import RATE, Pcm, Stems, narrowed
@@ -92,7 +93,9 @@ def write_stems(folder: Path, stems: Mapping[str, Pcm]) -> None:
 
     def write(into: Path) -> None:
         for name, stem in stems.items():
-            soundfile.write(into / f"{name}.wav", stem.T, RATE, subtype="PCM_16")
+            file = into / f"{name}.wav"
+            with written(file):
+                soundfile.write(file, stem.T, RATE, subtype="PCM_16")
 
     write_folder(folder, write)
 
@@ -125,9 +128,18 @@ def render_training(plan: Plan, indices: Iterable[int]) -> None:
 def render_over(address: Address, plan: Plan, left: Sequence[int], watcher: Watcher) -> None:
     """Have the workers of an engine render these; they need the same programs and sound fonts. EngineError."""
     plan.root.mkdir(parents=True, exist_ok=True)
-    told = replace(plan, root=plan.root.resolve())
-    tasks = [Task(f"{plan.kind.name} {index:05d}", (told, index, versions())) for index in left]
-    making.make_all(address, plan.root, render_on_worker, tasks, watcher)
+    told, expected = replace(plan, root=plan.root.resolve()), versions()
+    tasks = [Task(f"{plan.kind.name} {index:05d}", (told, index, expected)) for index in left]
+
+    def changed(key: str) -> str | None:
+        now = versions()
+        return (
+            None
+            if now == expected
+            else f"the programs have changed since the run began: {now}, were {expected}"
+        )
+
+    making.make_all(address, plan.root, render_on_worker, tasks, watcher, changed)
 
 
 def render_on_worker(plan: Plan, index: int, expected: str) -> str:

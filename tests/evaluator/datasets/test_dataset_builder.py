@@ -17,6 +17,7 @@ from evaluator.datasets.mixing import RATE_HZ
 from evaluator.datasets.tracks import Plan
 from evaluator.running import dataset
 from evaluator.running.dataset import DataError
+from tests.thinned import one_in
 
 STEMS = ("bass", "drums", "other")
 
@@ -84,7 +85,7 @@ def hashes(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+@pytest.mark.parametrize("suffix", one_in(2, [".wav", ".flac"]))
 def test_synth_mixtures_are_the_exact_sum_of_stems_of_exact_length(
     tmp_path: Path, vocals: Path, instrumentals: Path, suffix: str
 ) -> None:
@@ -99,6 +100,7 @@ def test_synth_mixtures_are_the_exact_sum_of_stems_of_exact_length(
         assert np.abs(mixture).max() <= round(32768 * mixing.gain(tracks.PEAK_DB)) + 4
 
 
+@pytest.mark.thorough
 def test_the_evaluator_takes_what_is_built(
     tmp_path: Path, vocals: Path, instrumentals: Path, scene_folders: dict[str, Path]
 ) -> None:
@@ -334,6 +336,7 @@ def test_the_command_line_says_what_it_made_and_how_to_use_it(
     assert "100%" in printed.err
 
 
+@pytest.mark.thorough
 def test_a_set_of_two_stems_says_which_presets_can_use_it(
     tmp_path: Path, vocals: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,6 +42,12 @@ def over(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, fate: Fate = does) -> 
     return seen
 
 
+def change(folder: Path) -> None:
+    """Put other sound into all recordings."""
+    for path in folder.iterdir():
+        soundfile.write(path, np.full((44100, 2), 0.1), 44100)
+
+
 def content(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
@@ -72,13 +78,35 @@ def test_a_worker_with_another_recording_makes_nothing(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
-        for path in (tmp_path / "vocals").iterdir():
-            soundfile.write(path, np.full((44100, 2), 0.1), 44100)
-        does(engine, worker, piece)
+        """The worker's files are others, until it has answered."""
+        ours = {path: path.read_bytes() for path in (tmp_path / "vocals").iterdir()}
+        change(tmp_path / "vocals")
+        outcome: object = None
+        try:
+            outcome = piece.function(*piece.arguments)
+        finally:
+            for path, content in ours.items():
+                path.write_bytes(content)
+            engine._done(worker.name, piece, outcome)
 
     with pytest.raises(NobodyLeftError, match="has another recording"):
         over(recipe, monkeypatch, fate)
     assert not list(recipe.plan.out.glob("synth*"))
+
+
+def test_a_recording_that_changes_meanwhile_is_no_fault_of_the_workers(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        change(tmp_path / "vocals")
+        does(engine, worker, piece)
+
+    seen = over(recipe, monkeypatch, fate)
+    assert sorted(seen.failures) == [f"synth_000{number}" for number in range(4)]
+    assert {reason.partition(": ")[2] for reason in seen.failures.values()} == {
+        "changed, or gone, since the run began"
+    }
+    assert seen.notices == []
 
 
 def test_a_folder_that_was_begun_otherwise_is_refused_first(recipe: Recipe) -> None:

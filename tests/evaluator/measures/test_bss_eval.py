@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evaluator.measures.bss_eval import Ratio, medians
 from evaluator.measures.spectral import Signal
+from tests.thinned import one_in
 
 RATIOS: list[Ratio] = ["sdr", "isr", "sir", "sar"]
 FRAME = 4000
@@ -53,7 +54,7 @@ def pair(sources: int, samples: int, channels: int) -> tuple[NDArray[np.float64]
 
 @pytest.mark.parametrize(
     ("sources", "channels", "samples"),
-    [(2, 2, 3 * FRAME + 700), (3, 1, 2 * FRAME), (1, 1, FRAME - 100)],
+    one_in(3, [(2, 2, 3 * FRAME + 700), (3, 1, 2 * FRAME), (1, 1, FRAME - 100)]),
     ids=["with a rest", "whole frames", "less than a frame"],
 )
 def test_ratios_are_those_of_museval(sources: int, channels: int, samples: int, museval: ModuleType) -> None:

@@ -114,6 +114,7 @@ def test_a_figure_has_the_colours_of_the_pages() -> None:
     assert [f"--s{i}: {colour};" in light for i, colour in enumerate(figures.COLOURS)] == [True] * 6
 
 
+@pytest.mark.thorough
 def test_sdr_over_time_leaves_silence_out(tmp_path: Path) -> None:
     lines: dict[str, dict[str, list[float | None]]] = {
         "_a": {"bass": [1.0, None, 2.0]},

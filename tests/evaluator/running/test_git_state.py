@@ -568,6 +568,7 @@ def test_hashes_of_another_kind(tmp_path: Path) -> None:
     assert git_state.read(repository) == GitState(head, True)
 
 
+@pytest.mark.thorough
 def test_submodules(tmp_path: Path) -> None:
     inner = make(tmp_path / "inner")
     repository = make(tmp_path / "repository")

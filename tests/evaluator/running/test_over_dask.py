@@ -19,7 +19,7 @@ from evaluator.running.dataset import Track
 from evaluator.running.evaluation import evaluate
 from evaluator.running.job import Observer
 from evaluator.running.options import Options
-from evaluator.running.preparation import prepare
+from evaluator.running.preparation import WITHOUT_VARIABLE, prepare
 from evaluator.running.worker_data import DATA_VARIABLE
 from evaluator.running.worker_side import SUBMISSION_VARIABLE
 from evaluator.runs import results
@@ -264,7 +264,10 @@ def test_a_scheduler_that_stays_away_ends_the_run_which_is_kept(world: World, tm
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk, which takes root")
 def test_whoever_has_something_else_is_refused_and_says_what(world: World, tmp_path: Path) -> None:
-    """Data, weights, a submission, a kit, and a disk, each of one worker; the last one does it all."""
+    """Data, weights, a submission, a kit, and a disk, each of one worker; the last one does it all.
+
+    Of two that have a small disk one has no namespaces, so that there the submission itself would write to it.
+    """
     data = shutil.copytree(world.data, tmp_path / "data")
     for track in data.iterdir():
         shutil.copy(track / "bass.wav", track / "drums.wav")
@@ -280,9 +283,10 @@ def test_whoever_has_something_else_is_refused_and_says_what(world: World, tmp_p
     for package in ("evaluator", "my_submission", "sdx", "training"):
         shutil.copytree(REPOSITORY / package, kit / package)
     (kit / "evaluator" / "another.py").touch()
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
+    disk, bare = tmp_path / "disk", tmp_path / "bare"
+    for place, size in ((disk, "64k"), (bare, "300k")):
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
     try:
         with clusters.opened(tmp_path / "cluster") as cluster:
             cluster.pair = [cluster.worker()]
@@ -297,15 +301,17 @@ def test_whoever_has_something_else_is_refused_and_says_what(world: World, tmp_p
                 {SUBMISSION_VARIABLE: str(weights)},
                 {"PYTHONPATH": str(kit)},
                 {"TMPDIR": str(disk)},
+                {"TMPDIR": str(bare), WITHOUT_VARIABLE: "namespaces,cgroup"},
             ):
                 cluster.worker(environment)
             try:
                 for words in (
-                    "other data", "another submission", "other weights", "another version", "full disk"
+                    "other data", "another submission", "other weights", "another version",
+                    f"full disk at {disk}", f"full disk at {bare}",
                 ):  # fmt: skip
                     wait_for(lambda words=words: notes.has(words), words)  # type: ignore[misc]
             finally:
                 right.resume()
             world.require_same(future.result(WAIT_SECONDS))
     finally:
-        subprocess.run(["umount", "-l", disk], check=True)
+        subprocess.run(["umount", "-l", disk, bare], check=True)

@@ -1,6 +1,8 @@
 """An evaluation over an engine that runs everything at once, in this process: what is kept, and what is said."""
 
 import os
+import pickle
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +18,10 @@ from evaluator.running.assignment import Assignment, SetUp, TrackAnswer
 from evaluator.running.dataset import Dataset, load, track_hash
 from evaluator.running.evaluation import evaluate
 from evaluator.running.job import Job, Observer, Spread
+from evaluator.running.submission import identify
 from evaluator.runs import results
 from evaluator.runs.passing import would_pass
-from evaluator.runs.records import DataInfo, Host, Identity, Plan, TrackResult
+from evaluator.runs.records import DataInfo, Host, LeftOut, Plan, TrackResult
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 from sdx.engines import address
@@ -57,13 +60,16 @@ class Run:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.data = load(audio.write_music(root / "data", dict.fromkeys("abc", 1000)))
         self.out = root / "out"
+        self.submission = root / "submission"
+        (self.submission / "my_submission").mkdir(parents=True)
+        (self.submission / "my_submission" / "user_config.py").write_text("class MySeparationModel: ...")
         self.workers = [Worker("w1", "one"), Worker("w2", "two")]
         self._monkeypatch = monkeypatch
 
     def job(self, data: Dataset) -> Job:
         plan = Plan(
             "music",
-            Identity(str(self.out), None, None, "f" * 64, None),
+            identify(self.submission, None),
             DataInfo(str(data.path), len(data.tracks), "d" * 64),
             Limits(),
             ("sdr",),
@@ -75,8 +81,7 @@ class Run:
 
     def __call__(self, reply: Reply, resume: bool = False, observer: Observer | None = None) -> Result:
         def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
-            assignment, name, sha256 = piece.arguments
-            assert sha256 == track_hash(next(each for each in self.data.tracks if each.name == name))
+            assignment, name, _ = piece.arguments
             engine._done(worker.name, piece, reply(worker, assignment, name))
 
         self._monkeypatch.setattr(over_engine, "open_engine", lambda *_: MadeEngine(fate, self.workers))
@@ -178,6 +183,58 @@ def test_where_all_refuse_the_run_says_why_and_is_resumed(run: Run) -> None:
 
     assert run(good, resume=True).status == "ok"
     assert sorted(begun) == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("data/b/bass.wav", "the data has changed since the run began: b in"),
+        (
+            "submission/my_submission/user_config.py",
+            "the submission, or its preset, has changed since the run",
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_what_changes_where_the_run_began_ends_it_and_sets_nobody_aside(
+    file: str, words: str, is_gone: bool, run: Run, tmp_path: Path
+) -> None:
+    """It is told by its name, and what was done before is kept."""
+
+    def reply(worker: Worker, assignment: Assignment, name: str) -> TrackAnswer | Refused:
+        if name == "a":
+            return answer(name)
+        (tmp_path / file).write_bytes(b"something else")
+        if is_gone:
+            (tmp_path / file).unlink()
+        return Refused("has something else")
+
+    said = Said()
+    with pytest.raises(EngineError, match=words) as raised:
+        run(reply, observer=said)
+    told = str(raised.value)
+    assert re.search(r" has [0-9a-f]{12}, and had [0-9a-f]{12};", told) or is_gone
+    assert "--resume" in told
+    assert "\n" not in told
+    assert said.notices == []
+    assert [track.name for track in results.read(run.out / RESULT_FILE).tracks] == ["a"]
+
+
+def test_what_a_worker_is_given_with_a_track_does_not_grow_with_the_run(run: Run) -> None:
+    sizes = []
+    for number in (0, 3000):
+        info = DataInfo(
+            str(run.data.path),
+            number,
+            "d" * 64,
+            left_out=tuple(LeftOut(f"x{each}", "no sound") for each in range(1 + number)),
+            tracks={f"t{each}": f"{each:064d}" for each in range(number)},
+        )
+        job = run.job(run.data)
+        told = over_engine._assignment(replace(job, plan=replace(job.plan, data=info)), ".mark")
+        assert told.plan.data.left_out
+        sizes.append(len(pickle.dumps(told)))
+    assert sizes[1] < sizes[0] + 10
 
 
 def test_a_track_that_is_lost_with_three_workers_has_crashed(run: Run) -> None:

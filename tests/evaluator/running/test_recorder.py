@@ -1,6 +1,7 @@
 """What a submission says becomes a record: nothing in it acts, and nothing in it ends the run."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from evaluator.running.job import Job, Observer
 from evaluator.running.recorder import Recorder
 from evaluator.runs import results
 from evaluator.runs.labels import UNNAMED, Label
-from evaluator.runs.records import DataInfo, Identity, Plan
+from evaluator.runs.records import DataInfo, Identity, Plan, TrackResult
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 from tests.evaluator import audio, made_results
@@ -135,3 +136,63 @@ def test_a_score_that_no_reader_takes_is_invalid_output(
     assert (track.status, track.scores) == ("invalid_output", {})
     assert track.reason == "bass: samples far beyond full scale (sdr -500 dB)"
     assert isinstance(results.read(tmp_path / "out" / RESULT_FILE), Result)
+
+
+class Clock:
+    """Goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("write_seconds", "share"), [(0.01, None), (0.4, 0.05), (4.0, 0.05)])
+def test_keeping_the_result_takes_a_small_share_of_the_time_however_large_it_is(
+    write_seconds: float, share: float | None, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small one is kept after each track; a large one, whose tracks come quickly, now and then."""
+    clock, written = Clock(), list[int]()
+
+    def write(path: Path, item: Mapping[str, Any]) -> None:
+        clock.now += write_seconds
+        written.append(len(item["tracks"]))
+
+    monkeypatch.setattr("evaluator.running.recorder.time", clock)
+    monkeypatch.setattr(results, "write", write)
+    kept = recorder(data, tmp_path)
+    for _ in range(1000):
+        clock.now += 0.1
+        kept._record(data.tracks[0], track_result(), "")
+    passed, spent = clock.now - 1000.0, write_seconds * len(written)
+    if share is None:
+        assert len(written) == 1000
+    else:
+        assert 0 < spent <= share * passed + write_seconds
+    kept.finish_scoring()
+
+
+def test_waiting_for_the_scores_asks_each_once(data: Dataset, tmp_path: Path) -> None:
+    """Ten thousand tracks would ask fifty million times."""
+    kept, asked = recorder(data, tmp_path), list[int]()
+
+    class Asked(Future[None]):
+        def __init__(self, number: int) -> None:
+            super().__init__()
+            self.number = number
+            self.set_result(None)
+
+        def result(self, timeout: float | None = None) -> None:
+            asked.append(self.number)
+
+    for number in range(20):
+        kept._pending.append(Asked(number))
+        kept.catch_up(1)
+    kept.finish_scoring()
+    assert asked == list(range(20))
+
+
+def track_result() -> TrackResult:
+    scores = {"sdr": dict.fromkeys(("bass", "drums", "other", "vocals"), 1.0)}
+    return TrackResult("a", "ok", None, 1.0, None, 1.0, None, (), scores)

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from evaluator.isolation.sandbox import SandboxError
-from evaluator.running import worker_side
+from evaluator.running import dataset, worker_data, worker_side
 from evaluator.running.assignment import Assignment
 from evaluator.running.worker_side import share
+from sdx.engines.held import UnfitError
 from sdx.engines.slots import Slot, own_folder
+from tests.evaluator import audio
 
 pytestmark = pytest.mark.quick
 
@@ -73,3 +76,29 @@ def test_a_station_that_cannot_be_made_gives_back_what_it_took(
         slot = Slot()
         assert slot.number == 0
         slot.close()
+
+
+def test_a_disk_without_room_for_a_track_is_the_machines_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sandbox without namespaces the submission would fail there, and be blamed for it."""
+    (track,) = dataset.load(audio.write_music(tmp_path / "data", {"a": 1000})).tracks
+    needed = 9 * 1000 * 2 * 2
+    for free, fits in ((needed, True), (needed - 1, False)):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda place, usage=usage: usage)
+        with (
+            nullcontext()
+            if fits
+            else pytest.raises(UnfitError, match=f"has a full disk at {tmp_path}: .* for a")
+        ):
+            worker_side.require_room(tmp_path / "scratch", track)
+
+
+def test_data_that_cannot_be_read_is_the_machines_fault_and_not_the_tracks(tmp_path: Path) -> None:
+    data = dataset.load(audio.write_music(tmp_path / "data", {"a": 1000}))
+    sha256 = dataset.track_hash(data.tracks[0])
+    assert worker_data.track_of(data, "a", sha256) == data.tracks[0]
+    (tmp_path / "data" / "a" / "bass.wav").unlink()
+    with pytest.raises(UnfitError, match=r"cannot read its data: .*bass\.wav: No such file"):
+        worker_data.track_of(data, "a", sha256)

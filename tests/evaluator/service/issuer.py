@@ -31,6 +31,7 @@ class Issuer:
     described: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    asked: int = 0  # for its description
 
     def sign_in(self, address: str) -> dict[str, str]:
         """What a browser brings back after somebody has signed in at `address`."""
@@ -74,6 +75,7 @@ class Issuer:
 
     def description(self) -> dict[str, Any]:
         """What it says of itself."""
+        self.asked += 1
         return {
             "issuer": self.url,
             "authorization_endpoint": f"{self.url}/authorize?tenant=1",
@@ -90,14 +92,12 @@ def running() -> Iterator[Issuer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            known = {
-                "/.well-known/openid-configuration": issuer.description(),
-                "/keys": {"keys": [KEY.as_dict(private=False)]},
-            }
             if self.path.startswith("/authorize"):
                 self.answer(200, "text/html", issuer.page(self.path))
+            elif self.path == "/.well-known/openid-configuration":
+                self.say(issuer.description())
             else:
-                self.say(known.get(self.path))
+                self.say({"keys": [KEY.as_dict(private=False)]} if self.path == "/keys" else None)
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()

@@ -3,20 +3,21 @@
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from evaluator.challenge import MUSIC
-from evaluator.service import boards, intervals, worker
+from evaluator.service import benchmarks, boards, intervals, worker
 from evaluator.service.boards import Filter, Row
-from evaluator.service.tables import Benchmark, Entry
+from evaluator.service.tables import Benchmark, Entry, MeanScore, TrackScore
 from tests.evaluator import audio
 from tests.evaluator.service.test_entries import scored
-from tests.evaluator.service.world import World, estimates, sound
+from tests.evaluator.service.world import FRAMES, World, estimates, sound
 
 
 def rows(world: World, **query: str) -> list[dict[str, Any]]:
@@ -167,6 +168,50 @@ def test_intervals_hold_the_mean_and_groups_what_cannot_be_told_apart() -> None:
         assert high - low == pytest.approx(2 * 1.96 * values.std() / 50**0.5, rel=0.15)
     assert found.groups == {7: 1, 3: 1, 5: 2, 1: 3}
     assert intervals.sureness({}) == intervals.Sureness()
+
+
+def test_how_sure_a_board_is_is_computed_once_and_where_it_is_shown(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the scores of all tracks of all entries, and anybody may ask for it."""
+    computed: list[list[int]] = []
+
+    def sureness(scores: Mapping[int, Sequence[float]]) -> intervals.Sureness:
+        computed.append(list(scores))
+        return intervals.Sureness(groups=dict.fromkeys(scores, len(scores)))
+
+    monkeypatch.setattr(intervals, "sureness", sureness)
+    monkeypatch.setattr(intervals, "FEWEST_TRACKS", 2)
+    with world.database.writing() as session:
+        bench = benchmarks.named(session, "bench")
+        bench.is_open, bench.dataset_type = True, 0
+    first = with_tracks(world, scored(world, "ann", 2.0, visibility="public"))
+    for path in ("/", "/api/quality_checker/leaderboard"):
+        world.browser().get(path)
+    assert computed == []
+    for query in ({}, {}, {"single": True}, {"text": "none"}):
+        world.program(None).get("/api/v1/leaderboards/bench", params=query)
+        world.browser().get("/benchmarks/bench", params=query)
+    assert computed == [[first]]
+    assert [row["group"] for row in rows(world)] == [1]
+    second = with_tracks(world, scored(world, "bob", 3.0, visibility="public"))
+    assert [row["group"] for row in rows(world)] == [2, 2]
+    with world.database.writing() as session:  # scored again, by other data
+        session.execute(update(MeanScore).where(MeanScore.entry_id == second).values(value=1.0))
+    assert [row["group"] for row in rows(world)] == [2, 2]
+    assert computed == [[first], [second, first], [first, second]]
+
+
+def with_tracks(world: World, entry: int) -> int:
+    """The entry, which has a score of each track and stem."""
+    with world.database.writing() as session:
+        session.execute(delete(TrackScore).where(TrackScore.entry_id == entry))
+        session.add_all(
+            TrackScore(entry_id=entry, track=track, stem=stem, measure="sdr", value=1.0)
+            for track in FRAMES
+            for stem in MUSIC.stems
+        )
+    return entry
 
 
 @pytest.mark.thorough

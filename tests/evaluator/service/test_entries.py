@@ -167,6 +167,15 @@ def test_the_organiser_sees_who_asks_for_many_scores_also_of_one_stem_and_of_wha
     with world.database.reading() as session:
         (team,) = organising.teams(session)
     assert (team.account, team.scores, team.first, team.best, team.gain) == ("ann", 3, 1.0, 1.5, 0.5)
+    assert team.stem != "mean"
+
+
+def test_of_stems_that_gained_alike_the_organiser_sees_the_mean(world: World) -> None:
+    scored(world, "ann", 1.0)
+    with world.database.reading() as session:
+        assert [team.stem for team in organising.teams(session)] == ["mean"]
+    world.token("olga", "organiser")
+    assert "bench, sdr (mean)" in world.signed_in("olga").get("/organiser").text
 
 
 def test_the_organiser_shows_what_was_held_back(world: World) -> None:
@@ -214,7 +223,6 @@ def test_an_entry_is_edited_by_its_author(world: World) -> None:
     assert world.program("bob").patch(f"/api/v1/entries/{entry}", json=changed).status_code == 403
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("character", ["\u202e", "x"])
 def test_what_is_kept_of_a_text_fits_its_column(character: str) -> None:
     """SQLite would take more, PostgreSQL none of it."""
@@ -253,7 +261,6 @@ def test_a_failed_entry_that_is_given_up_is_not_tried_again(world: World) -> Non
         organising.decide(session, entries.find(session, entry), "retry", world.now())
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("text", ["2027-01-15T08:00", "2027-01-15T10:00+02:00", "2027-01-15T03:00-05:00"])
 def test_dates_are_in_utc_unless_they_say_another_zone(text: str) -> None:
     assert organising.moment_of(text) == 1_800_000_000.0

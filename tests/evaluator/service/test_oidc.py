@@ -13,7 +13,7 @@ from joserfc.jwk import OctKey
 from sqlalchemy import select
 
 from evaluator.commands import service_options
-from evaluator.service import accounts
+from evaluator.service import accounts, oidc, oidc_pages
 from evaluator.service.errors import SetupError
 from evaluator.service.settings import OpenIdProvider
 from evaluator.service.tables import Account, Identity
@@ -258,3 +258,48 @@ def test_options_that_do_not_make_a_provider(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(service_options, "find_spec", lambda name: None)
     with pytest.raises(SetupError, match="needs joserfc.*requirements-oidc.txt"):
         service_options.provider_of("https://x.org", "me", "s", [])
+
+
+def test_beginning_is_counted_and_asks_the_provider_once_in_a_while(
+    world: World, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc_pages, "MOST_BEGUN", 3)
+    browser = world.browser()
+    for _ in range(3):
+        began(browser)
+    refused = browser.post("/sign-in/oidc", data={"invitation": ""})
+    assert (refused.status_code, "Too many attempts" in refused.text) == (429, True)
+    assert issuer.asked == 1
+    world.seconds += accounts.ATTEMPT_SECONDS + 1
+    began(browser)
+    assert issuer.asked == 2, "by now it may have changed"
+
+
+def test_who_came_back_and_signed_in_leaves_the_place_to_the_next(
+    world: World, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A class signs in from one address."""
+    monkeypatch.setattr(oidc_pages, "MOST_BEGUN", 1)
+    for _ in range(2):
+        browser = world.browser()
+        assert came_back(browser, issuer, began(browser)).status_code == 303
+
+
+def test_a_provider_that_cannot_be_reached_is_not_asked_for_everybody(world: World, issuer: Issuer) -> None:
+    issuer.described = {"issuer": "https://other.example"}
+    for _ in range(3):
+        assert world.browser().post("/sign-in/oidc", data={"invitation": ""}).status_code == 502
+    assert issuer.asked == 1
+    issuer.described = {}
+    world.seconds += oidc.FAILED_SECONDS
+    began(world.browser())
+
+
+def test_what_the_provider_said_is_asked_for_again_once_it_does_not_hold(
+    world: World, issuer: Issuer
+) -> None:
+    issuer.described = {"jwks_uri": f"{issuer.url}/gone"}
+    browser = world.browser()
+    assert came_back(browser, issuer, began(browser)).status_code == 502
+    issuer.described = {}
+    assert came_back(browser, issuer, began(browser)).status_code == 303

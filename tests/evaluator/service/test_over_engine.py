@@ -6,9 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +26,7 @@ from sdx.engines.engine import EngineError, Refused, Worker
 from sdx.engines.work import NobodyLeftError
 from tests.evaluator import audio
 from tests.evaluator.service.world import World, estimates
+from tests.sdx.engines import clusters
 from tests.sdx.engines.test_work import MadeEngine
 from tests.test_imports import ROOT
 from tests.waiting import wait_for
@@ -104,6 +106,22 @@ def test_what_the_engine_loses_or_refuses_goes_on_without_a_new_attempt(world: W
 
 
 @pytest.mark.thorough
+def test_data_that_changes_meanwhile_is_no_fault_of_the_worker(world: World) -> None:
+    """It changes between the order and the worker's look at it."""
+
+    def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        audio.write_music(world.data, {"b": 2000})
+        engine._done(worker.name, piece, examining.examine_for_engine(piece.arguments[0]))
+
+    entry = queued(world)
+    with crew(world, fate) as engine:
+        wait_for(lambda: job(world).attempts == 1 and not engine.busy(), "the attempt")
+        wait_for(lambda: "has changed" in job(world).log, "its end")
+        assert [worker.set_aside for worker in engine.workers()] == [None]
+    assert state(world, entry) == "queued"
+
+
+@pytest.mark.thorough
 def test_an_entry_that_ends_its_workers_has_failed_after_three(world: World) -> None:
     entry = queued(world)
     with crew(world, lambda engine, worker, piece: engine.dies(worker)):
@@ -133,7 +151,7 @@ def test_an_entry_that_is_cancelled_is_not_waited_for(world: World, monkeypatch:
         wait_for(lambda: bool(engine.begun), "somebody at work")
         world.program("ann").delete(f"/api/v1/entries/{entry}")
         folder = world.settings.entry_folder(entry)
-        wait_for(lambda: not (folder / examining.ATTEMPT_FILE).exists(), "the end of the attempt")
+        wait_for(lambda: not list(folder.glob("attempt*")), "the end of the attempt")
     assert state(world, entry) == "cancelled"
 
 
@@ -196,15 +214,45 @@ def test_an_attempt_stands_until_the_next_one(tmp_path: Path) -> None:
     first.end()
     assert second.stands(), "whoever is late ends nothing"
     second.end()
-    assert not list(tmp_path.iterdir())
+    with pytest.raises(LostJobError):
+        second.tell(5)
+    assert not list(tmp_path.iterdir()), "whoever is late brings nothing back"
 
 
-def running(world: World) -> "subprocess.Popen[bytes]":
-    """The command, over two children of its own."""
+def test_an_attempt_that_is_ended_as_the_next_begins_does_not_end_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two of its steps on files, another one begins."""
+    first, second = Attempt(tmp_path, "a"), Attempt(tmp_path, "b")
+    first.begin()
+    steps: list[str] = []
+
+    def then(real: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def step(*given: Any, **options: Any) -> Any:
+            if steps:
+                return real(*given, **options)
+            steps.append(name)
+            done = real(*given, **options)
+            second.begin()
+            return done
+
+        return step
+
+    for name in ("read_text", "unlink", "open"):
+        monkeypatch.setattr(Path, name, then(getattr(Path, name), name))
+    first.end()
+    assert steps
+    assert second.stands()
+
+
+def running(
+    world: World, engine: Sequence[str] = ("--engine", "local?workers=2")
+) -> "subprocess.Popen[bytes]":
+    """The command, over two children of its own or another engine."""
     command = [sys.executable, "-m", "evaluator", "worker", "--root", str(world.settings.root)]
     if world.settings.database is not None:
         command += ["--database", world.settings.database]
-    return subprocess.Popen([*command, "--engine", "local?workers=2"], cwd=ROOT)
+    return subprocess.Popen([*command, *engine], cwd=ROOT)
 
 
 def judges(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
@@ -238,6 +286,29 @@ def test_the_command_scores_and_scores_again_as_the_service_does_by_itself(world
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.slow
+def test_the_command_scores_by_a_scheduler_with_tls(world: World, tmp_path: Path) -> None:
+    world.seconds = time.time() - 100
+    here = world.scored("ann", estimates(0.7))
+    there = queued_whole(world, "bob")
+    tls = clusters.certificates(tmp_path / "tls")
+    with clusters.opened(tmp_path / "cluster", tls) as cluster:
+        cluster.worker()
+        files = [str(each) for each in (tls.ca, tls.certificate, tls.key)]
+        process = running(
+            world,
+            ["--engine", cluster.engine, "--tls-ca", files[0], "--tls-cert", files[1], "--tls-key", files[2]],
+        )
+        try:
+            wait_for(lambda: state(world, *there) == "done", "the entry")
+            assert scores(world, there[0]) == scores(world, here)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
 
 
 def queued_whole(world: World, name: str) -> tuple[int, str]:

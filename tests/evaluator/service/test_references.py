@@ -122,6 +122,7 @@ NEWER_THAN_THE_FIRST = (
     "ALTER TABLE entries DROP COLUMN derives_instrumental",
     "ALTER TABLE entries DROP COLUMN team",
     "ALTER TABLE accounts DROP COLUMN closed",
+    "DROP TABLE received",
     "UPDATE alembic_version SET version_num = '0001'",
 )
 

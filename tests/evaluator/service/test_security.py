@@ -123,7 +123,9 @@ def test_through_tls_cookies_are_secure_and_browsers_are_told_to_stay(world: Wor
 
 def test_errors_are_json_for_programs_and_pages_for_people(world: World) -> None:
     program = world.program(None)
-    assert "no benchmark nothing" in program.get("/api/v1/benchmarks/nothing").json()["error"]
+    assert (
+        "no benchmark nothing; there are: bench." in program.get("/api/v1/benchmarks/nothing").json()["error"]
+    )
     assert "nothing at this address" in program.get("/api/v1/nothing").json()["error"]
     assert "<h1>" in world.browser().get("/nothing").text
     assert program.put("/api/v1/entries").status_code == 405

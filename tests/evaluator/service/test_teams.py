@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluator.commands import upload
+from evaluator.commands import evaluate_several, upload
 from evaluator.service import organising
 from tests.evaluator.run_eval_here import run_eval_here
 from tests.evaluator.service.test_client import connected
@@ -98,6 +98,47 @@ def test_submissions_go_onto_the_board(world: World, tmp_path: Path, monkeypatch
     again = run_eval_here([*command, "--resume"])
     assert again.stdout.count("on the board already") == 2, again.stderr
     assert "entry " not in again.stdout
+
+
+@pytest.mark.parametrize(("name", "found"), [(41 * "x", "found 41 characters"), ("a\u202eb", "can be seen")])
+def test_folders_that_cannot_be_teams_are_said_before_any_is_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, found: str
+) -> None:
+    world.token("olga", "organiser")
+    monkeypatch.setattr(upload, "connect", lambda server: connected(world, "olga"))
+    monkeypatch.setattr(evaluate_several, "_evaluated", None)
+    for each in ("fine", name):
+        (tmp_path / "class" / each).mkdir(parents=True)
+    done = run_eval_here(
+        [
+            *("--submissions", str(tmp_path / "class"), "--data", str(world.data)),
+            *("--out", str(tmp_path / "out"), "--server", "http://checker", "--benchmark", "bench"),
+        ]
+    )
+    assert done.returncode != 0
+    assert "rename them" in done.stderr
+    assert found in done.stderr
+    assert "fine" not in done.stderr
+    entry = {"benchmark": "bench", "name": "x", "team": name}
+    assert world.program("olga").post("/api/v1/entries", json=entry).status_code == 422, (
+        "nor does the service"
+    )
+
+
+def test_a_token_that_submits_for_no_team_is_said_before_any_is_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.token("olga", "organiser")
+    monkeypatch.setattr(evaluate_several, "run", lambda *arguments: 0)
+    command = [
+        *("--submissions", str(tmp_path), "--data", str(world.data), "--out", str(tmp_path / "out")),
+        *("--server", "http://checker", "--benchmark", "bench"),
+    ]
+    for name, code in (("olga", 0), ("ann", 2)):
+        monkeypatch.setattr(upload, "connect", lambda server, name=name: connected(world, name))
+        done = run_eval_here(command)
+        assert done.returncode == code
+        assert ("expected one of an organiser" in done.stderr) == (name == "ann")
 
 
 def test_options_that_go_together(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from starlette.requests import Request
 
 from evaluator.service import receiving, security, uploads
+from evaluator.service.errors import Refused
 from evaluator.service.settings import DAY_SECONDS, Settings
 from evaluator.service.tables import Upload
 from tests.evaluator.service.world import PATCH, World, estimates, zipped
@@ -98,7 +99,7 @@ def send_and_break(world: World, location: str, content: bytes, offset: int, is_
 def test_a_silent_sender_is_given_up_and_what_came_is_kept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(security, "SILENCE_SECONDS", 0.01)
+    monkeypatch.setattr(security, "SMALL_SECONDS", 0.01)
     location = begun(world)
     send_and_break(world, location, CONTENT[:1000], 0, is_silent=True)
     assert offset_of(world, location) == 1000
@@ -130,9 +131,8 @@ def in_parts(content: bytes) -> Iterator[bytes]:
 
 def test_one_connection_at_a_time_sends_an_upload(world: World) -> None:
     location = begun(world)
-    world.app.state.service.writers.add(location.rpartition("/")[2])
-    assert world.send("ann", location, CONTENT).status_code == 423
-    world.app.state.service.writers.clear()
+    with world.app.state.service.at_once(f"upload {location.rpartition('/')[2]}", 1, Refused("")):
+        assert world.send("ann", location, CONTENT).status_code == 423
     assert world.send("ann", location, CONTENT).status_code == 204
 
 
@@ -310,7 +310,6 @@ def test_uploads_together_leave_what_is_kept_free(world: World, monkeypatch: pyt
     assert bytes_of(world, location) == CONTENT
 
 
-@pytest.mark.quick
 def test_bytes_stay_bytes_where_files_may_be_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "O_BINARY", 1 << 30, raising=False)
     assert uploads._flags() & os.O_BINARY  # type: ignore[attr-defined, unused-ignore]  # of Windows

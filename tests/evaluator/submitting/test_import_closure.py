@@ -58,6 +58,7 @@ def test_an_optional_module_that_is_not_there_is_not_missed(tmp_path: Path) -> N
     assert [item.module for item in closure(tmp_path, "main_package").missing] == ["tools.absent"]
 
 
+@pytest.mark.thorough
 def test_the_kit_itself_imports_only_what_its_requirements_bring() -> None:
     requirements, unread = read_requirements((ROOT / "requirements.txt").read_text())
     found = closure(ROOT, "my_submission")

@@ -265,6 +265,7 @@ def test_wrong_usage(workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureF
     assert "not a git repository" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_dry_run_of_what_is_committed(
     workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

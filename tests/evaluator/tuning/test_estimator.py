@@ -31,6 +31,7 @@ from my_submission.signal.audio import round_to_16_bits
 from sdx.engines.scratch import scratch_folder
 from tests.evaluator import audio
 from tests.evaluator.small_ensemble import write_ensemble, write_tracks
+from tests.thinned import one_in
 
 
 class Setup:
@@ -157,7 +158,7 @@ def test_all_that_an_ablation_takes_from_a_refining_step_is_a_preset(
     assert "without the step networks" not in found
 
 
-@pytest.mark.parametrize("kind", ["cascade", "refined"])
+@pytest.mark.parametrize("kind", one_in(2, ["cascade", "refined"]))
 def test_the_score_without_audio_is_that_of_remixed_audio_and_of_the_evaluation(
     kind: str, setup: Setup, refined: Path, tmp_path: Path
 ) -> None:
@@ -238,6 +239,7 @@ def test_what_cannot_be_tuned_says_why(setup: Setup) -> None:
         tune.layout_of(vocals, ("dialog",))
 
 
+@pytest.mark.thorough
 def test_one_track_alone_is_not_judged(setup: Setup) -> None:
     one = Dataset(setup.data.path, setup.data.challenge, setup.data.tracks[:1], ())
     tuned = tune.tune_step(setup.runner, setup.preset, setup.info.steps[0], one)

@@ -1,5 +1,7 @@
 """Tuning over real workers of Dask, one of which is killed in the middle of a track."""
 
+import os
+import subprocess
 import sys
 import threading
 from concurrent.futures import Future
@@ -12,6 +14,7 @@ import pytest
 from evaluator.running import dataset
 from evaluator.running.worker_data import DATA_VARIABLE
 from evaluator.tuning import tune
+from evaluator.tuning.ablate import StemScores
 from evaluator.tuning.estimator import Estimator
 from evaluator.tuning.over_engine import EngineEstimator
 from evaluator.tuning.tune import Tuned
@@ -70,3 +73,31 @@ def test_a_worker_that_is_killed_loses_nothing_and_other_data_is_refused(tmp_pat
         assert any(words in text for text in said.notices), words
     np.testing.assert_allclose(tuned.scores.quadratic, expected.scores.quadratic, rtol=1e-9, atol=1e-9)
     assert tuned.preset_weights() == expected.preset_weights()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts small disks, which takes root")
+@pytest.mark.parametrize("is_tuned", [True, False])
+def test_a_worker_whose_disk_is_full_is_set_aside_and_another_does_its_tracks(
+    is_tuned: bool, tmp_path: Path
+) -> None:
+    """`tune` has arrays written there, `ablate` stems; neither says by itself what the system refuses."""
+    preset = write_ensemble(tmp_path / "ensemble")
+    data = dataset.load(write_tracks(tmp_path / "tracks"))
+    disk, said = tmp_path / "disk", Said()
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
+    try:
+        with clusters.opened(tmp_path / "cluster") as cluster:
+            cluster.worker({"TMPDIR": str(disk)})
+            cluster.worker()
+            where = address.parse(cluster.engine)
+            with EngineEstimator(where, None, tmp_path / "cache", 1 << 30, "cpu", "fp32") as remote:
+                remote.watcher = said
+                if is_tuned:
+                    tune.tune_step(remote, preset, remote.describe(preset).steps[1], data)
+                else:
+                    answers = remote.answers(data, [StemScores(preset)])
+                    assert len(answers) == len(data.tracks)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+    assert sum("has a full disk" in text for text in said.notices) == 1

@@ -253,6 +253,25 @@ def test_where_nobody_may_do_it_the_reasons_are_said(world: World, monkeypatch: 
         ask(world.over(monkeypatch, reply), world)
 
 
+def test_what_changes_where_the_command_was_given_ends_it_and_sets_nobody_aside(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = dataset.load(shutil.copytree(world.data.path, tmp_path / "data"))
+    name = data.tracks[1].name
+
+    def reply(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        shutil.copy(data.path / name / "bass.wav", data.path / name / "drums.wav")
+        outcome = Refused("has other data") if piece.key == name else answer(piece)
+        engine._done(worker.name, piece, outcome)
+
+    remote = world.over(monkeypatch, reply)
+    with pytest.raises(
+        EstimatorError, match=f"the data has changed since the run began: {name} in {data.path}"
+    ):
+        ask(remote, world, data)
+    assert notices(remote) == []
+
+
 # The worker's side
 
 

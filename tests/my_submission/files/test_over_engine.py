@@ -12,7 +12,7 @@ import soundfile
 from my_submission.__main__ import main
 from my_submission.files import over_engine
 from my_submission.files.inputs import Recording
-from my_submission.files.journal import JOURNAL
+from my_submission.files.journal import JOURNAL, sha256_of
 from my_submission.files.model import ModelChoice, identity
 from my_submission.files.options import FileOptions
 from my_submission.files.placing import temporary_path
@@ -21,7 +21,7 @@ from my_submission.files.workers import Event, Failed, Finished, ModelFailed, Ru
 from sdx.engines import address, making
 from sdx.engines.dispatcher import Piece
 from sdx.engines.engine import Worker
-from sdx.engines.held import HELD, UnfitError
+from sdx.engines.held import HELD, EndedError, UnfitError
 from sdx.engines.work import NobodyLeftError
 from tests.my_submission.files_model import SHARES, KnownShares
 from tests.sdx.engines.test_making import does
@@ -90,9 +90,11 @@ def test_the_files_are_those_of_separate_and_each_machine_notes_its_own(album: A
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
-def test_a_recording_that_changes_meanwhile_is_no_fault_of_this_machines_workers(
-    is_gone: bool, album: Album
+@pytest.mark.parametrize("engine", ["local?workers=1", "dask://cluster:1"])
+def test_a_recording_that_changes_meanwhile_is_no_fault_of_the_workers(
+    engine: str, is_gone: bool, album: Album
 ) -> None:
+    album.address = address.parse(engine)
     changed = list(album.recordings)[1].source
 
     def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
@@ -105,6 +107,7 @@ def test_a_recording_that_changes_meanwhile_is_no_fault_of_this_machines_workers
     assert set(album.finished()) == {"a.wav", "c.wav"}
     (failed,) = [event for event in album.events if isinstance(event, Failed)]
     assert failed.reason == f"{changed}: changed, or gone, since the run began"
+    assert album.told == []
 
 
 def test_resume_finds_what_any_machine_has_done(album: Album) -> None:
@@ -171,6 +174,17 @@ def test_another_model_is_refused_with_both(album: Album) -> None:
     errand = over_engine.Errand(album.settings, {**station.identity, "weights": [{"sha256": "aa"}]}, "x")
     with pytest.raises(UnfitError, match=r"weights \[\], expected \[{'sha256': 'aa'}\]"):
         station.separate(errand, next(iter(album.recordings)), "")
+    station.close()
+
+
+def test_what_is_ended_before_a_recording_begins_leaves_no_files(album: Album) -> None:
+    station = over_engine._Station(ModelChoice("known"))
+    errand = over_engine.Errand(album.settings, station.identity, "x")
+    recording = next(iter(album.recordings))
+    station.cancel()
+    with pytest.raises(EndedError):
+        station.separate(errand, recording, sha256_of(recording.source))
+    assert not list(album.out.iterdir())
     station.close()
 
 

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+import trustme
 
 from evaluator.locations import REPOSITORY
+from sdx.engines.address import Tls
 from tests.waiting import wait_for
 
 QUICK = {  # the defaults suit networks, and are patient
@@ -40,18 +42,34 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
+def certificates(folder: Path) -> Tls:
+    """A certificate for this machine, and the authority's that made it."""
+    folder.mkdir(parents=True)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    made = authority.issue_cert("127.0.0.1", "localhost")
+    made.private_key_pem.write_to_path(str(folder / "key.pem"))
+    made.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    return Tls(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+
+
 class Cluster:
     """A scheduler and workers, each a process; ended with all that they started by `close`."""
 
-    def __init__(
-        self, folder: Path, options: Sequence[str] = (), scheme: str = "tcp", host: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, folder: Path, tls: Tls | None = None, host: str = "127.0.0.1") -> None:
         self._folder = folder
-        self._options = list(options)
+        self._options = (
+            []
+            if tls is None
+            else [
+                *("--tls-ca-file", str(tls.ca)),
+                *("--tls-cert", str(tls.certificate), "--tls-key", str(tls.key)),
+            ]
+        )
         self._host = host
         self.port = free_port()
-        self.url = f"{scheme}://{host}:{self.port}"
-        self.engine = f"dask{'+tls' if scheme == 'tls' else ''}://{host}:{self.port}"
+        self.url = f"{'tcp' if tls is None else 'tls'}://{host}:{self.port}"
+        self.engine = f"dask{'' if tls is None else '+tls'}://{host}:{self.port}"
         self._processes: list[subprocess.Popen[bytes]] = []
         self.pair: list[subprocess.Popen[bytes]] = []
         self.start_scheduler()
@@ -132,12 +150,10 @@ def separates(nanny: "subprocess.Popen[bytes]") -> bool:
 
 
 @contextlib.contextmanager
-def opened(
-    folder: Path, options: Sequence[str] = (), scheme: str = "tcp", host: str = "127.0.0.1"
-) -> Iterator[Cluster]:
+def opened(folder: Path, tls: Tls | None = None, host: str = "127.0.0.1") -> Iterator[Cluster]:
     """A cluster that is closed in the end."""
     folder.mkdir(exist_ok=True)
-    cluster = Cluster(folder, options, scheme, host)
+    cluster = Cluster(folder, tls, host)
     try:
         yield cluster
     finally:

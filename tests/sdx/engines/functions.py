@@ -2,8 +2,11 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
+
+from sdx.engines.held import HELD
 
 
 def square_or_die(number: int) -> int:
@@ -27,6 +30,30 @@ def hold(path: str) -> None:
         time.sleep(600)
     finally:
         file.unlink(missing_ok=True)
+
+
+class Waiting:
+    """A station whose work is over once it is ended."""
+
+    def __init__(self) -> None:
+        self._is_over = threading.Event()
+
+    def cancel(self) -> None:
+        self._is_over.set()
+
+    def close(self) -> None:
+        pass
+
+    def have(self, file: Path) -> bool:
+        file.touch()
+        over = self._is_over.wait(600)
+        file.unlink()
+        return over
+
+
+def hold_until_ended(path: str) -> None:
+    """Have a file until somebody ends this."""
+    HELD.use("waiting", Waiting, lambda station: station.have(Path(path)), lambda _: False)
 
 
 def make_file(folder: str, number: int) -> int:

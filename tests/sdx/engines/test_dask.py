@@ -1,25 +1,19 @@
 """The engine of Dask with real processes: what kills its workers, TLS, and a host whose network goes and comes."""
 
-import os
-import shutil
 import socket
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import trustme
 
 from sdx.engines import address, work
-from sdx.engines.address import Tls
 from sdx.engines.engine import Answer, EngineError, Needs
 from sdx.engines.opening import open_engine
 from tests.sdx.engines import clusters
-from tests.sdx.engines.functions import sleep_and_square, square_or_die
+from tests.sdx.engines.functions import hold_until_ended, sleep_and_square, square_or_die
+from tests.sdx.engines.hosts import other_host
 from tests.sdx.engines.test_work import Notes, require_each_once
 from tests.waiting import WAIT_SECONDS, wait_for
 
@@ -45,21 +39,25 @@ def test_a_task_that_kills_every_worker_is_given_up_after_three_and_others_go_on
     assert sorted(notes.answers) == sorted((f"k{number}", number * number) for number in range(9))
 
 
-def certificates(folder: Path) -> Tls:
-    """A certificate for this machine, and the authority's that made it."""
-    folder.mkdir()
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    made = authority.issue_cert("127.0.0.1", "localhost")
-    made.private_key_pem.write_to_path(str(folder / "key.pem"))
-    made.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-    return Tls(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+def test_a_client_that_goes_ends_its_own_work_and_nobody_elses(tmp_path: Path) -> None:
+    files = [tmp_path / "ours", tmp_path / "theirs"]
+    with clusters.opened(tmp_path / "cluster") as cluster:
+        cluster.worker()
+        engines = [open_engine(address.parse(cluster.engine), tmp_path, print) for _ in files]
+        wait_for(lambda: all(engine.workers() for engine in engines), "the worker")
+        for engine, file in zip(engines, files, strict=True):
+            engine.submit(hold_until_ended, str(file), key=file.name, needs=Needs())
+            wait_for(files[0].exists, "its work for the first client")
+        engines[1].close()  # whose work waits for the worker
+        assert files[0].exists()
+        engines[0].close()
+        wait_for(lambda: not files[0].exists(), "the end of its work")
+    assert not files[1].exists()
 
 
 def test_with_tls_only_those_with_its_certificates_come_in(tmp_path: Path) -> None:
-    ours, others = certificates(tmp_path / "ours"), certificates(tmp_path / "others")
-    options = ["--tls-ca-file", str(ours.ca), "--tls-cert", str(ours.certificate), "--tls-key", str(ours.key)]
-    with clusters.opened(tmp_path / "cluster", options, scheme="tls") as cluster:
+    ours, others = clusters.certificates(tmp_path / "ours"), clusters.certificates(tmp_path / "others")
+    with clusters.opened(tmp_path / "cluster", tls=ours) as cluster:
         cluster.worker()
         for given in (
             address.parse(cluster.engine, others.ca, others.certificate, others.key),
@@ -77,69 +75,6 @@ def test_with_tls_only_those_with_its_certificates_come_in(tmp_path: Path) -> No
             require_each_once(notes, tasks)
         finally:
             engine.close()
-
-
-def has_network_namespaces() -> bool:
-    """Whether we may make them."""
-    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare"))):
-        return False
-    name = f"sdx-probe-{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode == 0
-    subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
-    return made
-
-
-class OtherHost:
-    """A network namespace with one cable to ours, which can be pulled."""
-
-    name = f"sdx-{os.getpid()}"
-    here, there = f"sdx{os.getpid() % 100_000}a", f"sdx{os.getpid() % 100_000}b"
-    ours, theirs = "10.213.77.1", "10.213.77.2"
-
-    def __enter__(self) -> "OtherHost":
-        inside = f"ip -n {self.name}"
-        for command in (
-            f"ip netns add {self.name}",
-            f"ip link add {self.here} type veth peer name {self.there} netns {self.name}",
-            f"ip address add {self.ours}/24 dev {self.here}",
-            f"ip link set {self.here} up",
-            f"{inside} address add {self.theirs}/24 dev {self.there}",
-            f"{inside} link set {self.there} up",
-            f"{inside} link set lo up",
-        ):
-            subprocess.run(command.split(), check=True)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        subprocess.run(["ip", "link", "delete", self.here], check=False)
-        subprocess.run(["ip", "netns", "delete", self.name], check=False)
-
-    def cable(self, state: str) -> None:
-        subprocess.run(["ip", "link", "set", self.here, state], check=True)
-
-    @property
-    def command(self) -> list[str]:
-        """What runs the rest of a command there, on a machine called "other"."""
-        return [
-            "ip",
-            "netns",
-            "exec",
-            self.name,
-            "unshare",
-            "--uts",
-            "sh",
-            "-c",
-            'hostname other; exec "$@"',
-            "-",
-        ]
-
-
-@contextmanager
-def other_host() -> Iterator[OtherHost]:
-    if not has_network_namespaces():
-        pytest.skip("network namespaces take root, ip and unshare")
-    with OtherHost() as host:
-        yield host
 
 
 def test_a_host_whose_network_goes_loses_nothing_and_works_again_when_it_is_back(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from sdx.engines import held as held_module
 from sdx.engines.engine import Refused
-from sdx.engines.held import EndedError, Held, UnfitError
+from sdx.engines.held import EndedError, Held, UnfitError, call_for, end_of
 
 pytestmark = pytest.mark.quick
 
@@ -31,6 +32,13 @@ def raising(error: BaseException) -> Callable[[Thing], str]:
         raise error
 
     return work
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """That of a worker of its own."""
+    monkeypatch.setattr(held_module, "HELD", Held())
+    return held_module.HELD
 
 
 def use(held: Held, key: object, seen: list[Thing], is_kept: bool = True) -> None:
@@ -69,26 +77,43 @@ def test_after_an_error_nothing_is_kept() -> None:
     assert not seen[-1].is_open
 
 
-def test_what_is_ended_while_it_is_made_does_not_begin() -> None:
-    held, made = Held(), list[Thing]()
+def test_what_is_ended_while_it_is_made_does_not_begin(held: Held) -> None:
+    made = list[Thing]()
 
     def make() -> Thing:
-        held.cancel()
+        end_of("ours")
         made.append(Thing())
         return made[-1]
 
     with pytest.raises(EndedError):
-        held.use("a", make, raising(AssertionError("begun")), lambda _: True)
+        call_for("ours", held.use, "a", make, raising(AssertionError("begun")), lambda _: True)
     assert not made[0].is_open
-    use(held, "a", made)
+    call_for("another", use, held, "a", made)
 
 
-def test_cancelling_reaches_what_is_at_work() -> None:
-    held = Held()
+def test_what_is_ended_before_it_comes_does_not_begin_and_others_work_does(held: Held) -> None:
+    """The order to end it may be quicker than the work, which waits for others', or imports its modules."""
+    seen = list[Thing]()
+    end_of("ours")
+    with pytest.raises(EndedError):
+        call_for("ours", use, held, "a", seen)
+    call_for("another", use, held, "a", seen)
+    end_of("a third")
+    call_for("another", use, held, "a", seen)
+    assert seen[0] is seen[1]
+
+
+def test_ending_reaches_what_is_at_work_for_that_client_alone(held: Held) -> None:
+    seen = list[Thing]()
 
     def work(thing: Thing) -> bool:
-        held.cancel()
+        seen.append(thing)
+        end_of("another")
+        assert not thing.is_cancelled
+        end_of("ours")
         held.let_go()  # is at work, so it stays
         return thing.is_cancelled and thing.is_open
 
-    assert held.use("a", Thing, work, lambda _: True) is True
+    assert call_for("ours", held.use, "a", Thing, work, lambda _: True) is True
+    assert not seen[0].is_open, "what was ended is not kept for others"
+    call_for("a third", use, held, "a", seen)

@@ -38,7 +38,7 @@ class MadeEngine(Dispatcher):
         self.begun[piece.key] += 1
         self.fate(self, worker, piece)
 
-    def close(self, end: Callable[[], object] | None = None) -> None:
+    def close(self) -> None:
         self._stop(EngineError("closed"))
 
     def dies(self, worker: Worker) -> None:
@@ -66,12 +66,16 @@ class Notes:
         self.given_up: dict[str, str] = {}
         self.said: list[str] = []
         self.refuses = refuses
+        self.has_changed: dict[str, str] = {}
 
     def answered(self, task: Task, answer: Answer) -> str | None:
         if answer.machine in self.refuses:
             return "has other weights"
         self.answers.append((task.key, answer.value))
         return None
+
+    def changed(self, task: Task) -> str | None:
+        return self.has_changed.get(task.key)
 
     def gave_up(self, task: Task, reason: str) -> None:
         self.given_up[task.key] = reason
@@ -143,6 +147,46 @@ def test_what_a_function_raises_is_said_and_counts_as_an_attempt() -> None:
     assert "no such luck" in notes.given_up["k0"]
 
 
+def test_what_one_worker_cannot_do_another_does_however_busy() -> None:
+    """One fails quickly, such as for a GPU whose memory is full, and so is always the first that is free again."""
+    waiting: list[tuple[Worker, Piece]] = []
+    failed = Counter[str]()
+
+    def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        if worker.name == "w0":
+            failed[piece.key] += 1
+            engine.fails(worker, piece, ValueError("no memory"))
+        elif waiting:
+            engine.answers(*waiting.pop())
+            engine.answers(worker, piece)
+        else:
+            waiting.append((worker, piece))
+
+    notes, engine = Notes(), MadeEngine(fate, WORKERS)
+    complete(engine, notes)
+    require_each_once(notes)
+    assert not notes.given_up
+    assert set(failed.values()) == {1}
+
+
+def test_a_worker_that_failed_is_asked_again_where_the_others_have_gone() -> None:
+    tries = Counter[str]()
+
+    def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        tries[worker.name] += 1
+        if worker.name == "w1":
+            engine._left(worker.name)
+        elif tries[worker.name] == 1:
+            engine.fails(worker, piece, ValueError("not today"))
+        else:
+            engine.answers(worker, piece)
+
+    notes, engine = Notes(), MadeEngine(fate, WORKERS[:2])
+    complete(engine, notes, TASKS[:1])
+    require_each_once(notes, TASKS[:1])
+    assert tries == {"w0": 2, "w1": 1}
+
+
 def test_a_scheduler_that_is_lost_is_no_attempt() -> None:
     left = 10
 
@@ -177,6 +221,26 @@ def test_a_worker_that_may_not_is_asked_once_and_its_task_goes_to_another() -> N
         "other data",
         "other weights",
     ]
+
+
+def test_what_has_changed_here_is_no_workers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All refuse it, and would be set aside one after the other; it alone is given up, and all go on."""
+    monkeypatch.setattr(work, "NEWCOMER_SECONDS", 0.0)
+    monkeypatch.setattr(work, "LOOK_SECONDS", 0.01)
+
+    def fate(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
+        if piece.key in notes.has_changed:
+            engine._done(worker.name, piece, Refused("has other data"))
+        else:
+            engine.answers(worker, piece)
+
+    notes, engine = Notes(), MadeEngine(fate, WORKERS)
+    notes.has_changed = {"k3": "k3 has changed", "k8": "k8 has changed"}
+    complete(engine, notes)
+    require_each_once(notes, [task for task in TASKS if task.key not in notes.has_changed])
+    assert notes.given_up == notes.has_changed
+    assert [engine.begun[key] for key in notes.has_changed] == [1, 1]
+    assert [worker.set_aside for worker in engine.workers()] == [None] * len(WORKERS)
 
 
 def test_where_nobody_may_the_reasons_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
