@@ -2,16 +2,18 @@
 
 import sys
 
-SETUP_HINT = "set up the environment with `make setup`, then run `.venv/bin/python run_eval.py`"
-
 if sys.version_info < (3, 11):  # noqa: UP036 (it may well be started by an older one)
-    print(f"run_eval.py: Python 3.11 or later is needed; {SETUP_HINT}", file=sys.stderr)
+    print(
+        "run_eval.py: Python 3.11 or later is needed. Where there is one, run `make eval PYTHON=python3.11`: it "
+        "makes .venv with all that is needed, and .venv/bin/python runs every command from then on",
+        file=sys.stderr,
+    )
     raise SystemExit(2)
-try:
+
+from sdx.missing import explained
+
+with explained("run_eval.py"):
     from evaluator.commands.evaluate import main
-except ModuleNotFoundError as missing:
-    print(f"run_eval.py: the package {missing.name} is missing; {SETUP_HINT}", file=sys.stderr)
-    raise SystemExit(2) from None
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,6 +10,7 @@ from typing import Any
 
 from evaluator import printable
 from evaluator.commands import Subparsers
+from sdx.missing import explained
 from sdx.terminal import prepare
 
 UNUSABLE, INTERRUPTED = 2, 130
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m evaluato
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_parsers(subparsers, words[:1])
+    with explained(prog):
+        add_parsers(subparsers, words[:1])
     given = parser.parse_args(words)
     try:
         return int(given.run(given))

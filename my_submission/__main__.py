@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from importlib import import_module
 from typing import TypeAlias
 
+from sdx.missing import explained
 from sdx.terminal import prepare
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -27,11 +28,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m my_submi
     words = prepare(arguments)
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_parsers(commands, words[:1])
+    with explained(prog):
+        add_parsers(commands, words[:1])
     options = parser.parse_args(words)
     module = f"my_submission.commands.{options.command}"
     with getattr(import_module(f"{module}_options"), "ahead", nullcontext)(options):
-        result: int = import_module(module).run(options)
+        with explained(prog):
+            command = import_module(module)
+        result: int = command.run(options)
     return result
 
 

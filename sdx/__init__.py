@@ -10,4 +10,5 @@ from pathlib import Path
 __version__ = "1.0.0"
 
 _INSTALLED = Path(__file__).resolve().parent / "_kit"
-ROOT = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).resolve().parents[1]
+IS_INSTALLED = _INSTALLED.is_dir()
+ROOT = _INSTALLED if IS_INSTALLED else Path(__file__).resolve().parents[1]

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from sdx import ROOT, __version__
+from sdx.missing import explained
 from sdx.terminal import prepare
 
 # What has a command line of its own: name -> (module with `main(arguments, prog=…)`, module with
@@ -92,7 +93,8 @@ def _unknown(word: str) -> str:
 
 
 def _main(module: str) -> Callable[..., int]:
-    function: Callable[..., int] = import_module(module).main
+    with explained("sdx"):
+        function: Callable[..., int] = import_module(module).main
     return function
 
 

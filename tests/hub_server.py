@@ -55,6 +55,10 @@ class Request:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, hub: "HubServer") -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.hub = hub
+
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is what some tests are about; anything else is shown."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
@@ -70,7 +74,7 @@ class HubServer:
         self._files: dict[str, Path] = {}
         self._replies: dict[str, list[Reply]] = {}
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         # Another host for the client, which would follow a redirect within the hub itself.
@@ -115,91 +119,89 @@ class HubServer:
             return None
 
 
-def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
 
-        def log_message(self, *_: object) -> None:
-            pass
+    def log_message(self, *_: object) -> None:
+        pass
 
-        def do_HEAD(self) -> None:
-            self._answer("HEAD")
+    def do_HEAD(self) -> None:
+        self._answer("HEAD")
 
-        def do_GET(self) -> None:
-            self._answer("GET")
+    def do_GET(self) -> None:
+        self._answer("GET")
 
-        def _answer(self, method: str) -> None:
-            path = unquote(self.path.split("?")[0])
-            start = _range_start(self.headers.get("Range"))
-            hub.requests.append(Request(method, path, start))
-            reply = hub.next_reply(method, path) or Reply()
-            target = path.removeprefix("/cdn")
-            file = hub.file(target)
-            if reply.status is not None or reply.body is not None:
-                self._send_bytes(method, reply)
-            elif file is None:
-                self._send_bytes(method, Reply(404, headers={"X-Error-Code": "EntryNotFound"}))
-            elif "/resolve/" in path and not path.startswith("/cdn"):
-                self._redirect(path, file)
-            else:
-                self._send_file(method, file, start, reply)
+    def _answer(self, method: str) -> None:
+        path = unquote(self.path.split("?")[0])
+        start = _range_start(self.headers.get("Range"))
+        self.server.hub.requests.append(Request(method, path, start))
+        reply = self.server.hub.next_reply(method, path) or Reply()
+        target = path.removeprefix("/cdn")
+        file = self.server.hub.file(target)
+        if reply.status is not None or reply.body is not None:
+            self._send_bytes(method, reply)
+        elif file is None:
+            self._send_bytes(method, Reply(404, headers={"X-Error-Code": "EntryNotFound"}))
+        elif "/resolve/" in path and not path.startswith("/cdn"):
+            self._redirect(path, file)
+        else:
+            self._send_file(method, file, start, reply)
 
-        def _redirect(self, path: str, file: Path) -> None:
-            self.send_response(302)
-            self.send_header("Location", f"{hub.cdn}{path}")
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("X-Linked-Etag", _etag(file))
-            self.send_header("X-Linked-Size", str(file.stat().st_size))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def _redirect(self, path: str, file: Path) -> None:
+        self.send_response(302)
+        self.send_header("Location", f"{self.server.hub.cdn}{path}")
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Linked-Etag", _etag(file))
+        self.send_header("X-Linked-Size", str(file.stat().st_size))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
-        def _send_file(self, method: str, file: Path, start: int, reply: Reply) -> None:
-            size = file.stat().st_size
-            if start >= size > 0 and "Range" in self.headers:
-                self._send_bytes(method, Reply(416, headers={"Content-Range": f"bytes */{size}"}))
-                return
-            if self.headers.get("If-Range", _etag(file)) != _etag(file):
-                start = 0
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(size - start))
-            self.send_header("Content-Type", reply.content_type)
-            if hub.sends_etags:
-                self.send_header("ETag", _etag(file))
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-            self.end_headers()
-            if method == "HEAD":
-                return
-            end = size if reply.cut_after is None else min(size, start + reply.cut_after)
-            self._send_body(file, start, end, reply.pause_seconds)
-            if end < size:
-                self.close_connection = True
+    def _send_file(self, method: str, file: Path, start: int, reply: Reply) -> None:
+        size = file.stat().st_size
+        if start >= size > 0 and "Range" in self.headers:
+            self._send_bytes(method, Reply(416, headers={"Content-Range": f"bytes */{size}"}))
+            return
+        if self.headers.get("If-Range", _etag(file)) != _etag(file):
+            start = 0
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(size - start))
+        self.send_header("Content-Type", reply.content_type)
+        if self.server.hub.sends_etags:
+            self.send_header("ETag", _etag(file))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.end_headers()
+        if method == "HEAD":
+            return
+        end = size if reply.cut_after is None else min(size, start + reply.cut_after)
+        self._send_body(file, start, end, reply.pause_seconds)
+        if end < size:
+            self.close_connection = True
 
-        def _send_body(self, file: Path, start: int, end: int, pause_seconds: float) -> None:
-            with file.open("rb") as source:
-                source.seek(start)
-                while start < end:
-                    block = source.read(min(_BLOCK_BYTES, end - start))
-                    try:
-                        self.wfile.write(block)
-                    except (BrokenPipeError, ConnectionResetError):  # the client is gone
-                        self.close_connection = True
-                        return
-                    start += len(block)
-                    time.sleep(pause_seconds)
+    def _send_body(self, file: Path, start: int, end: int, pause_seconds: float) -> None:
+        with file.open("rb") as source:
+            source.seek(start)
+            while start < end:
+                block = source.read(min(_BLOCK_BYTES, end - start))
+                try:
+                    self.wfile.write(block)
+                except (BrokenPipeError, ConnectionResetError):  # the client is gone
+                    self.close_connection = True
+                    return
+                start += len(block)
+                time.sleep(pause_seconds)
 
-        def _send_bytes(self, method: str, reply: Reply) -> None:
-            body = reply.body or b""
-            self.send_response(reply.status or 200)
-            for name, value in reply.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Type", reply.content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if method == "GET":
-                self.wfile.write(body)
-
-    return Handler
+    def _send_bytes(self, method: str, reply: Reply) -> None:
+        body = reply.body or b""
+        self.send_response(reply.status or 200)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", reply.content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if method == "GET":
+            self.wfile.write(body)
 
 
 def _range_start(header: str | None) -> int:

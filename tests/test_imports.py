@@ -60,6 +60,17 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "__main__": {"commands", "running", "runs", "tuning", "reporting", "service"},
     },
 }
+# What a submission runs: `my_submission/` alone lies in a starter kit, without the kit's other packages.
+SUBMITTED = (
+    "signal",
+    "weights",
+    "models",
+    "runtime",
+    "ensemble",
+    "separator",
+    "user_config",
+    "aicrowd_wrapper",
+)
 # What only an extra installs, and the rooms, or the module, that may import it.
 OPTIONAL: dict[str, tuple[str, ...]] = dict.fromkeys(
     ("fastapi", "sqlalchemy", "alembic", "argon2", "python_multipart", "joserfc"), ("evaluator/service/",)
@@ -142,6 +153,15 @@ def test_rooms_point_one_way(path: Path) -> None:
     name = str(path.relative_to(ROOT))
     wrong = wrong_rooms(path)
     assert not wrong, f"{name} imports the rooms {sorted(wrong)}, which are above its own"
+
+
+def test_what_is_submitted_needs_no_other_package_of_ours() -> None:
+    others = tuple(package for package in PACKAGES if package != "my_submission")
+    for path in (ROOT / "my_submission").rglob("*.py"):
+        is_run = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts)) in SUBMITTED
+        if is_run and any(each in path.read_text() for each in others):  # few are worth parsing
+            wrong = {name for name in own_imports(path) if name.startswith(others)}
+            assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
 @pytest.mark.parametrize("package", ROOMS)

@@ -16,8 +16,10 @@ import soundfile
 from evaluator.isolation.limits import Limits
 from evaluator.locations import REPOSITORY
 from evaluator.running.dataset import Track
-from evaluator.running.evaluation import Observer, evaluate
-from evaluator.running.preparation import Options, prepare
+from evaluator.running.evaluation import evaluate
+from evaluator.running.job import Observer
+from evaluator.running.options import Options
+from evaluator.running.preparation import prepare
 from evaluator.runs.records import TrackResult
 from evaluator.runs.results import Result
 from sdx.engines import address

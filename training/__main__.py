@@ -7,10 +7,13 @@ import sys
 import textwrap
 from pathlib import Path
 
-from my_submission.weights import WeightsError
-from my_submission.weights.manifest import WEIGHTS_FOLDER
+from sdx.missing import explained
 from sdx.terminal import prepare
-from training.config import ConfigError, load_config
+
+with explained("python -m training"):
+    from my_submission.weights import WeightsError
+    from my_submission.weights.manifest import WEIGHTS_FOLDER
+    from training.config import ConfigError, load_config
 
 RUNS_FOLDER = Path("training/runs")
 CONFIGS = Path(__file__).with_name("configs")

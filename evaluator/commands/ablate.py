@@ -5,8 +5,6 @@ from fnmatch import fnmatch
 
 from evaluator import printable, text_table
 from evaluator.commands import Subparsers, estimator_options
-from evaluator.reporting.display import CheckBar
-from evaluator.running import dataset
 from evaluator.running.dataset import Track
 from evaluator.tuning import ablate, estimator
 from evaluator.tuning.estimator import EstimatorError
@@ -40,9 +38,7 @@ def _run(given: Namespace) -> int:
             print("\n".join(printable.plain(variant.name) for variant in chosen))
             return 0
         runner.require(file)
-        data = estimator_options.load_data(given, info)
-        with CheckBar() as checked:
-            dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
+        data, _ = estimator_options.load_data(given, info)
         total = len(chosen) * len(data.tracks)
         with estimator_options.progress_bar(runner, total, data.tracks[0].name) as bar:
 
@@ -55,8 +51,9 @@ def _run(given: Namespace) -> int:
     table = ablate.as_table(rows, stems)
     estimator_options.write_tables(given, table, ablate.unrounded(rows, stems))
     print(text_table.ruled(table))
-    tracks = text_table.count(len(data.tracks), "track")
-    print(f"SDR in dB over {tracks} of {data.path}; models on {runner.where(info)}.")
+    print(
+        f"SDR in dB over {estimator_options.tracks_of(data)} of {data.path}; models on {runner.where(info)}."
+    )
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evaluator import printable, text_table
 from evaluator.commands import Subparsers, converters, service_options
-from evaluator.reporting.display import CheckBar
+from evaluator.reporting.progress import CheckBar
 
 SETS = "names of sets in weights/published_scores.yaml, such as multisong-mvsep"
 

@@ -113,3 +113,12 @@ def add_challenge_or_stems(parser: ArgumentParser, default: str) -> None:
         metavar="LIST",
         help="in place of --track: any stems, separated by commas",
     )
+
+
+def add_skip_bad(parser: ArgumentParser) -> None:
+    """Add --skip-bad."""
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out the tracks that cannot be used (a file is missing or damaged), and say so beside every score",
+    )

@@ -15,7 +15,7 @@ from evaluator.datasets.builder import Recipe
 from evaluator.datasets.library import Library
 from evaluator.datasets.tracks import LOUDNESS, Plan
 from evaluator.locations import command
-from evaluator.reporting.display import BAR
+from evaluator.reporting.progress import BAR
 from evaluator.running import dataset
 from evaluator.running.dataset import DataError
 from sdx.engines.options import add_engine, given_engine

@@ -12,9 +12,11 @@ from tqdm import tqdm
 from evaluator import printable, tables, text_table
 from evaluator.challenge import of_stems
 from evaluator.commands import converters
-from evaluator.reporting.display import BAR, REASON_CHARACTERS, engine_words
+from evaluator.reporting import display
+from evaluator.reporting.progress import BAR, CheckBar, engine_words
 from evaluator.running import dataset
-from evaluator.running.dataset import Dataset, OtherStemsError
+from evaluator.running.dataset import BadTracksError, Dataset, OtherStemsError
+from evaluator.running.track_results import REASON_CHARACTERS
 from evaluator.tables import Table
 from evaluator.tuning import estimator
 from evaluator.tuning.estimator import Estimator, EstimatorError, PresetInfo
@@ -28,6 +30,7 @@ def add(parser: ArgumentParser) -> None:
     """Add a preset and the common arguments."""
     parser.add_argument("preset", metavar="PRESET", help="name or YAML file")
     add_data(parser)
+    converters.add_skip_bad(parser)
 
 
 def add_data(parser: ArgumentParser) -> None:
@@ -117,10 +120,30 @@ class _Shown(Watcher):
         self._bar.set_postfix_str(words, refresh=sys.stderr.isatty())
 
 
-def load_data(given: Namespace, info: PresetInfo) -> Dataset:
-    """The tracks to work on, with the stems that the preset makes; EstimatorError where they have others."""
+def load_data(given: Namespace, info: PresetInfo) -> tuple[Dataset, str]:
+    """The tracks to work on, with the stems that the preset makes, every file read; and their hash.
+
+    What --skip-bad leaves out is said. Raises EstimatorError where the tracks have other stems, or some cannot be
+    used; DataError where none can.
+    """
     wanted = of_stems(info.instruments)
     try:
-        return dataset.load(given.data or dataset.demo_folder(wanted), given.only, wanted)
+        found = dataset.load(
+            given.data or dataset.demo_folder(wanted), given.only, wanted, skip_bad=given.skip_bad
+        )
+        with CheckBar() as checked:
+            total = len(found.tracks)
+            data, hashes = dataset.checked(found, lambda track: checked(track, total), given.skip_bad)
     except OtherStemsError as error:
         raise EstimatorError(f"preset {given.preset} is for {wanted.words}, but {error}") from None
+    except BadTracksError as error:
+        raise EstimatorError(f"{error}\n{display.mend_or_skip(error)}") from None
+    for sentence in display.left_out(data.left_out, len(data.tracks)):
+        print(printable.lines(sentence), file=sys.stderr)
+    return data, hashes.total
+
+
+def tracks_of(data: Dataset) -> str:
+    """How many tracks there are, and how many of them are used where not all are."""
+    every = text_table.count(len(data.tracks) + len(data.left_out), "track")
+    return f"{len(data.tracks)} of {every}" if data.left_out else every

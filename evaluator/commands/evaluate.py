@@ -10,18 +10,20 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from evaluator import printable, text_table
+from evaluator import printable
 from evaluator.commands import ci_files, evaluate_options, evaluate_several, upload
 from evaluator.commands import report as report_page
 from evaluator.commands.evaluate_options import Outputs
 from evaluator.isolation.sandbox import Isolation, Limits, SandboxError
 from evaluator.locations import command
 from evaluator.reporting import display, report
+from evaluator.reporting.progress import CheckBar, ProgressBar
 from evaluator.running import evaluation
 from evaluator.running.dataset import BadTracksError, DataError
 from evaluator.running.job import Job
+from evaluator.running.options import Options, UsageError
 from evaluator.running.predictions import PredictionsError
-from evaluator.running.preparation import Options, UsageError, prepare
+from evaluator.running.preparation import prepare
 from evaluator.running.submission import SubmissionError
 from evaluator.runs import baseline, leaderboard, run_scores
 from evaluator.runs.documents import ResultError
@@ -56,11 +58,7 @@ def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
         problems = map(printable.lines, error.problems)
         print(f"{prog}: the data cannot be used:", *problems, sep="\n  ", file=sys.stderr)
         if isinstance(error, BadTracksError):
-            tracks = text_table.count(len(error.tracks), "track")
-            print(
-                f"Mend this, or leave out {tracks} with --skip-bad: then the score is of fewer.",
-                file=sys.stderr,
-            )
+            print(display.mend_or_skip(error), file=sys.stderr)
     except PredictionsError as error:
         problems = map(printable.lines, error.problems)
         print(f"{prog}: the estimates cannot be used:", *problems, sep="\n  ", file=sys.stderr)
@@ -116,14 +114,14 @@ def run(options: Options, outputs: Outputs) -> int:
     if outputs.check is not None:
         old, _ = leaderboard.read_baseline(outputs.check, Store(), advice=OTHER_BASELINE)
         before = run_scores.of_result(old, printable.plain(str(outputs.check)))
-    with display.CheckBar() as checked:
+    with CheckBar() as checked:
         job = prepare(options, checked, Acceptance(options.limits, options.require_isolation))
     for note in job.dataset.notes:
         print(printable.plain(note), file=sys.stderr)
     if before is not None:
         run_scores.require_checkable(before, run_scores.of_plan(job.plan))
     _make_folder(job.out)
-    bar = display.ProgressBar(job.dataset, job.plan.jobs)
+    bar = ProgressBar(job.dataset, job.plan.jobs)
     try:
         result = evaluation.evaluate(job, bar, options.resume)
     except evaluation.Interrupted as interrupt:

@@ -8,7 +8,7 @@ from evaluator.commands import ci_files, converters, label_options, report
 from evaluator.commands.ci_files import CiFiles
 from evaluator.isolation.sandbox import Limits
 from evaluator.locations import submission_folder
-from evaluator.running.preparation import RUNNERS, UNLIMITED, Options
+from evaluator.running.options import RUNNERS, UNLIMITED, Options
 from evaluator.runs import baseline
 from sdx.engines.options import add_engine, engine_of
 
@@ -140,11 +140,7 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
         parser, default="what the submission makes, or the files are of, else that of the data"
     )
     add("--only", metavar="GLOB", help="evaluate the tracks whose name matches")
-    add(
-        "--skip-bad",
-        action="store_true",
-        help="leave out the tracks that cannot be used (a file is missing or damaged), and say so beside every score",
-    )
+    converters.add_skip_bad(parser)
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:

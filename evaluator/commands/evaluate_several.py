@@ -13,7 +13,7 @@ from evaluator.digests import sha256_of_file
 from evaluator.isolation.sandbox import SandboxError
 from evaluator.measures.means import MEAN
 from evaluator.running.dataset import DataError
-from evaluator.running.preparation import Options, UsageError
+from evaluator.running.options import Options, UsageError
 from evaluator.running.submission import SubmissionError
 from evaluator.runs import results
 from evaluator.runs.documents import ResultError

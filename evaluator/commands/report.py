@@ -9,7 +9,7 @@ from tqdm import tqdm
 from evaluator import printable
 from evaluator.commands import Subparsers, converters
 from evaluator.reporting import report
-from evaluator.reporting.display import BAR
+from evaluator.reporting.progress import BAR
 from evaluator.reporting.report import Sources
 from evaluator.runs import baseline, leaderboard, run_folder, run_scores
 from evaluator.runs.documents import ResultError

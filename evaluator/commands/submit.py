@@ -8,7 +8,7 @@ from pathlib import Path
 from evaluator import printable
 from evaluator.commands import Subparsers, converters
 from evaluator.locations import submission_folder
-from evaluator.running.preparation import RUNNERS
+from evaluator.running.options import RUNNERS
 from evaluator.submitting import dry_run, submit
 from evaluator.submitting.checklist import REMOTES, Intent, Preflight, check
 from evaluator.submitting.git import SUBMISSION_PREFIX, GitError, Repository

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluator import printable, text_table
+from evaluator import printable
 from evaluator.commands import Subparsers, converters, estimator_options
-from evaluator.reporting.display import CheckBar
-from evaluator.running import dataset
 from evaluator.running.dataset import Dataset, Track
 from evaluator.tuning import estimator, preset_file, savings, tune
 from evaluator.tuning.estimator import Estimator, PresetInfo
@@ -79,9 +77,7 @@ def _run(given: Namespace) -> int:
         saves_time = given.within is not None or given.objective == PER_SECOND
         names = [] if saves_time else _steps(info, given.step, given.objective)
         runner.require(file)
-        data = estimator_options.load_data(given, info)
-        with CheckBar() as checked:
-            digest = dataset.content_hash(data.tracks, lambda track: checked(track, len(data.tracks)))
+        data, digest = estimator_options.load_data(given, info)
         if (warning := tune.warning_of_few(len(data.tracks))) is not None:
             print(printable.lines(warning), file=sys.stderr)
         text = file.read_text(encoding="utf-8")
@@ -207,7 +203,7 @@ def _objective(given: Namespace) -> str:
 
 def _note(tuned: Tuned, data: Dataset, digest: str, given: Namespace) -> list[str]:
     """What was tuned on what, and with what result."""
-    tracks = text_table.count(len(data.tracks), "track")
+    tracks = estimator_options.tracks_of(data)
     old, new = (tune.objective_db(tuned, name) for name in (CURRENT, TUNED))
     return [
         f"by `python -m evaluator tune` on {tracks} of {data.path.name} ({digest[:HASH_DIGITS]}), "

@@ -1,210 +1,23 @@
-"""What a run looks like at the terminal: progress with time left on standard error, the table on standard output."""
+"""What came of a run, at the terminal: the table, what of the limits was not in force, and the verdict."""
 
-import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from tqdm import tqdm
 
 from evaluator import printable, text_table
 from evaluator.challenge import CHALLENGES
-from evaluator.isolation.sandbox import Outcome
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
-from evaluator.running.dataset import Dataset, Track
-from evaluator.running.job import Observer
+from evaluator.running.dataset import BadTracksError
+from evaluator.running.track_results import REASON_CHARACTERS
 from evaluator.runs.passing import not_like_theirs, would_pass
-from evaluator.runs.records import TrackResult
+from evaluator.runs.records import LeftOut, TrackResult
 from evaluator.runs.results import Result
 
-REFRESH_SECONDS = 0.5
-REFRESH_SECONDS_IN_A_FILE = 15.0
-CURRENT_SHARE = 0.95  # of a track counts as done at most, until it is
 SHOWN = 5  # failed tracks that are named
-REASON_CHARACTERS = 2000
 WHY_CHARACTERS = 180  # of a reason in the table; the report has all of it
-RUN_BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}{postfix}]"
-BAR = "{desc} |{bar}| {percentage:3.0f}% [{elapsed}, left {remaining}{postfix}]"
 SDR_WORDS = f"SDR in {MEASURES['sdr'].words} (the challenge's global SDR)."
+LEFT_OUT = "To be in time, less was computed for"  # these tracks; what is left out, in the submission's words
 DIFFERS = "Differs from the organisers' machine:"  # what of their limits was not in force here
-
-
-@dataclass(frozen=True)
-class _Current:
-    """A track that is being separated."""
-
-    track: Track
-    limit_seconds: float | None
-    began: float
-
-    def seconds(self) -> float:
-        """How long it has been separated."""
-        return time.monotonic() - self.began
-
-    def description(self) -> str:
-        """Its name and time, in words."""
-        limit = "" if self.limit_seconds is None else f" of at most {self.limit_seconds:.0f}"
-        return f"{self.track.name} {self.seconds():.0f}{limit} s"
-
-
-class ProgressBar(Observer):
-    """One bar over the seconds of audio to separate, with the time left, and some lines for each failed track.
-
-    `jobs` is how many tracks are separated at a time.
-    """
-
-    def __init__(self, dataset: Dataset, jobs: int = 1) -> None:
-        self._total = sum(track.seconds for track in dataset.tracks)
-        self._number, self._done_before, self._start = len(dataset.tracks), 0, time.monotonic()
-        self._jobs = min(jobs, len(dataset.tracks))
-        self._bar = tqdm(total=self._total, file=sys.stderr, bar_format=RUN_BAR, desc="starting")
-        self._what, self._began = "starting", time.monotonic()
-        self._current: dict[str, _Current] = {}
-        self._is_given_up = False  # the tracks that follow all fail for a reason that was told
-        self._done: dict[str, float] = {}  # seconds of audio, by track
-        self._spent, self._covered = 0.0, 0.0  # compute seconds and seconds of audio of tracks of this run
-        self._workers: tuple[int, int] | None = None  # of an engine, and their machines
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._refresh, daemon=True)
-        self._thread.start()
-
-    def _refresh(self) -> None:
-        while not self._closed.wait(REFRESH_SECONDS if sys.stderr.isatty() else REFRESH_SECONDS_IN_A_FILE):
-            with self._lock:
-                self._show()
-
-    def _show(self) -> None:
-        pace = self._spent / self._covered if self._covered else self._slowest_pace()
-        current = 0.0
-        if pace:
-            current = sum(
-                min(each.seconds() / pace, CURRENT_SHARE * each.track.seconds)
-                for each in self._current.values()
-            )
-        self._bar.n = min(sum(self._done.values()) + current, self._total)
-        left = (self._total - self._bar.n) / self._jobs
-        remaining = time_left(left, pace, not self._covered)
-        self._bar.set_postfix_str(", ".join(filter(None, (remaining, self._engine_words()))), refresh=False)
-        self._bar.set_description_str(self._description())
-
-    def _description(self) -> str:
-        """What is going on; of several tracks, the one that has taken longest."""
-        if not self._current:
-            return f"{self._what} {time.monotonic() - self._began:.0f} s"
-        first, *others = self._current.values()
-        return first.description() + (f" (and {len(others)} more)" if others else "")
-
-    def _slowest_pace(self) -> float | None:
-        """Compute seconds per second of audio if every track took as long as it may."""
-        for each in self._current.values():
-            return None if each.limit_seconds is None else each.limit_seconds / each.track.seconds
-        return None
-
-    def _turn_to(self, what: str) -> None:
-        with self._lock:
-            self._what, self._began = what, time.monotonic()
-            self._show()
-
-    def resumed(self, tracks: Sequence[Track]) -> None:
-        self._done = {track.name: track.seconds for track in tracks}
-        self._done_before = len(tracks)
-
-    def setting_up(self) -> None:
-        self._turn_to("loading the submission")
-
-    def setup_failed(self, outcome: Outcome, log: Sequence[str]) -> None:
-        self._is_given_up = True
-        self._report(f"the submission could not be constructed: {outcome.status}, {outcome.reason}", log)
-
-    def separating(self, track: Track, limit_seconds: float | None) -> None:
-        with self._lock:
-            self._current[track.name] = _Current(track, limit_seconds, time.monotonic())
-            self._show()
-
-    def separated(self, track: Track) -> None:
-        with self._lock:
-            del self._current[track.name]
-            self._done[track.name] = track.seconds
-            self._what, self._began = "scoring", time.monotonic()
-
-    def finished(self, track: Track, result: TrackResult, log: Sequence[str]) -> None:
-        with self._lock:
-            self._done[track.name] = track.seconds
-            if result.seconds is not None:
-                self._spent += result.seconds
-                self._covered += track.seconds
-        if result.status != "ok" and (result.seconds is not None or not self._is_given_up):
-            self._report(f"{track.name}: {result.status}, {result.reason}", log)
-
-    def measuring(self, metric: str, tracks: int) -> None:
-        self._turn_to(f"{metric} of {text_table.count(tracks, 'track')}")
-
-    def working(self, workers: int, machines: int, left: int) -> None:
-        with self._lock:
-            self._jobs = max(workers, 1)
-            self._workers = (workers, machines)
-
-    def _engine_words(self) -> str:
-        """Who is at work, and how fast; nothing where there is no engine."""
-        if self._workers is None:
-            return ""
-        pace = (len(self._done) - self._done_before) / max(time.monotonic() - self._start, 1)
-        return engine_words(*self._workers, len(self._done), self._number, pace)
-
-    def notice(self, text: str) -> None:
-        self._report(text, [])
-
-    @staticmethod
-    def _report(headline: str, log: Sequence[str]) -> None:
-        tqdm.write(printable.plain(headline, REASON_CHARACTERS), file=sys.stderr)
-        for line in log:
-            tqdm.write(f"    {printable.plain(line)}", file=sys.stderr)
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self._closed.set()
-        self._thread.join()
-        self._current.clear()
-        self._show()
-        self._bar.close()
-
-
-def engine_words(workers: int, machines: int, done: int, tracks: int, pace: float) -> str:
-    """Who is at work on an engine, and what of it is done; `pace` in tracks a second."""
-    there = f"{text_table.count(workers, 'worker')} on {text_table.count(machines, 'machine')}"
-    return f"{there}, {done} of {tracks} tracks, {60 * pace:.1f} a minute"
-
-
-def time_left(audio_seconds: float, pace: float | None, bound: bool) -> str:
-    """How long that much audio will take at this pace (compute seconds per second of audio), in words.
-
-    `bound` marks a pace that has not been measured: the slowest allowed one.
-    """
-    if pace is None:
-        return "left ?"
-    return f"left {'at most ' if bound else ''}{tqdm.format_interval(round(audio_seconds * pace))}"
-
-
-class CheckBar:
-    """A bar over the tracks whose files are read, shown only if that takes longer than a moment."""
-
-    def __enter__(self) -> "CheckBar":
-        self._bar: tqdm[Any] | None = None
-        return self
-
-    def __call__(self, track: Track, total: int) -> None:
-        if self._bar is None:
-            self._bar = tqdm(total=total, file=sys.stderr, bar_format=BAR, desc="checking the data", delay=2)
-        self._bar.update()
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 def table(result: Result) -> str:
@@ -213,7 +26,6 @@ def table(result: Result) -> str:
     Where a track failed or was late, the last column says why.
     """
     whys = [printable.plain(track.why, WHY_CHARACTERS) for track in result.tracks]
-    said = [*whys, ""] if any(whys) else None
     extra = [metric for metric in result.plan.metrics if metric != "sdr"]
     header = [
         "track",
@@ -225,45 +37,79 @@ def table(result: Result) -> str:
         *(f"{name} mean" for name in extra),
     ]
     rows = [_row(track, result.stems, extra) for track in result.tracks]
-    score = result.totals("sdr")
-    label = "score" if result.status == "ok" else "mean of the tracks that worked"
-    if result.plan.data.left_out:
-        number = len(result.plan.data.left_out) + result.plan.data.number
-        label += f" (of {result.plan.data.number} of {number} tracks)"
-    totals = [label, "", "", "", *(text_table.db(score[stem]) for stem in (*result.stems, MEAN))]
-    totals += [text_table.db(result.totals(name)[MEAN]) for name in extra]
-    table = [header, *rows, totals]
+    totals = [_totals(result, extra)] if result.worked else []
+    table = [header, *rows, *totals]
     rule = "-" * max(map(len, text_table.align(table, left=(0, 1))))
-    if said is not None:
-        table = [[*row, why] for row, why in zip(table, ["why", *said], strict=True)]
+    if any(whys):
+        table = [[*row, why] for row, why in zip(table, ["why", *whys, *[""] * len(totals)], strict=True)]
     lines = text_table.align(table, left=(0, 1, len(table[0]) - 1))
-    parts = [lines[0], rule, *lines[1:-1], rule, lines[-1], SDR_WORDS]
-    parts += left_out(result)
+    end = 1 + len(rows)
+    parts = [lines[0], rule, *lines[1:end], rule, *lines[end:], SDR_WORDS]
+    parts += left_out(result.plan.data.left_out, result.plan.data.number)
     if result.machines:
         counts = Counter(track.machine for track in result.tracks if track.machine is not None)
         parts.append(
             f"Machines: {', '.join(f'{name} ({number})' for name, number in sorted(counts.items()))}."
         )
-    parts += [
-        f"{track.name}: to be in time, {printable.plain('; '.join(map(str, track.economies)), REASON_CHARACTERS)}."
-        for track in result.tracks
-        if track.economies
-    ]
+    parts += _economies(result)
     if result.isolation is not None and result.isolation.not_in_force:
         parts.append(f"{DIFFERS} {'; '.join(result.isolation.not_in_force)}.")
     return printable.lines("\n".join([*parts, *_others(result, extra), "", verdict(result)]))
 
 
-def left_out(result: Result) -> list[str]:
-    """What tracks are missing from all the scores, in a sentence or none."""
-    data = result.plan.data
-    if not data.left_out:
+def _totals(result: Result, extra: Sequence[str]) -> list[str]:
+    """The last row: the score or, where a track failed or was left out, of how many tracks it is the mean."""
+    score, data = result.totals("sdr"), result.plan.data
+    label, every = ("score" if result.status == "ok" else "mean"), data.number + len(data.left_out)
+    if len(result.worked) < every:
+        label += f" of {len(result.worked)} of {every}"
+    return [
+        *(label, "", "", ""),
+        *(text_table.db(score[stem]) for stem in (*result.stems, MEAN)),
+        *(text_table.db(result.totals(name)[MEAN]) for name in extra),
+    ]
+
+
+def _economies(result: Result) -> list[str]:
+    """What the submission says that it left out to be in time: a sentence for all tracks that lack the same.
+
+    Where it was told a time factor and left nothing out, that is said, too.
+    """
+    tracks: dict[str, list[str]] = {}
+    for track in result.tracks:
+        if track.economies:
+            tracks.setdefault("; ".join(map(str, track.economies)), []).append(track.name)
+    submission = result.plan.submission
+    was_told = submission is not None and submission.requested_time_factor is not None
+    if was_told and not tracks and all(track.status == "ok" and not track.late for track in result.tracks):
+        return ["To be in time, nothing had to be left out."]
+    return [
+        f"{LEFT_OUT} {_some(names)}: {printable.plain(economies, REASON_CHARACTERS)}."
+        for economies, names in tracks.items()
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return ", ".join([*names[:SHOWN], *more])
+
+
+def left_out(tracks: Sequence[LeftOut], used: int) -> list[str]:
+    """What tracks are missing from all the scores, beside those that are used, in a sentence or none."""
+    if not tracks:
         return []
-    bad, every = len(data.left_out), data.number + len(data.left_out)
-    shown = [f"{each.name} ({each.reason})" for each in data.left_out[:SHOWN]]
+    bad, every = len(tracks), used + len(tracks)
+    shown = [f"{each.name} ({each.reason})" for each in tracks[:SHOWN]]
     more = [f"{bad - SHOWN} more"] if bad > SHOWN else []
     verbs = "was left out, since it" if bad == 1 else "were left out, since they"
     return [f"{bad} of {every} tracks {verbs} cannot be used: {'; '.join([*shown, *more])}."]
+
+
+def mend_or_skip(error: BadTracksError) -> str:
+    """What to do about tracks that cannot be used, for a command with --skip-bad."""
+    tracks = text_table.count(len(error.tracks), "track")
+    return f"Mend this, or leave out {tracks} with --skip-bad: then the score is of fewer."
 
 
 def _others(result: Result, extra: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from evaluator.runs.run_scores import RunScores
 LOG = logging.getLogger(__name__)
 
 INLINE_BYTES = 32 << 20  # sound and pictures, as text, up to this size are in the page, more goes beside it
-OURS = (".js", ".ogg")  # what is in that folder, when it is done and before
+OURS = re.compile(r"\d{3,}(-.+)?\.js(\.ogg)?")  # what is in that folder, when it is done and before
 LOG_BYTES = 16 << 20  # of a log that is read at all
 LOG_CHARACTERS = 20_000  # of a log, the last ones
 SETUP = ""  # stands for the log of loading, which no track is named like
@@ -113,7 +114,7 @@ def write(page: Path, sources: Sources, audio: str | None = None, progress: Prog
     """
     page.parent.mkdir(parents=True, exist_ok=True)
     folder = run_folder.audio_of(page)
-    if folder.is_dir() and any(file.suffix not in OURS for file in folder.iterdir()):
+    if folder.is_symlink() or (folder.is_dir() and not all(map(_is_ours, folder.iterdir()))):
         raise ResultError(
             f"{folder}: is no folder of a page's sound, which would take its place; name another page"
         )
@@ -123,6 +124,10 @@ def write(page: Path, sources: Sources, audio: str | None = None, progress: Prog
     temporary = page.with_name(f".{page.name}.{os.getpid()}")
     temporary.write_text(html, encoding="utf-8")
     temporary.replace(page)
+
+
+def _is_ours(path: Path) -> bool:
+    return OURS.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
 
 
 def render(sources: Sources, details: Mapping[str, Mapping[str, Any]], audio_folder_name: str) -> str:
@@ -261,7 +266,7 @@ def _context(
         "setup_log": _log(entry, SETUP),
         "weights": run_words.weights_lines(result),
         "limits": run_words.limits_words(result.plan.limits),
-        "left_out": left_out(result),
+        "left_out": left_out(result.plan.data.left_out, result.plan.data.number),
         "tracks_words": run_words.tracks_words(result.plan.data),
         "machine": run_words.machine_words(result.machine),
         "differs": DIFFERS,

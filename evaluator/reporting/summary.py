@@ -39,7 +39,7 @@ def _lines(result: Result, check: Check | None) -> Iterator[str]:
     yield f"## {icon} {quoted(result.name)}: {_score(result)}"
     yield ""
     yield quoted(display.verdict(result), 2000)
-    for sentence in display.left_out(result):
+    for sentence in display.left_out(result.plan.data.left_out, result.plan.data.number):
         yield ""
         yield f"⚠️ {quoted(sentence, 2000)}"
     yield ""

@@ -21,8 +21,6 @@ WORK = "work-{}"  # below a run's folder: of each session, whose supervisor remo
 COPIES_AHEAD = 1
 """Tracks that are copied and not scored yet: few, so that an interruption is quick and the disk not full."""
 
-__all__ = ["RESULT_FILE", "Interrupted", "Job", "Observer", "evaluate"]
-
 
 class Interrupted(KeyboardInterrupt):
     """The user has ended a run; `result` holds what is done, and so does the run's folder."""

@@ -18,7 +18,7 @@ from evaluator.running import dataset, estimates, parts, predictions, submission
 from evaluator.running.assignment import Assignment
 from evaluator.running.dataset import ContentHashes, Contents, Dataset, OtherStemsError, Track
 from evaluator.running.job import Job, Spread
-from evaluator.running.options import RUNNERS, UNLIMITED, Options, UsageError
+from evaluator.running.options import UNLIMITED, Options, UsageError
 from evaluator.running.predictions import Survey
 from evaluator.running.sight import seen_besides, warn_of_what_is_unseen, weights_variables
 from evaluator.runs import records, results
@@ -29,9 +29,6 @@ from evaluator.runs.run_folder import RESULT_FILE
 DEMO_PATIENCE = 20.0
 """The demo shows that everything works: on a slow or busy machine its tracks are late, but scored."""
 WITHOUT_VARIABLE = "SDX_SANDBOX_WITHOUT"  # facilities of the sandbox not to use, separated by commas
-
-__all__ = ["RUNNERS", "UNLIMITED", "Options", "UsageError"]  # and all that is public below
-
 
 Accept = Callable[[Isolation], object]
 """Is told what is in force before anything of the submission runs, each time that it is started; may raise."""

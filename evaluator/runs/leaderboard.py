@@ -195,7 +195,7 @@ class Store:
                 connection.execute("COMMIT")
             finally:
                 connection.close()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last of SQLite's own messages
             raise LeaderboardError(
                 f"{self.path}: {error}. If the file is damaged, move it away and import the runs again: "
                 f"{command('leaderboard import')} {self.path.parent}/*/{RESULT_FILE}"

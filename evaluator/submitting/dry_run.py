@@ -9,7 +9,9 @@ from evaluator.isolation.sandbox import Limits, SandboxError
 from evaluator.locations import DEMO, command
 from evaluator.running import dataset, evaluation
 from evaluator.running.dataset import DataError
-from evaluator.running.preparation import Options, UsageError, prepare
+from evaluator.running.job import Observer
+from evaluator.running.options import Options, UsageError
+from evaluator.running.preparation import prepare
 from evaluator.running.submission import SubmissionError
 from evaluator.runs.documents import ResultError
 from evaluator.runs.results import Result
@@ -44,7 +46,7 @@ class DryRun:
                 out=out,
             )
             with as_on_a_server(laid.empty_cache):
-                result = evaluation.evaluate(prepare(options), evaluation.Observer(), resume=False)
+                result = evaluation.evaluate(prepare(options), Observer(), resume=False)
             logs = "\n".join(path.read_text() for path in sorted((out / "logs").glob("*.log")))
         except DataError as error:
             return Check(NAME, "failed", "; ".join(error.problems), "give tracks with --data")

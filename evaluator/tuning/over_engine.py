@@ -161,7 +161,8 @@ class EngineEstimator(Estimator):
             self._hashes[key] = dataset.track_hash(track)
             self.watcher.checking(len(self._hashes), len(data.tracks))
         path = str(data.path.resolve())
-        return Place(path, self._only, data.challenge.name, track.name, self._hashes[key])
+        skip_bad = bool(data.left_out)
+        return Place(path, self._only, data.challenge.name, track.name, self._hashes[key], skip_bad)
 
 
 class _Client:

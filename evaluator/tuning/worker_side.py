@@ -47,6 +47,7 @@ class Place:
     challenge: str
     track: str
     sha256: str
+    skip_bad: bool = False  # as the run was told
 
 
 @dataclass(frozen=True)
@@ -179,5 +180,5 @@ class _Station:
     def _track(self, place: Place) -> Track:
         whole = replace(place, track="", sha256="")
         if whole not in self._data:
-            self._data[whole] = worker_data.load(place.data, place.only, place.challenge)
+            self._data[whole] = worker_data.load(place.data, place.only, place.challenge, place.skip_bad)
         return worker_data.track_of(self._data[whole], place.track, place.sha256)

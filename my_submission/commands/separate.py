@@ -5,6 +5,7 @@ import contextlib
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -153,10 +154,17 @@ def _prepare(options: argparse.Namespace) -> _Worklist:
     if page.is_wanted:
         check_page(options.output, overwrite=options.overwrite)
     recordings = told_apart(found.recordings, lambda each: next(iter(_targets(each, settings).values())))
-    files = {recording: _targets(recording, settings) for recording in recordings}
+    infos, failures = _examined({each: _targets(each, settings) for each in recordings}, output)
+    return _Worklist(settings, page, infos, [*found.missing, *failures], engine)
+
+
+def _examined(
+    files: Mapping[Recording, Mapping[str, Path]], output: FileOptions
+) -> tuple[dict[Recording, AudioInfo], list[tuple[str, str]]]:
+    """What can be separated into its files, and what cannot, with the reason."""
     in_the_way = collisions(files)
     infos: dict[Recording, AudioInfo] = {}
-    failures = list(found.missing)
+    failures: list[tuple[str, str]] = []
     for recording, paths in files.items():
         try:
             if reason := in_the_way.get(recording):
@@ -170,7 +178,7 @@ def _prepare(options: argparse.Namespace) -> _Worklist:
             failures.append((str(recording.source), str(error)))
         except OSError as error:
             failures.append((str(recording.source), error.strerror or str(error)))
-    return _Worklist(settings, page, infos, failures, engine)
+    return infos, failures
 
 
 def _excerpt(options: argparse.Namespace) -> Excerpt:

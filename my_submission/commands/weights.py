@@ -26,7 +26,7 @@ from my_submission.weights.licences import Agree, accept, licence_text, record_p
 from my_submission.weights.manifest import load_manifest
 from my_submission.weights.pack import PRESETS, is_own, pack
 from my_submission.weights.required import locate, size_text
-from my_submission.weights.store import Verification, kept_folder, verify
+from my_submission.weights.store import Verification, own_place, verify
 
 _AGAINST = {
     "sha256": "verified (published sha256)",
@@ -245,7 +245,7 @@ def _state_text(state: Verification | WrongContent | None) -> str:
 
 def _origins_text(row: Checkpoint) -> str:
     if not row.origins:
-        return f"expected at {row.path or kept_folder(row) / row.file}"
+        return f"put your own file here: {own_place(row)}"
     more = f" (or {len(row.origins) - 1} more)" if len(row.origins) > 1 else ""
     return f"from {row.origins[0]}{more}"
 

@@ -138,9 +138,12 @@ class Economy:
     def __str__(self) -> str:
         if self.drop:
             return f"{self.step}: without {self.model}"
-        changes = {"polarity": self.polarity, "overlap": self.overlap, "shifts": self.shifts}
-        said = ", ".join(f"{name} {value}" for name, value in changes.items() if value is not None)
-        return f"{self.step}: {self.model or 'all members'} with {said}"
+        whose = f"{self.step}: {self.model or 'all members'} with"
+        if self.polarity is not None:
+            return f"{whose} one polarity ({self.polarity.value}) in place of both"
+        if self.overlap is not None:
+            return f"{whose} an overlap of at most {self.overlap:g}"
+        return f"{whose} at most {self.shifts} shift{'' if self.shifts == 1 else 's'}"
 
     def applied_to(self, step: Step) -> Step:
         """The cheaper step, or an equal one if there is nothing to save.

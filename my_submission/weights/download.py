@@ -21,8 +21,6 @@ from .allowance import Allowance, Patience
 from .errors import DownloadError
 from .store import LARGEST_UNKNOWN_BYTES
 
-__all__ = ["OnBytes", "Patience", "allowance_for", "download", "retry_after"]
-
 log = logging.getLogger(__name__)
 
 OnBytes = Callable[[int], object]

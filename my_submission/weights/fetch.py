@@ -19,7 +19,16 @@ from .download import OnBytes, download
 from .errors import DownloadError, MissingWeights, NoConnection, WeightsError, WrongContent
 from .hub import cached_file, download_from_hub
 from .licences import Agree, not_accepted, refuse
-from .store import Verification, find, kept_folder, known_copy, lock_for, record_sha256, verify_copy
+from .store import (
+    Verification,
+    find,
+    kept_folder,
+    known_copy,
+    lock_for,
+    own_place,
+    record_sha256,
+    verify_copy,
+)
 from .wheels import INDEX, Wheels
 
 log = logging.getLogger(__name__)
@@ -116,8 +125,10 @@ class _Shared:
 def _from_origins(checkpoint: Checkpoint, progress: OnBytes, shared: _Shared) -> Path:
     """The file from the first origin that gives the right one."""
     if not checkpoint.origins:
-        where = checkpoint.path or kept_folder(checkpoint) / checkpoint.file
-        raise DownloadError(f"its row names no origins; put the file at {where}")
+        raise DownloadError(
+            f"its row in {checkpoint.manifest} names nothing to fetch it from (no origins); put your own file here:"
+            f" {own_place(checkpoint)}"
+        )
     if hub_constants.is_offline_mode():
         raise DownloadError(
             f"it is missing, and HF_HUB_OFFLINE forbids downloading it; unset HF_HUB_OFFLINE,"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -73,20 +73,30 @@ def locate(
 
 
 def _advice(missing: tuple[Checkpoint, ...], preset: str | None) -> str:
-    names = {row.name: str(row.path or row.file) for row in missing}
+    own = [row for row in missing if not row.origins]
+    names = {row.name: str(store.own_place(row)) if row in own else row.file for row in missing}
     width = max(map(len, names.values()))
     lines = [
         f"  {names[row.name]:{width}}  {size_text(row.about_bytes):>12}  ({row.name})" for row in missing
     ]
     title = f"preset {preset}: " if preset else ""
     files = "weights files are" if len(missing) > 1 else "weights file is"
-    wanted = preset or " ".join(row.name for row in missing)
-    given = [row.path.parent for row in missing if row.path is not None]
-    advice = [] if len(given) == len(missing) else [f"fetch with: {command(f'weights fetch {wanted}')}"]
-    if given and ORGANISERS_VARIABLE in os.environ:  # an evaluation, which shows the submission's own folder
-        shown = " ".join(f"--readable {folder}" for folder in dict.fromkeys(given))
-        advice.append(f"files outside the submission's folder are not in sight; evaluate with: {shown}")
-    return "\n".join([f"{title}{len(missing)} {files} missing:", *lines, *advice])
+    return "\n".join([f"{title}{len(missing)} {files} missing:", *lines, *_what_to_do(missing, own, preset)])
+
+
+def _what_to_do(
+    missing: Iterable[Checkpoint], own: Sequence[Checkpoint], preset: str | None
+) -> Iterator[str]:
+    """A line for what can be fetched, one for what only the user has, one for what an evaluation hides."""
+    if fetched := " ".join(row.name for row in missing if row.origins):
+        yield f"fetch with: {command(f'weights fetch {preset or fetched}')}"
+    # An evaluation shows the submission's own folder only.
+    hidden = [row for row in own if row.path and ORGANISERS_VARIABLE in os.environ]
+    if put := ", ".join(row.name for row in own if row not in hidden):
+        yield f"nothing is known to fetch {put} from (no origins): put your own there"
+    if folders := dict.fromkeys(row.path.parent for row in hidden if row.path):
+        shown = " ".join(f"--readable {folder}" for folder in folders)
+        yield f"files outside the submission's folder are not in sight; evaluate with: {shown}"
 
 
 def size_text(size: int | None) -> str:

@@ -88,6 +88,11 @@ def kept_folder(checkpoint: Checkpoint) -> Path:
     return data_folder() / "weights" / checkpoint.folder.relative_to(WEIGHTS_FOLDER)
 
 
+def own_place(checkpoint: Checkpoint) -> Path:
+    """Where a file lies that only the user has: one whose row names no origin."""
+    return checkpoint.path or kept_folder(checkpoint) / checkpoint.file
+
+
 def _in_hub_cache(checkpoint: Checkpoint) -> Path | None:
     for origin in checkpoint.origins:
         if origin.hub:

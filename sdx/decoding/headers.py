@@ -34,7 +34,12 @@ class View:
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(self._end + offset) if whence == 2 else self._file.seek(offset, whence)
+        """As a file's; but before its beginning, where damaged files send libav, is −1, an error of libav's own.
+
+        An exception would be printed by PyAV, with its traceback.
+        """
+        place = offset + (0, self._file.tell(), self._end)[whence]
+        return -1 if place < 0 else self._file.seek(place)
 
     def tell(self) -> int:
         return self._file.tell()
@@ -63,7 +68,7 @@ def read_header(file: BinaryIO) -> Header:
         return _read_wav(file, size)
     if start[:4] == b"FORM" and start[8:12] in (b"AIFF", b"AIFC"):
         return _read_aiff(file, size)
-    if start[:4] == b".snd":
+    if start[:4] == b".snd" and len(start) >= 12:
         return _read_au(start, size)
     if start[:4] == b"riff" and start[24:28] == b"wave":
         return _read_w64(file, size)

@@ -1,5 +1,6 @@
 """Files that are nearly right: seeds, with bytes, numbers, words or values changed."""
 
+import copy
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -84,7 +85,7 @@ def _revised(
         holder, key = places[draw(st.integers(0, len(places) - 1))]
         kind = draw(st.sampled_from(("value", "remove", "rename", "nest", "copy")))
         if kind == "value":
-            holder[key] = draw(st.sampled_from(VALUES))
+            holder[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))  # what comes next may change it
         elif kind == "remove":
             del holder[key]
         elif kind == "nest":

@@ -15,8 +15,9 @@ from mutagen.flac import Picture as FlacPicture
 from mutagen.id3 import ID3, Encoding
 from mutagen.mp4 import MP4Tags
 
-from my_submission.files.tags.record import NUMBERED, PLACES, Picture, Tags, collected
+from my_submission.files.tags.record import DATES, NUMBERED, PLACES, Picture, Tags, collected
 from sdx.decoding import Sound
+from sdx.decoding.headers import View
 from sdx.decoding.legacy_text import repaired
 from sdx.decoding.opening import Complaints
 
@@ -78,7 +79,7 @@ def _by_mutagen(path: str) -> Tags | None:
 
 
 def _id3_texts(tags: ID3) -> Iterator[tuple[str, Iterable[str]]]:
-    for frame in tags.values():
+    for frame in sorted(tags.values(), key=lambda frame: not _is_date_as_text(frame)):
         name = frame.desc if frame.FrameID == "TXXX" else _ID3_NAMES.get(frame.FrameID)
         if name is None:
             continue
@@ -88,6 +89,11 @@ def _id3_texts(tags: ID3) -> Iterator[tuple[str, Iterable[str]]]:
             values = [frame.text] if isinstance(frame.text, str) else [str(text) for text in frame.text]
         is_latin = getattr(frame, "encoding", None) == Encoding.LATIN1
         yield name, [repaired(value) if is_latin else value for value in values]
+
+
+def _is_date_as_text(frame: Any) -> bool:
+    """Whether it has more of a date than the frame for it can hold."""
+    return frame.FrameID == "TXXX" and frame.desc.lower() in DATES
 
 
 def _id3_pictures(tags: ID3) -> Iterator[Picture]:
@@ -125,7 +131,7 @@ def _attached_pictures(sound: Sound) -> Iterator[Picture]:
         with (
             sound.path.open("rb") as file,
             Complaints().listening(),
-            av.open(file, "r", options={"protocol_whitelist": "none"}) as container,
+            av.open(View(file, {}), "r", options={"protocol_whitelist": "none"}) as container,
         ):
             covers = [
                 stream for stream in container.streams.video if Disposition.attached_pic in stream.disposition

@@ -38,6 +38,7 @@ PLACES = {
 }
 NUMBERED = {"tracknumber": ("tracktotal", "TRCK", "trkn"), "discnumber": ("disctotal", "TPOS", "disk")}
 """What is one of so many: the name of how many, the ID3v2 frame and the MP4 atom of both."""
+DATES = ("date", "originaldate")
 
 _ALSO = {
     "track": "tracknumber", "disc": "discnumber", "totaltracks": "tracktotal", "totaldiscs": "disctotal",
@@ -100,8 +101,8 @@ def collected(
 ) -> Tags:
     """Tags of what was read by any names; what is not true of a stem, empty or no picture is left out."""
     found: dict[str, tuple[str, ...]] = {}
-    for spelled, values in texts:
-        lower = _clean(spelled).lower()
+    named = [(_clean(spelled).lower(), values) for spelled, values in texts]
+    for lower, values in sorted(named, key=lambda each: each[0] in _ALSO):  # a date says more than a year
         name = _ALSO.get(lower, lower)
         kept = tuple(value for value in (_clean(each) for each in values) if value)
         if not kept or name in found or _OF_THE_WHOLE.match(name):

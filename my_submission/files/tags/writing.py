@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,18 @@ from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 
 from my_submission.files.tags.reading import MALFORMED
-from my_submission.files.tags.record import NUMBERED, PLACES, Picture, Tags
+from my_submission.files.tags.record import DATES, NUMBERED, PLACES, Picture, Tags
 
 _MP4_OWN = "----:com.apple.iTunes:"
 _MP4_KINDS = {"image/jpeg": MP4Cover.FORMAT_JPEG, "image/png": MP4Cover.FORMAT_PNG}
 _MP4_LARGEST_NUMBER = 2**15
 _NEWER_FRAMES = ("TSOT", "TSOP", "TSOA", "TMOO", "TSST")
 """Of ID3v2.4, which mutagen leaves out of 2.3; programs read them there, and others pass over them."""
+_OLDER_DATES = {"TDRC": (len("YYYY"), len("YYYY-MM-DD")), "TDOR": (len("YYYY"),)}
+"""Dates of these lengths can version 2.3 say, too; any other stands there in the frame of 2.4 as well."""
+_STAMP = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?(?!\d)")
+"""What a frame for a date can hold, at the start of one; the rest (a zone, words) is a text of its own beside it."""
+_NO_LANGUAGE = "XXX"
 _LARGEST_BLOCK = 2**24  # bytes, of a FLAC's comments, or of one picture; it has to be smaller
 _BETWEEN = "; "  # values of one name, for formats of which most programs read one value
 
@@ -48,7 +54,7 @@ def write_tags(path: Path, format: str, tags: Tags) -> list[str]:
 
 def _write_mp3(path: str, tags: Tags, lost: list[str]) -> None:
     written = ID3()
-    _fill_id3(written, tags, lost)
+    _fill_id3(written, tags)
     written.save(path, v2_version=3, v23_sep=_BETWEEN)
 
 
@@ -56,37 +62,47 @@ def _write_wav(path: str, tags: Tags, lost: list[str]) -> None:
     file = WAVE(path)
     if file.tags is None:
         file.add_tags()
-    _fill_id3(file.tags, tags, lost)
+    _fill_id3(file.tags, tags)
     file.tags.save(path, v2_version=3, v23_sep=_BETWEEN)
 
 
-def _fill_id3(written: Any, tags: Tags, lost: list[str]) -> None:
+def _fill_id3(written: Any, tags: Tags) -> None:
     """As version 2.3, which more programs read than 2.4."""
     for name, values in _without_totals(tags):
-        if name in NUMBERED:
-            number, total = tags.numbered(name)
-            frame = getattr(id3, NUMBERED[name][1])(
-                Encoding.UTF16, [f"{number}/{total}" if total else number]
-            )
-        elif name in ("comment", "lyrics"):
-            language = {"lang": "XXX", "desc": ""}
-            kind = id3.COMM if name == "comment" else id3.USLT
-            text = list(values) if name == "comment" else "\n".join(values)
-            frame = kind(encoding=Encoding.UTF16, text=text, **language)
-        elif name in PLACES:
-            frame = getattr(id3, PLACES[name][0])(Encoding.UTF16, list(values))
-        else:
-            frame = id3.TXXX(encoding=Encoding.UTF16, desc=name, text=list(values))
-        if isinstance(frame, id3.TimeStampTextFrame) and frame.text[0].year is None:
-            lost.append(name)  # no date, as in "about 1970"
-        else:
+        for frame in _id3_frames(name, values, tags):
             written.add(frame)
     for description, picture in _with_own_descriptions(tags.pictures):
         written.add(id3.APIC(Encoding.UTF16, picture.mime, picture.kind, description, picture.data))
     newer = [written[name] for name in _NEWER_FRAMES if name in written]
+    newer += [written[name] for name in _OLDER_DATES if name in written and _is_more(written[name])]
     written.update_to_v23()
     for frame in newer:
         written.add(frame)
+
+
+def _id3_frames(name: str, values: tuple[str, ...], tags: Tags) -> Iterator[Any]:
+    """The frames of one name, as version 2.4 has them; TXXX is for other names, and for more than a date."""
+    if name in NUMBERED:
+        number, total = tags.numbered(name)
+        yield getattr(id3, NUMBERED[name][1])(Encoding.UTF16, [f"{number}/{total}" if total else number])
+    elif name == "comment":
+        yield id3.COMM(Encoding.UTF16, _NO_LANGUAGE, "", list(values))
+    elif name == "lyrics":
+        yield id3.USLT(Encoding.UTF16, _NO_LANGUAGE, "", "\n".join(values))
+    elif name in DATES:
+        if stamp := _STAMP.match(values[0]):
+            yield getattr(id3, PLACES[name][0])(Encoding.UTF16, [stamp[0]])
+        if not stamp or values != (stamp[0],):
+            yield id3.TXXX(Encoding.UTF16, name, list(values))
+    elif name in PLACES:
+        yield getattr(id3, PLACES[name][0])(Encoding.UTF16, list(values))
+    else:
+        yield id3.TXXX(Encoding.UTF16, name, list(values))
+
+
+def _is_more(date: id3.TimeStampTextFrame) -> bool:
+    """Whether it says more than the frames that version 2.3 has in its place: the month of no day, a time."""
+    return len(str(date.text[0])) not in _OLDER_DATES[date.FrameID]
 
 
 def _with_own_descriptions(pictures: Sequence[Picture]) -> Iterator[tuple[str, Picture]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.commands import evaluate_several
-from evaluator.running.preparation import Options, UsageError
+from evaluator.running.options import Options, UsageError
 from evaluator.runs.labels import Label
 from evaluator.runs.leaderboard import Store
 from tests.evaluator import audio

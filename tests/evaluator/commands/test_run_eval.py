@@ -89,7 +89,7 @@ def test_a_submission_that_fails(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert result["score"] is None
     assert result["worked"]["tracks"] == 2
-    assert "mean of the tracks that worked" in done.stdout
+    assert "\nmean of 2 of 3 " in done.stdout
     assert done.stdout.splitlines()[-1] == (
         "This submission would NOT have passed: 1 of 3 tracks failed: trap (crashed)."
     )
@@ -132,12 +132,25 @@ def test_unusable_data(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_outside_the_environment_one_line_says_what_to_do() -> None:
-    done = run([sys.executable, "-S", "-E", str(REPOSITORY / "run_eval.py")])
-    assert done.returncode == 2
-    assert re.fullmatch(
-        r"run_eval.py: the package \w+ is missing; set up the environment with `make setup`.*\n", done.stderr
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run_eval.py"],
+        ["-m", "my_submission", "separate", "song.wav"],
+        ["-m", "evaluator", "leaderboard"],
+        ["-m", "training", "fit"],
+        ["-m", "sdx", "eval"],
+    ],
+)
+def test_outside_the_environment_two_lines_say_what_to_do(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", *words], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 2
+    missing, advice = done.stderr.splitlines()
+    assert re.fullmatch(r"(run_eval.py|python -m \w+|sdx): the package \w+ is missing.", missing)
+    assert "`make eval`" in advice
+    assert advice.endswith(f"{sys.executable} -m pip install -r {REPOSITORY / 'requirements.txt'}")
 
 
 @pytest.mark.thorough

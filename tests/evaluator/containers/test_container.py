@@ -22,7 +22,9 @@ from evaluator.containers.engine import LABEL, EngineError, connect
 from evaluator.isolation.sandbox import Limits
 from evaluator.locations import DEMO, REPOSITORY
 from evaluator.running import evaluation
-from evaluator.running.preparation import Options, prepare
+from evaluator.running.job import Observer
+from evaluator.running.options import Options
+from evaluator.running.preparation import prepare
 from evaluator.runs.results import Result
 from tests.evaluator import audio, processes
 from tests.evaluator.isolation.test_sandbox import GENEROUS, TIGHT, VERDICTS
@@ -84,7 +86,7 @@ def options(tmp_path: Path, name: str, limits: Limits = GENEROUS) -> Options:
 
 
 def evaluate(given: Options) -> Result:
-    return evaluation.evaluate(prepare(given), evaluation.Observer(), resume=False)
+    return evaluation.evaluate(prepare(given), Observer(), resume=False)
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ from evaluator.isolation.sandbox import Limits, SandboxError, Workplace
 from evaluator.measures.sdr import DELTA
 from evaluator.running import dataset, evaluation
 from evaluator.running.dataset import Track
-from evaluator.running.preparation import WITHOUT_VARIABLE, Options, prepare
+from evaluator.running.job import Observer
+from evaluator.running.options import Options
+from evaluator.running.preparation import WITHOUT_VARIABLE, prepare
 from evaluator.running.staging import stage_mixture
 from evaluator.runs.records import TrackResult
 from evaluator.runs.results import Result
@@ -52,7 +54,7 @@ VERDICTS = [
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 
-class Recorder(evaluation.Observer):
+class Recorder(Observer):
     """Keeps the last lines of output of the tracks that failed."""
 
     def __init__(self) -> None:
@@ -63,7 +65,7 @@ class Recorder(evaluation.Observer):
 
 
 def evaluate(
-    tmp_path: Path, name: str, limits: Limits = GENEROUS, observer: evaluation.Observer | None = None
+    tmp_path: Path, name: str, limits: Limits = GENEROUS, observer: Observer | None = None
 ) -> Result:
     """Evaluate the submission `name` on the music data of the tests."""
     (tmp_path / "where.txt").write_text(str(tmp_path))
@@ -75,7 +77,7 @@ def evaluate(
         limits=limits,
         out=tmp_path / "out",
     )
-    return evaluation.evaluate(prepare(options), observer or evaluation.Observer(), resume=False)
+    return evaluation.evaluate(prepare(options), observer or Observer(), resume=False)
 
 
 @pytest.fixture
@@ -331,7 +333,7 @@ def test_the_cinematic_track(tmp_path: Path, layout: str) -> None:
     data = tmp_path / "data"
     path = audio.write_cinematic(data, ("one",)) if layout == "challenge" else audio.write_dnr(data)
     job = prepare(Options(submission=submission, data=path, limits=GENEROUS, out=tmp_path / "out"))
-    result = evaluation.evaluate(job, evaluation.Observer(), resume=False)
+    result = evaluation.evaluate(job, Observer(), resume=False)
     assert (result.plan.challenge, result.status) == ("cinematic", "ok")
     for stem, score in result.tracks[0].scores["sdr"].items():
         # a quarter of three stems of equal level: 9/16 of the stem is missing, 2/16 are those of the others

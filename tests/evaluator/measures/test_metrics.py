@@ -55,6 +55,14 @@ def test_energies_add_up_over_blocks() -> None:
     assert sdr_from(parts) == pytest.approx(sdr(s, s_hat), abs=1e-6)
 
 
+def test_a_long_quiet_passage_counts_beside_a_loud_one() -> None:
+    """Each of its samples is less than float32 can add to the energy of the loud one."""
+    s = np.concatenate([np.ones((1 << 9, 2), np.float32), np.full((1 << 21, 2), 2.0**-13, np.float32)])
+    exact = float(np.sum(s.astype(np.float64) ** 2))
+    assert exact - (1 << 10) == 0.0625
+    assert energies(s, np.zeros_like(s)).reference == pytest.approx(exact, rel=1e-7)
+
+
 @pytest.mark.parametrize("gain", [0.1, 1.0, 0.9, -3.0])
 def test_si_sdr_does_not_see_the_scale(gain: float) -> None:
     s, n = noise(50000, seed=1), noise(50000, seed=2, level=0.001)

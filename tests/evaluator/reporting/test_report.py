@@ -181,12 +181,24 @@ def test_the_command_says_the_size_before_and_after(
     assert not list((tmp_path / "page_audio").glob("*-*.js"))
 
 
-def test_a_folder_of_somebody_else_beside_the_page_stays(run: Entry, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["my take.wav", "my take.ogg", "000"])
+def test_a_folder_of_somebody_else_beside_the_page_stays(run: Entry, tmp_path: Path, name: str) -> None:
     takes = tmp_path / "page_audio"
     takes.mkdir()
-    (takes / "my take.wav").write_bytes(b"mine")
+    (takes / name).write_bytes(b"mine")
     assert __main__.main(["report", str(run.folder), "--page", str(tmp_path / "page.html")]) == 2
-    assert (takes / "my take.wav").read_bytes() == b"mine"
+    assert (takes / name).read_bytes() == b"mine"
+
+
+def test_a_link_in_place_of_the_folder_beside_the_page_stays(
+    run: Entry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "of another").mkdir()
+    (tmp_path / "of another" / "000.js").write_bytes(b"sound")
+    (tmp_path / "page_audio").symlink_to(tmp_path / "of another")
+    assert __main__.main(["report", str(run.folder), "--page", str(tmp_path / "page.html")]) == 2
+    assert "page_audio: is no folder of a page's sound" in capsys.readouterr().err
+    assert (tmp_path / "of another" / "000.js").read_bytes() == b"sound"
 
 
 @pytest.mark.thorough

@@ -25,7 +25,8 @@ from evaluator.isolation.sandbox import (
 )
 from evaluator.running import dataset, estimates
 from evaluator.running.dataset import Track
-from evaluator.running.evaluation import COPIES_AHEAD, Interrupted, Job, Observer, evaluate
+from evaluator.running.evaluation import COPIES_AHEAD, Interrupted, evaluate
+from evaluator.running.job import Job, Observer
 from evaluator.running.predictions import Predictions
 from evaluator.runs import results
 from evaluator.runs.documents import ResultError

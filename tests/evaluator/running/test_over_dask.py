@@ -16,8 +16,10 @@ import pytest
 from evaluator.isolation.limits import Limits
 from evaluator.locations import REPOSITORY
 from evaluator.running.dataset import Track
-from evaluator.running.evaluation import Observer, evaluate
-from evaluator.running.preparation import WITHOUT_VARIABLE, Options, prepare
+from evaluator.running.evaluation import evaluate
+from evaluator.running.job import Observer
+from evaluator.running.options import Options
+from evaluator.running.preparation import WITHOUT_VARIABLE, prepare
 from evaluator.running.worker_data import DATA_VARIABLE
 from evaluator.running.worker_side import SUBMISSION_VARIABLE
 from evaluator.runs import results

@@ -103,6 +103,23 @@ def test_answers_are_kept_with_their_machine_and_read_back(run: Run) -> None:
     assert not list(run.out.glob(".shared-*"))
 
 
+def test_what_killed_workers_left_is_removed_of_tracks_in_splits_too(run: Run, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        audio.write_music(tmp_path / "split" / split, {"a": 1000})
+    run.data = load(tmp_path / "split")
+
+    def reply(worker: Worker, assignment: Assignment, name: str) -> TrackAnswer:
+        kept = next(track for track in run.data.tracks if track.name == name).folder
+        draft = (run.out / "estimates" / kept).with_name(f"{assignment.mark}-00")
+        draft.mkdir(parents=True, exist_ok=True)
+        (draft / "bass.wav").write_bytes(b"RI")
+        return answer(name)
+
+    assert run(reply).status == "ok"
+    assert sorted(path.name for path in (run.out / "estimates").iterdir()) == ["test__a", "train__a"]
+    assert not list(run.out.rglob(".shared-*"))
+
+
 def test_passing_is_judged_only_by_machines_of_their_size_that_do_one_track_at_a_time(run: Run) -> None:
     good = run(lambda worker, _, name: answer(name))
     assert would_pass(good) == "yes"

@@ -66,6 +66,18 @@ LAYOUTS = [
 ]
 
 
+def test_what_only_a_large_library_decodes_is_no_estimate(data: Path, tmp_path: Path) -> None:
+    """ffmpeg's libraries decode data sets in our own process, and nothing that others sent."""
+    written(tmp_path / "given", "{track}_{stem}.wav")
+    for name in ("a.stem.mp4", "a_drums.stem.mp4", "a_vocals.mp3", "a/drums.m4a"):
+        (tmp_path / "given" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "given" / name).write_bytes(b"what a decoder has not met")
+    found = look(tmp_path / "given", data)
+    assert {parts[-1].rpartition(".")[2] for parts in found.files.values()} == {"wav"}
+    (tmp_path / "given" / "a_drums.wav").unlink()
+    assert problems(tmp_path / "given", data) == ["a_drums.wav: missing (or the same as .flac)"]
+
+
 @pytest.mark.parametrize("name", one_in(3, LAYOUTS))
 def test_every_layout_means_the_same_files(data: Path, tmp_path: Path, name: str) -> None:
     found = look(written(tmp_path / "given", name), data)

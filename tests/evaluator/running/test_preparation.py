@@ -8,8 +8,10 @@ import pytest
 from evaluator.commands.evaluate import main
 from evaluator.isolation.sandbox import Limits
 from evaluator.running import dataset, preparation
-from evaluator.running.evaluation import Observer, evaluate
-from evaluator.running.preparation import Options, UsageError, hidden_paths, prepare
+from evaluator.running.evaluation import evaluate
+from evaluator.running.job import Observer
+from evaluator.running.options import Options, UsageError
+from evaluator.running.preparation import hidden_paths, prepare
 from evaluator.running.submission import identify
 from evaluator.runs import results
 from tests.evaluator import audio

@@ -10,7 +10,7 @@ import pytest
 
 from evaluator.isolation.sandbox import Outcome, Runner, Workplace
 from evaluator.reporting import display
-from evaluator.reporting.display import ProgressBar
+from evaluator.reporting.progress import ProgressBar
 from evaluator.running import dataset, scoring
 from evaluator.running.dataset import Dataset
 from evaluator.running.job import Job, Observer

@@ -181,6 +181,15 @@ def test_a_file_that_is_no_database_is_said_to_be_so(leaderboard_file: Path) -> 
         Store().entries()
 
 
+def test_a_file_whose_schema_is_no_text_is_damaged(tmp_path: Path) -> None:
+    """SQLite names it in its message, which Python then cannot read."""
+    path = tmp_path / "leaderboard.sqlite"
+    Store(path).add([])
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE runs", b"CREATE TABL\x80 runs"))
+    with pytest.raises(LeaderboardError, match="move it away"):
+        Store(path).entries()
+
+
 def test_ranking_keeps_data_apart_and_puts_the_best_first() -> None:
     low, high = made_results.result({"a": 1.0}), made_results.result({"a": 2.0})
     other = made_results.result({"a": 9.0}, data_hash="e" * 64)

@@ -8,7 +8,7 @@ import pytest
 
 from evaluator.isolation import machine
 from evaluator.isolation.sandbox import Isolation, Limits, effective_memory_bytes
-from evaluator.reporting import display
+from evaluator.reporting import display, progress
 from evaluator.running import dataset
 from evaluator.runs import records, results
 from evaluator.runs.documents import ResultError
@@ -280,7 +280,7 @@ def test_the_bar_shows_what_is_separated_at_a_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = dataset.load(audio.write_music(tmp_path, {"a": 44100, "b": 44100, "c": 44100}))
-    bar = display.ProgressBar(data, jobs=2)
+    bar = progress.ProgressBar(data, jobs=2)
     for track in data.tracks[:2]:
         bar.separating(track, 30.0)
     bar.separated(data.tracks[0])
@@ -312,9 +312,9 @@ def test_a_small_machine_caps_memory_below_the_limit_and_says_so(monkeypatch: py
 
 
 def test_time_left() -> None:
-    assert display.time_left(100, 0.5, bound=False) == "left 00:50"
-    assert display.time_left(100, 1.57, bound=True) == "left at most 02:37"
-    assert display.time_left(100, None, bound=True) == "left ?"
+    assert progress.time_left(100, 0.5, bound=False) == "left 00:50"
+    assert progress.time_left(100, 1.57, bound=True) == "left at most 02:37"
+    assert progress.time_left(100, None, bound=True) == "left ?"
 
 
 def test_a_track_that_failed_or_was_late_says_why_with_the_last_line_and_what_was_left_out() -> None:

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import delete, update
 
 from evaluator.challenge import MUSIC
-from evaluator.service import benchmarks, intervals, worker
-from evaluator.service.tables import Benchmark, MeanScore, TrackScore
+from evaluator.service import benchmarks, boards, intervals, worker
+from evaluator.service.boards import Filter, Row
+from evaluator.service.tables import Benchmark, Entry, MeanScore, TrackScore
 from tests.evaluator import audio
 from tests.evaluator.service.test_entries import scored
 from tests.evaluator.service.world import FRAMES, World, estimates, sound
@@ -21,6 +22,14 @@ from tests.evaluator.service.world import FRAMES, World, estimates, sound
 
 def rows(world: World, **query: str) -> list[dict[str, Any]]:
     return list(world.program(None).get("/api/v1/leaderboards/bench", params=query).json()["rows"])
+
+
+@pytest.mark.parametrize("is_ensemble", [False, True])
+def test_nothing_is_left_out_that_nobody_asked_to(is_ensemble: bool) -> None:
+    row = Row(1, 1, "Alpha", "ada", "", is_ensemble, "", 0.0, {})
+    assert Filter().passes(row)
+    assert Filter("alp").passes(row)
+    assert Filter(single=True).passes(row) == (not is_ensemble)
 
 
 @pytest.mark.thorough
@@ -115,6 +124,17 @@ def test_tracks_are_shown_of_open_benchmarks_alone(world: World) -> None:
     assert 'x1="' in page
 
 
+def test_scores_of_tracks_are_those_of_their_entry(world: World) -> None:
+    values = {scored(world, name, value): value for name, value in (("ann", 2.0), ("bob", 3.0))}
+    with world.database.writing() as session:
+        session.execute(update(Benchmark).values(is_open=True))
+    with world.database.reading() as session:
+        for number, value in values.items():
+            entry = session.get_one(Entry, number)
+            part = entry.benchmark.tracks[0]["part"]
+            assert boards.tracks_of(session, entry, "sdr", part) == {"a": {"bass": value}}
+
+
 @pytest.mark.parametrize("query", [{"measure": "taste"}, {"stem": "banjo"}, {"part": "all"}])
 def test_what_there_is_no_board_by(world: World, query: dict[str, str]) -> None:
     answer = world.program(None).get("/api/v1/leaderboards/bench", params=query)
@@ -128,7 +148,6 @@ def test_lower_is_better_where_it_is(world: World, monkeypatch: pytest.MonkeyPat
     from dataclasses import replace
 
     from evaluator.measures.catalogue import MEASURES
-    from evaluator.service import boards
 
     monkeypatch.setattr(
         boards, "MEASURES", {**MEASURES, "sdr": replace(MEASURES["sdr"], higher_is_better=False)}

@@ -359,10 +359,10 @@ def test_a_preset_of_other_stems_is_tuned_and_ablated_on_data_that_has_them(setu
     first_step = setup.preset.read_text().split("\n  # the others")[0]
     preset = setup.preset.with_name("two.yaml")
     preset.write_text(first_step.replace("track: music", "stems: [vocals, instrumental]"))
-    given = Namespace(preset="two.yaml", only=None, data=setup.folder / "stems")
+    given = Namespace(preset="two.yaml", only=None, skip_bad=False, data=setup.folder / "stems")
     audio.write_stems(given.data, ("instrumental", "piano", "vocals"))
     info = setup.runner.describe(preset)
-    data = estimator_options.load_data(given, info)
+    data, _ = estimator_options.load_data(given, info)
     (step,) = info.steps
     tuned = tune.tune_step(setup.runner, preset, step, data)
     assert tuned.scores.layout.outputs == ("vocals", "instrumental")

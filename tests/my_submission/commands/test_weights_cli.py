@@ -125,7 +125,7 @@ def test_a_file_of_unknown_size_that_nobody_serves_has_no_size_and_no_command(
     (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": {"my_net": row}}))
     listed = run(capsys, "list", tmp_path / "rows.yaml")
     assert "1 file, unknown size; missing: 1 file, unknown size" in listed
-    assert "expected at" in listed
+    assert f"put your own file here: {tmp_path / 'my_net.th'}" in listed
     assert "fetch with" not in listed
 
 

@@ -234,6 +234,22 @@ def test_a_weighted_bag_enters_a_mean_as_one_member(tmp_path: Path, noise: Tenso
         torch.testing.assert_close(stems[stem], (3 * gain + 0.1) / 4 * noise)
 
 
+@pytest.mark.parametrize("runs", ["shifts: 3", "polarity: both", "shifts: 2, polarity: both"])
+def test_how_often_a_member_runs_changes_nothing_of_its_weight(
+    runs: str, tmp_path: Path, noise: Tensor
+) -> None:
+    (tmp_path / "two.yaml").write_text(
+        "stems: [vocals]\nsteps: [{name: one, input: mixture, stems: [vocals], members: ["
+        f"{{model: htdemucs, weight: 3}}, {{model: hdemucs_mmi, {runs}}}]}}]\n"
+    )
+    models: dict[str, ChunkModel] = {
+        "htdemucs": Gains(dict.fromkeys(SOURCES, 0.1)),
+        "hdemucs_mmi": Gains(dict.fromkeys(SOURCES, 0.5)),
+    }
+    stems = ensemble(tmp_path / "two.yaml", models).separate(noise)
+    torch.testing.assert_close(stems["vocals"], (3 * 0.1 + 0.5) / 4 * noise, rtol=1e-4, atol=1e-6)
+
+
 def test_loudness_of_the_input_is_normalised_and_undone(tmp_path: Path, noise: Tensor) -> None:
     step: dict[str, Any] = {
         "name": "all",

@@ -407,9 +407,9 @@ def test_economies_are_taken_one_on_top_of_the_other(tmp_path: Path) -> None:
     ]
     assert preset.economised(4).checkpoints == ("dnr_a778de4a",)
     assert [str(economy) for economy in preset.economies] == [
-        "all: all members with polarity inverted",
-        "all: dnr_dbb4db15 with shifts 1",
-        "all: all members with overlap 0.1",
+        "all: all members with one polarity (inverted) in place of both",
+        "all: dnr_dbb4db15 with at most 1 shift",
+        "all: all members with an overlap of at most 0.1",
         "all: without dnr_dbb4db15",
     ]
 

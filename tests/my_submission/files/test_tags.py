@@ -232,6 +232,28 @@ def test_every_known_name_is_kept(tmp_path: Path, format: str) -> None:
 
 
 @pytest.mark.parametrize("format", list(FORMATS))
+@pytest.mark.parametrize(
+    "date",
+    [
+        *("1999", "1999-05", "1999-05-03", "1999-05-03 08:30", "1999-05-03 08:30:15"),
+        *("1999-05-03T08:30:15Z", "03.05.1999", "1999-05-03 (remaster)", "about 1970"),
+    ],
+)
+def test_a_date_is_kept_whole(tmp_path: Path, format: str, date: str) -> None:
+    tags = Tags({"date": (date,), "originaldate": (date,)})
+    assert written_and_read(tmp_path, format, tags) == (tags, [])
+    if date.startswith("1999"):
+        assert shown(tmp_path / f"a.{format}")[0]["date"].startswith("1999")  # what other programs find
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("names", [("DATE", "YEAR"), ("YEAR", "DATE")])
+def test_a_date_is_preferred_to_a_year(names: tuple[str, str]) -> None:
+    texts = {"DATE": ["1999-05-03"], "YEAR": ["1999"]}
+    assert collected(((name, texts[name]) for name in names), []).texts == {"date": ("1999-05-03",)}
+
+
+@pytest.mark.parametrize("format", list(FORMATS))
 def test_names_without_a_place_lose_no_others(tmp_path: Path, format: str) -> None:
     names = {"": "a", "имя": "b", "a=b": "c", "ÿ": "d", "n\0ul": "e", "Title": "t", "date": "about 1970"}
     tags = collected(((name, [text]) for name, text in names.items()), [])

@@ -229,7 +229,7 @@ def test_a_time_limit_counts_a_mixer_and_takes_economies(
     assert agreement(blended(matrix, models, mixture), made) > 120
     late = Deadline(preset, 0, costs, 1e-9)
     made = run_limited(preset, models, late)
-    assert late.economies == ["stems: all members with overlap 0.1", "stems: without others"]
+    assert late.economies == ["stems: all members with an overlap of at most 0.1", "stems: without others"]
     assert agreement(mixed(matrix, models["net"](mixture[None])[0], mixture), made) > 120
 
 

@@ -76,6 +76,14 @@ def test_a_full_chunk_reads_what_its_geometry_says(geometry: Geometry) -> None:
     assert {chunk.read_length for chunk in full} == {geometry.read_samples}
 
 
+@pytest.mark.parametrize("geometry", [each for each in GEOMETRIES if not each.lead_samples])
+def test_without_a_lead_a_chunk_is_as_long_as_what_is_left_of_the_track(geometry: Geometry) -> None:
+    for samples in LENGTHS:
+        for chunk in plan_chunks(samples, geometry, 0.0):
+            left = min(geometry.chunk_samples, samples - chunk.offset)
+            assert (chunk.length, chunk.whole_length) == (left, left)
+
+
 @pytest.mark.parametrize("samples", range(1, 12))
 def test_what_is_read_of_a_short_track_has_as_much_silence_before_it_as_after_it(samples: int) -> None:
     geometry = Geometry(20, margin_samples=2, margins_inside=True, least_samples=11)

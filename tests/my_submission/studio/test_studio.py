@@ -317,7 +317,7 @@ def test_weights_that_are_not_here_are_said_at_the_start(
     preset = write_tiny_preset(tmp_path)
     (tmp_path / "tiny.th").unlink()
     assert main(["studio", "--preset", str(preset)]) == 1
-    title, file = capsys.readouterr().err.splitlines()  # a row with a path is nobody's to fetch
+    title, file, _ = capsys.readouterr().err.splitlines()  # a row with a path is nobody's to fetch
     assert title.startswith("error: ")
     assert title.endswith("1 weights file is missing:")
     assert "tiny" in file

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from my_submission.weights import Checkpoint, DownloadError, WrongContent, find, require, store, verify
-from my_submission.weights.download import Patience
+from my_submission.weights.allowance import Patience
 from my_submission.weights.fetch import fetch
 from my_submission.weights.manifest import read_manifests
 from my_submission.weights.store import RECORD_FILE, TAIL_BYTES
@@ -482,7 +482,7 @@ def test_a_host_that_cannot_be_reached_is_tried_once_a_run(
 
 
 def test_without_origins_the_place_is_named(weights: Path) -> None:
-    with pytest.raises(DownloadError, match=f"its row names no origins; put the file at {weights}/net.th"):
+    with pytest.raises(DownloadError, match=f"no origins.*; put your own file here: {weights}/net.th$"):
         fetch(rows(weights))
 
 

@@ -18,8 +18,8 @@ import yaml
 
 from my_submission.weights import Checkpoint, DownloadError, WeightsError, find, verify
 from my_submission.weights import store as store_module
-from my_submission.weights.allowance import Allowance
-from my_submission.weights.download import Patience, download, retry_after
+from my_submission.weights.allowance import Allowance, Patience
+from my_submission.weights.download import download, retry_after
 from my_submission.weights.errors import WrongContent
 from my_submission.weights.fetch import fetch, set_aside
 from my_submission.weights.manifest import read_manifests

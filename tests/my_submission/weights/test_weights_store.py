@@ -208,15 +208,30 @@ def test_require_lists_all_that_is_missing_and_the_command(row: Checkpoint) -> N
 def test_a_file_outside_of_the_submission_is_asked_for_by_its_folder(
     row: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = replace(row, path=tmp_path / "models" / "mine.th", file="mine.th")
+    elsewhere = replace(row, path=tmp_path / "models" / "mine.th", file="mine.th", origins=())
     with pytest.raises(MissingWeights) as caught:
         require([elsewhere], download=False)
-    assert "fetch" not in str(caught.value)  # nobody has it but the user
+    assert str(caught.value).endswith("from (no origins): put your own there")
+    assert "fetch with" not in str(caught.value)
     monkeypatch.setenv("AICROWD_DATASET_DIR", str(tmp_path))
     with pytest.raises(MissingWeights) as caught:
         require([elsewhere], download=False)
     assert str(elsewhere.path) in str(caught.value)
     assert str(caught.value).endswith(f"evaluate with: --readable {tmp_path / 'models'}")
+    assert "put your own" not in str(caught.value)
+
+
+def test_a_file_that_nobody_serves_is_asked_for_by_its_place(row: Checkpoint) -> None:
+    mine = replace(row, name="mine", file="mine.th", origins=())
+    there = replace(row, name="there", file="there.th")
+    with pytest.raises(MissingWeights) as caught:
+        require([mine, there], preset="both", download=False)
+    title, own, served, fetch, put = str(caught.value).splitlines()
+    assert title == "preset both: 2 weights files are missing:"
+    assert own.split()[0] == str(row.folder / "mine.th")
+    assert served.split()[0] == "there.th"
+    assert fetch == "fetch with: python -m my_submission weights fetch both"
+    assert put == "nothing is known to fetch mine from (no origins): put your own there"
 
 
 def test_the_home_of_a_path_is_the_users_whatever_home_is(monkeypatch: pytest.MonkeyPatch) -> None:

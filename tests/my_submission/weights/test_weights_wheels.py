@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from my_submission.weights import Checkpoint, DownloadError, verify, wheels
-from my_submission.weights.download import Patience
+from my_submission.weights.allowance import Patience
 from my_submission.weights.fetch import fetch
 from my_submission.weights.manifest import read_manifests
 

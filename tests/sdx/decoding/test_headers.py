@@ -102,6 +102,7 @@ def test_reading_may_start_anywhere(tmp_path: Path, format: str, start: int) -> 
     [
         (b"", "it is empty"),
         (b"hello\n" * 99, "no recording"),
+        *((start, "no") for start in (b".snd", b".snd\0\0\0\x18\0\0\0", b"RIFF\0\0\0\0WAVE", b"ID3")),
         (b"#EXTM3U\n#EXTINF:1,x\na.wav\n", "no recording"),
         (b"ffconcat version 1.0\nfile /etc/passwd\n", "no recording"),
         (b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\2\0\x44\xac\0\0\x10\xb1\2\0\4\0\x10\0data\0\0\0\0", "no audio"),
@@ -123,3 +124,5 @@ def test_a_view_is_the_file_but_for_its_patches() -> None:
             found += piece
         assert found == expected
     assert view.seek(0, 2) == 80
+    assert (view.seek(-1), view.seek(-81, 2), view.seek(-81, 1)) == (-1, -1, -1)
+    assert (view.tell(), view.seek(-1, 1), view.seek(-2, 2)) == (80, 79, 78)

@@ -84,6 +84,48 @@ def test_a_page_of_ones_own_is_not_replaced_unasked(tmp_path: Path) -> None:
     check_page(tmp_path, overwrite=False)
 
 
+def test_nothing_is_removed_but_what_an_earlier_page_wrote(tmp_path: Path) -> None:
+    audio = tmp_path / AUDIO
+    audio.mkdir()
+    (audio / "2-1.js").write_text('sdxAudio("2-1.js", "of an earlier run");')
+    (audio / "mine.js").write_text("sdxAudio, mine")
+    (audio / "3-1.js.bak").write_text('sdxAudio("3-1.js", "");')
+    write_page(tmp_path, [])
+    assert sorted(path.name for path in audio.iterdir()) == ["3-1.js.bak", "mine.js"]
+    (audio / "1-1.js").write_text("let mine = 1;")
+    for refused in (lambda: check_page(tmp_path, overwrite=True), lambda: write_page(tmp_path, [])):
+        with pytest.raises(OutputExists, match=r"1-1.js is no sound of a page"):
+            refused()
+    assert (audio / "1-1.js").read_text() == "let mine = 1;"
+
+
+def test_nothing_is_removed_or_written_through_a_link(tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    for folder in (out, elsewhere):
+        folder.mkdir()
+    theirs = elsewhere / "1-1.js"
+    theirs.write_text('sdxAudio("1-1.js", "of another page");')
+    (out / AUDIO).symlink_to(elsewhere)
+    for refused in (lambda: check_page(out, overwrite=True), lambda: write_page(out, [])):
+        with pytest.raises(OutputExists, match=f"{AUDIO} is a link.*move it away"):
+            refused()
+    (out / AUDIO).unlink()
+    (out / AUDIO).mkdir()
+    (out / AUDIO / "1-1.js").symlink_to(theirs)
+    with pytest.raises(OutputExists, match=r"1-1.js is no sound of a page"):
+        write_page(out, [])
+    (out / AUDIO / "1-1.js").unlink()
+    page = write_page(elsewhere, [])
+    (elsewhere / AUDIO).rmdir()
+    before = page.read_text().replace("</html>", "<!-- theirs --></html>")
+    page.write_text(before)
+    (out / NAME).symlink_to(page)
+    write_page(out, [])
+    assert not (out / NAME).is_symlink()
+    assert page.read_text() == before
+    assert theirs.exists()
+
+
 def test_the_command_writes_it_and_opens_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
