@@ -23,6 +23,9 @@ MASK_CHANNELS = 64
 BLOCK = 16
 """In bfloat16, oneDNN's LSTMs cut their sequences into equal blocks: a prime number of them takes four times as long
 as the next multiple of this."""
+SEQUENCES_AT_A_TIME = 48
+"""Of an LSTM on the CPU, whose gates would otherwise exist for all of them, most of a chunk's memory. A multiple of
+BLOCK."""
 QUIETEST = 1e-5
 """A mixture whose deviation is smaller than this is not normalised to 1, but by this."""
 
@@ -263,12 +266,18 @@ class DualPath(nn.Module):
     def _along_first(self, path: int, steps: Tensor) -> Tensor:
         """(steps, …, …, channels) -> the same."""
         sequences = steps.flatten(1, 2)
-        missing = -sequences.shape[1] % BLOCK
-        if missing and torch.is_autocast_enabled(steps.device.type):
-            sequences = F.pad(sequences, (0, 0, 0, missing))
+        at_a_time = SEQUENCES_AT_A_TIME if steps.device.type == "cpu" else sequences.shape[1]
+        some = [self._of_sequences(path, group) for group in torch.split(sequences, at_a_time, dim=1)]
+        return torch.unflatten(torch.cat(some, dim=1), 1, steps.shape[1:3])
+
+    def _of_sequences(self, path: int, sequences: Tensor) -> Tensor:
+        """(steps, sequences, channels) -> the same."""
+        count = sequences.shape[1]
+        if count % BLOCK and torch.is_autocast_enabled(sequences.device.type):
+            sequences = F.pad(sequences, (0, 0, 0, -count % BLOCK))
         hidden, _ = self.lstm_layers[path](sequences)
-        projected = self.linear_layers[path](hidden)[:, : steps.shape[1] * steps.shape[2]]
-        return torch.unflatten(projected, 1, steps.shape[1:3])
+        projected: Tensor = self.linear_layers[path](hidden)[:, :count]
+        return projected
 
 
 class Decoder(nn.ModuleList):
