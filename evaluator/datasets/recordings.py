@@ -13,7 +13,7 @@ from evaluator.datasets.mixing import RATE_HZ, Audio
 from evaluator.running.parts import content_sha256
 from sdx.decoding import Reading, Sound, Undecodable
 from sdx.decoding import probe as probe_sound
-from sdx.engines.engine import SHORT
+from sdx.engines import recordings as recordings_there
 from sdx.engines.held import UnfitError
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def changed(read: Iterable[Recording]) -> str | None:
     """What is to be said where one of these is no longer what its hash was made of; None where all are."""
     for recording in read:
         if _unlike(recording) is not None:
-            return f"{recording.path}: changed, or gone, since the run began"
+            return recordings_there.changed(recording.path)
     return None
 
 
@@ -125,13 +125,7 @@ def _unlike(recording: Recording) -> str | None:
     """Why a file is not the one that was probed elsewhere; None if it is."""
     if not recording.sha256:
         return None
-    try:
-        found = content_sha256(recording.path)
-    except OSError as error:
-        return f"has no such recording: {_sentence(recording.path, error)}"
-    if found == recording.sha256:
-        return None
-    return f"has another recording: {recording.path} has {found[:SHORT]}, expected {recording.sha256[:SHORT]}"
+    return recordings_there.unlike(recording.path, recording.sha256, content_sha256)
 
 
 def _first(blocks: Iterator[Audio], count: int) -> Audio:

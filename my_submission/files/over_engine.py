@@ -26,8 +26,9 @@ from my_submission.files.separate import separate_recording
 from my_submission.files.workers import Event, Failed, Finished, Logged, ModelFailed, RunSettings, Started
 from my_submission.weights.required import DOWNLOAD_VARIABLE
 from sdx.engines import making
+from sdx.engines import recordings as recordings_there
 from sdx.engines.address import Address
-from sdx.engines.engine import SHORT, Refused
+from sdx.engines.engine import Refused
 from sdx.engines.held import HELD, EndedError, UnfitError
 from sdx.engines.making import Watcher
 from sdx.engines.slots import Slot
@@ -109,9 +110,9 @@ def _changed(recordings: Mapping[str, tuple[Recording, str]]) -> Callable[[str],
 
     def changed(key: str) -> str | None:
         recording, sha256 = recordings[key]
-        if _unlike(recording, sha256) is None:
+        if recordings_there.unlike(recording.source, sha256, sha256_of) is None:
             return None
-        return f"{recording.source}: changed, or gone, since the run began"
+        return recordings_there.changed(recording.source)
 
     return changed
 
@@ -232,7 +233,7 @@ class _Station:
         self, errand: Errand, recording: Recording, sha256: str
     ) -> Separated | making.Failed | Refused:
         self._require_same_model(errand)
-        if (reason := _unlike(recording, sha256)) is not None:
+        if (reason := recordings_there.unlike(recording.source, sha256, sha256_of)) is not None:
             return Refused(reason)  # with the model kept: perhaps the file has changed everywhere
         host = socket.gethostname()
         token = f"{errand.run}-{host}-{os.getpid()}"
@@ -257,17 +258,6 @@ class _Station:
     def _go_on(self, done: float, total: float) -> None:
         if self._is_ended:
             raise EndedError("the work was ended")
-
-
-def _unlike(recording: Recording, sha256: str) -> str | None:
-    """Why a recording's file is not the one with this hash; None if it is."""
-    try:
-        found = sha256_of(recording.source)
-    except OSError as error:
-        return f"has no such recording: {recording.source}: {error.strerror}"
-    if found == sha256:
-        return None
-    return f"has another recording: {recording.source} has {found[:SHORT]}, expected {sha256[:SHORT]}"
 
 
 def _short(value: object) -> str:

@@ -109,10 +109,10 @@ class GatedConvolution:
     """
 
     def __init__(self, taps: Taps, dtype: torch.dtype) -> None:
-        geometry = taps.stride, taps.padding, taps.dilation
-        self._wide = replace(taps, weight=taps.weight.to(dtype).contiguous(), bias=taps.bias.to(dtype))
-        self._fewer_products = winograd.fits(self._wide.weight, *geometry)
-        if self._fewer_products:
+        wide = replace(taps, weight=taps.weight.to(dtype).contiguous(), bias=taps.bias.to(dtype))
+        fits = winograd.fits(wide.weight, wide.stride, wide.padding, wide.dilation)
+        self._wide = wide if fits else None
+        if fits:
             return
         halves = zip(taps.weight.chunk(2), taps.bias.chunk(2), strict=True)
         value, gate = (replace(taps, weight=weight, bias=bias) for weight, bias in halves)
@@ -120,7 +120,7 @@ class GatedConvolution:
 
     def __call__(self, grid: Tensor) -> Tensor:
         """(batch, rows, frames, channels in) -> (batch, rows, frames, channels out / 2)."""
-        if self._fewer_products:
+        if self._wide is not None:
             wide = winograd.convolve(grid.permute(0, 3, 1, 2), self._wide.weight, self._wide.bias)
             return nn.functional.glu(wide, dim=1).permute(0, 2, 3, 1).contiguous()
         return self._value.times(grid, self._gate(grid))

@@ -148,7 +148,7 @@ def _product_ratio() -> float:
     exact = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE)
     lower = exact.bfloat16()
     calls = [lambda: exact @ exact, lambda: lower @ lower]
-    least = least_seconds(calls, PRODUCT_ROUNDS, float("inf"), TRIAL_CLOCK)
+    least = least_seconds(calls, PRODUCT_ROUNDS, float("inf"))
     return least[0] / least[1]
 
 

@@ -262,20 +262,25 @@ def test_a_form_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None
     assert sent < 20_000
 
 
-def test_forms_of_nobody_that_trickle_in_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each would have a connection for as long as it likes, before a zip begins of which there is one at a time."""
-    monkeypatch.setattr(one_piece, "SMALL_SECONDS", 0.05)
+def trickling(field: str) -> Any:
+    """A request whose form's first field, of this disposition, comes a byte at a time and never ends."""
 
-    async def trickle() -> Any:
-        yield b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n'
+    async def stream() -> Any:
+        yield f"--b\r\nContent-Disposition: form-data; {field}\r\n\r\n".encode()
         while True:
             await asyncio.sleep(0.01)
             yield b"x"
 
     headers = {"content-type": "multipart/form-data; boundary=b"}
-    request, here = SimpleNamespace(headers=headers, stream=trickle), SimpleNamespace()
+    return SimpleNamespace(headers=headers, stream=stream, scope={"client": ("192.0.2.1", 1)})
+
+
+def test_forms_of_nobody_that_trickle_in_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would have a connection for as long as it likes, before a zip begins of which there is one at a time."""
+    monkeypatch.setattr(one_piece, "SMALL_SECONDS", 0.05)
+
     with pytest.raises(TooSlow):
-        asyncio.run(one_piece.take(here, request))  # type: ignore[arg-type]
+        asyncio.run(one_piece.take(SimpleNamespace(), trickling('name="x"')))  # type: ignore[arg-type]
 
 
 def test_a_zip_of_nobody_that_trickles_in_leaves_its_place_to_others(
@@ -284,17 +289,10 @@ def test_a_zip_of_nobody_that_trickles_in_leaves_its_place_to_others(
     """It would be no silence, and cost the sender nothing."""
     monkeypatch.setattr(one_piece, "NOBODYS_SECONDS", 0.05)
 
-    async def trickle() -> Any:
-        yield b'--b\r\nContent-Disposition: form-data; name="zipfile"; filename="x.zip"\r\n\r\n'
-        while True:
-            await asyncio.sleep(0.01)
-            yield b"x"
-
     world.add("synth", dataset_type=0)
-    headers = {"content-type": "multipart/form-data; boundary=b"}
-    request = SimpleNamespace(headers=headers, stream=trickle, scope={"client": ("192.0.2.1", 1)})
+    form = trickling('name="zipfile"; filename="x.zip"')
     with pytest.raises(TooSlow):
-        asyncio.run(one_piece.take(world.app.state.service, request))  # type: ignore[arg-type]
+        asyncio.run(one_piece.take(world.app.state.service, form))
     assert not world.app.state.service.busy
     assert list((world.settings.root / uploads.INCOMING).iterdir()) == []
 
