@@ -1,4 +1,4 @@
-"""Recordings that lie at the same paths on all machines, compared by hash: what is said where one is not as it was."""
+"""Recordings at the same paths on all machines, compared by hash: what is said where one is not as it was."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -38,9 +38,17 @@ def fewer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
     ("batch", "before", "after", "rows", "columns"),
     [(1, 32, 48, 30, 36), (2, 40, 32, 23, 29), (1, 64, 32, 5, 131), (3, 32, 32, 520, 1), (1, 32, 32, 3, 3)],
 )
+@pytest.mark.parametrize("strip_bytes", [winograd.STRIP_BYTES, 1], ids=["whole", "in strips"])
 def test_any_image_is_convolved_as_directly(
-    batch: int, before: int, after: int, rows: int, columns: int
+    batch: int,
+    before: int,
+    after: int,
+    rows: int,
+    columns: int,
+    strip_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(winograd, "STRIP_BYTES", strip_bytes)
     if not winograd._available():
         assert not winograd.quicker()
         return
