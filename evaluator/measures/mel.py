@@ -34,13 +34,13 @@ class MelBands:
     """Sums of magnitudes in mel bands. Most weights are zero, so only the others are kept."""
 
     def __init__(self, rate_hz: float, size: int, bands: int) -> None:
-        self._weights = scipy.sparse.csr_matrix(filters(rate_hz, size, bands))
+        self._weights = scipy.sparse.csr_matrix(filters(rate_hz, size, bands).astype(np.float32))
 
-    def __call__(self, magnitudes: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __call__(self, magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
         """(channels, frames, bins) -> (channels, frames, bands)."""
         channels, frames, bins = magnitudes.shape
         flat = self._weights @ magnitudes.reshape(-1, bins).T
-        return np.asarray(flat.T, np.float64).reshape(channels, frames, -1)
+        return np.asarray(flat.T, np.float32).reshape(channels, frames, -1)
 
 
 @lru_cache(maxsize=8)

@@ -24,7 +24,7 @@ import numpy as np
 import scipy.signal
 from numpy.typing import ArrayLike, NDArray
 
-from evaluator.measures.frames import Block, TooShortError, filtered, magnitudes
+from evaluator.measures.frames import Block, Frames, Real, TooShortError, filtered, magnitudes
 from evaluator.measures.mel import MelBands, bands_of
 
 Signal = Callable[[], Iterator[Block]]
@@ -72,7 +72,7 @@ def aura_mrstft(reference: Signal, estimate: Signal) -> float | None:
     It is auraloss's MultiResolutionSTFTLoss with scale "mel", 128 bands and perceptual weighting.
     """
     distances = [_Distance(size, size // 4, bands_of(RATE_HZ, size, MULTI_BANDS)) for size in MULTI_SIZES]
-    signals = (tee(filtered(signal(), _a_weighting()), len(distances)) for signal in (reference, estimate))
+    signals = (tee(_as_heard(signal), len(distances)) for signal in (reference, estimate))
     under_way = [each.add_up(s, s_hat) for each, s, s_hat in zip(distances, *signals, strict=True)]
     try:
         for _ in zip_longest(
@@ -82,6 +82,10 @@ def aura_mrstft(reference: Signal, estimate: Signal) -> float | None:
     except TooShortError:
         return None
     return _of_hundred(10 * sum(each.value for each in distances) / len(distances))
+
+
+def _as_heard(signal: Signal) -> Iterator[Frames]:
+    return filtered((block.astype(np.float32) for block in signal()), _a_weighting())
 
 
 def _of_hundred(distance: float) -> float:
@@ -98,7 +102,7 @@ class _Distance:
         self._size, self._hop, self._bands = size, hop, bands
         self._logs, self._number, self._error, self._energy = 0.0, 0, 0.0, 0.0
 
-    def add_up(self, reference: Iterator[Block], estimate: Iterator[Block]) -> Iterator[None]:
+    def add_up(self, reference: Iterator[Real], estimate: Iterator[Real]) -> Iterator[None]:
         """Take in a piece of both at each step, until they end."""
         for s, s_hat in zip(
             magnitudes(reference, self._size, self._hop, "reflect"),
@@ -120,7 +124,7 @@ class _Distance:
 
 
 @lru_cache(maxsize=1)
-def _a_weighting() -> NDArray[np.float64]:
+def _a_weighting() -> Frames:
     """101 taps whose response is near that of IEC 61672's A-weighting, brought to 44.1 kHz by the bilinear transform.
 
     As auraloss has it (Wright and Välimäki 2019): least squares on 512 frequencies, in pairs, as scipy's firls takes
@@ -133,7 +137,7 @@ def _a_weighting() -> NDArray[np.float64]:
     frequencies, response = scipy.signal.freqz(
         *scipy.signal.bilinear(numerator, denominator, fs=RATE_HZ), worN=512, fs=RATE_HZ
     )
-    return np.asarray(scipy.signal.firls(101, frequencies, np.abs(response), fs=RATE_HZ), np.float64)
+    return np.asarray(scipy.signal.firls(101, frequencies, np.abs(response), fs=RATE_HZ), np.float32)
 
 
 @dataclass(frozen=True)
@@ -164,19 +168,19 @@ def _loudest(signal: Signal) -> float:
     return float(_decibels(max(magnitude.max() for magnitude in _bands(signal))))
 
 
-def _levels(signal: Signal) -> Iterator[NDArray[np.float64]]:
+def _levels(signal: Signal) -> Iterator[Frames]:
     """Levels of the mel bands in dB, (channels, frames, bands)."""
     return map(_decibels, _bands(signal))
 
 
-def _bands(signal: Signal) -> Iterator[NDArray[np.float64]]:
+def _bands(signal: Signal) -> Iterator[Frames]:
     return map(
         bands_of(RATE_HZ, BLEED_SIZE, BLEED_BANDS), magnitudes(signal(), BLEED_SIZE, BLEED_HOP, "zeros")
     )
 
 
-def _decibels(magnitude: ArrayLike) -> NDArray[np.float64]:
-    return 20 * np.log10(np.maximum(magnitude, LEAST_MAGNITUDE))
+def _decibels(magnitude: ArrayLike) -> Frames:
+    return 20 * np.log10(np.maximum(magnitude, np.float32(LEAST_MAGNITUDE)))
 
 
 DISTANCES: Mapping[str, Callable[[Signal, Signal], float | None]] = {
