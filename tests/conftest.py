@@ -2,8 +2,8 @@
 
 One thread for torch: threads that wait for one another on a busy machine turn milliseconds into minutes. Tests
 that are about several threads ask for them. Byte code is kept, whatever the environment says, or each of hundreds of
-processes would compile the kit anew. And SIGINT is not ignored, which a process started in the background inherits
-from its shell: then what the tests interrupt would not end.
+processes would compile the kit anew. And SIGINT and SIGHUP are not ignored, which a process inherits that is started
+in the background or with nohup: then what the tests interrupt would not end.
 """
 
 import gc
@@ -24,6 +24,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 NAME_LENGTH = 30
 """Of a test's own folder, as in pytest: sockets and the like take short paths only."""

@@ -1,7 +1,7 @@
 """Signals that come in blocks -> filtered signals, and the frames of a centred short-time Fourier transform.
 
-A signal is an iterator of (samples, channels) blocks of any lengths, so that memory does not grow with it. Spectra are
-float32, as in the code that computes the published values, and take half the time so.
+A signal is an iterator of (samples, channels) blocks of any lengths, so that memory does not grow with it. Spectra
+are float32, as in the code that computes the published values, and take half the time so.
 """
 
 from collections.abc import Iterable, Iterator

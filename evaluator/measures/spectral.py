@@ -22,7 +22,7 @@ from math import sqrt
 
 import numpy as np
 import scipy.signal
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from evaluator.measures.frames import Block, Frames, Real, TooShortError, filtered, magnitudes
 from evaluator.measures.mel import MelBands, bands_of

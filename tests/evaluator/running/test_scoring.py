@@ -154,7 +154,7 @@ def test_costly_measures_of_files_are_those_of_their_arrays(tmp_path: Path) -> N
         "bleedless": bleed.bleedless,
         "fullness": bleed.fullness,
     }
-    assert {name: found[name]["bass"] for name in expected} == pytest.approx(expected, rel=1e-9)
+    assert {name: found[name]["bass"] for name in expected} == pytest.approx(expected, rel=1e-6)
     assert {name: found[name]["drums"] for name in expected} == {
         name: pytest.approx(log_wmse.HIGHEST if name == "log_wmse" else 100) for name in expected
     }
