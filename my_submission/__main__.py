@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from importlib import import_module
 from typing import TypeAlias
 
+from sdx.imports import imported_for_good
 from sdx.missing import explained
 from sdx.terminal import prepare
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m my_submi
     options = parser.parse_args(words)
     module = f"my_submission.commands.{options.command}"
     with getattr(import_module(f"{module}_options"), "ahead", nullcontext)(options):
-        with explained(prog):
+        with explained(prog), imported_for_good():
             command = import_module(module)
         result: int = command.run(options)
     return result

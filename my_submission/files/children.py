@@ -6,15 +6,14 @@ This module imports nothing of it.
 import contextlib
 import multiprocessing
 import signal
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from multiprocessing.connection import Connection
 
 from sdx.children import end_with_parent
+from sdx.imports import has_torch, imported_for_good
 
 _WORK = "my_submission.files.worker_side"
-_SLOW_IMPORT = "torch"
 _SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which torch has threads can hang
 _ahead: "list[Child]" = []
 
@@ -42,7 +41,7 @@ def one_ahead() -> Iterator[None]:
 
     It is of no use where this process has already imported what takes long: then there is none.
     """
-    if _SLOW_IMPORT not in sys.modules:
+    if not has_torch():
         with contextlib.suppress(OSError):  # who wants a child will be told
             _ahead.append(Child())
     try:
@@ -76,4 +75,6 @@ def _interrupts_held_back() -> Iterator[None]:
 def _begin(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-    import_module(_WORK).serve(connection)
+    with imported_for_good():
+        work = import_module(_WORK)
+    work.serve(connection)

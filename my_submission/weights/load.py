@@ -209,9 +209,15 @@ def build(
         if again:
             with torch.random.fork_rng(devices=()):
                 module = make()
+            module.load_state_dict(dict(state))
         else:
-            module = module.to_empty(device="cpu")
-        module.load_state_dict(dict(state))
+            # Not `to_empty` first: for tensors of the meta device, torch imports sympy, which takes half a second.
+            own = module.state_dict()
+            copies = {
+                name: torch.empty(value.shape, dtype=own[name].dtype).copy_(value)
+                for name, value in state.items()
+            }
+            module.load_state_dict(copies, assign=True)
     except (RuntimeError, MemoryError) as error:
         raise WeightsError(f"{path}: its network cannot be made: {first_sentence(error)}") from error
     return module.requires_grad_(False).eval()
