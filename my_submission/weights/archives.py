@@ -19,10 +19,10 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from ..plain_files import open_regular
 from ..schema import LONGEST_TEXT, brief
@@ -49,6 +49,7 @@ _TORCH_GLOBALS = re.compile(
     r"|torch\.nn\.parameter\.Parameter|torch\.(Size|device)|torch\.serialization\._get_layout"
     r"|torch\.(\w+Storage|b?float\w*|u?int\w*|bool|complex\w*)"
 )
+_Operation: TypeAlias = "tuple[pickletools.OpcodeInfo, Any, int | None]"
 ZIP_ERRORS = (zipfile.BadZipFile, ValueError, LookupError, EOFError, RuntimeError, struct.error, OSError)
 
 
@@ -111,10 +112,8 @@ def check_archive(
                     entries = archive.infolist()
                     complaint = _complaint(entries, size, holds_values)
                     if not complaint:
-                        pickled = archive.read(_pickles(entries)[0])
-                        named = _named(pickled)
-                        if holds_values:
-                            _check_long_texts(pickled)
+                        operations = pickletools.genops(archive.read(_pickles(entries)[0]))
+                        named = _named(_long_texts_once(operations) if holds_values else operations)
     except ZIP_ERRORS as error:
         complaint = f"it is no archive as torch.save writes it ({first_sentence(error)})"
     if complaint:
@@ -151,25 +150,27 @@ def _pickles(entries: list[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
     return [entry for entry in entries if entry.filename.rsplit("/", 1)[-1] == "data.pkl"]
 
 
-def _named(pickled: bytes) -> set[str]:
+def _named(operations: Iterable[_Operation]) -> set[str]:
     """The dotted names of all that a pickle would import; it is read and not run."""
     found: set[str] = set()
-    for count, (operation, argument, _) in enumerate(pickletools.genops(pickled)):
+    for count, (operation, argument, _) in enumerate(operations):
         if count > MOST_OPERATIONS:
             raise ValueError(f"data.pkl has more than {MOST_OPERATIONS:,} operations")
         found.update(_names(operation.name, argument))
     return found
 
 
-def _check_long_texts(pickled: bytes) -> None:
-    """Refuse a pickle that uses a long text again, as values or anything else: each use may become as many bytes."""
+def _long_texts_once(operations: Iterable[_Operation]) -> Iterator[_Operation]:
+    """The same; ValueError where a long text is used again, as values or else: each use may become as many bytes."""
     is_long, kept = False, set()
-    for operation, argument, _ in pickletools.genops(pickled):
+    for each in operations:
+        operation, argument, _ = each
         if operation.name in ("BINPUT", "LONG_BINPUT") and is_long:
             kept.add(argument)
         elif operation.name in ("BINGET", "LONG_BINGET") and argument in kept:
             raise ValueError("data.pkl uses values twice")
         is_long = isinstance(argument, str | bytes) and len(argument) > LONGEST_TEXT
+        yield each
 
 
 def _names(operation: str, argument: object) -> list[str]:
