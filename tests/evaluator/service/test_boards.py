@@ -74,6 +74,7 @@ def test_rows_are_filtered_and_of_each_account_the_best_is_kept(world: World) ->
     assert export.count("\n") == 2
 
 
+@pytest.mark.usefixtures("judged_here")
 def test_means_have_two_decimals_wherever_they_are_shown(world: World) -> None:
     entry = world.scored("ann", estimates(0.8123), visibility="public")
     seen = json.dumps([rows(world), world.show(None, entry)["means"]])

@@ -142,12 +142,15 @@ def test_an_offset_stays_true_from_when_it_is_looked_up(
     """Another connection that ended just then would have what it has sent be written over."""
     location, find = begun(world), receiving._find
     others: list[int] = []
+    another = world.program("ann")
+    another.portal = None  # an event loop of its own: that of the service stands still meanwhile
 
     def slow(*asked: Any) -> Any:
         found = find(*asked)
         if not others:
             others.append(0)
-            others.append(world.send("ann", location, CONTENT).status_code)
+            answer = another.patch(location, content=CONTENT, headers={**PATCH, "Upload-Offset": "0"})
+            others.append(answer.status_code)
         return found
 
     monkeypatch.setattr(receiving, "_find", slow)
