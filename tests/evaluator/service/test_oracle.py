@@ -7,11 +7,9 @@ better, go that way as far as the score goes up, and so use up what one account 
 to their files is done in this process, since a sandbox for each would take minutes.
 """
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
