@@ -253,9 +253,9 @@ def test_a_run_is_not_resumed_with_other_code(tmp_path: Path) -> None:
     assert "cannot be resumed, it was made with other settings (submission.files_sha256" in refused.stderr
 
 
-@pytest.mark.parametrize(("name", "code"), thinned.one_in(2, [("perfect", 0), ("raises", 1)]))
-def test_resuming_gives_the_same_result_as_an_uninterrupted_run(tmp_path: Path, name: str, code: int) -> None:
-    arguments = command(tmp_path, name, "--metrics", "sdr,si_sdr")
+@pytest.mark.thorough
+def test_resuming_gives_the_same_result_as_an_uninterrupted_run(tmp_path: Path) -> None:
+    arguments = command(tmp_path, "raises", "--metrics", "sdr,si_sdr")
     out = tmp_path / "out"
     run_here(arguments)
     whole = json.loads((out / "result.json").read_text())
@@ -264,7 +264,7 @@ def test_resuming_gives_the_same_result_as_an_uninterrupted_run(tmp_path: Path, 
     shutil.rmtree(out / "estimates" / "well")
     resumed = run_here([*arguments, "--resume"])
     again = json.loads((out / "result.json").read_text())
-    assert resumed.returncode == code
+    assert resumed.returncode == 1
     assert without_times(again) == without_times(whole)
     assert again["start"] == whole["start"]
     assert again["tracks"][0] == whole["tracks"][0]  # not run again
