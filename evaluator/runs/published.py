@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import yaml
@@ -36,7 +36,7 @@ class PublishedSet:
     stems: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
 
-    @property
+    @cached_property
     def digits(self) -> int:
         """Digits after the point as published."""
         return max(len(f"{value}".partition(".")[2]) for row in self.rows for value in row.scores.values())

@@ -43,8 +43,10 @@ def with_steps(document: dict[str, Any], steps: int, **further: Any) -> dict[str
     ],
 )
 def test_a_resumed_run_ends_where_an_unbroken_one_does(
-    kind: str, documents: dict[str, dict[str, Any]], tmp_path: Path
+    kind: str, documents: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr(curves, "draw", drawn.append)
     config = parse_config(documents[kind])
     fit(config, tmp_path / "unbroken")
     fit(config, tmp_path / "broken", minutes=0)  # one step
@@ -64,7 +66,13 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     assert [row["step"] for row in rows[0]] == [3, 6]
     for row, other in zip(*rows, strict=True):
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
-    assert (tmp_path / "unbroken" / curves.PICTURE_FILE).stat().st_size > 0
+    assert drawn == [tmp_path / "unbroken"] * 2 + [tmp_path / "broken"] * 2
+
+
+@pytest.mark.thorough
+def test_a_run_leaves_a_picture_of_its_curves(documents: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    fit(parse_config(with_steps(documents["mdx_net"], 3)), tmp_path)
+    assert (tmp_path / curves.PICTURE_FILE).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from evaluator.commands import evaluate
 from evaluator.locations import REPOSITORY
 from evaluator.running.preparation import WITHOUT_VARIABLE
 from evaluator.runs import results
+from tests import thinned
 from tests.evaluator import audio, processes
 from tests.evaluator.run_eval_here import run_eval_here
 from tests.evaluator.submissions import write_submission
@@ -84,7 +85,7 @@ def test_a_submission_that_passes(tmp_path: Path) -> None:
 
 
 def test_a_submission_that_fails(tmp_path: Path) -> None:
-    done = run(command(tmp_path, "raises"))
+    done = run_here(command(tmp_path, "raises"))
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert done.returncode == 1
     assert result["score"] is None
@@ -134,13 +135,16 @@ def test_unusable_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ["run_eval.py"],
-        ["-m", "my_submission", "separate", "song.wav"],
-        ["-m", "evaluator", "leaderboard"],
-        ["-m", "training", "fit"],
-        ["-m", "sdx", "eval"],
-    ],
+    thinned.one_in(
+        5,
+        [
+            ["run_eval.py"],
+            ["-m", "my_submission", "separate", "song.wav"],
+            ["-m", "evaluator", "leaderboard"],
+            ["-m", "training", "fit"],
+            ["-m", "sdx", "eval"],
+        ],
+    ),
 )
 def test_outside_the_environment_two_lines_say_what_to_do(words: list[str]) -> None:
     done = subprocess.run(
@@ -249,6 +253,7 @@ def test_a_run_is_not_resumed_with_other_code(tmp_path: Path) -> None:
     assert "cannot be resumed, it was made with other settings (submission.files_sha256" in refused.stderr
 
 
+@pytest.mark.thorough
 def test_resuming_gives_the_same_result_as_an_uninterrupted_run(tmp_path: Path) -> None:
     arguments = command(tmp_path, "raises", "--metrics", "sdr,si_sdr")
     out = tmp_path / "out"

@@ -48,6 +48,7 @@ def result_of(out: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.thorough
 def test_estimates_score_as_those_of_the_run_that_made_them(data: Path, tmp_path: Path) -> None:
     submission = write_submission(tmp_path, "scaled_mixture")
     made, again = tmp_path / "made", tmp_path / "again"

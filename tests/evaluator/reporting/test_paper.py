@@ -20,6 +20,7 @@ from evaluator.runs.labels import Label
 from evaluator.runs.leaderboard import Store
 from evaluator.runs.results import Result
 from sdx import pages
+from tests import thinned
 from tests.evaluator import made_results, made_runs
 
 LEVELS = {f"t{i}": float(i * i % 7) for i in range(8)}
@@ -125,16 +126,20 @@ def test_sdr_over_time_leaves_silence_out(tmp_path: Path) -> None:
     assert {"a track", "b", "_a", "seconds"} <= texts
 
 
-def test_the_command_writes_what_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("drawn", thinned.one_in(2, ["", "box strip speed"]))
+def test_the_command_writes_what_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: str
+) -> None:
     for shift in (0.0, 1.0):
         Store().record(made("a", shift), None)
     (tmp_path / "g.csv").write_text("track,half\n" + "".join(f"t{i},low\n" for i in range(6)))
-    words = ["paper", "--tag", "paper", "--out", str(tmp_path / "out"), "--formats", "csv,tex,svg"]
+    formats = "csv,tex,svg" if drawn else "csv,tex"
+    words = ["paper", "--tag", "paper", "--out", str(tmp_path / "out"), "--formats", formats]
     assert __main__.main([*words, "--groups", str(tmp_path / "g.csv")]) == 0
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {
         f"{name}.{kind}" for name in ("tracks", "runs", "groups", "repetitions") for kind in ("csv", "tex")
-    } | {f"{name}.svg" for name in ("box", "strip", "speed")}
+    } | {f"{name}.svg" for name in drawn.split()}
     assert "does not name them: t6, t7" in capsys.readouterr().out
 
 

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from argon2 import PasswordHasher
+from fastapi.testclient import TestClient
 
-from evaluator.service import accounts
+from evaluator.service import accounts, examining
 from tests.evaluator.service import postgres
+from tests.evaluator.service.inside import Inside
 from tests.evaluator.service.world import World, copy_world, make_world
 
 NUMBERS = itertools.count()
@@ -22,6 +25,15 @@ POSTGRES_TEMPLATE = "template"
 def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords that take no tenth of a second each."""
     monkeypatch.setattr(accounts, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_event_loop() -> Iterator[None]:
+    """As in a service, all requests are of one event loop; to begin one for each takes as long as most requests."""
+    with start_blocking_portal() as portal, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TestClient, "portal", portal)
+        yield
+        portal.call(portal.stop, True)  # whatever a test broke off ends, too
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +71,9 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         made = copy_world(request.getfixturevalue("template"), tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def judged_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is scored is scored in this process; that it is behind walls is held by test_scoring_entries.py."""
+    monkeypatch.setattr(examining, "Judge", Inside)

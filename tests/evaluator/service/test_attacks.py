@@ -193,7 +193,7 @@ def test_a_name_that_nobody_has_costs_as_much_as_one_that_somebody_has(
 
 
 def test_parallel_requests_begin_and_submit_no_more_than_may_be(world: World) -> None:
-    first = world.uploaded("ann", estimates(stems=("bass",)))
+    first = world.placed("ann", estimates(stems=("bass",)))
     new = {"benchmark": "bench", "name": "x"}
     programs = [world.program("ann") for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
@@ -212,6 +212,7 @@ def test_parallel_requests_begin_and_submit_no_more_than_may_be(world: World) ->
     assert len(world.program(None).get("/api/v1/queue").json()["entries"]) == 1
 
 
+@pytest.mark.usefixtures("judged_here")
 def test_what_is_refused_for_its_loudness_tells_nothing_of_the_reference(world: World) -> None:
     """Refusals cost no score; by one that came of the SDR, references would be weighed without a limit."""
     for level, state in ((0.9 * 2**15, "done"), (1.1 * 2**15, "refused")):
@@ -224,7 +225,7 @@ def test_what_is_refused_for_its_loudness_tells_nothing_of_the_reference(world: 
 
 
 def test_mvseps_calls_tell_no_more_of_an_entry_than_its_page(world: World) -> None:
-    entry = world.uploaded("ann", estimates(stems=("bass",)), {"name": "secret", "visibility": "public"})
+    entry = world.placed("ann", estimates(stems=("bass",)), {"name": "secret", "visibility": "public"})
     shown = world.program(None).get("/api/quality_checker/entry", params={"id": entry})
     assert shown.status_code == 200
     assert "secret" not in shown.text

@@ -32,7 +32,6 @@ def test_nothing_is_left_out_that_nobody_asked_to(is_ensemble: bool) -> None:
     assert Filter(single=True).passes(row) == (not is_ensemble)
 
 
-@pytest.mark.thorough
 def test_equal_numbers_share_a_place(world: World) -> None:
     for name, value in (("ann", 2.0), ("bob", 3.0), ("carla", 3.0), ("dora", 1.0)):
         scored(world, name, value, visibility="public")
@@ -52,7 +51,6 @@ def test_private_entries_are_seen_without_a_place_by_their_author(world: World) 
     assert [(row["place"], row["author"]) for row in own] == [(None, "ann"), (1, "bob")]
 
 
-@pytest.mark.thorough
 def test_rows_are_filtered_and_of_each_account_the_best_is_kept(world: World) -> None:
     for name, value, ensemble in (("ann", 2.0, False), ("ann", 4.0, True), ("bob", 3.0, False)):
         title = f"{name} {value}"
@@ -74,6 +72,7 @@ def test_rows_are_filtered_and_of_each_account_the_best_is_kept(world: World) ->
     assert export.count("\n") == 2
 
 
+@pytest.mark.usefixtures("judged_here")
 def test_means_have_two_decimals_wherever_they_are_shown(world: World) -> None:
     entry = world.scored("ann", estimates(0.8123), visibility="public")
     seen = json.dumps([rows(world), world.show(None, entry)["means"]])

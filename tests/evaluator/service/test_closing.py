@@ -26,7 +26,7 @@ def test_an_owner_closes_an_account(world: World, seen: str) -> None:
     shown = scored(world, "Ann", 2.0, visibility="public")
     hidden = scored(world, "Ann", visibility="anonymous", named_from=world.now() + 9)
     private = scored(world, "Ann")
-    begun = world.uploaded("Ann", FILES)
+    begun = world.placed("Ann", FILES)
     number, token = number_of(world, "Ann"), world.token("Ann")
     browser, other = world.signed_in("Ann"), world.signed_in("Ann")
     page = browser.get("/account/close").text
@@ -103,7 +103,7 @@ def test_entries_of_teams_outlive_the_organiser_who_submitted_them(world: World)
 @pytest.mark.thorough
 def test_what_an_account_had_begun_to_ask_for_is_refused_once_it_is_closed(world: World) -> None:
     """Requests that knew who asked before it was closed."""
-    begun = world.uploaded("Ann", FILES)
+    begun = world.placed("Ann", FILES)
     caller = world.caller("Ann")
     assert world.signed_in("Ann").post("/account/close", data={"name": "Ann"}).status_code == 303
     with world.database.writing() as session:

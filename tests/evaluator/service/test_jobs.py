@@ -27,7 +27,7 @@ def queued(world: World, *people: str) -> list[int]:
     """Entries of these people, waiting."""
     numbers = []
     for name in people:
-        numbers.append(world.uploaded(name, estimates(stems=("bass",))))
+        numbers.append(world.placed(name, estimates(stems=("bass",))))
         assert world.submit(name, numbers[-1]).status_code == 202
     return numbers
 
@@ -134,11 +134,13 @@ def test_what_goes_wrong_with_us_is_tried_three_times_with_pauses(
     world.token("olga", "organiser")
     browser = world.signed_in("olga")
     assert "a secret path" in browser.get("/organiser").text
-    monkeypatch.undo()
     browser.post(
         f"/organiser/entries/{entry}/retry", headers={"Content-Type": "application/x-www-form-urlencoded"}
     )
-    assert worker.work_once()
+    claimed = claim(world)
+    assert claimed is not None
+    with world.database.writing() as session:
+        assert jobs.finish(session, claimed, FOUND, world.now())
     assert state(world, entry) == "done"
 
 

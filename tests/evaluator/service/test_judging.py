@@ -13,6 +13,7 @@ from evaluator.running import dataset, estimates
 from evaluator.service import deriving, judge
 from evaluator.service.judging import RefusedEntry, _parsed, batches, files_at_once
 from evaluator.service.task import SENTENCE_CHARACTERS, TASK_FILE, Task
+from tests import thinned
 from tests.evaluator import audio
 from tests.evaluator.service.world import sound, zipped
 
@@ -23,12 +24,15 @@ pytestmark = pytest.mark.quick
 @pytest.mark.parametrize("is_zip", [False, True])
 @pytest.mark.parametrize(
     ("stems", "given"),
-    [
-        (("instrumental", "vocals"), ("vocals",)),
-        (("bass", "drums", "instrumental", "other"), ("bass", "drums", "other")),
-        (("bass", "drums", "instrumental", "other", "vocals"), ("bass", "drums", "other", "vocals")),
-        (("instrumental", "vocals"), ("instrumental", "vocals")),
-    ],
+    thinned.one_in(
+        4,
+        [
+            (("instrumental", "vocals"), ("vocals",)),
+            (("bass", "drums", "instrumental", "other"), ("bass", "drums", "other")),
+            (("bass", "drums", "instrumental", "other", "vocals"), ("bass", "drums", "other", "vocals")),
+            (("instrumental", "vocals"), ("instrumental", "vocals")),
+        ],
+    ),
 )
 def test_there_is_room_for_all_files_that_are_there_at_once(
     tmp_path: Path,

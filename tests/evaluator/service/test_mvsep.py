@@ -47,6 +47,7 @@ def entry(world: World, number: int) -> dict[str, Any]:
     return dict(answer["data"])
 
 
+@pytest.mark.usefixtures("judged_here")
 def test_an_entry_from_its_zip_to_its_metrics(world: World, tmp_path: Path) -> None:
     synth(world, tmp_path)
     added = add(world, zipped(files()), ensemble="1")

@@ -7,20 +7,16 @@ better, go that way as far as the score goes up, and so use up what one account 
 to their files is done in this process, since a sandbox for each would take minutes.
 """
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluator.service import benchmarks, examining, judge, judging
+from evaluator.service import benchmarks
 from evaluator.service.settings import DAY_SECONDS
-from evaluator.service.task import Task
 from tests.evaluator import audio
 from tests.evaluator.service.world import PASSWORD, World, sound, zipped
 
@@ -29,27 +25,6 @@ TRACKS, PARTS, FRAMES = 8, 64, 2048
 SCORES_IN_ALL, SCORES_A_DAY = 100, 5  # the defaults
 STEPS = 15  # of the scores, to go the way that the others have shown
 PROBE = 0.2  # of a part's loudness
-
-
-class Inside(judging.Judge):
-    """The judge in this process: the same questions and answers, without walls."""
-
-    isolation = SimpleNamespace(open_promises=list)  # type: ignore[assignment]
-
-    def __init__(self, entry: Path, task: Task, workplace: Path) -> None:
-        super().__init__(entry, task, workplace)
-        room = entry / "room"
-        room.mkdir()
-        self._answers = judge.Judge(entry, room)
-
-    def __enter__(self) -> "Inside":
-        return self
-
-    def _make_room(self, size_bytes: int) -> None:
-        pass
-
-    def _ask(self, request: Any, limit_seconds: float) -> judging._Answer:
-        return judging._parsed(json.dumps(self._answers.answer(request), allow_nan=False))
 
 
 class Attack:
@@ -103,9 +78,8 @@ class Attack:
 
 
 @pytest.fixture
-def attack(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attack:
+def attack(world: World, tmp_path: Path, judged_here: None) -> Attack:
     """The attacker, and a hidden benchmark with the default rules."""
-    monkeypatch.setattr(examining, "Judge", Inside)
     made = Attack()
     for number, reference in enumerate(made.references):
         stem = np.stack([reference, reference], axis=1)
