@@ -1,4 +1,4 @@
-"""A small ensemble and tracks, and estimators over an engine that does what a test says."""
+"""A preset and tracks, and estimators over an engine that does what a test says."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from evaluator.tuning.over_engine import EngineEstimator, Watcher
 from sdx.engines import address
 from sdx.engines.dispatcher import Piece
 from sdx.engines.engine import Worker
-from tests.evaluator.small_ensemble import write_ensemble, write_tracks
+from tests.evaluator.small_ensemble import write_ensemble, write_preset, write_tracks
 from tests.sdx.engines.test_work import MadeEngine
 
 WORKERS = [Worker("w1", "one"), Worker("w2", "two")]
@@ -38,12 +38,16 @@ class Said(Watcher):
 
 
 class World:
-    """A small ensemble and tracks; estimators over engines that do what a test says."""
+    """A preset and tracks; estimators over engines that do what a test says."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.preset = write_ensemble(root / "ensemble")
+        self.preset = write_preset(root / "ensemble", {})
         self.data = dataset.load(write_tracks(root / "tracks"))
+
+    def write_networks(self) -> None:
+        """For those that run them; to the others the preset is a name."""
+        write_ensemble(self.preset.parent)
 
     def over(
         self, monkeypatch: pytest.MonkeyPatch, reply: Reply, cache: str = "cache", precision: str = "fp32"

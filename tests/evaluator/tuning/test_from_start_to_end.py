@@ -31,6 +31,24 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
         yield setup
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("track: music", "track: musik"), "track: found 'musik'"),
+        (("manifest.yaml", "nowhere.yaml"), "no such manifest file"),
+    ],
+)
+def test_a_wrong_preset_is_explained_and_the_child_lives_on(
+    setup: Setup, change: tuple[str, str], message: str
+) -> None:
+    wrong = setup.preset.with_name("wrong.yaml")
+    wrong.write_text(setup.preset.read_text().replace(*change))
+    with pytest.raises(EstimatorError, match=message):
+        setup.runner.describe(wrong)
+    assert setup.info.instruments == setup.data.challenge.stems
+
+
 @pytest.mark.slow
 def test_tune_writes_a_better_preset(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
     out = setup.folder / "tuned.yaml"

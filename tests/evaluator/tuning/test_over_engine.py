@@ -52,6 +52,7 @@ def gram_of(
 def test_all_equals_the_run_without_an_engine_which_then_computes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    world.write_networks()
     with Estimator(world.root / "serial", device="cpu", precision="fp32") as runner:
         info = runner.describe(world.preset)
         step = info.steps[1]
@@ -94,6 +95,7 @@ def test_a_worker_that_dies_leaves_its_estimates_and_another_goes_on(
         else:
             engine.answers(worker, piece)
 
+    world.write_networks()
     remote = world.over(monkeypatch, reply, "dying")
     two = replace(world.data, tracks=world.data.tracks[:2])
     found = remote.answers(two, [StemScores(world.preset)])
@@ -191,6 +193,7 @@ def test_what_three_workers_cannot_do_ends_the_command(world: World, monkeypatch
 
 
 def test_where_nobody_may_do_it_the_reasons_are_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdx.engines.work.LOOK_SECONDS", 0.0)
     monkeypatch.setattr("sdx.engines.work.NEWCOMER_SECONDS", 0.0)
 
     def reply(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
