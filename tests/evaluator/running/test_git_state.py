@@ -89,7 +89,7 @@ def test_what_git_converts_is_no_change(tmp_path: Path) -> None:
 
 
 def test_the_file_for_a_pointer_of_git_lfs_is_no_change(tmp_path: Path) -> None:
-    content = os.urandom(3_000_000)
+    content = os.urandom(300_000)
     pointer = POINTER.format(hash=sha256(content).hexdigest(), size=len(content))
     repository = make(tmp_path / "repository", **{"weights.th": pointer})
     assert git_state.read(repository).dirty is False  # not fetched
@@ -100,6 +100,7 @@ def test_the_file_for_a_pointer_of_git_lfs_is_no_change(tmp_path: Path) -> None:
         assert git_state.read(repository).dirty is True
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
 def test_a_working_tree_of_git_lfs_itself(tmp_path: Path) -> None:
     repository = make(tmp_path / "repository")
@@ -135,6 +136,7 @@ def test_the_users_own_excludes_hold(tmp_path: Path) -> None:
     assert git_state.read(repository).dirty is False
 
 
+@pytest.mark.thorough
 def test_odd_names(tmp_path: Path) -> None:
     names = (":(top)x", "*.py", "a b", 'q"q', "back\\slash", "é", "new\nline", "-x", "[a]")
     repository = make(tmp_path / "repository", **dict.fromkeys(names, "1\n"))
@@ -171,6 +173,7 @@ def test_a_submission_in_a_part_of_a_repository(tmp_path: Path) -> None:
     assert git_state.read(repository / "ignored") == GitState(head, True)  # the commit does not have it
 
 
+@pytest.mark.thorough
 def test_where_the_commit_may_stand(tmp_path: Path) -> None:
     repository = make(tmp_path / "repository")
     first = git(repository, "rev-parse", "HEAD")

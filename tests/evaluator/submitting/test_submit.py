@@ -241,6 +241,7 @@ def test_files_of_git_lfs_arrive(workshop: Workshop, capsys: pytest.CaptureFixtu
     assert [path.stat().st_size for path in objects] == [(workshop.root / "weights/large.bin").stat().st_size]
 
 
+@pytest.mark.thorough
 @needs_lfs
 def test_without_git_lfs_installed(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
