@@ -28,8 +28,12 @@ def program(file: Path, marker: Path, then: str = "") -> Path:
 
 def configure(file: Path, **values: str) -> None:
     """Append to a configuration, by keys with "__" for dots."""
-    for key, value in values.items():
-        git(file.parent, "config", "--file", str(file), "--add", key.replace("__", "."), value)
+    with file.open("a") as lines:
+        for key, value in values.items():
+            section, *sub, name = key.split("__")
+            title = f'{section} "{".".join(sub)}"' if sub else section
+            quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+            lines.write(f'[{title}]\n\t{name} = "{quoted}"\n')
 
 
 def filesystem_monitor(repository: Path, marker: Path) -> None:
