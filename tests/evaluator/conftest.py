@@ -16,9 +16,11 @@ _numbers = itertools.count()
 def leaderboard_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep the runs of the tests, and of the processes they start, out of the user's leaderboard.
 
-    Few tests write to it: a folder for each of thousands would take longer than most of them.
+    They are in one folder, since few tests write to theirs: one for each would take longer than most tests.
     """
-    path = tmp_path_factory.getbasetemp() / f"leaderboard{next(_numbers)}.sqlite"
+    folder = tmp_path_factory.getbasetemp() / "leaderboards"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{next(_numbers)}.sqlite"
     before = os.environ.get(FILE_VARIABLE)
     os.environ[FILE_VARIABLE] = str(path)
     yield path
