@@ -101,8 +101,9 @@ def load_torch(path: Path, checkpoint: Checkpoint) -> Network:
     network = ARCHITECTURES[package.architecture]
     arguments = _check_arguments(path, network, package)
     _check_row(path, checkpoint, package.architecture, arguments["sources"])
-    # `rescale` is of the weights at their birth alone, and a fifth of the time.
-    module = build(path, lambda: network(**arguments | {"rescale": 0}), package.state)
+    # These are of the weights at their birth alone, a fifth of the time, and a second for what the second imports.
+    born = {key: value for key, value in {"rescale": 0, "emb_smooth": False}.items() if key in arguments}
+    module = build(path, lambda: network(**arguments | born), package.state)
     parameters = checkpoint.parameters
     assert isinstance(parameters, DemucsParameters)
     if parameters.segment_seconds is not None:

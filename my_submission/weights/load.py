@@ -29,6 +29,7 @@ from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.overrides import TorchFunctionMode
 
 from ..plain_files import open_regular
 from ..schema import brief
@@ -198,7 +199,7 @@ def build(
     """
     check_state(path, dict(state))
     try:
-        with torch.device("meta"), _counted(min(MOST_TENSORS, 1_000 + 4 * len(state))):
+        with torch.device("meta"), _Unfilled(), _counted(min(MOST_TENSORS, 1_000 + 4 * len(state))):
             module = make()
     except Exception as error:  # whatever a constructor raises for arguments that it was not written for
         raise UnsafeFile(f"{path}: the network refuses its arguments: {first_sentence(error)}") from error
@@ -231,6 +232,17 @@ def _differences(said: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
     expected = ", ".join(f"{key} {said[key]!s:.60}" for key in differing)
     found = ", ".join(f"{seen[key]!s:.60}" for key in differing)
     return f"its manifest row says {expected}; the file has {found}; "
+
+
+class _Unfilled(TorchFunctionMode):
+    """Within it, no normal first values are drawn: on the meta device, torch imports its compiler for them."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: Any = None
+    ) -> Any:
+        if function in (torch.Tensor.normal_, torch.nn.init.normal_):
+            return arguments[0] if arguments else options["tensor"]
+        return function(*arguments, **(options or {}))
 
 
 @contextmanager

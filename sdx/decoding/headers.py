@@ -6,7 +6,7 @@ it saved; a program that writes to a pipe never knows them; and a file copied in
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 _UNFINISHED = "its header was never completed, so all that follows it is taken for sound"
@@ -50,13 +50,14 @@ class Header:
     """What a file's first bytes say of its length, and how libav is to see the file.
 
     patches, end: see `View`. seconds: an mp3's length where it is stated; None if it is not. warning: what is wrong,
-    as a clause.
+    as a clause. is_wav: whether what it states to be samples may be DTS, for which libav looks.
     """
 
     patches: Mapping[int, bytes] = field(default_factory=dict)
     end: int | None = None
     seconds: float | None = None
     warning: str = ""
+    is_wav: bool = False
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -65,13 +66,13 @@ def read_header(file: BinaryIO) -> Header:
     file.seek(0)
     start = file.read(40)
     if start[:4] in (b"RIFF", b"RF64", b"BW64") and start[8:12] == b"WAVE":
-        return _read_wav(file, size)
+        return replace(_read_wav(file, size), is_wav=True)
     if start[:4] == b"FORM" and start[8:12] in (b"AIFF", b"AIFC"):
         return _read_aiff(file, size)
     if start[:4] == b".snd" and len(start) >= 12:
         return _read_au(start, size)
     if start[:4] == b"riff" and start[24:28] == b"wave":
-        return _read_w64(file, size)
+        return replace(_read_w64(file, size), is_wav=True)
     return Header(seconds=_mp3_seconds(file))
 
 

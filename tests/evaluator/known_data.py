@@ -1,8 +1,10 @@
 """Small folders in the true layouts of published data sets, of noise."""
 
+import functools
 import json
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -44,10 +46,18 @@ def tone(number: int, frames: int, channels: int = 2) -> NDArray[np.float64]:
 
 def write_musdb18(root: Path, names: tuple[str, ...] = ("A - One",), frames: int = 20480) -> Path:
     """MUSDB18: `test/NAME.stem.mp4`."""
-    stems = [tone(number, frames) for number in range(4)]
+    (root / "test").mkdir(parents=True, exist_ok=True)
     for name in names:
-        write_stem_file(root / "test" / f"{name}.stem.mp4", [np.sum(stems, axis=0), *stems])
+        (root / "test" / f"{name}.stem.mp4").write_bytes(_stem_file(frames))
     return root
+
+
+@functools.cache
+def _stem_file(frames: int) -> bytes:
+    """A `.stem.mp4` of tones and their sum: to encode one takes longer than to read it."""
+    stems = [tone(number, frames) for number in range(4)]
+    with TemporaryDirectory() as folder:
+        return write_stem_file(Path(folder) / "tones.stem.mp4", [np.sum(stems, axis=0), *stems]).read_bytes()
 
 
 def write_dnr_v3(root: Path, languages: tuple[str, ...] = ("eng", "fra"), rate_hz: int = 48000) -> Path:

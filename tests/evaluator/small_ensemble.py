@@ -4,6 +4,7 @@ Two steps (MDX-Net and Demucs, `input - …`, polarity, a random shift, residual
 of sources).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ steps:
         sources: {other: other + guitar}
         weights: {bass: 1, drums: 2, other: 3}
 """
-FRAMES = {"one": 20_000, "two": 15_501, "three": 18_000}
+FRAMES = {"one": 15_000, "two": 9_501, "three": 11_000}  # more than a chunk of the networks, and less
 
 
 def write_ensemble(folder: Path) -> Path:
@@ -67,6 +68,12 @@ def write_ensemble(folder: Path) -> Path:
         rows[f"small_{name}"] = {"architecture": "htdemucs", "sources": sources, "file": file}
     for row in rows.values():
         row["sha256"] = sha256_of(folder / str(row["file"]))
+    return write_preset(folder, rows)
+
+
+def write_preset(folder: Path, rows: Mapping[str, object]) -> Path:
+    """Write the preset and a manifest with these rows into a folder; the preset's path."""
+    folder.mkdir(exist_ok=True)
     (folder / "manifest.yaml").write_text(yaml.safe_dump({"checkpoints": rows}))
     preset = folder / "small.yaml"
     preset.write_text(PRESET)

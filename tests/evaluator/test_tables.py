@@ -21,6 +21,7 @@ def test_csv_is_unrounded_and_computes_nothing() -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_parquet_keeps_kinds_and_what_is_missing(tmp_path: Path) -> None:
     tables.write(TABLE, tmp_path / "t.parquet")
     assert parquet.read_table(tmp_path / "t.parquet").to_pydict() == {
@@ -28,6 +29,7 @@ def test_parquet_keeps_kinds_and_what_is_missing(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_column_of_several_kinds_is_text_and_of_numbers_is_floats(tmp_path: Path) -> None:
     mixed = Table(("mixed", "numbers", "none"), (("a", 1, None), (2.0, 2.5, None), (True, None, None)))
     tables.write(mixed, tmp_path / "t.parquet")

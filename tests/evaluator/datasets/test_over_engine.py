@@ -28,10 +28,10 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     for seed, name in enumerate(("vocals", "instrumental")):
         (tmp_path / name).mkdir()
         for number in range(2):
-            samples = np.random.default_rng([seed, number]).standard_normal((44100, 2)) * 0.1
+            samples = np.random.default_rng([seed, number]).standard_normal((11025, 2)) * 0.1
             soundfile.write(tmp_path / name / f"{number}.wav", samples, 44100)
         found.append(library.find(tmp_path / name, name))
-    return builder.synth(found[0], found[1], Plan(tmp_path / "out", 4, 0.5, 7))
+    return builder.synth(found[0], found[1], Plan(tmp_path / "out", 4, 0.2, 7))
 
 
 def over(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, fate: Fate = does) -> Seen:
@@ -45,7 +45,7 @@ def over(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, fate: Fate = does) -> 
 def change(folder: Path) -> None:
     """Put other sound into all recordings."""
     for path in folder.iterdir():
-        soundfile.write(path, np.full((44100, 2), 0.1), 44100)
+        soundfile.write(path, np.full((11025, 2), 0.1), 44100)
 
 
 def content(root: Path) -> dict[str, bytes]:
@@ -56,8 +56,8 @@ def test_the_tracks_are_those_of_one_machine_and_a_stopped_build_goes_on(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = tmp_path / "here"
-    builder.build(Recipe(recipe.kind, recipe.libraries, Plan(here, 4, 0.5, 7)), lambda name: None)
-    builder.build(Recipe(recipe.kind, recipe.libraries, Plan(recipe.plan.out, 1, 0.5, 7)), lambda name: None)
+    builder.build(Recipe(recipe.kind, recipe.libraries, Plan(here, 4, 0.2, 7)), lambda name: None)
+    builder.build(Recipe(recipe.kind, recipe.libraries, Plan(recipe.plan.out, 1, 0.2, 7)), lambda name: None)
     seen = over(recipe, monkeypatch)
     assert sorted(seen.results) == ["synth_0001", "synth_0002", "synth_0003"]
     assert content(recipe.plan.out) == content(here)
@@ -112,4 +112,4 @@ def test_a_recording_that_changes_meanwhile_is_no_fault_of_the_workers(
 def test_a_folder_that_was_begun_otherwise_is_refused_first(recipe: Recipe) -> None:
     builder.begin(recipe)
     with pytest.raises(DataError, match="seed was 7, now 8"):
-        builder.begin(Recipe(recipe.kind, recipe.libraries, Plan(recipe.plan.out, 4, 0.5, 8)))
+        builder.begin(Recipe(recipe.kind, recipe.libraries, Plan(recipe.plan.out, 4, 0.2, 8)))

@@ -50,11 +50,11 @@ def test_an_excerpt_is_what_is_there_and_ends_where_the_file_ends(tmp_path: Path
 
 
 def test_the_centre_of_surround_sound_goes_to_both_sides_and_low_effects_are_left_out(tmp_path: Path) -> None:
-    surround = np.zeros((RATE_HZ, 6))
+    surround = np.zeros((RATE_HZ // 10, 6))
     surround[:, 2] = 0.5
     surround[:, 3] = 0.9
     soundfile.write(tmp_path / "a.wav", surround, RATE_HZ, subtype="FLOAT")
-    audio = recordings.read(recordings.probe(tmp_path / "a.wav"), 0, 1)
+    audio = recordings.read(recordings.probe(tmp_path / "a.wav"), 0, 0.1)
     assert audio == pytest.approx(0.5 * 10 ** (-3.01 / 20), abs=1e-3)
 
 

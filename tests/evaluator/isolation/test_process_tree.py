@@ -173,6 +173,7 @@ def test_signals_may_be_sent_to_all_at_once() -> None:
         assert set(sent) == {signal.SIGSTOP}
 
 
+@pytest.mark.thorough
 @linux
 def test_a_parent_of_vfork_is_stopped_once_its_child_is_another_program(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -250,6 +251,7 @@ print(moved == 5 * [True, True, False], moved)
 """
 
 
+@pytest.mark.thorough
 @linux
 def test_chains_of_processes_that_start_the_next_and_end_are_stopped() -> None:
     """They are never in a list of processes for as long as it takes to read it."""
@@ -330,6 +332,7 @@ except ChildProcessError:
 """
 
 
+@pytest.mark.thorough
 @linux
 def test_what_a_killed_supervisor_leaves_is_ended_and_nothing_else() -> None:
     marker = f"3600.{os.getpid()}7"

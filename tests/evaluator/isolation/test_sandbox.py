@@ -30,7 +30,7 @@ from tests.evaluator.submissions import write_submission
 from tests.thinned import one_in
 
 GENEROUS = Limits(time_factor=1000.0, memory_bytes=400 << 20, grace_seconds=0.3)
-TIGHT = Limits(time_factor=4.0, memory_bytes=400 << 20, grace_seconds=0.3)
+TIGHT = Limits(time_factor=2.0, memory_bytes=400 << 20, grace_seconds=0.3)
 WITHOUT = ("", "namespaces", "namespaces,cgroup")
 # Submissions that fail on the first of two tracks, and their verdict by either runner.
 VERDICTS = [
@@ -104,7 +104,7 @@ def test_scaled_mixture_has_the_score_of_the_closed_form(tmp_path: Path) -> None
     )
 
 
-@pytest.mark.parametrize(("name", "status", "reason"), one_in(3, VERDICTS))
+@pytest.mark.parametrize(("name", "status", "reason"), one_in(len(VERDICTS), VERDICTS))
 def test_failures_have_a_status_and_the_next_track_goes_on(
     tmp_path: Path, name: str, status: str, reason: str
 ) -> None:
@@ -118,11 +118,12 @@ def test_failures_have_a_status_and_the_next_track_goes_on(
     assert result.totals("sdr")["mean"] == well.mean("sdr")
 
 
+@pytest.mark.thorough
 def test_a_sleeper_is_ended_after_its_limit(tmp_path: Path) -> None:
     trap, well = evaluate(tmp_path, "sleeps", TIGHT).tracks
-    assert (trap.status, trap.reason) == ("timeout", "track took longer than 2.0 s")
+    assert (trap.status, trap.reason) == ("timeout", "track took longer than 1.0 s")
     assert trap.seconds is not None
-    assert 2.0 <= trap.seconds < 60.0  # it sleeps for an hour, and the machine may be busy
+    assert 1.0 <= trap.seconds < 60.0  # it sleeps for an hour, and the machine may be busy
     assert well.status == "ok"
 
 
@@ -169,9 +170,10 @@ def test_without_a_control_group_memory_is_watched(
     assert "memory is watched rather than capped by the kernel" in result.isolation.gaps(GENEROUS)
 
 
+@pytest.mark.thorough
 @linux
-@pytest.mark.parametrize("without", one_in(2, ["", "namespaces"]))
-@pytest.mark.parametrize("name", one_in(2, ["fills_its_scratch", "fills_its_predictions"]))
+@pytest.mark.parametrize("without", ["", "namespaces"])
+@pytest.mark.parametrize("name", ["fills_its_scratch", "fills_its_predictions"])
 def test_what_it_may_write_is_limited(
     tmp_path: Path, name: str, without: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +280,7 @@ def test_the_end_of_the_output_of_a_failed_track_is_reported(tmp_path: Path) -> 
     assert recorder.logs["well"] == []
 
 
+@pytest.mark.thorough
 def test_network_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not namespaces.probe().own_root:
         pytest.skip("this system gives us no namespaces")
@@ -289,6 +292,7 @@ def test_network_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert result.isolation.network_off
 
 
+@pytest.mark.thorough
 def test_references_are_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not namespaces.probe().own_root:
         pytest.skip("this system gives us no namespaces")

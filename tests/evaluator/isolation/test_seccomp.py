@@ -1,9 +1,9 @@
 """The filter of system calls, run by an interpreter of the kernel's classic BPF."""
 
 import errno
+import functools
 import socket
 import struct
-from collections.abc import Mapping
 
 import pytest
 
@@ -28,15 +28,19 @@ pytestmark = pytest.mark.quick
 machines = pytest.mark.parametrize("machine", MACHINES)
 
 
-Refused = Mapping[str, tuple[int, int | None]]
+@functools.cache
+def program(machine: str, alone: bool) -> list[tuple[int, int, int, int]]:
+    """The steps of a filter: operation, jump if so, jump if not, value."""
+    steps = seccomp.program(*MACHINES[machine], ALONE if alone else REFUSED)
+    return [struct.unpack("=HBBI", step) for step in steps]
 
 
 def run(
-    machine: str, number: int, *arguments: int, architecture: int | None = None, refused: Refused = REFUSED
+    machine: str, number: int, *arguments: int, architecture: int | None = None, alone: bool = False
 ) -> int:
     """What the filter answers to a system call, as the kernel would run it: raises if it is not valid."""
-    column, own = MACHINES[machine]
-    code = [struct.unpack("=HBBI", step) for step in seccomp.program(column, own, refused)]
+    _, own = MACHINES[machine]
+    code = program(machine, alone)
     given = [*arguments, *[0] * (6 - len(arguments))]
     data = struct.pack(
         "<iIQ6Q", number - (1 << 32 if number >= 1 << 31 else 0), architecture or own, 0, *given
@@ -63,10 +67,10 @@ def run(
 
 
 def answer(
-    machine: str, number: int, *arguments: int, architecture: int | None = None, refused: Refused = REFUSED
+    machine: str, number: int, *arguments: int, architecture: int | None = None, alone: bool = False
 ) -> str:
     """The answer in words."""
-    value = run(machine, number, *arguments, architecture=architecture, refused=refused)
+    value = run(machine, number, *arguments, architecture=architecture, alone=alone)
     if value == ALLOW:
         return "allowed"
     assert value & 0xFFFF0000 == FAIL
@@ -100,7 +104,7 @@ def test_what_is_refused_is_refused_whatever_is_asked_of_it(machine: str, name: 
 def test_who_is_alone_reaches_and_starts_nobody(machine: str, name: str) -> None:
     number = ALONE[name][MACHINES[machine][0]]
     for arguments in ((), (17,), (1, 2, 3), ((1 << 64) - 1,) * 6):
-        assert number is None or answer(machine, number, *arguments, refused=ALONE) == "EPERM"
+        assert number is None or answer(machine, number, *arguments, alone=True) == "EPERM"
 
 
 @machines

@@ -17,6 +17,7 @@ from evaluator.locations import REPOSITORY
 from evaluator.running.preparation import WITHOUT_VARIABLE
 from tests.evaluator import audio, ordinary_user
 from tests.evaluator.submissions import write_submission
+from tests.thinned import one_in
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -213,7 +214,13 @@ def ask(user: str, without: str = "") -> Said:
     return Said(said["us"], said["has own root"], said["isolation"], said["facts"])
 
 
-@pytest.fixture(scope="module", params=["root", "ordinary"])
+# One of them is enough from day to day: root, where the tests are root's.
+USERS = one_in(
+    2, ["root", "ordinary"] if sys.platform == "linux" and os.geteuid() == 0 else ["ordinary", "root"]
+)
+
+
+@pytest.fixture(scope="module", params=USERS)
 def walled(request: pytest.FixtureRequest) -> Said:
     """With all that this system offers."""
     if request.param == "root" and os.geteuid() != 0:

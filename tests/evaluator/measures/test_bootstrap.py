@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from evaluator.measures import bootstrap
+from tests.thinned import one_in
 
 pytestmark = pytest.mark.quick
 
 
-@pytest.mark.parametrize("number", [400, 3000])
+@pytest.mark.parametrize("number", one_in(2, [400, 3000]))
 def test_with_many_tracks_it_is_that_of_the_normal_law(number: int) -> None:
     values = np.random.default_rng(1).normal(0.3, 1.0, number)
     half_width = 1.96 * values.std() / number**0.5

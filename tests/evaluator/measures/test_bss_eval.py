@@ -54,8 +54,8 @@ def pair(sources: int, samples: int, channels: int) -> tuple[NDArray[np.float64]
 
 @pytest.mark.parametrize(
     ("sources", "channels", "samples"),
-    one_in(3, [(2, 2, 3 * FRAME + 700), (3, 1, 2 * FRAME), (1, 1, FRAME - 100)]),
-    ids=["with a rest", "whole frames", "less than a frame"],
+    one_in(4, [(2, 1, 3 * FRAME + 700), (2, 2, 3 * FRAME + 700), (3, 1, 2 * FRAME), (1, 1, FRAME - 100)]),
+    ids=["in mono", "with a rest", "whole frames", "less than a frame"],
 )
 def test_ratios_are_those_of_museval(sources: int, channels: int, samples: int, museval: ModuleType) -> None:
     references, estimates = pair(sources, samples, channels)

@@ -66,7 +66,7 @@ def theirs(reference: Samples, estimate: Samples, mixture: Samples) -> dict[str,
 
 
 @pytest.mark.parametrize("level", one_in(3, [0.02, 1e-4, 0.5]))
-@pytest.mark.parametrize("length", one_in(3, LENGTHS))
+@pytest.mark.parametrize("length", one_in(4, LENGTHS))
 def test_they_equal_the_packages_that_define_them(length: int, level: float) -> None:
     reference, rest, error = (music(length, seed=seed) for seed in range(3))
     estimate = 0.9 * reference + level * error
@@ -82,15 +82,15 @@ def test_they_equal_the_packages_where_a_part_is_silent(which: str) -> None:
     assert ours(reference, estimate, mixture) == pytest.approx(theirs(reference, estimate, mixture), abs=1e-4)
 
 
-@pytest.mark.parametrize("block", [37, 1024, 4097, 100_000])
+@pytest.mark.parametrize("block", one_in(2, [1024, 37, 4097, 100_000]))
 def test_blocks_of_any_size_give_the_same(block: int) -> None:
-    reference, estimate, mixture = (music(12345, seed=seed) for seed in range(3))
+    reference, estimate, mixture = (music(8345, seed=seed) for seed in range(3))
     whole = ours(reference, estimate, mixture)
     assert ours(reference, estimate, mixture, block) == pytest.approx(whole, rel=ROUNDED)
 
 
 def test_mono_scores_as_it_would_in_two_equal_channels() -> None:
-    s, s_hat, x = (music(20000, channels=1, seed=seed) for seed in range(3))
+    s, s_hat, x = (music(8000, channels=1, seed=seed) for seed in range(3))
     found = ours(s, s_hat, x)
     s2, s_hat2, x2 = (np.repeat(each, 2, axis=1) for each in (s, s_hat, x))
     assert found == pytest.approx(ours(s2, s_hat2, x2), rel=ROUNDED)
@@ -98,14 +98,14 @@ def test_mono_scores_as_it_would_in_two_equal_channels() -> None:
 
 
 def test_a_perfect_estimate_has_the_highest_values() -> None:
-    reference = music(20000)
+    reference = music(8000)
     best = {"log_wmse": -4 * log(1e-8)}
     for found in (ours(reference, reference, 2 * reference), ours(0 * reference, 0 * reference, reference)):
         assert found == pytest.approx({name: best.get(name, 100.0) for name in found}, abs=1e-9)
 
 
 def test_silence_is_finite_and_says_which_of_the_two_it_is() -> None:
-    signal = music(20000)
+    signal = music(8000)
     bleeding, empty = ours(0 * signal, signal, signal), ours(signal, 0 * signal, signal)
     for found in (bleeding, empty):
         assert all(MEASURES[name].can_be(value) and value is not None for name, value in found.items())
@@ -116,8 +116,8 @@ def test_silence_is_finite_and_says_which_of_the_two_it_is() -> None:
 
 
 def test_beside_a_silent_mixture_any_error_is_enormous_and_none_is_best() -> None:
-    signal = in_blocks(music(20000))
-    silence = in_blocks(np.zeros((20000, 2)))
+    signal = in_blocks(music(8000))
+    silence = in_blocks(np.zeros((8000, 2)))
     assert log_wmse.log_wmse(silence, signal, log_wmse.weighted_rms(silence)) < -100
     assert log_wmse.log_wmse(signal, signal, log_wmse.weighted_rms(silence)) == pytest.approx(
         log_wmse.HIGHEST
@@ -125,7 +125,7 @@ def test_beside_a_silent_mixture_any_error_is_enormous_and_none_is_best() -> Non
 
 
 def test_the_worst_that_anybody_may_write_is_possible() -> None:
-    loud = 32768.0 * np.sign(music(20000, seed=3))
+    loud = 32768.0 * np.sign(music(8000, seed=3))
     for name, value in ours(loud, -loud, 0 * loud).items():
         assert MEASURES[name].can_be(value), (name, value)
 
@@ -144,7 +144,7 @@ def test_one_sample_has_the_other_measures() -> None:
 
 
 def test_stems_that_add_up_to_the_mixture_have_equal_log_wmse() -> None:
-    vocals, rest, error = (music(30000, seed=seed) for seed in range(3))
+    vocals, rest, error = (music(8000, seed=seed) for seed in range(3))
     mixture = vocals + rest
     one = ours(vocals, vocals + 0.1 * error, mixture)["log_wmse"]
     assert one == pytest.approx(ours(rest, mixture - (vocals + 0.1 * error), mixture)["log_wmse"])
@@ -152,7 +152,7 @@ def test_stems_that_add_up_to_the_mixture_have_equal_log_wmse() -> None:
 
 @pytest.mark.parametrize("gain", [0.5, 0.97, 1.03, 4.0])
 def test_a_gain_alone_is_heard_as_bleeding_or_as_missing(gain: float) -> None:
-    reference = music(30000)
+    reference = music(8000)
     found = spectral.bleed(in_blocks(reference), in_blocks(gain * reference))
     wrong, right = (found.bleedless, found.fullness) if gain > 1 else (found.fullness, found.bleedless)
     assert wrong == pytest.approx(100 / (1 + abs(20 * np.log10(gain))))
@@ -182,7 +182,7 @@ def test_spectra_are_those_of_torch(length: int, size: int, hop: int) -> None:
 
 
 @pytest.mark.parametrize("taps", [1, 2, 5, 400])
-@pytest.mark.parametrize("length", [1, 3, 399, 1000])
+@pytest.mark.parametrize("length", [1, 3, 399, 450])
 def test_a_filtered_signal_is_the_middle_of_the_convolution(length: int, taps: int) -> None:
     signal, response = music(length), music(taps, channels=1)[:, 0]
     for block in (1, 7, 5000):
@@ -192,7 +192,7 @@ def test_a_filtered_signal_is_the_middle_of_the_convolution(length: int, taps: i
         np.testing.assert_allclose(found.T, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("size", "bands"), [(1024, 128), (4096, 128), (4096, 512)])
+@pytest.mark.parametrize(("size", "bands"), one_in(3, [(4096, 512), (1024, 128), (4096, 128)]))
 def test_mel_filters_are_slaneys_and_none_is_empty(size: int, bands: int) -> None:
     found = mel.filters(44100, size, bands)
     np.testing.assert_allclose(found, published.mel(sr=44100, n_fft=size, n_mels=bands), atol=1e-8)

@@ -1,80 +1,29 @@
 """Headers of sound files: what libsndfile says of the honest ones, an error or the plain truth of all others."""
 
-import contextlib
 import io
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 import pytest
 import soundfile
 
 from evaluator.running import audio_header
-from evaluator.running.audio_header import MOST_CHUNKS, Header, HeaderError
+from evaluator.running.audio_header import Header, HeaderError
+from tests.evaluator.running.made_headers import BLOCK, LONG, chunk, form, read, read_content, refused, riff
 
 pytestmark = pytest.mark.quick
 
 SUBTYPES = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
 FRAME_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 KNOWN_FLAC = ("PCM_S8", "PCM_16", "PCM_24")
-BLOCK = bytes(4 * 100)  # of a hundred frames of two channels in 16 bits
-
-
-def read(path: Path) -> Header:
-    with path.open("rb") as file:
-        return audio_header.read(file)
-
-
-def read_content(content: bytes) -> Header:
-    """The header of a file with this content, which has no name."""
-    with TemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        return audio_header.read(file)
-
-
-def refused(content: bytes) -> str:
-    with pytest.raises(HeaderError) as caught:
-        read_content(content)
-    message = str(caught.value)
-    assert message.isascii()
-    assert message.isprintable()
-    assert len(message) < 150
-    return message
 
 
 def noise(frames: int, channels: int) -> np.ndarray:
     return np.random.default_rng(7).uniform(-1, 1, (frames, channels))
-
-
-def chunk(name: bytes, content: bytes, length: int | None = None, pad: bool = True) -> bytes:
-    stated = len(content) if length is None else length
-    return name + struct.pack("<I", stated) + content + (b"\0" if pad and len(content) % 2 else b"")
-
-
-def form(
-    code: int = 1, channels: int = 2, rate: int = 44100, bits: int = 16, block: int | None = None
-) -> bytes:
-    block = channels * bits // 8 if block is None else block
-    return chunk(
-        b"fmt ", struct.pack("<HHIIHH", code, channels, rate, rate * block & 0xFFFFFFFF, block, bits)
-    )
-
-
-def riff(*chunks: bytes, mark: bytes = b"RIFF", length: int | None = None) -> bytes:
-    content = b"WAVE" + b"".join(chunks)
-    return mark + struct.pack("<I", len(content) if length is None else length) + content
-
-
-def ds64(data_bytes: int, riff_bytes: int = 0, frames: int = 0) -> bytes:
-    return chunk(b"ds64", struct.pack("<QQQI", riff_bytes, data_bytes, frames, 0))
-
-
-LONG = 0xFFFFFFFF
 
 
 @pytest.mark.parametrize("form", ["WAV", "WAVEX", "RF64"])
@@ -284,142 +233,3 @@ def test_what_else_libsndfile_writes_is_refused(tmp_path: Path, kind: str) -> No
 def test_wav_of_other_samples_is_refused(tmp_path: Path, subtype: str) -> None:
     soundfile.write(tmp_path / "a.wav", noise(1000, 1), 8000, subtype=subtype)
     assert "expected integers of 16, 24, 32 or floats of 32, 64" in refused((tmp_path / "a.wav").read_bytes())
-
-
-CONTRADICTIONS = {
-    "no channels": form(channels=0, block=0),
-    "no rate": form(rate=0),
-    "frames too short": form(block=3),
-    "frames too long": form(block=8),
-    "frames of nothing": form(block=0),
-    "more channels than 16 bits of frames hold": form(channels=0x8000, block=0),
-}
-
-
-@pytest.mark.parametrize("described", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
-def test_a_format_that_contradicts_itself(described: bytes) -> None:
-    message = refused(riff(described, chunk(b"data", BLOCK)))
-    assert message == "WAV with a format that contradicts itself"
-
-
-@pytest.mark.parametrize("bits", [0, 1, 8, 12, 15, 17, 20, 33, 63, 0xFFFF])
-@pytest.mark.parametrize("code", [0, 1, 2, 3, 6, 0xFFFD, 0xFFFF])
-def test_unknown_formats_are_refused(code: int, bits: int) -> None:
-    described = form(code, 2, 44100, bits, 2 * bits // 8 & 0xFFFF)
-    refused(riff(described, chunk(b"data", BLOCK)))
-
-
-def extensible(tail: bytes, length: int = 40) -> bytes:
-    content = struct.pack("<HHIIHH", 0xFFFE, 2, 44100, 176400, 4, 16) + struct.pack("<HHI", 22, 16, 3) + tail
-    return chunk(b"fmt ", content[:length])
-
-
-def test_an_extensible_format_is_known_by_its_whole_name() -> None:
-    tail = struct.pack("<H", 1) + audio_header.SUBFORMAT_TAIL
-    data = chunk(b"data", BLOCK)
-    assert read_content(riff(extensible(tail), data)).frames == 100
-    for place in range(2, len(tail)):
-        wrong = tail[:place] + bytes([tail[place] ^ 1]) + tail[place + 1 :]
-        assert "unknown extensible" in refused(riff(extensible(wrong), data))
-    for length in range(16, 40):
-        refused(riff(extensible(tail, length), data))
-    nested = struct.pack("<H", 0xFFFE) + audio_header.SUBFORMAT_TAIL
-    refused(riff(extensible(nested), data))
-
-
-def test_a_flood_of_chunks_is_not_followed() -> None:
-    data = chunk(b"data", BLOCK)
-    few = [chunk(b"junk", b"x")] * (MOST_CHUNKS - 2)
-    assert read_content(riff(form(), *few, data)).frames == 100
-    assert "more than 64 chunks" in refused(riff(form(), *few, chunk(b"junk", b""), data))
-    before = time.process_time()
-    refused(riff(form(), *[chunk(b"junk", b"")] * 200_000, data))
-    assert time.process_time() - before < 1.0
-
-
-def test_chunks_of_odd_lengths_have_a_byte_more() -> None:
-    for length in range(5):
-        header = read_content(riff(form(), chunk(b"LIST", b"x" * length), chunk(b"data", BLOCK)))
-        assert header.data_offset == 12 + 24 + 8 + length + length % 2 + 8
-    refused(riff(form(), chunk(b"LIST", b"x", pad=False), chunk(b"data", BLOCK)))
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (riff(), "WAV without a format"),
-        (riff(form()), "WAV without samples"),
-        (riff(chunk(b"data", BLOCK)), "samples come before their format"),
-        (riff(chunk(b"data", BLOCK), form()), "samples come before their format"),
-        (riff(chunk(b"fmt ", b"\1\0")), "format that is cut short"),
-        (riff(chunk(b"fmt ", b"")), "format that is cut short"),
-        (riff(form(), chunk(b"junk", b"", LONG), chunk(b"data", BLOCK)), "WAV without samples"),
-        (riff(form(), chunk(b"junk", b"", 1 << 31), chunk(b"data", BLOCK)), "WAV without samples"),
-        (riff(form(), chunk(b"data", BLOCK, 401)), "cut short, 400 of 401 bytes"),
-        (riff(form(), chunk(b"data", BLOCK, LONG)), f"cut short, 400 of {LONG} bytes"),
-        (riff(form(), chunk(b"data", b"", LONG)), f"cut short, 0 of {LONG} bytes"),
-        (riff(ds64(400), form(), chunk(b"data", BLOCK, LONG)), f"cut short, 400 of {LONG} bytes"),  # not RF64
-        (riff(form(), chunk(b"data", BLOCK, LONG), mark=b"RF64"), f"cut short, 400 of {LONG} bytes"),
-        (riff(ds64(401), form(), chunk(b"data", BLOCK, LONG), mark=b"RF64"), "cut short, 400 of 401 bytes"),
-        (riff(ds64((1 << 64) - 1), form(), chunk(b"data", BLOCK, LONG), mark=b"RF64"), "cut short, 400 of"),
-        (riff(form(), chunk(b"data", BLOCK, LONG), ds64(400), mark=b"RF64"), "cut short, 436 of"),
-    ],
-)
-def test_lengths_that_lie_are_found_out(content: bytes, problem: str) -> None:
-    assert problem in refused(content)
-
-
-def test_the_length_of_the_whole_is_not_believed() -> None:
-    """Whoever wrote to a pipe could not go back and fill it in; what counts is the samples'."""
-    for length in (0, 4, LONG):
-        assert read_content(riff(form(), chunk(b"data", BLOCK), length=length)).frames == 100
-
-
-def test_a_ds64_that_is_not_asked_for_changes_nothing() -> None:
-    content = riff(ds64(1 << 60), form(), chunk(b"data", BLOCK), mark=b"RF64")
-    assert read_content(content).frames == 100
-
-
-def test_what_comes_after_the_samples_is_none_of_them() -> None:
-    content = riff(form(), chunk(b"data", BLOCK), chunk(b"data", BLOCK), chunk(b"LIST", b"x" * 1000))
-    assert read_content(content).frames == 100
-
-
-@pytest.mark.parametrize("more", [1, 2, 3])
-def test_part_of_a_frame_is_no_frame(more: int) -> None:
-    header = read_content(riff(form(), chunk(b"data", BLOCK + bytes(more))))
-    assert (header.frames, header.data_bytes) == (100, 400)
-
-
-class Counting(io.BytesIO):
-    """A file that notes what is read of it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path.read_bytes())
-        self._descriptor = path.open("rb")
-        self.read_bytes = 0
-
-    def fileno(self) -> int:
-        return self._descriptor.fileno()
-
-    def read(self, size: int | None = -1) -> bytes:
-        assert size is not None
-        assert 0 <= size <= 64
-        self.read_bytes += size
-        return super().read(size)
-
-
-def contents() -> Iterator[bytes]:
-    yield riff(form(), chunk(b"data", bytes(1 << 20)))
-    yield riff(chunk(b"fmt ", bytes(1 << 20)), chunk(b"data", BLOCK))
-    yield riff(ds64(400) + chunk(b"junk", bytes(1 << 20)), form(), chunk(b"data", BLOCK), mark=b"RF64")
-    yield b"fLaC" + bytes(1 << 20)
-
-
-@pytest.mark.parametrize("content", list(contents()))
-def test_little_is_read_of_any_file(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a").write_bytes(content)
-    counting = Counting(tmp_path / "a")
-    with contextlib.suppress(HeaderError):
-        audio_header.read(counting)
-    assert counting.read_bytes < 4096

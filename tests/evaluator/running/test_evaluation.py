@@ -3,126 +3,28 @@
 import contextlib
 import json
 import shutil
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pytest
-import soundfile
 
-from evaluator.isolation import folders
-from evaluator.isolation.sandbox import (
-    Cancelled,
-    Isolation,
-    Limits,
-    Outcome,
-    Runner,
-    SandboxError,
-    Status,
-    Workplace,
-)
-from evaluator.running import dataset, estimates
+from evaluator.isolation.sandbox import Limits, Status, Workplace
+from evaluator.running import estimates
 from evaluator.running.dataset import Track
 from evaluator.running.evaluation import COPIES_AHEAD, Interrupted, evaluate
 from evaluator.running.job import Job, Observer
 from evaluator.running.predictions import Predictions
 from evaluator.runs import results
-from evaluator.runs.documents import ResultError
-from evaluator.runs.records import DataInfo, GivenEstimates, Identity, Plan
+from evaluator.runs.records import GivenEstimates
 from evaluator.runs.run_folder import RESULT_FILE
-from tests.evaluator import audio
-
-PROVENANCE = {"preset": "mdx-c", "weights": [{"name": "a", "file": "a.th", "sha256": "ff"}]}
-
-
-Work = Callable[[Workplace, str], Status]
-
-
-class FakeRunner:
-    """Answers as a submission would that does `work` with a track's folder name, and notes what it is asked."""
-
-    def __init__(self, workplace: Workplace, work: Work) -> None:
-        self._workplace = workplace
-        self._work = work
-        self.asked: list[str] = []
-        self.rooms: list[int] = []
-        self.limits: list[float | None] = []
-        self.cancelled = threading.Event()
-
-    @property
-    def isolation(self) -> Isolation | None:
-        return Isolation("fake", True, True, True, True, None, None, None)
-
-    @property
-    def predictions(self) -> int | Path:
-        return self._workplace.predictions
-
-    def start(self) -> Outcome:
-        self.asked.append("start")
-        return self._outcome("ok", PROVENANCE)
-
-    def make_room(self, predictions_bytes: int, stage: Callable[[Path], object]) -> None:
-        self.rooms.append(predictions_bytes)
-        for folder in (self._workplace.mixtures, self._workplace.predictions):
-            folders.remove(str(folder))
-            folder.mkdir(parents=True)
-        stage(self._workplace.mixtures)
-
-    def separate(self, folder: str, limit_seconds: float | None) -> Outcome:
-        self.asked.append(folder)
-        self.limits.append(limit_seconds)
-        return self._outcome(self._work(self._workplace, folder), {**PROVENANCE, "economies": [folder]})
-
-    def close(self) -> None:
-        self.asked.append("close")
-
-    def cancel(self) -> None:
-        self.cancelled.set()
-
-    @staticmethod
-    def _outcome(status: Status, provenance: Mapping[str, Any]) -> Outcome:
-        return Outcome(status, None if status == "ok" else "because", 1.0, 1000, "log\n", provenance)
-
-
-def write_perfect(workplace: Workplace, folder: str) -> Status:
-    """Write a quarter of the mixture for every stem, which is the truth."""
-    mixture, rate = soundfile.read(workplace.mixtures / folder / "mixture.wav")
-    (workplace.predictions / folder).mkdir()
-    for stem in ("bass", "drums", "other", "vocals"):
-        soundfile.write(workplace.predictions / folder / f"{stem}.wav", mixture / 4, rate)
-    return "ok"
+from tests.evaluator.running.fake_runner import PROVENANCE, JobMaker, job_maker, write_perfect
 
 
 @pytest.fixture
-def make_job(tmp_path: Path) -> "JobMaker":
-    """Makes a job on two tracks or more, a, b and so on, and the list into which its runners go."""
-
-    def make(work: Work, tracks: int = 2, jobs: int = 1) -> tuple[Job, list[FakeRunner]]:
-        frames = dict.fromkeys("abcdefgh"[:tracks], 1000)
-        data = dataset.load(audio.write_music(tmp_path / "data", frames))
-        plan = Plan(
-            "music",
-            Identity(str(tmp_path), None, None, "f" * 64, None),
-            DataInfo(str(data.path), tracks, "d" * 64),
-            Limits(),
-            ("sdr",),
-            "fake",
-            jobs,
-        )
-        runners: list[FakeRunner] = []
-
-        def make_runner(workplace: Workplace) -> Runner:
-            runners.append(FakeRunner(workplace, work))
-            return runners[-1]
-
-        return Job(plan, data, tmp_path / "out", True, make_runner), runners
-
-    return make
-
-
-JobMaker = Callable[..., tuple[Job, list[FakeRunner]]]
+def make_job(tmp_path: Path) -> JobMaker:
+    return job_maker(tmp_path)
 
 
 def test_it_is_constructed_once_and_asked_for_each_track(make_job: JobMaker) -> None:
@@ -267,120 +169,7 @@ def test_a_page_stays_where_nothing_is_left_to_do(make_job: JobMaker, tmp_path: 
     assert (tmp_path / "out" / "report.html").exists()
 
 
-# Several tracks at a time
-
-
-class Meeting:
-    """Work that goes on only when `number` tracks are being separated at the same time."""
-
-    def __init__(self, number: int) -> None:
-        self._barrier = threading.Barrier(number, timeout=60)
-
-    def __call__(self, workplace: Workplace, name: str) -> Status:
-        self._barrier.wait()
-        return write_perfect(workplace, name)
-
-
-def test_tracks_at_a_time_are_in_sessions_of_their_own(make_job: JobMaker, tmp_path: Path) -> None:
-    job, runners = make_job(Meeting(2), tracks=4, jobs=2)
-    result = evaluate(job, Observer(), resume=False)
-    assert [track.name for track in result.tracks] == ["a", "b", "c", "d"]
-    assert result.status == "ok"
-    assert sorted(runners[0].asked + runners[1].asked) == [
-        "a",
-        "b",
-        "c",
-        "close",
-        "close",
-        "d",
-        "start",
-        "start",
-    ]
-    assert [len(runner.asked) for runner in runners] == [4, 4]
-    logs = sorted(path.name for path in (tmp_path / "out").glob("*.log"))
-    assert logs == ["setup-2.log", "setup.log"]
-    assert result.to_json()["jobs"] == 2
-
-
-def test_no_session_is_started_without_a_track(make_job: JobMaker) -> None:
-    _, runners = job = make_job(write_perfect, tracks=2, jobs=5)
-    assert evaluate(job[0], Observer(), resume=False).status == "ok"
-    assert len(runners) == 2
-
-
-def test_a_failure_at_a_time_with_others_is_its_own(make_job: JobMaker) -> None:
-    meeting = Meeting(2)
-
-    def work(workplace: Workplace, name: str) -> Status:
-        return "crashed" if meeting(workplace, name) and name == "b" else "ok"
-
-    job, runners = make_job(work, tracks=4, jobs=2)
-    assert [track.status for track in evaluate(job, Observer(), resume=False).tracks] == [
-        "ok", "crashed", "ok", "ok",
-    ]  # fmt: skip
-    (other,) = (runner for runner in runners if "b" in runner.asked)
-    assert other.asked.count("start") == 2
-
-
-def test_what_cannot_be_constructed_twice_is_reported_once(make_job: JobMaker) -> None:
-    class Counting(Observer):
-        failures = 0
-
-        def setup_failed(self, outcome: Outcome, log: object) -> None:
-            self.failures += 1
-
-    class Broken(FakeRunner):
-        def start(self) -> Outcome:
-            return Outcome("crashed", "no weights", 1.0, 1000, "log\n", None)
-
-    job, _ = make_job(write_perfect, tracks=4, jobs=2)
-    counting = Counting()
-    result = evaluate(
-        replace(job, make_runner=lambda workplace: Broken(workplace, write_perfect)), counting, resume=False
-    )
-    assert {(track.status, track.reason) for track in result.tracks} == {("crashed", "setup: no weights")}
-    assert (len(result.tracks), counting.failures) == (4, 1)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SandboxError])
-def test_whatever_ends_one_session_ends_them_all(
-    make_job: JobMaker, tmp_path: Path, error: type[BaseException]
-) -> None:
-    runners: list[FakeRunner] = []
-
-    def work(workplace: Workplace, name: str) -> Status:
-        if name == "b":
-            raise error
-        if name == "a":
-            (waiting,) = (runner for runner in runners if "a" in runner.asked)
-            assert waiting.cancelled.wait(60)
-            raise Cancelled
-        return write_perfect(workplace, name)
-
-    job, made = make_job(work, tracks=4, jobs=2)
-    runners = made
-    with pytest.raises(error):
-        evaluate(job, Observer(), resume=False)
-    assert [runner.asked[-1] for runner in runners] == ["close", "close"]
-    assert not (tmp_path / "out" / "work").exists()
-    kept = json.loads((tmp_path / "out" / RESULT_FILE).read_text())
-    assert (kept["status"], kept["tracks"]) == ("incomplete", [])
-
-
-def test_a_run_is_not_resumed_with_more_at_a_time(make_job: JobMaker) -> None:
-    evaluate(make_job(write_perfect)[0], Observer(), resume=False)
-    with pytest.raises(ResultError, match="jobs: 1, now 2"):
-        evaluate(make_job(write_perfect, jobs=2)[0], Observer(), resume=True)
-
-
-def test_a_result_from_before_jobs_were_recorded_had_one(make_job: JobMaker, tmp_path: Path) -> None:
-    job, _ = make_job(write_perfect)
-    evaluate(job, Observer(), resume=False)
-    file = tmp_path / "out" / RESULT_FILE
-    item = json.loads(file.read_text())
-    del item["jobs"], item["data"]["only"]
-    file.write_text(json.dumps(item))
-    assert evaluate(job, Observer(), resume=True).status == "ok"
+# Estimates that are there already
 
 
 class Given(Predictions):

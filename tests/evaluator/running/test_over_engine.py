@@ -157,6 +157,7 @@ def test_a_submission_that_cannot_be_constructed_anywhere_fails_as_it_does_at_ho
         failed = SetUp(Outcome("crashed", "weights are missing", 1.0, 0, "log"), None)
         return TrackAnswer(HOST, failed, None, "", {})
 
+    run._monkeypatch.setattr("sdx.engines.work.LOOK_SECONDS", 0.0)
     run._monkeypatch.setattr("sdx.engines.work.NEWCOMER_SECONDS", 0.0)
     result = run(reply)
     assert result.setup is not None
@@ -167,6 +168,7 @@ def test_a_submission_that_cannot_be_constructed_anywhere_fails_as_it_does_at_ho
 
 
 def test_where_all_refuse_the_run_says_why_and_is_resumed(run: Run) -> None:
+    run._monkeypatch.setattr("sdx.engines.work.LOOK_SECONDS", 0.0)
     run._monkeypatch.setattr("sdx.engines.work.NEWCOMER_SECONDS", 0.0)
 
     def reply(worker: Worker, assignment: Assignment, name: str) -> TrackAnswer | Refused:

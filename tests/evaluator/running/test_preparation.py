@@ -119,6 +119,7 @@ def test_stems_that_do_not_fit_are_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_why_a_submission_cannot_be_asked_is_said(demo: Path, with_presets: Path) -> None:
     config = with_presets / "my_submission" / "user_config.py"
     config.write_text(f'{PRESET_CONFIG}raise ValueError("no such preset")')
@@ -143,6 +144,7 @@ def test_a_preset_file_is_named_in_full(
     assert chosen(Options(with_presets, preset="cdx-mine.yaml"))[1] == str(tmp_path / "cdx-mine.yaml")
 
 
+@pytest.mark.thorough
 def test_of_a_presets_folder_a_submission_sees_what_may_belong_to_it(
     demo: Path, with_presets: Path, tmp_path: Path
 ) -> None:

@@ -100,6 +100,7 @@ print(weights_folders(Path("/")))
 """
 
 
+@pytest.mark.thorough
 def test_a_home_that_is_closed_to_us_has_none() -> None:
     """As that of root, whose variables an ordinary user may have inherited."""
     with ordinary_user.folder() as folder:

@@ -20,7 +20,7 @@ from evaluator.tuning.over_engine import EngineEstimator
 from evaluator.tuning.tune import Tuned
 from sdx.engines import address
 from tests.evaluator.small_ensemble import write_ensemble, write_tracks
-from tests.evaluator.tuning.test_over_engine import Said
+from tests.evaluator.tuning.engine_world import Said
 from tests.sdx.engines import clusters
 from tests.waiting import WAIT_SECONDS, wait_for
 

@@ -2,71 +2,33 @@
 
 import pickle
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
 
 from evaluator.__main__ import main
 from evaluator.running import dataset
-from evaluator.running.dataset import Dataset, Track, track_hash
-from evaluator.running.worker_data import DATA_VARIABLE
-from evaluator.tuning import ablate, over_engine, tune, worker_side
+from evaluator.running.dataset import Dataset, Track
+from evaluator.tuning import ablate, tune
 from evaluator.tuning.ablate import StemScores
-from evaluator.tuning.estimator import Estimator, EstimatorError, Required, StepInfo
-from evaluator.tuning.over_engine import CHOICE, EngineEstimator, Watcher
+from evaluator.tuning.estimator import Estimator, EstimatorError, StepInfo
+from evaluator.tuning.over_engine import CHOICE, EngineEstimator
 from evaluator.tuning.variants import variants
-from evaluator.tuning.worker_side import CACHE_VARIABLE, Place, PresetText, WorkerAnswer
-from sdx.engines import address
+from evaluator.tuning.worker_side import WorkerAnswer
 from sdx.engines.dispatcher import Piece
 from sdx.engines.engine import EngineError, Refused, Worker
 from sdx.engines.held import HELD
-from tests.evaluator.small_ensemble import write_ensemble, write_tracks
+from tests.evaluator.tuning.engine_world import Length, Said, World
 from tests.sdx.engines.test_work import MadeEngine
-
-WORKERS = [Worker("w1", "one"), Worker("w2", "two")]
-
-Reply = Callable[[MadeEngine, Worker, Piece], None]
 
 
 def really(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
     """Do it, in this process."""
     engine.answers(worker, piece)
-
-
-class Said(Watcher):
-    """Keeps what was said."""
-
-    def __init__(self) -> None:
-        self.notices: list[str] = []
-        self.words: list[tuple[int, int, int, int]] = []
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-    def working(self, workers: int, machines: int, done: int, tracks: int, pace: float) -> None:
-        self.words.append((workers, machines, done, tracks))
-
-
-class World:
-    """A small ensemble and tracks; estimators over engines that do what a test says."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.preset = write_ensemble(root / "ensemble")
-        self.data = dataset.load(write_tracks(root / "tracks"))
-
-    def over(
-        self, monkeypatch: pytest.MonkeyPatch, reply: Reply, cache: str = "cache", precision: str = "fp32"
-    ) -> EngineEstimator:
-        monkeypatch.setattr(over_engine, "open_engine", lambda *_: MadeEngine(reply, WORKERS))
-        where = address.parse("local")
-        runner = EngineEstimator(where, None, self.root / cache, 1 << 30, "cpu", precision)
-        runner.watcher = Said()
-        return runner
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +52,7 @@ def gram_of(
 def test_all_equals_the_run_without_an_engine_which_then_computes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    world.write_networks()
     with Estimator(world.root / "serial", device="cpu", precision="fp32") as runner:
         info = runner.describe(world.preset)
         step = info.steps[1]
@@ -132,6 +95,7 @@ def test_a_worker_that_dies_leaves_its_estimates_and_another_goes_on(
         else:
             engine.answers(worker, piece)
 
+    world.write_networks()
     remote = world.over(monkeypatch, reply, "dying")
     two = replace(world.data, tracks=world.data.tracks[:2])
     found = remote.answers(two, [StemScores(world.preset)])
@@ -148,19 +112,6 @@ def notices(runner: EngineEstimator) -> list[str]:
 
 
 # Nothing below runs a network: workers answer what the test says
-
-
-@dataclass(frozen=True)
-class Length:
-    """A question that takes no estimates."""
-
-    preset: Path
-
-    def at(self, preset: Path) -> Self:
-        return replace(self, preset=preset)
-
-    def answer(self, estimator: Estimator, track: Track) -> int:
-        return track.frames
 
 
 def answer(piece: Piece, **changes: Any) -> WorkerAnswer:
@@ -242,6 +193,7 @@ def test_what_three_workers_cannot_do_ends_the_command(world: World, monkeypatch
 
 
 def test_where_nobody_may_do_it_the_reasons_are_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdx.engines.work.LOOK_SECONDS", 0.0)
     monkeypatch.setattr("sdx.engines.work.NEWCOMER_SECONDS", 0.0)
 
     def reply(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
@@ -270,115 +222,6 @@ def test_what_changes_where_the_command_was_given_ends_it_and_sets_nobody_aside(
     ):
         ask(remote, world, data)
     assert notices(remote) == []
-
-
-# The worker's side
-
-
-class MadeEstimator:
-    """In the place of the process that runs models."""
-
-    error: EstimatorError | None = None
-
-    def __init__(self, *settings: object) -> None:
-        self.settings = settings
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def cancel(self) -> None:
-        pass
-
-    def require(self, preset: Path, precisions: object, chooses: bool) -> Required:
-        if self.error is not None:
-            raise self.error
-        return Required({"net": "a" * 64}, {})
-
-    def describe(self, preset: Path) -> None:
-        pass
-
-    def where(self, info: None) -> str:
-        return "cpu, float32"
-
-
-@pytest.fixture
-def worker(world: World, monkeypatch: pytest.MonkeyPatch) -> "Callable[[], WorkerAnswer | Refused]":
-    """Asks this process for the length of a track."""
-    monkeypatch.setattr(worker_side, "Estimator", MadeEstimator)
-    monkeypatch.setattr(MadeEstimator, "error", None)
-    settings = worker_side.Settings(None, 1 << 30, "cpu", "fp32", is_kept=True)
-    track = world.data.tracks[0]
-    place = Place(str(world.data.path), None, "music", track.name, track_hash(track))
-    asked = [(PresetText.of(world.preset), Length(world.preset))]
-    return lambda: worker_side.answer_track(settings, place, asked, ())
-
-
-def test_other_data_is_refused_with_both_hashes(
-    world: World, worker: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert worker().answers == (world.data.tracks[0].frames,)
-    HELD.let_go()
-    other = shutil.copytree(world.data.path, tmp_path / "other")
-    name = world.data.tracks[0].name
-    shutil.copy(other / name / "bass.wav", other / name / "drums.wav")
-    monkeypatch.setenv(DATA_VARIABLE, str(other))
-    refused = worker()
-    assert isinstance(refused, Refused)
-    assert refused.reason.startswith(f"has other data: {name} in {other} has ")
-    assert track_hash(world.data.tracks[0])[:12] in refused.reason
-    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nowhere"))
-    assert "has no such data" in worker().reason
-
-
-def test_a_worker_without_weights_manifest_or_room_is_refused(
-    world: World, worker: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for error, words in (
-        (EstimatorError("preset x: weights are missing"), "cannot run the preset: preset x: weights"),
-        (EstimatorError("[Errno 28] No space left", 28), "cannot run the preset: [Errno 28]"),
-    ):
-        monkeypatch.setattr(MadeEstimator, "error", error)
-        assert words in worker().reason
-    monkeypatch.setattr(MadeEstimator, "error", None)
-    full = EstimatorError("[Errno 28] No space left: /x", 28)
-
-    def fails(question: Length, estimator: Estimator, track: Track) -> int:
-        raise full
-
-    monkeypatch.setattr(Length, "answer", fails)
-    assert "has a full disk: [Errno 28]" in worker().reason
-    manifest = world.preset.with_name("manifest.yaml")
-    moved = manifest.rename(manifest.with_suffix(".away"))
-    try:
-        assert "has no manifest" in worker().reason
-    finally:
-        moved.rename(manifest)
-
-
-def test_the_cache_is_the_one_that_the_machine_says(
-    worker: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    made: list[Sequence[Any]] = []
-    monkeypatch.setattr(MadeEstimator, "__init__", lambda self, *settings: made.append(settings))
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "mine"))
-    worker()
-    assert made[0][0] == tmp_path / "mine"
-
-
-def test_a_preset_of_the_kit_finds_the_manifest_of_the_kit_that_is_there(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(worker_side, "REPOSITORY", world.root)
-    text = PresetText.of(world.preset)
-    assert (text.manifest, text.in_kit) == ("ensemble/manifest.yaml", True)
-    there = shutil.copytree(world.root / "ensemble", tmp_path / "ensemble").parent
-    monkeypatch.setattr(worker_side, "REPOSITORY", there)
-    assert ablate.read_document(text.write(tmp_path / "p.yaml"))["manifest"] == str(
-        there / "ensemble" / "manifest.yaml"
-    )
 
 
 @pytest.mark.parametrize("command", ["tune", "ablate"])

@@ -1,5 +1,7 @@
 """What is done without to save time: scores by mathematics, what is worth least goes first, a limit that holds."""
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from evaluator.tuning import savings, tune
 from evaluator.tuning.estimator import MemberInfo, Prediction, StepInfo
 from evaluator.tuning.gram import blocks_of, gram_matrix
 from evaluator.tuning.preset_file import with_runs
-from evaluator.tuning.savings import Run, StepStudy, Study
+from evaluator.tuning.savings import Point, Run, StepStudy, Study
 from evaluator.tuning.tune import TuneError
 from evaluator.tuning.weighting import Layout, best_weights, equal_weights, scorer
 
@@ -53,6 +55,13 @@ def study_of(errors: list[float], costs: list[float], seed: int = 0, seconds: fl
     return Study((one,), Prediction((spent,), 0.1, 0.015, 0.2), np.full(TRACKS, seconds))
 
 
+@functools.cache
+def walked() -> tuple[Study, Sequence[Point]]:
+    """A study of three members, and every point of its walk: both are only looked at."""
+    study = study_of([0.3, 0.4, 0.5], [1.0, 2.0, 3.0])
+    return study, study.walk()
+
+
 def test_a_choice_scores_as_its_own_signals_do() -> None:
     """Both polarities are their mean, and what is left out is not there."""
     study = study_of([0.3, 0.5], [1.0, 1.0])
@@ -87,14 +96,14 @@ def test_what_is_worth_nothing_goes_first() -> None:
 
 
 def test_the_walk_ends_with_the_least_there_is() -> None:
-    points = study_of([0.3, 0.4, 0.5], [1.0, 1.0, 1.0]).walk()
+    _, points = walked()
     fastest = min(points, key=lambda point: point.rtf)
     (choice,) = fastest.choices
     assert [run for run in choice if run] == [Run(PLAIN, 0.25)]
 
 
 def test_nothing_on_the_front_is_beaten() -> None:
-    points = study_of([0.3, 0.4, 0.5], [1.0, 2.0, 3.0]).walk()
+    _, points = walked()
     front = savings.pareto(points)
     assert [point.rtf for point in front] == sorted((point.rtf for point in front), reverse=True)
     for point in front:
@@ -107,8 +116,7 @@ def test_nothing_on_the_front_is_beaten() -> None:
 
 @pytest.mark.parametrize("within", [0.2, 0.5, 0.9, 1.5])
 def test_the_chosen_one_is_in_time_with_a_margin_and_the_best_that_is(within: float) -> None:
-    study = study_of([0.3, 0.4, 0.5], [1.0, 2.0, 3.0])
-    points = study.walk()
+    study, points = walked()
     chosen = savings.choose(study, points, within, per_second=False)
     assert (chosen.seconds * 1.1 + 0.015 * 10 + 0.2 <= within * 10).all()
     assert all(point.sdr <= chosen.sdr for point in points if study.fits(point, within))
@@ -128,15 +136,13 @@ def test_one_track_that_would_be_late_is_enough() -> None:
 
 
 def test_most_for_each_second() -> None:
-    study = study_of([0.3, 0.4, 0.5], [1.0, 2.0, 3.0])
-    points = study.walk()
+    study, points = walked()
     chosen = savings.choose(study, points, None, per_second=True)
     assert chosen.per_second == max(point.per_second for point in points)
 
 
 def test_the_table_marks_one_and_says_what_is_missing() -> None:
-    study = study_of([0.3, 0.4, 0.5], [1.0, 2.0, 3.0])
-    points = study.walk()
+    study, points = walked()
     chosen = savings.choose(study, points, 0.5, per_second=False)
     text = savings.table(study, points, chosen, 0.5)
     (marked,) = [line for line in text.splitlines() if line.startswith("*")]

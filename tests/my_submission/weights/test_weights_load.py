@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +18,7 @@ from demucs.htdemucs import HTDemucs
 from demucs.states import load_model
 from safetensors.torch import load_file, save_file
 
+from evaluator.locations import REPOSITORY
 from my_submission.models.demucs_file import load_torch
 from my_submission.weights import (
     Checkpoint,
@@ -340,3 +343,21 @@ def test_tensors_are_opened_as_safely(tmp_path: Path) -> None:
     assert not trap.exists()
     with pytest.raises(WeightsError, match=r"x\.onnx: expected a file that ends in \.safetensors or \.th, "):
         open_tensors(tmp_path / "x.onnx")
+
+
+LOADS = """
+import sys
+from pathlib import Path
+from my_submission.models.demucs_file import load_torch
+from my_submission.weights import load_manifest
+load_torch(Path(sys.argv[1]), load_manifest().checkpoints["htdemucs"])
+print("torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.thorough
+def test_loading_imports_no_compiler(files: Path) -> None:
+    """Which takes longer than the rest of it."""
+    command = [sys.executable, "-c", LOADS, str(files / "htdemucs.th")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -197,6 +197,19 @@ def test_aac_in_mp4_ends_where_the_file_says(tmp_path: Path, samples: int, says:
     assert not reading.warnings
 
 
+DTS_HEADER = bytes.fromhex("7ffe8001fc3c3ff0b5e001380003ef7f")  # of a frame of 1,024 bytes
+
+
+@pytest.mark.parametrize("silence_bytes", [0, 40_000])
+def test_a_wav_of_dts_is_not_taken_for_its_samples(tmp_path: Path, silence_bytes: int) -> None:
+    """Which would be noise. Little of a WAV is looked at; these frames hold nothing, and their decoder says so."""
+    frames = np.frombuffer((DTS_HEADER + bytes(1_008)) * 20, ">i2").astype(np.int16)
+    samples = np.concatenate([np.zeros(silence_bytes // 2, np.int16), frames])
+    soundfile.write(tmp_path / "a.wav", samples.reshape(-1, 2), RATE, subtype="PCM_16")
+    with pytest.raises(Undecodable, match="it holds no audio samples.*dca"):
+        probe(tmp_path / "a.wav")
+
+
 def test_damage_is_no_end_and_is_said(tmp_path: Path) -> None:
     path, truth = tmp_path / "a.flac", (noise(seconds=2) * 9_000).astype(np.int16)
     soundfile.write(path, truth, RATE)
