@@ -30,7 +30,7 @@ _ESTIMATED = _WITHOUT_CLOCK | {"mpeg", "mpegts", "ogg", "amr", "avi", "wav"}
 _COUNTED = frozenset(("wav", "w64", "aiff", "au", "caf", "flac"))
 """Formats in which every frame's time is a count of samples."""
 _BUFFER_BYTES = 2**18
-_DTS_PACKETS = 4
+_DTS_PACKETS = 8
 """Of 16 KiB, in which DTS is looked for among the samples of a WAV; by default it is all, which takes 30 ms."""
 
 
