@@ -16,7 +16,7 @@ from my_submission.ensemble.preset import CHALLENGES
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models import ChunkModel
 from my_submission.runtime.pool import ModelPool
-from tests.my_submission.ensemble.test_ensemble import Gains, Pool
+from tests.my_submission.ensemble.stubs import Gains, Pool
 from tests.random_checkpoints import write_small_kit
 
 ENSEMBLES = ("music-2026", "vocals-2026", "cinematic-2026")
