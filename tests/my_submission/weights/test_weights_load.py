@@ -29,6 +29,7 @@ from tests.random_checkpoints import (
     SMALL_SEGMENT,
     demucs_arguments,
     demucs_package,
+    random_state,
     safetensors_metadata,
     save_demucs,
 )
@@ -111,9 +112,7 @@ class Malicious:
 
 def package(**changes: Any) -> dict[str, Any]:
     network, kwargs = demucs_arguments("htdemucs", small=True)
-    with torch.random.fork_rng():
-        state = network(**kwargs).state_dict()
-    return {**demucs_package(network, kwargs, state), **changes}
+    return {**demucs_package(network, kwargs, random_state("htdemucs", seed=0)), **changes}
 
 
 @pytest.mark.parametrize("where", ["instead", "klass", "kwargs", "training_args"])

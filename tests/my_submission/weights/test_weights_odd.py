@@ -17,7 +17,7 @@ from my_submission.models.demucs_file import load_torch
 from my_submission.runtime.pool import load_model
 from my_submission.weights.load import build, open_tensors
 from tests.my_submission.weights.odd import ARGUMENTS, NETWORK, ROW, refused
-from tests.random_checkpoints import demucs_package, safetensors_metadata
+from tests.random_checkpoints import demucs_package, random_state, safetensors_metadata
 from tests.thinned import one_in
 
 CPU = torch.device("cpu")
@@ -25,9 +25,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    with torch.random.fork_rng():
-        made: dict[str, Tensor] = NETWORK(**ARGUMENTS).state_dict()
-    return made
+    return random_state("htdemucs", seed=0)
 
 
 # --- what the network is said to be -----------------------------------------------------------------
