@@ -14,6 +14,11 @@ from my_submission.runtime.pool import ModelPool
 from my_submission.signal.chunking import Geometry
 
 
+def random_signal(samples: int) -> Tensor:
+    """Stereo noise, (2, samples)."""
+    return 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(7))
+
+
 class Gains:
     """A 'network' that gives a fixed fraction of its input for each source, plus a constant bias."""
 

@@ -29,7 +29,6 @@ from tests.my_submission.ensemble.made_clock import (
     Pool,
     Timed,
     made,
-    seconds_of,
 )
 
 
@@ -70,7 +69,8 @@ def test_the_pace_is_the_slowest_of_lately_the_whole_track_and_before() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_economy_of_the_presets_makes_them_cheaper_and_none_breaks_them(name: str) -> None:
     preset = load_preset(name)
-    costs = [seconds_of(preset, level) for level in range(len(preset.economies) + 1)]
+    deadline = Timed(preset, FakeClock(), 1e9).deadline
+    costs = [deadline.predicted_seconds(level, SAMPLES) for level in range(len(preset.economies) + 1)]
     members = [member for step in preset.steps for member in step.members]
     needed = sum(len(step.stems) for step in preset.steps)  # one member for every stem
     once = len(members) <= needed and all(member.shifts == 0 for member in members)

@@ -17,13 +17,16 @@ from my_submission.models import ChunkModel
 from my_submission.runtime.pool import ModelPool
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
 from my_submission.signal.chunking import Geometry, reader
-from tests.my_submission.ensemble.stubs import Gains, Pool, ensemble, experts
+from tests.my_submission.ensemble.stubs import Gains, Pool, ensemble, experts, random_signal
+from tests.thinned import one_in
+
+pytestmark = pytest.mark.usefixtures("short_delays")
 
 
 @pytest.fixture
 def noise() -> Tensor:
-    """20,000 samples of stereo noise: twenty of the chunks below."""
-    return 0.1 * torch.randn(2, 20_000, generator=torch.Generator().manual_seed(7))
+    """Eight of the chunks of the stubs."""
+    return random_signal(8_000)
 
 
 def preset_file(name: str, folder: Path, old: str, new: str) -> Path:
@@ -43,25 +46,28 @@ GEOMETRIES = {
 
 @pytest.mark.parametrize(
     ("block_samples", "schedule"),
-    [
-        (1, SEQUENTIAL),
-        (999, Schedule(batch_size=5)),
-        (999, Schedule(workers=3)),
-        (10_000, SEQUENTIAL),
-        (10_000, Schedule(batch_size=5)),
-        (20_000, Schedule(workers=3)),
-    ],
+    one_in(
+        2,
+        [
+            (1, SEQUENTIAL),
+            (999, Schedule(batch_size=5)),
+            (999, Schedule(workers=3)),
+            (4_000, SEQUENTIAL),
+            (4_000, Schedule(batch_size=5)),
+            (8_000, Schedule(workers=3)),
+        ],
+    ),
 )
 def test_blocks_change_nothing_but_rounding(
     noise: Tensor, block_samples: int, schedule: Schedule, tmp_path: Path
 ) -> None:
     """With stubs; real networks go through blocks in test_published_forms.py."""
     if block_samples == 1:
-        noise = noise[:, :1_200]
+        noise = noise[:, :600]
     models = experts()
     for name, geometry in GEOMETRIES.items():
         cast(Gains, models[name]).geometry = geometry
-    preset = load_preset(preset_file("mdx-c-released", tmp_path, "1000000", "13000"))
+    preset = load_preset(preset_file("mdx-c-released", tmp_path, "1000000", "5200"))
     expected = Ensemble(preset, cast(ModelPool, Pool(models))).separate(noise)
     separate = Ensemble(preset, cast(ModelPool, Pool(models)), schedule=schedule)
     position = 0
@@ -78,7 +84,7 @@ def test_blocks_change_nothing_but_rounding(
 def test_segments_read_no_further_ahead_than_is_foreseen(noise: Tensor, tmp_path: Path) -> None:
     """Of a signal that another step makes block by block. The first segments hardly overlap: chunks advance most."""
     path = preset_file(
-        "mdx-c", tmp_path, "    shifts: 1\n    overlap: 0.6", "    segment_samples: 10000\n    overlap: 0.9"
+        "mdx-c", tmp_path, "    shifts: 1\n    overlap: 0.6", "    segment_samples: 4000\n    overlap: 0.9"
     )
     preset = load_preset(path).override(overlap=0.9, shifts=0)
     expected = Ensemble(preset, cast(ModelPool, Pool(experts()))).separate(noise)
@@ -89,7 +95,7 @@ def test_segments_read_no_further_ahead_than_is_foreseen(noise: Tensor, tmp_path
             torch.testing.assert_close(piece, whole, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("block_samples", [5_000, None])
+@pytest.mark.parametrize("block_samples", one_in(2, [2_000, None]))
 def test_a_policy_decides_what_runs_and_the_mean_is_of_that(block_samples: int | None, noise: Tensor) -> None:
     """Without a member, and in the other order: what the preset without it makes, in blocks of any size."""
     preset = load_preset("mdx-c")
@@ -167,9 +173,8 @@ def test_a_long_track_is_held_in_stretches_only(segment_samples: str, tmp_path: 
 
 
 @pytest.mark.parametrize("key", [{"loudness_lufs": -27}, {"normalise": "mono"}])
-def test_a_level_behind_another_step_is_of_the_whole_signal(
-    key: dict[str, Any], tmp_path: Path, noise: Tensor
-) -> None:
+def test_a_level_behind_another_step_is_of_the_whole_signal(key: dict[str, Any], tmp_path: Path) -> None:
+    noise = random_signal(20_000)  # of less than 0.4 s there is no loudness
     document = yaml.safe_load((PRESETS_FOLDER / "cdx-b.yaml").read_text())
     document["steps"][1] |= key
     path = tmp_path / "p.yaml"
