@@ -24,7 +24,7 @@ PATIENT = Patience(
     connect_seconds=5, read_seconds=60, attempts=3, first_pause_seconds=0.01, longest_pause_seconds=0.05
 )  # fmt: skip
 BRIEF = replace(
-    PATIENT, grace_seconds=0.4, least_bytes_per_second=1e6
+    PATIENT, grace_seconds=0.1, least_bytes_per_second=1e6
 )  # where the download is to be given up
 
 Conversation = Callable[[socket.socket, bytes], None]
@@ -85,7 +85,7 @@ def dribbling(before: bytes, drop: bytes) -> Conversation:
         connection.sendall(before)
         while True:
             connection.sendall(drop)
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     return talk
 

@@ -43,7 +43,8 @@ def hub_cache(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr("huggingface_hub.utils._http.time", clock_without_sleep())
+    for module in ("utils._http", "file_download"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.time", clock_without_sleep())
     return cache
 
 

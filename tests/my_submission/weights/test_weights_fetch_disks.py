@@ -31,7 +31,7 @@ def test_two_processes_at_once(
     request: pytest.FixtureRequest, server: HubServer, weights: Path, hub_cache: Path, kind: str
 ) -> None:
     checkpoints = request.getfixturevalue(kind)
-    server.misbehave("net.th", Reply(pause_seconds=0.05))
+    server.misbehave("net.th", Reply(pause_seconds=0.02))
     processes = [FORK.Process(target=fetch, args=(checkpoints,)) for _ in range(2)]
     for process in processes:
         process.start()
