@@ -1,4 +1,4 @@
-"""Small random checkpoints of every architecture, made once a session; every day, files are opened without a trial."""
+"""Small random checkpoints of every architecture, made once a session; every day, files are opened at once."""
 
 import sys
 from collections.abc import Iterator

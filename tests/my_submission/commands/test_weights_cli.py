@@ -11,13 +11,13 @@ import yaml
 from evaluator.locations import REPOSITORY
 from my_submission.ensemble import preset_reader
 from my_submission.weights import WeightsError, WrongContent, load_manifest
-from tests.hub_server import HubServer
+from tests.hub_server import HubServer, without_certificates
 from tests.my_submission.commands.own_preset import STEMS, run, write_preset
 
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
-    with HubServer() as server:
+    with without_certificates(), HubServer() as server:
         yield server
 
 

@@ -13,13 +13,13 @@ from my_submission.weights import store as store_module
 from my_submission.weights.manifest import read_manifests
 from my_submission.weights.pack import pack
 from my_submission.weights.store import RECORD_FILE, record_sha256, sha256_of
-from tests.hub_server import HubServer
+from tests.hub_server import HubServer, without_certificates
 from tests.my_submission.commands.own_preset import STEMS, run, write_preset
 
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
-    with HubServer() as server:
+    with without_certificates(), HubServer() as server:
         yield server
 
 

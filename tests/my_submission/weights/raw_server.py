@@ -16,6 +16,7 @@ from my_submission.weights import Checkpoint
 from my_submission.weights.allowance import Patience
 from my_submission.weights.fetch import fetch
 from my_submission.weights.manifest import read_manifests
+from tests.hub_server import without_certificates
 
 CONTENTS = bytes(range(256)) * 40  # 10,240 bytes
 SHA256 = hashlib.sha256(CONTENTS).hexdigest()
@@ -54,7 +55,8 @@ def serving(talk: Conversation) -> Iterator[str]:
 
     threading.Thread(target=accept, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with without_certificates():
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()

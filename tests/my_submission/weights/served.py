@@ -13,7 +13,7 @@ import yaml
 from my_submission.weights import Checkpoint
 from my_submission.weights.allowance import Patience
 from my_submission.weights.manifest import read_manifests
-from tests.hub_server import HubServer
+from tests.hub_server import HubServer, without_certificates
 
 HUB_NAME = "owner/nets"
 CONTENTS = bytes(range(256)) * 2000  # 512,000 bytes: several blocks
@@ -23,7 +23,7 @@ QUICK = Patience(connect_seconds=2, read_seconds=2, attempts=3, first_pause_seco
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
-    with HubServer() as server:
+    with without_certificates(), HubServer() as server:
         yield server
 
 
