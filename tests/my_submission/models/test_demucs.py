@@ -65,7 +65,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Opened]:
 def lengths(name: str) -> list[int]:
     if name == "hdemucs_mmi":
         return [5, 100, 30_000]  # apply_model itself fails on fewer than 5
-    return [1, 13_230, 35_001]  # chunks of 0.3 s are 13,230 samples
+    return [1, 13_230, 20_001]  # chunks of 0.3 s are 13,230 samples
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_sources_that_depend_on_each_other_are_all_computed() -> None:
 
 def test_hdemucs_takes_the_shortest_tracks(opened: Callable[[str], Opened], noise: Tensor) -> None:
     ours = opened("hdemucs_mmi").ours
-    for samples in range(1, 7):
+    for samples in (1, 4, 5):
         result = estimates(ours, noise[:, :samples], PLAIN, 0.25)
         assert result.shape == (4, 2, samples)
         assert result.isfinite().all()
@@ -142,7 +142,7 @@ def test_shift_trick_equals_apply_model(
 ) -> None:
     """Its offset is what remains of half a second after our delay."""
     ours, theirs = opened("htdemucs").ours, opened("htdemucs").theirs
-    noise = noise[:, :20_000]
+    noise = noise[:, :10_000]
     drawn = iter(offsets)
     monkeypatch.setattr(random, "randint", lambda low, high: next(drawn))
     expected = apply_model(theirs, noise[None], shifts=len(offsets), overlap=0.25)[0]
@@ -152,7 +152,7 @@ def test_shift_trick_equals_apply_model(
 
 def test_polarity_is_the_half_difference(opened: Callable[[str], Opened], noise: Tensor) -> None:
     ours, theirs = opened("htdemucs").ours, opened("htdemucs").theirs
-    noise = noise[:, :20_000]
+    noise = noise[:, :14_000]
     plain = apply_model(theirs, noise[None], shifts=0)[0]
     negated = apply_model(theirs, -noise[None], shifts=0)[0]
     assert (plain + negated).abs().max() > 1e-4 * plain.abs().max(), "a network is no odd function"
@@ -180,6 +180,7 @@ def test_both_file_formats_hold_the_same_network(
         torch.testing.assert_close(model(chunk), network.eval()(chunk))
 
 
+@pytest.mark.thorough
 def test_bag_of_models_is_the_weighted_mean(tmp_path: Path, noise: Tensor) -> None:
     """A bag in a preset, from the manifest to the stems, against demucs' BagOfModels with the same weights."""
     noise = noise[:, :20_000]

@@ -104,7 +104,11 @@ def test_sources_that_are_not_needed_are_not_computed(
 
 @pytest.fixture(
     scope="module",
-    params=[("bs_roformer", {"pope": False}), ("bs_roformer", {"pope": True}), ("mel_band_roformer", {})],
+    params=[
+        ("bs_roformer", {"pope": False}),
+        pytest.param(("bs_roformer", {"pope": True}), marks=pytest.mark.thorough),
+        pytest.param(("mel_band_roformer", {}), marks=pytest.mark.thorough),
+    ],
 )
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -41,7 +41,7 @@ WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
 @pytest.mark.parametrize(
     ("name", "pope"),
     one_in(
-        4,
+        6,
         [
             *((name, place % 2 == 0) for place, name in enumerate(WRAPPED)),
             *(
@@ -94,7 +94,7 @@ DIFFERING: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("architecture", "changes", "complaint"), one_in(4, DIFFERING))
+@pytest.mark.parametrize(("architecture", "changes", "complaint"), one_in(5, DIFFERING))
 def test_an_error_names_the_parameters_that_differ(
     architecture: str, changes: dict[str, Any], complaint: str, tmp_path: Path
 ) -> None:
