@@ -51,7 +51,7 @@ def test_cdx_b_is_facts_3_to_the_letter(noise: Tensor) -> None:
 @pytest.mark.parametrize("name", one_in(3, ["mdx-c", "mdx-c-released", "mdx-c-consistent"]))
 def test_a_stem_alone_is_what_it_is_among_all(name: str, noise: Tensor) -> None:
     """Its share of what the others leave included, for which the others are estimated, too."""
-    noise = noise[:, :4_000]
+    noise = noise[:, :2_000]
     preset = load_preset(name)
     whole = ensemble(name, experts()).separate(noise)
     for stem in preset.instruments:

@@ -64,7 +64,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Opened]:
 
 def lengths(name: str) -> list[int]:
     if name == "hdemucs_mmi":
-        return [5, 100, 30_000]  # apply_model itself fails on fewer than 5
+        return [5, 100, 20_000]  # apply_model itself fails on fewer than 5
     return [1, 13_230, 20_001]  # chunks of 0.3 s are 13,230 samples
 
 
