@@ -203,7 +203,8 @@ def test_htdemucs_in_another_layout_is_the_network(
     network = network_of(changes)
     assert supported(network)
     batch = (
-        0.1 * torch.randn(2, network.audio_channels, 6_000, generator=torch.Generator().manual_seed(0)) + 0.05
+        0.1 * torch.randn(2, network.audio_channels, 10_000, generator=torch.Generator().manual_seed(0))
+        + 0.05
     )
     with torch.inference_mode():
         expected = network(batch)
