@@ -10,16 +10,31 @@ etag and redirects to another address, from which the bytes come, in ranges if a
 up by one request for bytes (GET) of a file of this name, in order; then the server behaves again.
 """
 
+import contextlib
 import hashlib
+import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import unquote
+
+import pytest
+
+
+@contextlib.contextmanager
+def without_certificates() -> Iterator[None]:
+    """Meanwhile, clients read no certificates: it takes each of them 25 ms, and plain HTTP has no use for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SSL_CERT_FILE", raising=False)
+        patch.setenv("SSL_CERT_DIR", os.devnull)
+        yield
+
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _BLOCK_BYTES = 1 << 16

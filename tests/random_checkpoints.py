@@ -14,6 +14,7 @@ checkpoint has the row's size: give it a small row for a small one. `write_small
 the manifest with its small rows.
 """
 
+import functools
 import json
 import tempfile
 import zlib
@@ -30,6 +31,7 @@ from demucs.demucs import Demucs
 from demucs.hdemucs import HDemucs
 from demucs.htdemucs import HTDemucs
 from safetensors.torch import save_file
+from torch import Tensor
 
 from my_submission.ensemble.preset import checkpoint_rows
 from my_submission.ensemble.preset_reader import load_preset
@@ -59,6 +61,11 @@ _ROWS = load_manifest().checkpoints
 _OF_THE_WAVEFORM: dict[str, type[torch.nn.Module]] = {
     "demucs_v1": DemucsV1, "demucs_v2": DemucsV2, "demucs_v3": Demucs,
 }  # fmt: skip
+
+# For a manifest of hundreds of rows: libyaml takes a tenth of the time.
+_QUICKEST: Any = (
+    (yaml.CSafeLoader, yaml.CSafeDumper) if yaml.__with_libyaml__ else (yaml.SafeLoader, yaml.SafeDumper)
+)
 
 _HTDEMUCS: dict[str, Any] = {
     "audio_channels": 2, "samplerate": 44100, "segment": Fraction(39, 5), "channels": 48, "growth": 2,
@@ -106,16 +113,14 @@ def save_demucs(name: str, path: Path, *, small: bool, seed: int) -> Path:
     network, kwargs = demucs_arguments(name, small=small)
     if network is DemucsV1:
         kwargs["sources"] = len(kwargs["sources"])
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        module = network(**kwargs)
+    made = random_state(name, seed) if small else _random_state(network, kwargs, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     if network is DemucsV1:
-        return save_v1(path, kwargs, module.state_dict())
+        return save_v1(path, kwargs, made)
     if network is DemucsV2:
-        torch.save(module.state_dict(), path)
+        torch.save(made, path)
         return path
-    state = {key: value.half() for key, value in module.state_dict().items()}
+    state = {key: value.half() for key, value in made.items()}
     if path.suffix == ".safetensors":
         save_file(state, path, metadata=safetensors_metadata(network, kwargs))
     else:
@@ -123,8 +128,24 @@ def save_demucs(name: str, path: Path, *, small: bool, seed: int) -> Path:
     return path
 
 
+@functools.cache
+def random_state(name: str, seed: int) -> dict[str, Tensor]:
+    """The tensors of the small network of this manifest name, made once a process: leave them as they are."""
+    network, kwargs = demucs_arguments(name, small=True)
+    if network is DemucsV1:
+        kwargs["sources"] = len(kwargs["sources"])
+    return _random_state(network, kwargs, seed)
+
+
+def _random_state(network: type[torch.nn.Module], kwargs: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made: dict[str, Tensor] = network(**kwargs).state_dict()
+    return made
+
+
 def demucs_package(
-    network: type[torch.nn.Module], kwargs: Mapping[str, Any], state: Mapping[str, torch.Tensor]
+    network: type[torch.nn.Module], kwargs: Mapping[str, Any], state: Mapping[str, Tensor]
 ) -> dict[str, Any]:
     """What demucs' trainer puts into a `.th` file, numpy numbers among the metrics included."""
     return {
@@ -203,7 +224,7 @@ def write_small_kit(folder: Path, presets: Iterable[str]) -> Path:
     `manifest.yaml` in it is the project's, in which MDX-Nets have few frames, HDemucs chunks of two seconds, later
     networks the sizes of `small_networks`, and nothing a size or hashes.
     """
-    manifest = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
+    manifest = yaml.load(MANIFEST.read_text(encoding="utf-8"), _QUICKEST[0])
     for row in manifest["checkpoints"].values():
         for key in ("bytes", "sha256", "tail_md5"):
             row.pop(key, None)
@@ -215,7 +236,8 @@ def write_small_kit(folder: Path, presets: Iterable[str]) -> Path:
         if "segment_seconds" in row["parameters"]:
             row["parameters"]["segment_seconds"] = 2.0
     path = folder / "manifest.yaml"
-    path.write_text(yaml.safe_dump(json.loads(json.dumps(manifest))), encoding="utf-8")
+    text = yaml.dump(json.loads(json.dumps(manifest)), Dumper=_QUICKEST[1])
+    path.write_text(text, encoding="utf-8")
     rows = read_manifests(path).checkpoints
     wanted = (row for preset in presets for row in checkpoint_rows(load_preset(preset)) if row.has_file)
     names = sorted({row.name for row in wanted if row.manifest == MANIFEST})

@@ -1,10 +1,37 @@
-"""Small random checkpoints of every architecture, made once a session."""
+"""Small random checkpoints of every architecture, made once a session; every day, files are opened at once."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+_PATCH = pytest.StashKey[pytest.MonkeyPatch]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Every day, a file without a hash is opened at once, and not in a process of its own first: a fork of a process
+    as large as this one takes longer than most tests. Those about the trial, and all thorough and slow ones, have it.
+    """
+    trial = sys.modules.get("my_submission.weights.trial")
+    rarely = any(item.get_closest_marker(name) for name in ("thorough", "slow"))
+    if trial is None or rarely or "trials" in getattr(item, "fixturenames", ()):
+        return
+    item.stash[_PATCH] = pytest.MonkeyPatch()
+    item.stash[_PATCH].setattr(trial, "_CAN_FORK", False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    if _PATCH in item.stash:
+        item.stash[_PATCH].undo()
+
+
+@pytest.fixture
+def trials() -> None:
+    """For tests of the trial."""
 
 
 @pytest.fixture(scope="session")

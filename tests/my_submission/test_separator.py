@@ -84,7 +84,7 @@ def total(arrays: dict[str, Array]) -> Array:
 @pytest.mark.parametrize(
     ("samples", "rate", "channels"),  # every pair of values
     one_in(
-        3,
+        6,
         [
             (5_000, 44_100, 2),
             (1, 44_100, 1),

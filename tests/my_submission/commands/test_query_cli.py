@@ -1,5 +1,6 @@
 """`python -m my_submission query` as a user types it, and what the query is then used for."""
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,11 @@ def test_a_query_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert agreement(three, read_query(out, 64)) > 90
 
 
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encoder_file(tmp_path_factory.mktemp("encoder") / "encoder.ckpt")
+
+
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [
@@ -157,12 +163,13 @@ def test_what_cannot_become_a_query_is_said_in_a_sentence(
     change: dict[str, str],
     code: int,
     said: str,
+    encoder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    encoder_file(Path("encoder.ckpt"))
+    shutil.copy(encoder, "encoder.ckpt")
     write(Path("a.wav"), noise(2.0))
     write(Path("silent.wav"), torch.zeros(2, 70_000))
     write(Path("nan.wav"), torch.full((2, 70_000), torch.nan))

@@ -16,7 +16,7 @@ from my_submission.ensemble.preset import CHALLENGES
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models import ChunkModel
 from my_submission.runtime.pool import ModelPool
-from tests.my_submission.ensemble.test_ensemble import Gains, Pool
+from tests.my_submission.ensemble.stubs import Gains, Pool
 from tests.random_checkpoints import write_small_kit
 
 ENSEMBLES = ("music-2026", "vocals-2026", "cinematic-2026")
@@ -101,7 +101,6 @@ def made_by_gains(preset: str, gains: dict[str, dict[str, float]], noise: Tensor
     return Ensemble(load_preset(preset), cast(ModelPool, Pool(models))).separate(noise[:, :4_000])
 
 
-@pytest.mark.usefixtures("weights")
 def test_music_2026_is_a_cascade_whose_stems_add_up(noise: Tensor) -> None:
     gains = {
         "melband-kim": {"vocals": 0.5},
@@ -127,7 +126,6 @@ def test_music_2026_is_a_cascade_whose_stems_add_up(noise: Tensor) -> None:
     torch.testing.assert_close(torch.stack(list(stems.values())).sum(0), noise, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.usefixtures("weights")
 def test_cinematic_2026_takes_the_dialog_first(noise: Tensor) -> None:
     gains = {
         "melband-kim": {"vocals": 0.5},
@@ -143,7 +141,6 @@ def test_cinematic_2026_takes_the_dialog_first(noise: Tensor) -> None:
     torch.testing.assert_close(stems["effect"], (0.2 + 0.25) * rest, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.usefixtures("weights")
 def test_vocals_2026_is_a_mean_and_the_rest(noise: Tensor) -> None:
     stems = made_by_gains(
         "vocals-2026", {"melband-kim": {"vocals": 0.5}, "polarformer": {"vocals": 0.3}}, noise

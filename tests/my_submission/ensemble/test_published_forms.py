@@ -20,7 +20,7 @@ from my_submission.models import ChunkModel
 from my_submission.runtime.devices import Precision
 from my_submission.runtime.pool import ModelPool
 from my_submission.signal.chunking import reader
-from tests.my_submission.ensemble.test_ensemble import Gains, Pool
+from tests.my_submission.ensemble.stubs import Gains, Pool
 from tests.random_checkpoints import SMALL_FRAMES
 
 CPU = torch.device("cpu")

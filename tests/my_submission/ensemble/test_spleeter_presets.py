@@ -1,6 +1,5 @@
 """Spleeter's presets and `start` on small networks; and when `start` is what separates where nobody has chosen."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,31 @@ PRESETS = ("start", "spleeter-4stems", "spleeter-5stems-16kHz")
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Every checkpoint of these presets, small, and for this module the manifest that describes them so."""
-    folder = write_small_kit(tmp_path_factory.mktemp("spleeter"), PRESETS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("my_submission.weights.manifest.MANIFEST", folder / "manifest.yaml")
-        yield folder
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of small networks, and the files of `start` as far as their names go."""
+    folder = write_small_kit(tmp_path_factory.mktemp("start"), ())
+    for number in (0, 1):
+        (folder / f"testcheckpoint{number}.ckpt").write_bytes(b"x")
+    return folder
+
+
+@pytest.fixture
+def small_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every checkpoint of these presets, small, and the manifest that describes them so."""
+    folder = write_small_kit(tmp_path, PRESETS)
+    monkeypatch.setattr("my_submission.weights.manifest.MANIFEST", folder / "manifest.yaml")
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_makes_its_stems_whole_and_with_all_its_economies(name: str, weights: Path) -> None:
+def test_a_preset_makes_its_stems_whole_and_with_all_its_economies(name: str, small_networks: Path) -> None:
     preset = load_preset(name)
     mixture = 0.1 * np.random.default_rng(7).standard_normal((20_001, 2)).astype(np.float32)
     for fast in {False, bool(preset.economies)}:
-        model = SeparationModel(preset=name, weights_dir=weights, device="cpu", precision="fp32", fast=fast)
+        model = SeparationModel(
+            preset=name, weights_dir=small_networks, device="cpu", precision="fp32", fast=fast
+        )
         stems, _ = model.separate_music_file(mixture, 44_100)
         assert tuple(stems) == preset.instruments
         for stem in stems.values():

@@ -15,6 +15,7 @@ from my_submission.files.times import parse_time
 from sdx.decoding import probe
 from tests.my_submission.files.test_formats import decoded, noise, write
 from tests.my_submission.files_model import KnownShares
+from tests.thinned import one_in
 
 RATE = 48_000
 
@@ -66,7 +67,7 @@ def test_impossible_parts(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("format", list(FORMATS))
-@pytest.mark.parametrize(("start", "seconds"), [(0.5, 0.25), (0.123, None), (0, 0.7), (0.9, 5)])
+@pytest.mark.parametrize(("start", "seconds"), one_in(2, [(0.123, None), (0.5, 0.25), (0.9, 5), (0, 0.7)]))
 def test_a_part_is_that_of_the_whole_to_the_sample(
     tmp_path: Path, format: str, start: float, seconds: float | None
 ) -> None:

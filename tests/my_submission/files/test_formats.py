@@ -43,7 +43,7 @@ def decoded(path: Path) -> tuple[Array, int]:
     return samples, sound.sample_rate
 
 
-@pytest.mark.parametrize("samples", [100, 1_000, 1_024, 30_011])
+@pytest.mark.parametrize("samples", one_in(2, [30_011, 1_024, 100, 1_000]))
 @pytest.mark.parametrize(("rate", "channels"), [(44_100, 2), (48_000, 1), (22_050, 2)])
 @pytest.mark.parametrize("format", list(FORMATS))
 def test_every_format_keeps_the_length_to_the_sample(
@@ -67,12 +67,13 @@ def test_every_format_keeps_sound_in_its_place(tmp_path: Path, format: str) -> N
 @pytest.mark.parametrize("format", LOSSY)
 @pytest.mark.parametrize("kbps", one_in(2, [192, 96]))
 def test_a_bit_rate_is_of_the_whole_file(tmp_path: Path, format: str, kbps: int) -> None:
-    seconds, rate = 3, 44_100
+    seconds, rate = 2, 44_100
     signal = noise(seconds * rate)
     path = write(tmp_path / f"a.{format}", Encoding(format, bitrate=kbps), rate, signal)
     found = path.stat().st_size * 8 / seconds / 1000
     assert 0.85 * kbps < found < 1.4 * kbps  # noise takes Vorbis more than its nominal rate
-    assert decoded(path)[0].shape[-1] == resampled_length(seconds * rate, rate, decoded(path)[1])
+    samples, found_rate = decoded(path)
+    assert samples.shape[-1] == resampled_length(seconds * rate, rate, found_rate)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from my_submission.files.inputs import (
     told_apart,
 )
 from my_submission.files.journal import write_entry
-from tests.my_submission.files.test_files import noise, write
+from tests.my_submission.files.recordings import noise, write
 
 
 class TestInputs:

@@ -22,6 +22,7 @@ from sdx.decoding import probe
 from sdx.decoding.legacy_text import readable
 from tests.my_submission.files.test_formats import decoded, noise, write
 from tests.my_submission.files_model import KnownShares
+from tests.thinned import one_in
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -86,7 +87,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, kind: str) -> None:
     assert [picture.data for picture in found.pictures] == [PNG]
 
 
-@pytest.mark.parametrize("kind", ["mp3", "flac", "m4a"])
+@pytest.mark.parametrize("kind", one_in(3, ["mp3", "flac", "m4a"]))
 @pytest.mark.parametrize("format", list(FORMATS))
 def test_tags_and_covers_are_kept_and_the_title_says_which_stem(
     tmp_path: Path, kind: str, format: str
@@ -234,10 +235,13 @@ def test_every_known_name_is_kept(tmp_path: Path, format: str) -> None:
 @pytest.mark.parametrize("format", list(FORMATS))
 @pytest.mark.parametrize(
     "date",
-    [
-        *("1999", "1999-05", "1999-05-03", "1999-05-03 08:30", "1999-05-03 08:30:15"),
-        *("1999-05-03T08:30:15Z", "03.05.1999", "1999-05-03 (remaster)", "about 1970"),
-    ],
+    one_in(
+        3,
+        [
+            *("1999", "1999-05", "1999-05-03", "1999-05-03 08:30", "1999-05-03 08:30:15"),
+            *("1999-05-03T08:30:15Z", "03.05.1999", "1999-05-03 (remaster)", "about 1970"),
+        ],
+    ),
 )
 def test_a_date_is_kept_whole(tmp_path: Path, format: str, date: str) -> None:
     tags = Tags({"date": (date,), "originaldate": (date,)})

@@ -139,7 +139,7 @@ def test_a_whole_network_agrees_in_both_precisions(name: str, tmp_path: Path) ->
     checkpoint = MANIFEST.checkpoints[name]
     path = save_demucs(name, tmp_path / checkpoint.file, small=True, seed=0)
     theirs = load_torch(path, checkpoint).eval()
-    mixture = 0.1 * torch.randn(2, 2, 13_230, generator=torch.Generator().manual_seed(0))
+    mixture = 0.1 * torch.randn(1, 2, 13_230, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = theirs(mixture)
     exact, lower = (load_model(checkpoint, path, CPU, dtype)(mixture) for dtype in DTYPES)
@@ -192,7 +192,7 @@ def network_of(changes: dict[str, Any]) -> HTDemucs:
 
 
 @pytest.mark.lower_precision
-@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("plain", one_in(2, [False, True]))
 @pytest.mark.parametrize("changes", one_in(8, VARIANTS))
 def test_htdemucs_in_another_layout_is_the_network(
     changes: dict[str, Any], plain: bool, monkeypatch: pytest.MonkeyPatch

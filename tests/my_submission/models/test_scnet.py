@@ -42,7 +42,7 @@ def noise(samples: int, batch: int = 1) -> Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:A window was not provided")
-@pytest.mark.parametrize("name", ["scnet", "scnet-ihf"])
+@pytest.mark.parametrize("name", one_in(2, ["scnet", "scnet-ihf"]))
 @pytest.mark.parametrize("samples", one_in(4, [3_073, 300, 2_944, 3_072]))
 def test_it_is_the_reference_network(name: str, samples: int) -> None:
     ours, theirs = both(name)
@@ -176,7 +176,7 @@ def test_parameters_that_fit_no_network(change: dict[str, Any], complaint: str) 
         validate(ScNetParameters, {**SCNET, **change}, "", ValueError)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", one_in(4, PUBLISHED))
 def test_published_rows_have_the_published_size(name: str) -> None:
     row = load_manifest().checkpoints[name]
     assert isinstance(row.parameters, ScNetParameters)

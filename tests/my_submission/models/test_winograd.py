@@ -119,12 +119,19 @@ def test_convolutions_whose_stride_is_their_size_are_products(rows: int, columns
         assert agreement(expected, onnx_network._places_to_blocks(images, weight, shift)) > CLOSE_DB
 
 
-def test_an_mdx_net_runs_where_it_takes_fewer_products(tmp_path: Path, fewer: bool) -> None:
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Of a wide MDX-Net and a narrow one."""
+    folder = tmp_path_factory.mktemp("graphs")
     torch.manual_seed(0)
-    wide, narrow = (TfcTdfNet(TfcTdfConfig(64, blocks=3, convolutions=1, growth=size)) for size in (32, 16))
-    for original, in_torch in ((wide, fewer), (narrow, False)):
-        path = tmp_path / f"{original.config.growth}.onnx"
-        export_onnx(original.eval(), path, 64)
+    for growth in (32, 16):
+        network = TfcTdfNet(TfcTdfConfig(64, blocks=3, convolutions=1, growth=growth))
+        export_onnx(network.eval(), folder / f"{growth}.onnx", 64)
+    return [folder / "32.onnx", folder / "16.onnx"]
+
+
+def test_an_mdx_net_runs_where_it_takes_fewer_products(graphs: list[Path], fewer: bool) -> None:
+    for path, in_torch in zip(graphs, (fewer, False), strict=True):
         spectrograms = randn(1, 4, 64, 64)
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         (expected,) = session.run(None, {"input": spectrograms.numpy()})

@@ -34,7 +34,7 @@ def test_large_tensors_come_from_the_heap(caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.DEBUG):
         keep_heap()
     assert caplog.text == ""
-    rounds, numbers = 48, 12 * 2**20  # above 32 MiB, up to which malloc learns by itself
+    rounds, numbers = 24, 12 * 2**20  # above 32 MiB, up to which malloc learns by itself
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(rounds):
         torch.ones(numbers)

@@ -85,7 +85,7 @@ def test_augmentations_are_undone_at_the_kits_rate(rate: int) -> None:
 
 @pytest.mark.parametrize("geometry", [{"channels": 1}, {"sample_rate": 48_000}])
 def test_the_schedule_changes_nothing(geometry: dict[str, object]) -> None:
-    signal = tones(150_000)
+    signal = tones(60_000)
     one = estimates(Fake(**geometry), signal)
     for schedule in (Schedule(batch_size=3), Schedule(workers=3), Schedule(2, 2)):
         assert torch.equal(estimates(Fake(**geometry), signal, schedule=schedule), one)
@@ -104,7 +104,8 @@ def test_a_silent_channel_is_not_run() -> None:
 @pytest.mark.parametrize("rate", [8_000, 32_000, 48_000])
 def test_no_more_is_read_than_is_said(rate: int) -> None:
     """What the engine keeps of a signal, and what it has to have of it, are told by these bounds."""
-    signal = tones(400_000, high=3_000)
+    samples = 200_000
+    signal = tones(samples, high=3_000)
     model = Fake(sample_rate=rate)
     reads: list[tuple[int, int]] = []
 
@@ -114,7 +115,7 @@ def test_no_more_is_read_than_is_said(rate: int) -> None:
 
     schedule = Schedule(batch_size=2)
     done = 0
-    for start, piece in estimate_track(model, noted, 400_000, Augmentation(), 0.5, schedule):
+    for start, piece in estimate_track(model, noted, samples, Augmentation(), 0.5, schedule):
         end = start + piece.shape[-1]
         assert max(last for _, last in reads) <= end + lookahead_samples(model.geometry, 0.5, schedule)
         assert min(first for first, _ in reads) >= done - lookback_samples(model.geometry)

@@ -67,7 +67,7 @@ def test_a_track_whose_stems_spill(rate: int, tmp_path: Path, monkeypatch: pytes
     model = MusicSeparationModel(
         preset=write_tiny_preset(tmp_path), device="cpu", precision="fp32", overlap=0
     )
-    mixture = 0.1 * np.random.default_rng(0).standard_normal((30_000, 2))
+    mixture = 0.1 * np.random.default_rng(0).standard_normal((15_000, 2))
     expected, _ = model.separate_music_file(mixture, rate)
     allow(monkeypatch)
     monkeypatch.setattr(separator, "available_bytes", lambda: 0)

@@ -104,7 +104,7 @@ RATES = [8_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000]
 @pytest.mark.parametrize("block_samples", [1, 441, 10_007, 65_536])
 def test_a_signal_in_blocks_is_resampled_bit_for_bit_like_the_whole(rate: int, block_samples: int) -> None:
     """Against soxr in one call on the padded signal, in both directions, at lengths asked for and by default."""
-    samples = 700 if block_samples == 1 else 30_001
+    samples = 300 if block_samples == 1 else 12_001
     signal = torch.randn(2, samples, generator=torch.Generator().manual_seed(rate))
     for from_rate, to_rate in ((rate, 44_100), (44_100, rate)):
         default = -(-samples * to_rate // from_rate)

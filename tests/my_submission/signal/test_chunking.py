@@ -40,7 +40,7 @@ GEOMETRIES = [
     Geometry(100, valid_length=lambda samples: samples + 21),
     Geometry(7, valid_length=lambda samples: 16 * -(-(samples + 9) // 16)),
 ]
-LENGTHS = [1, 2, 39, 40, 41, 99, 100, 101, 160, 257, 1000]
+LENGTHS = [1, 2, 39, 40, 41, 99, 100, 101, 160, 257, 500]
 OVERLAPS = [0.0, 0.25, 0.5, 0.6, 0.75, 0.95]
 
 

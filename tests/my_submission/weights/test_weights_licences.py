@@ -15,14 +15,14 @@ from my_submission.weights import Checkpoint, LicenceNotAccepted, WeightsError, 
 from my_submission.weights.fetch import fetch
 from my_submission.weights.licences import accept, is_free, licence_text, not_accepted, record_path
 from my_submission.weights.manifest import read_manifests
-from tests.hub_server import HubServer
+from tests.hub_server import HubServer, without_certificates
 
 FREE, LIMITED = "MIT", "CC BY-NC 4.0"
 
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
-    with HubServer() as server:
+    with without_certificates(), HubServer() as server:
         yield server
 
 

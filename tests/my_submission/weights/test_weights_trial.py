@@ -21,6 +21,8 @@ from my_submission.weights.store import record_sha256, sha256_of
 from my_submission.weights.trial import Limits, Problem, admit, run_limited
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.usefixtures("trials")
+
 CPU = torch.device("cpu")
 AMPLE = Limits(memory_bytes=1 << 30, cpu_seconds=60, wall_seconds=600)
 

@@ -16,6 +16,7 @@ from my_submission.files.formats import Encoding
 from my_submission.files.page import AUDIO, NAME, check_page, write_page
 from tests.my_submission.files.test_formats import noise, write
 from tests.my_submission.files_model import KnownShares
+from tests.thinned import one_in
 
 
 def separated(
@@ -28,7 +29,7 @@ def separated(
 
 @pytest.mark.parametrize(
     ("format", "rate", "channels"),
-    [("wav", 44_100, 2), ("opus", 44_100, 1), ("flac", 96_000, 2), ("wav", 48_000, 4)],
+    one_in(2, [("wav", 48_000, 4), ("wav", 44_100, 2), ("opus", 44_100, 1), ("flac", 96_000, 2)]),
 )
 def test_every_stem_has_a_copy_that_browsers_play(
     tmp_path: Path, format: str, rate: int, channels: int

@@ -1,238 +1,32 @@
-"""Our path over a track equals the public packages': `demucs.apply` and the published MDX-Net scheme."""
+"""An MDX-Net over a track equals the published schemes; its graph runs in torch as in ONNX Runtime."""
 
-import copy
-import functools
-import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-import yaml
-from demucs.apply import BagOfModels, apply_model
 from torch import Tensor
 
-from my_submission.ensemble.engine import Ensemble
-from my_submission.ensemble.preset import checkpoint_rows
-from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models import ChunkModel
-from my_submission.models.demucs import DemucsModel
-from my_submission.models.demucs_file import load_torch
 from my_submission.models.mdx_net import MdxNetModel, MdxNetParameters, Spectrogram
 from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.models.precision import computing
-from my_submission.runtime.devices import Precision
-from my_submission.runtime.inference import estimate_track
-from my_submission.runtime.pool import ModelPool, load_model
-from my_submission.runtime.schedule import SEQUENTIAL, Schedule
-from my_submission.signal.augment import Augmentation
-from my_submission.signal.chunking import reader
-from my_submission.weights import WeightsError, load_manifest
+from my_submission.runtime.pool import load_model
+from my_submission.runtime.schedule import Schedule
+from my_submission.weights import WeightsError
 from tests.lower_precision import CPU, MARGIN_DB, agreement, autocast
-from tests.random_checkpoints import SMALL_FRAMES, demucs_arguments, save_demucs, save_mdx_net
-from tests.thinned import one_in
+from tests.my_submission.models.whole_tracks import (
+    MANIFEST,
+    PLAIN,
+    assert_equal_to,
+    assert_no_schedule_changes_anything,
+    estimates,
+)
+from tests.random_checkpoints import SMALL_FRAMES, save_mdx_net
 
 pytestmark = pytest.mark.processor
-
-PLAIN = (Augmentation(),)
-SOURCES = ("drums", "bass", "other", "vocals")
-MANIFEST = load_manifest()
-
-
-def estimates(
-    model: ChunkModel,
-    signal: Tensor,
-    augmentations: tuple[Augmentation, ...],
-    overlap: float,
-    schedule: Schedule = SEQUENTIAL,
-) -> Tensor:
-    """The mean over augmentations of a whole track's estimates, (sources, channels, samples)."""
-    total = torch.zeros(len(model.sources), *signal.shape)
-    for augmentation in augmentations:
-        pieces = estimate_track(model, reader(signal), signal.shape[-1], augmentation, overlap, schedule)
-        for start, piece in pieces:
-            total[..., start : start + piece.shape[-1]] += piece / len(augmentations)
-    return total
-
-
-def assert_equal_to(estimate: Tensor, expected: Tensor) -> None:
-    """Within 1e-5 of the largest sample."""
-    assert estimate.shape == expected.shape
-    assert (estimate - expected).abs().max() <= 1e-5 * expected.abs().max()
-
-
-@dataclass(frozen=True)
-class Opened:
-    """One small random checkpoint: its file, our model of it and demucs' own."""
-
-    path: Path
-    ours: ChunkModel
-    theirs: torch.nn.Module
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Opened]:
-    """Small checkpoints by name, each made and opened once."""
-    folder = tmp_path_factory.mktemp("opened")
-
-    @functools.cache
-    def open_checkpoint(name: str) -> Opened:
-        checkpoint = MANIFEST.checkpoints[name]
-        path = save_demucs(name, folder / checkpoint.file, small=True, seed=0)
-        ours = load_model(checkpoint, path, CPU, torch.float32)
-        return Opened(path, ours, load_torch(path, checkpoint))
-
-    return open_checkpoint
-
-
-def lengths(name: str) -> list[int]:
-    if name == "hdemucs_mmi":
-        return [5, 100, 30_000]  # apply_model itself fails on fewer than 5
-    return [1, 13_230, 35_001]  # chunks of 0.3 s are 13,230 samples
-
-
-@pytest.mark.parametrize(
-    (
-        "name",
-        "overlap",
-    ),  # every overlap of the kind that fills short chunks up; a network's sources change nothing
-    one_in(
-        4,
-        [
-            *(("htdemucs", overlap) for overlap in (0.6, 0.0, 0.25)),
-            *(("hdemucs_mmi", overlap) for overlap in (0.6, 0.0)),
-            ("htdemucs_6s", 0.5),
-            ("htdemucs", 0.5),
-        ],
-    ),
-)
-def test_demucs_equals_apply_model(
-    name: str, overlap: float, opened: Callable[[str], Opened], noise: Tensor
-) -> None:
-    ours, theirs = opened(name).ours, opened(name).theirs
-    if name == "hdemucs_mmi":
-        # 44 s chunks would make one chunk of any test signal: a shorter segment for both sides.
-        theirs = copy.deepcopy(theirs)
-        theirs.segment = 0.3  # type: ignore[assignment]
-        ours = type(ours)(copy.deepcopy(theirs), ours.sources, CPU, torch.float32)  # type: ignore[call-arg]
-    for length in lengths(name):
-        signal = noise[:, :length]
-        expected = apply_model(theirs, signal[None], shifts=0, overlap=overlap)[0]
-        assert_equal_to(estimates(ours, signal, PLAIN, overlap), expected)
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("name", "needed"),
-    [
-        ("htdemucs", {"vocals"}),
-        ("htdemucs", set(SOURCES)),
-        ("htdemucs_6s", set(SOURCES)),
-        ("hdemucs_mmi", {"bass", "other"}),
-    ],
-)
-def test_sources_that_are_not_needed_are_not_computed(
-    name: str, needed: set[str], opened: Callable[[str], Opened], noise: Tensor
-) -> None:
-    whole = opened(name).ours
-    part = load_model(MANIFEST.checkpoints[name], opened(name).path, CPU, torch.float32, needed)
-    assert part.sources == tuple(source for source in whole.sources if source in needed)
-    chunk = noise[None, :, :13_230]
-    expected = whole(chunk)[:, [whole.sources.index(source) for source in part.sources]]
-    assert_equal_to(part(chunk), expected)
-
-
-def test_sources_that_depend_on_each_other_are_all_computed() -> None:
-    """Without complex channels a mask is filtered across the sources; a norm after the last layer is over all."""
-    for change in ({"cac": False}, {"norm_starts": 0}):
-        network_class, arguments = demucs_arguments("hdemucs_mmi", small=True)
-        network = network_class(**{**arguments, **change})
-        model = DemucsModel(network, tuple(arguments["sources"]), CPU, torch.float32, {"vocals"})
-        assert len(model.sources) == 4
-
-
-def test_hdemucs_takes_the_shortest_tracks(opened: Callable[[str], Opened], noise: Tensor) -> None:
-    ours = opened("hdemucs_mmi").ours
-    for samples in range(1, 7):
-        result = estimates(ours, noise[:, :samples], PLAIN, 0.25)
-        assert result.shape == (4, 2, samples)
-        assert result.isfinite().all()
-
-
-@pytest.mark.parametrize("offsets", one_in(3, [[22_050, 1], [0], [12_345, 22_049]]))
-def test_shift_trick_equals_apply_model(
-    offsets: tuple[int, ...], opened: Callable[[str], Opened], noise: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its offset is what remains of half a second after our delay."""
-    ours, theirs = opened("htdemucs").ours, opened("htdemucs").theirs
-    noise = noise[:, :20_000]
-    drawn = iter(offsets)
-    monkeypatch.setattr(random, "randint", lambda low, high: next(drawn))
-    expected = apply_model(theirs, noise[None], shifts=len(offsets), overlap=0.25)[0]
-    augmentations = tuple(Augmentation(1.0, 22_050 - offset) for offset in offsets)
-    assert_equal_to(estimates(ours, noise, augmentations, 0.25), expected)
-
-
-def test_polarity_is_the_half_difference(opened: Callable[[str], Opened], noise: Tensor) -> None:
-    ours, theirs = opened("htdemucs").ours, opened("htdemucs").theirs
-    noise = noise[:, :20_000]
-    plain = apply_model(theirs, noise[None], shifts=0)[0]
-    negated = apply_model(theirs, -noise[None], shifts=0)[0]
-    assert (plain + negated).abs().max() > 1e-4 * plain.abs().max(), "a network is no odd function"
-    both = estimates(ours, noise, (Augmentation(1.0), Augmentation(-1.0)), 0.25)
-    # most of an estimate cancels here; the rounding errors that stay are those of the whole
-    assert (both - 0.5 * (plain - negated)).abs().max() <= 1e-5 * plain.abs().max()
-    assert_equal_to(estimates(ours, noise, (Augmentation(-1.0),), 0.25), -negated)
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", ["htdemucs", "hdemucs_mmi"])
-@pytest.mark.parametrize("suffix", [".th", ".safetensors"])
-def test_both_file_formats_hold_the_same_network(
-    name: str, suffix: str, tmp_path: Path, noise: Tensor
-) -> None:
-    checkpoint = MANIFEST.checkpoints[name]
-    path = save_demucs(name, tmp_path / f"x{suffix}", small=True, seed=3)
-    klass, kwargs = demucs_arguments(name, small=True)
-    torch.manual_seed(3)
-    network = klass(**kwargs)
-    network.load_state_dict({key: value.half().float() for key, value in network.state_dict().items()})
-    model = load_model(checkpoint, path, CPU, torch.float32)
-    chunk = noise[None, :, : model.geometry.chunk_samples]
-    with torch.no_grad():
-        torch.testing.assert_close(model(chunk), network.eval()(chunk))
-
-
-def test_bag_of_models_is_the_weighted_mean(tmp_path: Path, noise: Tensor) -> None:
-    """A bag in a preset, from the manifest to the stems, against demucs' BagOfModels with the same weights."""
-    noise = noise[:, :20_000]
-    weights = [[1.0, 0.0, 2.0, 0.0], [0.0, 3.0, 1.0, 1.0]]
-    sources = list(SOURCES)
-    files = [save_demucs("htdemucs", tmp_path / f"{seed}.th", small=True, seed=seed) for seed in (1, 2)]
-    rows = {
-        f"expert{place}": {"architecture": "htdemucs", "sources": sources, "path": file.name}
-        for place, file in enumerate(files)
-    }
-    bag = [
-        {"checkpoint": name, "weights": {source: w for source, w in zip(sources, row, strict=True) if w}}
-        for name, row in zip(rows, weights, strict=True)
-    ]
-    (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": rows, "bags": {"mixed": bag}}))
-    step = {"name": "all", "input": "mixture", "stems": sources, "members": [{"model": "mixed"}]}
-    (tmp_path / "p.yaml").write_text(
-        yaml.safe_dump({"track": "music", "manifest": "rows.yaml", "steps": [step]})
-    )
-    preset = load_preset(tmp_path / "p.yaml")
-    checkpoints = checkpoint_rows(preset)
-    paths = {row.name: row.path for row in checkpoints if row.path is not None}
-    stems = Ensemble(preset, ModelPool(checkpoints, paths, Precision(CPU, torch.float32))).separate(noise)
-    networks = [load_torch(paths[row.name], row) for row in checkpoints]
-    expected = apply_model(BagOfModels(networks, weights), noise[None], shifts=0)[0]
-    assert_equal_to(torch.stack([stems[source] for source in sources]), expected)
-
 
 SPECTROGRAM = MdxNetParameters(n_fft=7680, dim_f=3072, dim_t=SMALL_FRAMES, hop=1024)
 SMALL_MDX_NET = replace(MANIFEST.checkpoints["Kim_Vocal_1"], parameters=SPECTROGRAM)
@@ -351,16 +145,8 @@ def test_spectrogram_convention() -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["htdemucs", "hdemucs_mmi", "Kim_Vocal_1"])
-def test_the_schedule_changes_nothing(
-    name: str, mdx_net: ChunkModel, opened: Callable[[str], Opened]
-) -> None:
-    model = mdx_net if name == "Kim_Vocal_1" else opened(name).ours
-    samples = 3 * model.geometry.chunk_samples // 2 if name != "hdemucs_mmi" else 20_000
-    signal = 0.1 * torch.randn(2, samples, generator=torch.Generator().manual_seed(5))
-    one = estimates(model, signal, PLAIN, 0.5)
-    for schedule in (Schedule(batch_size=2), Schedule(batch_size=64), Schedule(workers=3), Schedule(2, 2)):
-        assert_equal_to(estimates(model, signal, PLAIN, 0.5, schedule), one)
+def test_the_schedule_changes_nothing(mdx_net: ChunkModel) -> None:
+    assert_no_schedule_changes_anything(mdx_net, 3 * mdx_net.geometry.chunk_samples // 2)
 
 
 def test_silent_chunks_are_not_run(mdx_net: ChunkModel) -> None:
