@@ -210,18 +210,24 @@ def build(
         if again:
             with torch.random.fork_rng(devices=()):
                 module = make()
-            module.load_state_dict(dict(state))
         else:
-            # Not `to_empty` first: for tensors of the meta device, torch imports sympy, which takes half a second.
-            own = module.state_dict()
-            copies = {
-                name: torch.empty(value.shape, dtype=own[name].dtype).copy_(value)
-                for name, value in state.items()
-            }
-            module.load_state_dict(copies, assign=True)
+            module.apply(_make_room)
+        module.load_state_dict(dict(state))
     except (RuntimeError, MemoryError) as error:
         raise WeightsError(f"{path}: its network cannot be made: {first_sentence(error)}") from error
     return module.requires_grad_(False).eval()
+
+
+def _make_room(layer: torch.nn.Module) -> None:
+    """Give a layer's tensors of the meta device memory of the CPU.
+
+    As torch's `to_empty` does, for which it imports sympy, which takes half a second.
+    """
+    for name, value in [*layer.named_parameters(recurse=False)]:
+        room = torch.empty(value.shape, dtype=value.dtype)
+        setattr(layer, name, torch.nn.Parameter(room, requires_grad=False))
+    for name, value in [*layer.named_buffers(recurse=False)]:
+        setattr(layer, name, torch.empty(value.shape, dtype=value.dtype))
 
 
 def _differences(said: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
