@@ -223,11 +223,11 @@ def _make_room(layer: torch.nn.Module) -> None:
 
     As torch's `to_empty` does, for which it imports sympy, which takes half a second.
     """
-    for name, value in [*layer.named_parameters(recurse=False)]:
-        room = torch.empty(value.shape, dtype=value.dtype)
+    for name, weight in [*layer.named_parameters(recurse=False)]:
+        room = torch.empty(weight.shape, dtype=weight.dtype)
         setattr(layer, name, torch.nn.Parameter(room, requires_grad=False))
-    for name, value in [*layer.named_buffers(recurse=False)]:
-        setattr(layer, name, torch.empty(value.shape, dtype=value.dtype))
+    for name, buffer in [*layer.named_buffers(recurse=False)]:
+        setattr(layer, name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
 def _differences(said: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
