@@ -34,9 +34,7 @@ TOY_PARAMETERS = 10_000
 """A quick test's module of torch has fewer."""
 
 
-def pytest_collection() -> None:
-    """Thousands of tests are collected, and nothing of it is garbage."""
-    gc.disable()
+gc.disable()  # what follows imports packages and collects thousands of tests, and nothing of it is garbage
 
 
 def pytest_collection_finish() -> None:

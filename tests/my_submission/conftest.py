@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+torch.testing._comparison._HAS_DTENSOR = False  # no test has such tensors, and to import them takes a second
 _PATCH = pytest.StashKey[pytest.MonkeyPatch]()
 
 

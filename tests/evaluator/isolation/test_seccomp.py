@@ -9,6 +9,7 @@ import pytest
 
 from evaluator.isolation import seccomp
 from evaluator.isolation.seccomp import ALLOW, ALONE, FAIL, MACHINES, REFUSED
+from tests.thinned import one_in
 
 LONGEST = 4096  # BPF_MAXINSNS
 MOST_STEPS = 4096
@@ -90,7 +91,7 @@ def test_the_program_is_one_that_the_kernel_takes(machine: str) -> None:
 
 
 @machines
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", one_in(4, REFUSED))
 def test_what_is_refused_is_refused_whatever_is_asked_of_it(machine: str, name: str) -> None:
     number = REFUSED[name][MACHINES[machine][0]]
     if number is None:
@@ -100,7 +101,7 @@ def test_what_is_refused_is_refused_whatever_is_asked_of_it(machine: str, name: 
 
 
 @machines
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", one_in(4, ALONE))
 def test_who_is_alone_reaches_and_starts_nobody(machine: str, name: str) -> None:
     number = ALONE[name][MACHINES[machine][0]]
     for arguments in ((), (17,), (1, 2, 3), ((1 << 64) - 1,) * 6):

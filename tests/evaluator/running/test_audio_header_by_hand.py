@@ -31,11 +31,11 @@ def test_a_format_that_contradicts_itself(described: bytes) -> None:
     assert message == "WAV with a format that contradicts itself"
 
 
-@pytest.mark.parametrize("bits", [0, 1, 8, 12, 15, 17, 20, 33, 63, 0xFFFF])
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 6, 0xFFFD, 0xFFFF])
-def test_unknown_formats_are_refused(code: int, bits: int) -> None:
-    described = form(code, 2, 44100, bits, 2 * bits // 8 & 0xFFFF)
-    refused(riff(described, chunk(b"data", BLOCK)))
+def test_unknown_formats_are_refused(code: int) -> None:
+    for bits in (0, 1, 8, 12, 15, 17, 20, 33, 63, 0xFFFF):
+        described = form(code, 2, 44100, bits, 2 * bits // 8 & 0xFFFF)
+        refused(riff(described, chunk(b"data", BLOCK)))
 
 
 def extensible(tail: bytes, length: int = 40) -> bytes:

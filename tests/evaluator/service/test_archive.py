@@ -15,7 +15,6 @@ from evaluator.running.predictions import PredictionsError
 from evaluator.service.archive import Archive
 from tests.evaluator.service.world import zipped
 
-pytestmark = pytest.mark.quick
 DATA = Contents({"a": "a", "b": "b"}, frozenset({"bass", "vocals"}))
 TRACK = Track("a", "a", (), {}, 100, 44100, 2, 2)
 MOST = 100 * 2 * 8 + (1 << 16)

@@ -17,8 +17,6 @@ from tests import thinned
 from tests.evaluator import audio
 from tests.evaluator.service.world import sound, zipped
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.mark.parametrize("measures", [["sdr"], ["bss_eval_sdr"]])  # one stem at a time, or all together
 @pytest.mark.parametrize("is_zip", [False, True])

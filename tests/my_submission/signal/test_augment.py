@@ -1,5 +1,7 @@
 """Every augmentation's inverse undoes it."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -20,18 +22,17 @@ pytestmark = pytest.mark.quick
 
 @pytest.mark.parametrize("gain", [1.0, -1.0, 0.125, -7.0])
 @pytest.mark.parametrize("delay", [0, 1, 5, 64])
-@pytest.mark.parametrize("offset", [0.0, 0.5])
-@pytest.mark.parametrize("piece_samples", [1, 7, 100])
-def test_inverse_undoes_forward(gain: float, delay: int, offset: float, piece_samples: int) -> None:
+def test_inverse_undoes_forward(gain: float, delay: int) -> None:
     track = torch.randn(2, 33, generator=torch.Generator().manual_seed(1))
-    augmentation = Augmentation(gain, delay, offset)
-    read = augmentation.forward(reader(track), track.shape[-1])
-    restored = torch.full_like(track, torch.nan)
-    for start in range(0, track.shape[-1] + delay, piece_samples):
-        length = min(piece_samples, track.shape[-1] + delay - start)
-        there, piece = augmentation.inverse(start, read(start, length))
-        restored[:, there : there + piece.shape[-1]] = piece
-    torch.testing.assert_close(restored, track)
+    for offset, piece_samples in itertools.product((0.0, 0.5), (1, 7, 100)):
+        augmentation = Augmentation(gain, delay, offset)
+        read = augmentation.forward(reader(track), track.shape[-1])
+        restored = torch.full_like(track, torch.nan)
+        for start in range(0, track.shape[-1] + delay, piece_samples):
+            length = min(piece_samples, track.shape[-1] + delay - start)
+            there, piece = augmentation.inverse(start, read(start, length))
+            restored[:, there : there + piece.shape[-1]] = piece
+        torch.testing.assert_close(restored, track)
 
 
 def test_forward_delays_and_inverts() -> None:

@@ -130,16 +130,16 @@ def uvr_demix(track: Tensor, chunk_samples: int, trim: int, overlap: float, mode
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75])
-@pytest.mark.parametrize("length", [1, 2, 59, 60, 61, 99, 100, 101, 119, 120, 121, 1_000])
-def test_hann_windows_with_a_lead_are_the_blend_of_uvr(length: int, overlap: float) -> None:
+def test_hann_windows_with_a_lead_are_the_blend_of_uvr(overlap: float) -> None:
     geometry = Geometry(100, window="hann", lead_samples=20, short_chunk="start")
-    track = torch.randn(2, length, generator=torch.Generator().manual_seed(length))
-    chunks = plan_chunks(length, geometry, overlap)
-    assert len(chunks) == count_chunks(length, geometry, overlap)
-    outputs = (whole_chunk(chunk.read(reader(track))) for chunk in chunks)
-    pieces = list(overlap_add(chunks, outputs, blend_window(geometry)))
-    expected = uvr_demix(track, 100, 20, overlap, lambda part: whole_chunk(part.float()).double())
-    torch.testing.assert_close(torch.cat([piece for _, piece in pieces], dim=-1), expected)
+    for length in (1, 2, 59, 60, 61, 99, 100, 101, 119, 120, 121, 1_000):
+        track = torch.randn(2, length, generator=torch.Generator().manual_seed(length))
+        chunks = plan_chunks(length, geometry, overlap)
+        assert len(chunks) == count_chunks(length, geometry, overlap)
+        outputs = (whole_chunk(chunk.read(reader(track))) for chunk in chunks)
+        pieces = list(overlap_add(chunks, outputs, blend_window(geometry)))
+        expected = uvr_demix(track, 100, 20, overlap, lambda part: whole_chunk(part.float()).double())
+        torch.testing.assert_close(torch.cat([piece for _, piece in pieces], dim=-1), expected)
 
 
 def segment_by_segment(
