@@ -114,8 +114,9 @@ class _Distance:
                 s, s_hat = self._bands(s), self._bands(s_hat)
             self._logs += float(np.abs(np.log(s / s_hat)).sum())
             self._number += s.size
-            self._error += float(np.square(s_hat - s).sum())
-            self._energy += float(np.square(s_hat).sum())
+            # squares in float64: those of float32 would overflow at samples of 10¹⁷, which other measures take
+            self._error += float(np.square(s_hat - s, dtype=np.float64).sum())
+            self._energy += float(np.square(s_hat, dtype=np.float64).sum())
             yield
 
     @property

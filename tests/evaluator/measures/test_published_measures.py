@@ -97,6 +97,16 @@ def test_mono_scores_as_it_would_in_two_equal_channels() -> None:
     assert found == pytest.approx(theirs(s, s_hat, x), abs=1e-4)
 
 
+def test_sounds_of_any_loudness_are_measured() -> None:
+    s, s_hat = music(5000), music(5000, seed=1)
+    loud, louder = (
+        ours(factor * s, factor * s_hat, factor * s)  # beside which the floors are nothing
+        for factor in (1e6, 1e20)
+    )
+    for name in ("aura_stft", "aura_mrstft", "bleedless", "fullness"):
+        assert louder[name] == pytest.approx(loud[name], rel=1e-4)
+
+
 def test_a_perfect_estimate_has_the_highest_values() -> None:
     reference = music(8000)
     best = {"log_wmse": -4 * log(1e-8)}
