@@ -2,7 +2,7 @@
 
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,15 @@ from evaluator.tuning.variants import variants
 from evaluator.tuning.worker_side import WorkerAnswer
 from sdx.engines.dispatcher import Piece
 from sdx.engines.engine import EngineError, Refused, Worker
-from sdx.engines.held import HELD
 from tests.evaluator.tuning.engine_world import Length, Said, World
 from tests.sdx.engines.test_work import MadeEngine
+
+pytestmark = pytest.mark.usefixtures("let_go")
 
 
 def really(engine: MadeEngine, worker: Worker, piece: Piece) -> None:
     """Do it, in this process."""
     engine.answers(worker, piece)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(autouse=True)
-def let_go() -> Iterator[None]:
-    yield
-    HELD.let_go()
 
 
 def gram_of(

@@ -1,7 +1,7 @@
 """What a worker of an engine answers for tune, ablate and table, and why it is refused."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,16 +16,7 @@ from sdx.engines.engine import Refused
 from sdx.engines.held import HELD
 from tests.evaluator.tuning.engine_world import Length, World
 
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(autouse=True)
-def let_go() -> Iterator[None]:
-    yield
-    HELD.let_go()
+pytestmark = pytest.mark.usefixtures("let_go")
 
 
 class MadeEstimator:

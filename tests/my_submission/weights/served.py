@@ -33,6 +33,13 @@ def clock_without_sleep(pauses: list[float] | None = None) -> SimpleNamespace:
 
 
 @pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub client's cache, for whichever server; it is not made yet."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
 def hub_cache(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The real client talks to `server` and caches in this folder, as HF_ENDPOINT and HF_HUB_CACHE would have it.
 
@@ -75,6 +82,8 @@ def rows(folder: Path, *origins: dict[str, str], **changes: object) -> list[Chec
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
+    """An empty weights_dir."""
+    (tmp_path / "weights").mkdir()
     return tmp_path / "weights"
 
 

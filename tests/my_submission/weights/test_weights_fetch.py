@@ -26,7 +26,6 @@ def test_an_installed_kit_keeps_what_it_fetches_in_the_users_folder(
     """Hashes, too; those that came with the kit hold as well."""
     origin = {"url": server.publish_plain("net.th", net)}
     home, demo = tmp_path / "home" / "weights", weights / "demo"
-    weights.mkdir()
     (row,) = rows(demo, origin, sha256=None)
     monkeypatch.setattr(store, "WEIGHTS_FOLDER", weights)
     monkeypatch.setenv("SDX_HOME", str(home.parent))

@@ -31,18 +31,6 @@ from tests.my_submission.weights.raw_server import (
 )
 
 
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    (tmp_path / "weights").mkdir()
-    return tmp_path / "weights"
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def hub(get: Conversation, etag: str = f'"{SHA256}"') -> Conversation:
     """A hub that says what the file is, and does that to those who ask for its bytes."""
     described = answer(b"", X_Repo_Commit=COMMIT, ETag=etag, X_Linked_Size=len(CONTENTS))

@@ -33,13 +33,6 @@ from tests.my_submission.weights.raw_server import (
 )
 from tests.thinned import one_in
 
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    (tmp_path / "weights").mkdir()
-    return tmp_path / "weights"
-
-
 # --- sizes ------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,6 @@ import os
 import socket
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 
 from my_submission.weights import DownloadError, WeightsError, find, verify
@@ -20,18 +19,6 @@ from tests.my_submission.weights.raw_server import (
     fetched,
     rows,
 )
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    (tmp_path / "weights").mkdir()
-    return tmp_path / "weights"
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
