@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from my_submission.ensemble.preset import Preset, PresetError
-from my_submission.ensemble.preset_reader import PRESETS_FOLDER, is_manifest, load_preset, preset_names
+from my_submission.ensemble.preset_reader import called, is_manifest, load_preset, preset_names
 from my_submission.ensemble.systems import about_bytes, files_of
 from my_submission.locations import IS_INSTALLED, command
 from my_submission.schema import did_you_mean
@@ -50,8 +51,8 @@ class _Wanted:
         """The file of a preset that does not come with the submission."""
         if self.preset is None:
             return None
-        path = self.preset.path.resolve()
-        own = path.parent != PRESETS_FOLDER or any(is_own(row) for row in self.rows)
+        path = self.preset.path
+        own = called(self.preset) != self.preset.name or any(is_own(row) for row in self.rows)
         return path if own else None
 
 
@@ -134,14 +135,14 @@ def _fetch(options: argparse.Namespace) -> int:
 def _say_what_next(item: _Wanted, preset: Preset) -> None:
     """A preset of a challenge's stems can be submitted and has the demo's songs to try it on; any other separates."""
     if preset.challenge is None:
-        print(f"to use {item.name}: {command(f'separate --preset {item.name} FILE')}")
+        print(f"to use {item.name}: {command('separate --preset', item.name, 'FILE')}")
         return
     if item.own_preset:
-        print(f"to submit {item.name}: {command(f'weights pack . --preset {item.name}')}")
+        print(f"to submit {item.name}: {command('weights pack . --preset', item.name)}")
     else:
         print(f'to submit {item.name}, make "{item.name}" the preset in my_submission/user_config.py;')
     evaluate = "sdx eval" if IS_INSTALLED else "python run_eval.py"
-    print(f"to try it first: {evaluate} --preset {item.name}")
+    print(f"to try it first: {evaluate} --preset {shlex.quote(item.name)}")
 
 
 def _agree(accepted: bool, wanted: str, bar: tqdm[NoReturn]) -> Agree:
@@ -192,7 +193,7 @@ def _list(options: argparse.Namespace) -> int:
             place = found.get(row.name) or _origins_text(row)
             print(f"  {row.name:22} {size_text(row.about_bytes):>12}  {state:38} {place}")
         if any(row.origins for row in absent):
-            print(f"  fetch with: {command(f'weights fetch {item.name}')}")
+            print(f"  fetch with: {command('weights fetch', item.name)}")
     return 0
 
 
@@ -273,7 +274,7 @@ def _pack(options: argparse.Namespace) -> int:
     found, missing = locate(item.rows, options.weights_dir)
     if missing:
         raise WeightsError(
-            f"missing: {', '.join(row.name for row in missing)}; first run: {command(f'weights fetch {item.name}')}"
+            f"missing: {', '.join(row.name for row in missing)}; first run: {command('weights fetch', item.name)}"
         )
     packed = pack(item.rows, found, options.dir, item.own_preset)
     for path in packed.files:
@@ -290,7 +291,9 @@ def _pack(options: argparse.Namespace) -> int:
     if packed.lfs_files or packed.preset_files:
         lfs = "git lfs install && " if packed.lfs_files else ""
         folders = f"weights{f' {PRESETS}' if packed.preset_files else ''}"
-        print(f"next, in {options.dir}: {lfs}git add {folders} && git commit -m 'Add the weights'")
+        print(
+            f"next, in {shlex.quote(str(options.dir))}: {lfs}git add {folders} && git commit -m 'Add the weights'"
+        )
     return 0
 
 

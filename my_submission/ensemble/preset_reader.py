@@ -48,6 +48,12 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml") if not is_manifest(path))
 
 
+def called(preset: Preset) -> str:
+    """What a command takes for a preset: its name if it comes with the submission, else its file."""
+    own = (PRESETS_FOLDER / f"{preset.name}.yaml").resolve()
+    return preset.name if preset.path.resolve() == own else str(preset.path)
+
+
 def is_manifest(path: Path) -> bool:
     """Whether a YAML file has checkpoints or bags and no steps, by the lines that begin with these keys."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,9 +46,9 @@ def pack(
     rows, found: the checkpoints and their files. The project's manifests are copied, too, with the recorded hashes of
     the copied files, a `.gitattributes` that puts files above LFS_BYTES under git-lfs, and a `.gitignore` that lets
     git see the copied files. The demo models go to weights/demo.
-    preset: the file of a user's own preset. It goes to `submission`/my_submission/presets with its manifest, whose
-    rows then name the copied files, with sizes and hashes, instead of where they are on this machine; and with the
-    files that lie beside that for its rows (`Checkpoint.beside`).
+    preset: the file of a user's own preset. It goes to `submission`/my_submission/presets, as NAME.yaml, by which
+    user_config.py finds it; with its manifest, whose rows then name the copied files, with sizes and hashes, instead
+    of where they are on this machine; and with the files that lie beside that for its rows (`Checkpoint.beside`).
     Raises, before anything is copied, WrongContent; and WeightsError if two files have the same name, if `submission`
     is not a submission, or has other files under the preset's names, and if it cannot be written.
     """
@@ -85,8 +86,8 @@ def _write_all(
     _write_records([row for row in rows if not is_own(row)], targets)
     files = tuple(targets.values())
     large = tuple(file for file in files if file.stat().st_size > LFS_BYTES)
-    kept = [f"!{file.relative_to(folder)}" for file in files]
-    _add_lines(folder / ".gitattributes", [f"{file.relative_to(folder)} {_LFS}" for file in large])
+    kept = [f"!{_pattern(file, folder)}" for file in files]
+    _add_lines(folder / ".gitattributes", [f"{_quoted(_pattern(file, folder))} {_LFS}" for file in large])
     _add_lines(folder / ".gitignore", [*kept, *(f"!{name}" for name in _KEPT), ".locks/"])
     for target, (source, content) in presets.items():
         _write_document(target, source, content)
@@ -103,10 +104,15 @@ def _preset_copies(
     if not folder.parent.is_dir():
         raise WeightsError(f"{submission}: expected a submission's folder, found no my_submission/ in it")
     document = read_document(preset, ManifestError)
-    copies = {folder / preset.name: (preset, document)}
+    own = folder / f"{preset.stem}.yaml"
+    copies = {own: (preset, document)}
     if named := document.get("manifest"):
         manifest = preset.parent / named
-        copies = {folder / preset.name: (preset, {**document, "manifest": manifest.name})}
+        if folder / manifest.name == own:
+            raise WeightsError(
+                f"{preset} and its manifest, {manifest}, would both be {own.name} in {folder}; rename one of the two"
+            )
+        copies = {own: (preset, {**document, "manifest": manifest.name})}
         copies[folder / manifest.name] = (manifest, _pinned(manifest, rows, found))
     for target, (source, content) in copies.items():
         if target.exists() and target.samefile(source):
@@ -150,6 +156,8 @@ def _write_document(target: Path, source: Path, content: Any) -> None:
 def _pinned(manifest: Path, rows: tuple[Checkpoint, ...], found: Mapping[str, Path]) -> dict[str, Any]:
     """The manifest's document, with rows that name their files as they are in weights/."""
     document: dict[str, Any] = read_document(manifest, ManifestError)
+    if "checkpoints" not in document:
+        return document  # bags of the project's checkpoints
     checkpoints = dict(document["checkpoints"])
     for row in rows:
         if row.manifest == manifest.resolve():
@@ -197,6 +205,19 @@ def _write_records(rows: list[Checkpoint], targets: Mapping[str, Path]) -> None:
         recorded = recorded_sha256(row, copy)
         if recorded:
             write_record(targets[row.name].parent / RECORD_FILE, {record_key(row, copy): recorded})
+
+
+def _pattern(file: Path, folder: Path) -> str:
+    """What git takes for this file alone, in .gitignore; *, ? and [ stand for others elsewhere."""
+    return re.sub(r"([\\*?\[])", r"\\\1", file.relative_to(folder).as_posix())
+
+
+def _quoted(pattern: str) -> str:
+    """A pattern in .gitattributes, where it ends at a space unless it is in quotes."""
+    if not re.search(r"[\s\"#!]", pattern):
+        return pattern
+    escaped = pattern.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _add_lines(path: Path, lines: list[str]) -> None:

@@ -230,3 +230,65 @@ def test_pack_takes_demo_models_along(project_weights: Path, tmp_path: Path) -> 
         tmp_path / "weights" / "manifest.yaml", tmp_path / "weights" / "demo" / "manifest.yaml"
     )
     assert find(moved.checkpoints["tiny"]) == tmp_path / "weights" / "demo" / "tiny.th"
+
+
+def test_a_preset_is_packed_under_the_name_by_which_a_submission_finds_it(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
+) -> None:
+    """Whatever its suffix, and wherever a link to it leads: its manifest is the one beside the link."""
+    run(capsys, "fetch", preset)
+    (tmp_path / "kept").mkdir()
+    preset.rename(tmp_path / "kept" / "third.yaml")
+    linked = preset.with_name("mine.yml")
+    linked.symlink_to(tmp_path / "kept" / "third.yaml")
+    said = packed(capsys, linked, tmp_path / "submission")
+    presets = tmp_path / "submission" / "my_submission" / "presets"
+    assert 'make "mine" the preset' in said
+    assert sorted(path.name for path in presets.iterdir()) == ["mine.yaml", "rows.yaml"]
+    assert not (presets / "mine.yaml").is_symlink()
+
+
+def test_a_manifest_does_not_take_its_presets_place(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
+) -> None:
+    run(capsys, "fetch", preset)
+    other = preset.parent / "rows" / "mine.yaml"
+    other.parent.mkdir()
+    (preset.parent / "rows.yaml").rename(other)
+    (preset.parent / "my_net.th").rename(other.parent / "my_net.th")
+    preset.write_text(preset.read_text().replace("rows.yaml", "rows/mine.yaml"))
+    failed = packed(capsys, preset, tmp_path / "submission", code=1)
+    assert f"{preset} and its manifest, {other}, would both be mine.yaml in" in failed
+    assert not (tmp_path / "submission" / "weights").exists()
+
+
+def test_a_manifest_of_bags_alone_is_packed(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
+) -> None:
+    member = {"checkpoint": "demo-scnet-4stem", "weights": dict.fromkeys(STEMS, 1)}
+    rows = preset.parent / "rows.yaml"
+    rows.write_text(yaml.safe_dump({"bags": {"my_net": [member]}}))
+    packed(capsys, preset, tmp_path / "submission")
+    presets = tmp_path / "submission" / "my_submission" / "presets"
+    assert (presets / "rows.yaml").read_bytes() == rows.read_bytes()
+
+
+def test_git_takes_files_of_any_name_as_they_are_meant(tmp_path: Path) -> None:
+    """Spaces end a pattern in .gitattributes, and brackets mean other characters."""
+    name = 'my "net" [v2] ü.th'
+    (tmp_path / name).write_bytes(b"weights" * 1_000_000)
+    row = {"architecture": "htdemucs", "sources": ["vocals"], "path": name}
+    (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"checkpoints": {"net": row}}))
+    rows = tuple(read_manifests(tmp_path / "rows.yaml").checkpoints.values())
+    submission = tmp_path / "submission"
+    subprocess.run(["git", "init", "-q", submission], check=True)
+    (submission / ".gitignore").write_text("/weights/*\n")
+    pack(rows, {"net": find(rows[0])}, submission)
+
+    def git(*words: str) -> str:
+        quiet = ["git", "-c", "core.quotePath=false", "-C", str(submission)]
+        return subprocess.run([*quiet, *words], check=True, capture_output=True, text=True).stdout
+
+    assert git("check-attr", "-z", "filter", f"weights/{name}") == f"weights/{name}\0filter\0lfs\0"
+    shown = git("ls-files", "-z", "--others", "--exclude-standard", "weights").split("\0")
+    assert f"weights/{name}" in shown
