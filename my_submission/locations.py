@@ -1,6 +1,7 @@
 """Where the kit keeps what it fetches. What it only reads is beside its packages."""
 
 import os
+import shlex
 from pathlib import Path
 
 import platformdirs
@@ -21,6 +22,10 @@ def data_folder() -> Path:
     return Path(platformdirs.user_data_dir("sdx23-kit", appauthor=False))
 
 
-def command(words: str) -> str:
-    """How to call a command here, for advice: `sdx …` if the kit is installed, else `python -m …`."""
-    return f"sdx {words}" if IS_INSTALLED else f"python -m my_submission {words}"
+def command(words: str, *names: str) -> str:
+    """How to call a command here, for advice: `sdx …` if the kit is installed, else `python -m …`.
+
+    names: what follows the words, files perhaps, as a shell takes them.
+    """
+    line = " ".join([words, *map(shlex.quote, names)])
+    return f"sdx {line}" if IS_INSTALLED else f"python -m my_submission {line}"

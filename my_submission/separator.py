@@ -15,7 +15,7 @@ from my_submission.ensemble.deadline import Deadline, check_limit_factor
 from my_submission.ensemble.engine import Ensemble, Progress
 from my_submission.ensemble.plan import needed_sources
 from my_submission.ensemble.preset import CHALLENGES, Preset, PresetError, checkpoint_rows
-from my_submission.ensemble.preset_reader import load_preset
+from my_submission.ensemble.preset_reader import called, load_preset
 from my_submission.runtime.devices import describe, resolve_device, resolve_precision
 from my_submission.runtime.memory import available_bytes
 from my_submission.runtime.pool import ModelPool
@@ -98,7 +98,7 @@ class SeparationModel:
         paths = require(
             checkpoints,
             weights_dir=Path(weights_dir) if weights_dir is not None else None,
-            preset=loaded.name,
+            preset=called(loaded),
             download=download,
             verify=verify_weights,
         )

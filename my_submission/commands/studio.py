@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from my_submission.commands.separate_page import open_in_browser
 from my_submission.ensemble.preset import PresetError, checkpoint_rows
-from my_submission.ensemble.preset_reader import load_preset
+from my_submission.ensemble.preset_reader import called, load_preset
 from my_submission.files.default_preset import configured_preset
 from my_submission.files.errors import FileSeparationError
 from my_submission.files.model import ModelChoice
@@ -54,7 +54,7 @@ def _serve(options: argparse.Namespace) -> int:
     preset = load_preset(name)
     sums = parse_stems(options.stems, preset.instruments)
     output = FileOptions(options.stems, options.format, bitrate=options.bitrate, clipping="scale")
-    require(checkpoint_rows(preset), weights_dir=options.weights_dir, preset=preset.name, verify=False)
+    require(checkpoint_rows(preset), weights_dir=options.weights_dir, preset=called(preset), verify=False)
     choice = ModelChoice(name, options.device, weights_dir=options.weights_dir, stems=needed_stems(sums))
     about = f"Preset {preset.name}: {preset.description or ', '.join(preset.instruments)}."
 

@@ -120,7 +120,7 @@ def _changed(recordings: Mapping[str, tuple[Recording, str]]) -> Callable[[str],
 def _absolute(settings: RunSettings) -> RunSettings:
     """The same for another machine, where all paths begin at the root."""
     choice = settings.model
-    preset = str(Path(choice.preset).resolve()) if Path(choice.preset).is_file() else choice.preset
+    preset = str(Path(choice.preset).absolute()) if Path(choice.preset).is_file() else choice.preset
     weights = None if choice.weights_dir is None else choice.weights_dir.resolve()
     model = replace(choice, preset=preset, weights_dir=weights)
     # What is done is known by then; what an attempt before has finished, whose worker then died, is not done again.

@@ -76,7 +76,7 @@ def accept(checkpoints: Iterable[Checkpoint]) -> None:
 def refuse(checkpoints: tuple[Checkpoint, ...], wanted: str | None = None) -> None:
     """The answer of a program that nobody is asked by: LicenceNotAccepted. wanted: what to fetch, by its name."""
     terms = ", ".join(f"{row.name} ({licence_text(row)})" for row in checkpoints)
-    fetch = command(f"weights fetch {wanted or ' '.join(row.name for row in checkpoints)}")
+    fetch = command("weights fetch", *([wanted] if wanted else (row.name for row in checkpoints)))
     raise LicenceNotAccepted(
         f"nothing was fetched, since the terms of {terms} have to be accepted first: run `{fetch}` on a terminal,"
         " which asks, or add --accept-licence to it"

@@ -31,7 +31,7 @@ def require(
 ) -> dict[str, Path]:
     """The file of every checkpoint that has one, by name.
 
-    weights_dir: a folder to search first. preset: the name to give in error messages.
+    weights_dir: a folder to search first. preset: what to call it in error messages, as a command takes it.
     download: fetch what is missing; None asks the environment (`download_allowed`).
     verify: compare sizes and hashes first.
     Raises MissingWeights listing all missing files, their sizes and the command that fetches them; DownloadError;
@@ -88,8 +88,8 @@ def _what_to_do(
     missing: Iterable[Checkpoint], own: Sequence[Checkpoint], preset: str | None
 ) -> Iterator[str]:
     """A line for what can be fetched, one for what only the user has, one for what an evaluation hides."""
-    if fetched := " ".join(row.name for row in missing if row.origins):
-        yield f"fetch with: {command(f'weights fetch {preset or fetched}')}"
+    if fetched := [row.name for row in missing if row.origins]:
+        yield f"fetch with: {command('weights fetch', *([preset] if preset else fetched))}"
     # An evaluation shows the submission's own folder only.
     hidden = [row for row in own if row.path and ORGANISERS_VARIABLE in os.environ]
     if put := ", ".join(row.name for row in own if row not in hidden):

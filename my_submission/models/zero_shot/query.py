@@ -107,7 +107,7 @@ def read_query(path: Path, query_size: int) -> Tensor:
             raise UnsafeFile(f"{path}: expected a query, at most {LARGEST_BYTES:,} bytes, found {found:,}")
         tensors, _ = open_safetensors(path)
     except FileNotFoundError as error:
-        make = command(f"query --model ENCODER --out {path} RECORDINGS")
+        make = command("query --model ENCODER --out", str(path), "RECORDINGS")
         raise MissingWeights(f"{path}: no such query; make it with: {make}") from error
     except OSError as error:
         raise WeightsError(f"{path}: the query cannot be read: {error.strerror}") from error

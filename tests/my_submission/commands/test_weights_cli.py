@@ -1,5 +1,6 @@
 """`python -m my_submission weights …` as a user types it, with the user's own preset and a loopback server."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ import pytest
 import yaml
 
 from evaluator.locations import REPOSITORY
+from my_submission import SeparationModel
+from my_submission.__main__ import main
 from my_submission.ensemble import preset_reader
-from my_submission.weights import WeightsError, WrongContent, load_manifest
+from my_submission.weights import MissingWeights, WeightsError, WrongContent, load_manifest
 from tests.hub_server import HubServer, without_certificates
 from tests.my_submission.commands.own_preset import STEMS, run, write_preset
 
@@ -39,6 +42,22 @@ def test_list_fetch_list_verify(capsys: pytest.CaptureFixture[str], preset: Path
     assert f"to submit {preset}: python -m my_submission weights pack . --preset {preset}" in fetched
     assert f"verified (published sha256)            {net}" in run(capsys, "list", preset)
     assert "1 right, 0 wrong, 0 missing" in run(capsys, "verify", preset)
+
+
+def test_the_advice_is_a_command_that_knows_the_preset(
+    capsys: pytest.CaptureFixture[str], preset: Path, tmp_path: Path
+) -> None:
+    """A preset of one's own is no name that a command finds, and its folder may have spaces in its name."""
+    folder = preset.parent.rename(tmp_path / "my own")
+    with pytest.raises(
+        MissingWeights, match="preset .*my own/mine.yaml: 1 weights file is missing"
+    ) as caught:
+        SeparationModel(preset=folder / "mine.yaml", device="cpu", download=False)
+    *said, advice = str(caught.value).splitlines()
+    program, *words = shlex.split(advice.removeprefix("fetch with: "))
+    assert (program, words[:2]) == ("python", ["-m", "my_submission"])
+    assert main(words[2:]) == 0
+    assert "1 file, 0.0 MB: here and verified" in capsys.readouterr().out
 
 
 def test_a_preset_of_no_challenges_stems_is_not_to_be_submitted(
