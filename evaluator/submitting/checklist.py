@@ -127,7 +127,7 @@ class _Checklist:
         manifest = preflight.read_manifest(folder)
         for item in preflight.check_manifest(manifest, challenge):
             self.note(item)
-        for item in preflight_files.check_imports(folder):
+        for item in preflight_files.check_imports(folder, asked.weights):
             self.note(item)
         self.note(preflight_files.check_weights(asked.weights, folder, asked.preset))
         return Laid(folder, empty_cache, asked, isinstance(manifest, dict) and manifest.get("gpu") is True)

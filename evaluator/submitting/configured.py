@@ -18,7 +18,12 @@ from evaluator.isolation.sandbox import Limits, Workplace
 
 OWN_PREFIX = "SDX_"
 CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "XDG_CACHE_HOME")
-VERIFIED = ("sha256", "recorded", "prefix")  # what a hash was compared with; see `weights list --json`
+VERIFIED = (
+    "sha256",
+    "recorded",
+    "prefix",
+    "tail_md5",
+)  # what a hash was compared with; see `weights list --json`
 
 
 class ConfigurationError(Exception):
@@ -35,6 +40,7 @@ class Weights:
     bytes: int | None
     state: str
     problem: str | None
+    architecture: str | None = None
 
     @property
     def verified(self) -> bool:
@@ -101,6 +107,7 @@ class _Row(BaseModel):
     bytes: Annotated[int, Field(ge=0)] | None
     state: str
     problem: str | None
+    architecture: str | None = None  # from kits before 1.0
 
 
 class _Preset(BaseModel):
@@ -133,6 +140,7 @@ def parse(text: str) -> Configured:
             row.bytes,
             row.state,
             row.problem,
+            row.architecture,
         )
         for row in preset.checkpoints
     )

@@ -1,6 +1,7 @@
 """Which modules a package imports, read from its source: those of its own repository, and those of others.
 
-Only statements count; `importlib.import_module` with a computed name does not show here (a dry run shows it).
+A manifest names modules, too: those of other people's architectures. Of imports only statements count;
+`importlib.import_module` with a computed name does not show here (a dry run shows it).
 """
 
 import ast
@@ -12,6 +13,9 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+
+ENTRY_POINTS = "sdx23.architectures"
+"""The group in which packages make architectures known to a kit of our layout."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +41,18 @@ class Closure:
     unreadable: tuple[str, ...]  # one sentence per file
 
 
-def closure(root: Path, package: str) -> Closure:
+def closure(root: Path, package: str, named: Sequence[Import] = ()) -> Closure:
     """Follow the imports of every module in `root`/`package`, also into other modules and packages of `root`.
 
-    What is imported by a module that the code can do without is optional, too.
+    What is imported by a module that the code can do without is optional, too. named: further imports to follow.
     """
     todo = [(path, False) for path in sorted((root / package).rglob("*.py"))]
     seen = dict(todo)
     third_party: list[Import] = []
     missing: list[Import] = []
     unreadable: dict[Path, str] = {}
-    while todo:
-        path, spared = todo.pop()
-        try:
-            found = [replace(item, optional=item.optional or spared) for item in imports(path, root)]
-        except (SyntaxError, UnicodeDecodeError) as error:
-            unreadable[path] = f"{path.relative_to(root)}: {error}"
-            continue
+
+    def follow(found: Iterable[Import]) -> None:
         for item in found:
             if item.top in sys.stdlib_module_names:
                 continue
@@ -64,6 +63,16 @@ def closure(root: Path, package: str) -> Closure:
             elif resolved not in seen or (seen[resolved] and not item.optional):
                 seen[resolved] = item.optional
                 todo.append((resolved, item.optional))
+
+    follow(named)
+    while todo:
+        path, spared = todo.pop()
+        try:
+            found = [replace(item, optional=item.optional or spared) for item in imports(path, root)]
+        except (SyntaxError, ValueError) as error:  # ValueError: bytes that are no text
+            unreadable[path] = f"{path.relative_to(root)}: {error}"
+            continue
+        follow(found)
     required = [item for item in missing if not item.optional]
     return Closure(tuple(third_party), tuple(required), tuple(unreadable.values()))
 
@@ -129,6 +138,24 @@ def _resolve(root: Path, module: str) -> Path | None:
     base = root / module.replace(".", "/")
     candidates = (base.with_name(f"{base.name}.py"), base / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)
+
+
+def architecture_imports(architectures: Mapping[str, str]) -> tuple[list[Import], list[Import]]:
+    """What the architectures of a preset's checkpoints, {checkpoint: architecture}, have the kit import.
+
+    Returns modules that rows name, which may be in the repository, and those of installed packages' entry points,
+    which the package alone makes known.
+    """
+    installed = {entry.name: entry.module for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    modules: list[Import] = []
+    packages: list[Import] = []
+    for checkpoint, name in architectures.items():
+        place = f"architecture of {checkpoint}"
+        if ":" in name:
+            modules.append(Import(name.split(":")[0].strip(), place, optional=False))
+        elif name in installed:
+            packages.append(Import(installed[name], place, optional=False))
+    return modules, packages
 
 
 def read_requirements(text: str) -> tuple[list[Requirement], list[str]]:

@@ -26,9 +26,14 @@ def check_files(files: Sequence[Blob]) -> Check:
     return Check("files", "failed", f"not in the commit: {', '.join(absent)}", f"git add {' '.join(absent)}")
 
 
-def check_imports(root: Path) -> Iterator[Check]:
-    """Whether every module that the submission imports is in `root` or comes with its requirements.txt."""
-    found = import_closure.closure(root, PACKAGE)
+def check_imports(root: Path, weights: Sequence[Weights] = ()) -> Iterator[Check]:
+    """Whether every module that the submission imports is in `root` or comes with its requirements.txt.
+
+    weights: those of its preset, whose architectures may be other people's modules.
+    """
+    architectures = {item.name: item.architecture for item in weights if item.architecture}
+    modules, packages = import_closure.architecture_imports(architectures)
+    found = import_closure.closure(root, PACKAGE, modules)
     problems = [*found.unreadable, *(f"{item.module} ({item.place})" for item in found.missing)]
     if problems:
         advice = "add the files to git (look into .gitignore, too) or correct the imports, and commit"
@@ -38,8 +43,14 @@ def check_imports(root: Path) -> Iterator[Check]:
     path = root / "requirements.txt"
     if not path.is_file():
         return
-    requirements, unread = import_closure.read_requirements(path.read_text())
-    uncovered = import_closure.not_covered(found.third_party, requirements)
+    try:
+        requirements, unread = import_closure.read_requirements(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        yield Check(
+            "packages", "failed", f"requirements.txt is no UTF-8: {error}", "save it as UTF-8 and commit"
+        )
+        return
+    uncovered = import_closure.not_covered([*found.third_party, *packages], requirements)
     if uncovered:
         named = [f"{item.module} ({item.place})" for item in uncovered]
         lines = sorted({import_closure.distribution_of(item.top) for item in uncovered})

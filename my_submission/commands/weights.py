@@ -207,6 +207,7 @@ def _as_json(
         path = found.get(row.name)
         return {
             "name": row.name,
+            "architecture": row.architecture,
             "file": row.file,
             "path": None if path is None else str(path),
             "bytes": row.about_bytes if path is None else path.stat().st_size,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from evaluator.submitting.configured import (
+    VERIFIED,
     ConfigurationError,
     Configured,
     Weights,
@@ -15,6 +16,7 @@ from evaluator.submitting.configured import (
     parse,
     server_like,
 )
+from my_submission.commands.weights import _AGAINST
 
 pytestmark = pytest.mark.quick
 
@@ -25,6 +27,7 @@ ROW = {
     "bytes": 3,
     "state": "sha256",
     "problem": None,
+    "architecture": "stack",
     "more": 1,
 }
 PRESET = {"name": "mdx-c", "track": "music", "checkpoints": [ROW], "more": 1}
@@ -32,7 +35,7 @@ PRESET = {"name": "mdx-c", "track": "music", "checkpoints": [ROW], "more": 1}
 
 def test_an_answer_of_our_layout_is_read() -> None:
     assert parse(json.dumps([PRESET])) == Configured(
-        "mdx-c", "music", (Weights("a", "a.th", Path("/w/a.th"), 3, "sha256", None),)
+        "mdx-c", "music", (Weights("a", "a.th", Path("/w/a.th"), 3, "sha256", None, "stack"),)
     )
     missing = {**ROW, "path": None, "bytes": None, "state": "missing"}
     (row,) = parse(json.dumps([{**PRESET, "checkpoints": [missing]}])).weights
@@ -44,8 +47,12 @@ def test_a_preset_of_no_challenge_cannot_be_submitted() -> None:
         parse(json.dumps([{**PRESET, "track": None}]))
 
 
+def test_whatever_a_hash_was_compared_with_makes_it_verified() -> None:
+    assert set(VERIFIED) == set(_AGAINST) - {"nothing"}
+
+
 WRONG_VALUES: list[tuple[str, Any]] = [
-    *(("name", None), ("file", 3), ("path", 3), ("state", None), ("problem", 3)),
+    *(("name", None), ("file", 3), ("path", 3), ("state", None), ("problem", 3), ("architecture", 3)),
     *(("bytes", value) for value in ("3", True, 3.5, -1)),
 ]
 WRONG: list[Any] = [

@@ -1,10 +1,18 @@
 """What a package imports, directly and through others, and what of it can be done without."""
 
+import importlib.metadata
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from evaluator.submitting.import_closure import closure, not_covered, read_requirements
+from evaluator.submitting.import_closure import (
+    ENTRY_POINTS,
+    architecture_imports,
+    closure,
+    not_covered,
+    read_requirements,
+)
 from tests.working_copy import ROOT
 
 
@@ -64,3 +72,25 @@ def test_the_kit_itself_imports_only_what_its_requirements_bring() -> None:
     found = closure(ROOT, "my_submission")
     assert (unread, found.missing, found.unreadable) == ([], (), ())
     assert not_covered(found.third_party, requirements) == []
+
+
+def test_what_architectures_import_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A manifest row is an import that no source shows; an entry point is known by its package alone."""
+    installed = [EntryPoint("stack", "stacks.networks:STACK", ENTRY_POINTS)]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: installed if group else [])
+    named = {"a": "mine:NETWORK", "b": "theirs.deep:NETWORK", "c": "stack", "d": "htdemucs"}
+    modules, packages = architecture_imports(named)
+    assert [item.module for item in packages] == ["stacks.networks"]
+    root = write(
+        tmp_path, {"main_package/__init__.py": "", "mine.py": "import absent_one\n", "stacks.py": ""}
+    )
+    found = closure(root, "main_package", modules)
+    assert {item.module for item in found.third_party} == {"absent_one", "theirs.deep"}
+    (deep,) = (item for item in found.third_party if item.module == "theirs.deep")
+    assert deep.place == "architecture of b"
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    root = write(tmp_path, {"main_package/__init__.py": "", "main_package/bytes.py": "a = '\0'\n"})
+    (sentence,) = closure(root, "main_package").unreadable
+    assert sentence.startswith(f"{Path('main_package/bytes.py')}: ")

@@ -8,9 +8,10 @@ import pytest
 from evaluator.challenge import CINEMATIC, MUSIC, Challenge
 from evaluator.submitting import preflight
 from evaluator.submitting.checklist import Intent, Laid, check
-from evaluator.submitting.configured import server_like
+from evaluator.submitting.configured import Weights, server_like
 from evaluator.submitting.git import Repository
 from evaluator.submitting.preflight import Check
+from evaluator.submitting.preflight_files import check_imports
 from tests.evaluator.submit_repository import (
     MANIFEST,
     USER_CONFIG,
@@ -172,6 +173,19 @@ def test_packages(workshop: Workshop) -> None:
         "not in requirements.txt: yaml (my_submission/more.py:1), absent_three (my_submission/more.py:10)"
     )
     assert "add PyYAML, absent_three to requirements.txt" in check.advice
+
+
+@pytest.mark.thorough
+def test_packages_of_architectures(workshop: Workshop) -> None:
+    """What a manifest row names is imported on the server, too; and requirements.txt is text."""
+    workshop.write("networks.py", "import absent_package\n")
+    row = Weights("mine", "mine.th", None, None, "sha256", None, "networks:STACK")
+    modules, packages = check_imports(workshop.root, [row])
+    assert modules.state == "ok"
+    assert packages.found == "not in requirements.txt: absent_package (networks.py:1)"
+    workshop.write("requirements.txt", "numpy # für alles\n".encode("latin-1"))
+    *_, packages = check_imports(workshop.root, [row])
+    assert (packages.state, packages.found[:27]) == ("failed", "requirements.txt is no UTF-")
 
 
 @pytest.mark.thorough

@@ -53,7 +53,7 @@ def test_the_advice_is_a_command_that_knows_the_preset(
         MissingWeights, match="preset .*my own/mine.yaml: 1 weights file is missing"
     ) as caught:
         SeparationModel(preset=folder / "mine.yaml", device="cpu", download=False)
-    *said, advice = str(caught.value).splitlines()
+    *_, advice = str(caught.value).splitlines()
     program, *words = shlex.split(advice.removeprefix("fetch with: "))
     assert (program, words[:2]) == ("python", ["-m", "my_submission"])
     assert main(words[2:]) == 0
