@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from my_submission.registry import find_architecture
-from my_submission.schema import Record, expecting, validate
+from my_submission.schema import Record, brief, choice_text, expecting, validate
 from my_submission.signal.augment import Normalise, Polarity
 from my_submission.signal.rates import MODEL_SAMPLE_RATE, hop_samples
 from my_submission.weights import Bag, Checkpoint, Manifest
@@ -227,7 +227,12 @@ class Preset:
         return check_work(replace(self, steps=steps))
 
     def for_stems(self, stems: Collection[str]) -> "Preset":
-        """The preset without the steps that these stems do not need."""
+        """The preset without the steps that these stems do not need; PresetError unless it makes all of them."""
+        if isinstance(stems, str) or not stems:
+            raise PresetError(f"stems: expected a list of names, found {brief(stems)}")
+        for stem in stems:
+            if stem not in self.instruments:
+                raise PresetError(f"stems: {choice_text(stem, self.instruments)}")
         instruments = tuple(stem for stem in self.instruments if stem in stems)
         needed = set(instruments)
         steps: list[Step] = []

@@ -59,12 +59,17 @@ def _check_shape(array: npt.NDArray[Any]) -> None:
         raise ValueError(f"{expected} {array.shape[1]} channels, shape {array.shape}{hint}")
 
 
-def check_sample_rate(sample_rate: int) -> None:
+def check_sample_rate(sample_rate: object) -> None:
     """ValueError unless the rate is a whole number of Hz from 8 to 192 kHz."""
-    if sample_rate != int(sample_rate) or not LOWEST_SAMPLE_RATE <= sample_rate <= HIGHEST_SAMPLE_RATE:
+    if (
+        not isinstance(sample_rate, int | float | np.integer | np.floating)
+        or not LOWEST_SAMPLE_RATE <= sample_rate <= HIGHEST_SAMPLE_RATE
+        or sample_rate != int(sample_rate)
+    ):
+        found = repr(sample_rate) if isinstance(sample_rate, str) else sample_rate
         raise ValueError(
             f"sample_rate: expected a whole number from {LOWEST_SAMPLE_RATE} to {HIGHEST_SAMPLE_RATE} Hz, "
-            f"found {sample_rate}"
+            f"found {found}"
         )
 
 

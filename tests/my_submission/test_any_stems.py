@@ -62,6 +62,24 @@ def test_a_preset_makes_the_stems_that_it_names_in_its_order(folder: Path) -> No
     assert preset.for_stems(["vocals"]).instruments == ("vocals",)
 
 
+@pytest.mark.parametrize(
+    ("stems", "message"),
+    [
+        (
+            ["vocals", "vocal"],
+            r"stems: found 'vocal'; allowed: instrumental, vocals \(did you mean 'vocals'\?\)",
+        ),
+        (["mixture"], "stems: found 'mixture'; allowed"),
+        ([], r"stems: expected a list of names, found \[\]"),
+        ("vocals", "stems: expected a list of names, found 'vocals'"),
+    ],
+)
+def test_only_stems_that_it_makes_are_asked_of_it(folder: Path, stems: list[str], message: str) -> None:
+    """None is left out without a word."""
+    with pytest.raises(PresetError, match=message):
+        SeparationModel(preset=folder / "two.yaml", device="cpu", stems=stems)
+
+
 @pytest.mark.parametrize("key", ["challenge", "track"])
 def test_a_challenge_is_short_for_its_stems(folder: Path, key: str) -> None:
     text = (folder / "tiny.yaml").read_text()

@@ -1,5 +1,6 @@
 """What enters and leaves: dtypes, shapes, rates."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,11 @@ def test_unusable_input_says_what_was_found(array: Any, message: str) -> None:
         signal_from_array(array)
 
 
-@pytest.mark.parametrize("rate", [7_999, 192_001, 0, 44_100.5])
-def test_unusable_rates(rate: int) -> None:
-    with pytest.raises(ValueError, match="sample_rate: expected a whole number"):
+@pytest.mark.parametrize(
+    "rate", [7_999, 192_001, 0, 44_100.5, math.nan, math.inf, np.float32("nan"), None, "44100", [44_100]]
+)
+def test_unusable_rates(rate: object) -> None:
+    with pytest.raises(ValueError, match="sample_rate: expected a whole number from 8000 to 192000"):
         check_sample_rate(rate)
 
 
