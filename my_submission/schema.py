@@ -132,7 +132,7 @@ def check_choice(found: Any, allowed: Iterable[str], key: str = "") -> None:
 
 def choice_text(found: Any, allowed: Iterable[str]) -> str:
     """The error for a value that is not one of these."""
-    return f"found {brief(found)}; {allowed_text(found, allowed)}"
+    return f"found {brief(_as_yaml(found))}; {allowed_text(found, allowed)}"
 
 
 def allowed_text(found: Any, allowed: Iterable[str]) -> str:
@@ -243,7 +243,9 @@ _EXPECTED = {
 def _sentence(wrong: ErrorDetails, at: Sequence[str | int]) -> str:
     context = wrong.get("ctx", {})
     key = context.get("key", "")
-    place = place_text([*at, *wrong["loc"], *([key] if key else [])])
+    in_key = wrong["loc"][-1:] == ("[key]",)  # then the last two are the key, and this
+    keys = wrong["loc"][:-2] if in_key else wrong["loc"]
+    place = place_text([*at, *keys, *([key] if key else [])])
     if wrong["type"] == "problem":
         said = context["text"]
     elif wrong["type"] in ("literal_error", "enum"):
@@ -254,6 +256,8 @@ def _sentence(wrong: ErrorDetails, at: Sequence[str | int]) -> str:
         said = f"expected {expected}, found {brief(_as_yaml(wrong['input']))}"
     else:
         said = f"{wrong['msg']}, found {brief(_as_yaml(wrong['input']))}"
+    if in_key:
+        said = f"{said} as a key"
     return f"{place}: {said}" if place else said
 
 
@@ -367,7 +371,12 @@ def read_yaml(path: Path) -> Any:
     """
     content = read_regular(path, LARGEST_DOCUMENT_BYTES)
     try:
-        return yaml.load(content.decode(), Loader=_Loader)
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise yaml.YAMLError(f"line {line} is not UTF-8; save the file as UTF-8") from error
+    try:
+        return yaml.load(text, Loader=_Loader)
     except (ValueError, LookupError, ArithmeticError, TypeError, AttributeError) as error:
         # What the constructors of dates, truth values and so on raise for text that is not one.
         raise yaml.YAMLError(f"a value is not what its tag says ({brief(str(error))})") from error

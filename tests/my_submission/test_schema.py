@@ -76,6 +76,8 @@ def test_a_document_is_a_frozen_record_with_tuples() -> None:
         ({"title": ...}, "the key 'title' is missing"),
         ({"title": ""}, "title: expected text, found ''"),
         ({"inner": {}}, "inner: expected a list, found {}"),
+        ({"weights": {1: 2}}, "weights: expected text, found 1 as a key"),
+        ({"weights": {None: 2}}, "weights: expected text, found None as a key"),
         ({"inner": [1]}, "inner[0]: expected a mapping, found 1"),
         ({"inner": [{}]}, "inner[0]: the key 'size' is missing"),
         ({"inner": [{"size": 1}, {"size": "1"}]}, "inner[1].size: expected a whole number above 0, found '1'"),
@@ -87,6 +89,8 @@ def test_a_document_is_a_frozen_record_with_tuples() -> None:
          "inner[0].span: expected at most 2 entries, found [1, 2, 3]"),
         ({"inner": [{"size": 1, "kind": "sqare"}]},
          "inner[0].kind: found 'sqare'; allowed: round, square (did you mean 'square'?)"),
+        ({"inner": [{"size": 1, "colour": ["blue"]}]}, "inner[0].colour: found ['blue']; allowed: blue, red"
+         " (did you mean 'blue'?)"),
         ({"inner": [{"size": 1, "sides": 5}]}, "inner[0].sides: found 5; allowed: 3, 4"),
         ({"inner": [{"size": 1, "colour": "green"}]}, "inner[0].colour: found 'green'; allowed: blue, red"),
         ({"weights": {"a": 0}}, "weights.a: expected a number above 0, found 0"),
@@ -136,6 +140,9 @@ def test_a_file(tmp_path: Path) -> None:
     assert read(Inner, path, WrongError) == Inner(size=3)
     path.write_text("size: 3\nsize: 4\n")
     with pytest.raises(WrongError, match=r"x.yaml: cannot be read as YAML: .*'size' appears twice .* line 2"):
+        read(Inner, path, WrongError)
+    path.write_bytes("# für\nsize: 3\n".encode("latin-1"))
+    with pytest.raises(WrongError, match=r"x.yaml: .* YAML: line 1 is not UTF-8; save the file as UTF-8$"):
         read(Inner, path, WrongError)
     with pytest.raises(WrongError, match="none.yaml: cannot be read as YAML: .*No such file"):
         read(Inner, tmp_path / "none.yaml", WrongError)

@@ -107,7 +107,7 @@ def test_what_is_wrong_in_a_row_of_parts_is_named(
         ({"mine": {**ROW, "forms": {"a": 3}}}, r"mine\.forms\.a: expected a mapping"),
         ({"mine": {**ROW, "forms": {"a b": {}}}}, r"mine\.forms"),
         ({"mine": {**ROW, "forms": {f"f{n}": {} for n in range(17)}}}, r"mine\.forms: expected at most 16"),
-        ({"mine@a": ROW}, r"mine@a.*expected a name without @"),
+        ({"mine@a": ROW}, r"checkpoints: expected a name without @, .*found .mine@a. as a key"),
     ],
 )
 def test_what_is_wrong_in_a_form_is_named(tmp_path: Path, document: object, complaint: str) -> None:
