@@ -30,6 +30,9 @@ def main(words: list[str] | None = None, prog: str = "python -m training") -> in
     except (ConfigError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a folder or file that cannot be written
+        print(f"error: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -45,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("--folder", type=Path, help="the run's folder (default: training/runs/NAME)")
     fit.add_argument(
-        "--minutes", type=float, default=math.inf, help="stop after this time; run it again to continue"
+        "--minutes", type=_minutes, default=math.inf, help="stop after this time; run it again to continue"
     )
     fit.set_defaults(run=_fit)
 
@@ -59,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to", type=Path, default=Path("weights"), help="the folder to write to (default: weights/)"
     )
     export.set_defaults(run=_export)
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not minutes > 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+    return minutes
 
 
 def _names() -> list[str]:

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, Strict, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, Strict, StringConstraints, TypeAdapter, model_validator
 
+from my_submission.ensemble.preset import Overlap
 from my_submission.registry import (
     TrainingSettings,
     UnknownArchitecture,
     architecture_names,
     find_architecture,
 )
-from my_submission.schema import Record, expecting, problem, read, validate
+from my_submission.schema import LONGEST_NAME, Record, expecting, problem, read, validate
 
 SPECTRAL_WINDOWS = (4096, 2048, 1024, 512, 256)
 LEAST_SPECTRAL_SAMPLES = max(SPECTRAL_WINDOWS) // 2  # the longest transform reflects so many at each end
@@ -42,9 +43,16 @@ if TYPE_CHECKING:
 else:
     _Model = Annotated[Any, BeforeValidator(_model)]
 
+RunName = Annotated[
+    str,
+    StringConstraints(pattern=r"^\w[\w .+-]*$", max_length=LONGEST_NAME),
+    expecting("a name of letters, digits, spaces and . _ + - that begins with a letter or digit"),
+]
+"""It becomes the name of a folder, of a file and of a manifest's row."""
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1), expecting("0 to 1")]
 Above = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0, lt=1), expecting("0 to below 1")]
 FilePath = Annotated[Path, Strict(False)]
 
 
@@ -109,16 +117,16 @@ class OptimisationSettings(Record):
     learning_rate: Above
     loss: Literal["l1", "mse", "rmse", "relative_l1", "spectral_l1"] = "l1"
     source_weights: Mapping[str, Above] = {}
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 50
-    final_share: float = 0.03
+    final_share: Share = 0.03
     clip_norm: Above = 1.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1), expecting("0 to below 1")] = 0.995
+    ema_decay: Decay = 0.995
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
     threads: Count = 1
-    workers: int = 0
+    workers: Annotated[int, Field(ge=0)] = 0
 
 
 class ValidationSettings(Record):
@@ -126,8 +134,8 @@ class ValidationSettings(Record):
 
     every: Count = 500
     tracks: Count = 8
-    seconds: float = 30.0
-    overlap: float = 0.25
+    seconds: Above = 30.0
+    overlap: Overlap = 0.25
 
 
 class TrainingConfig(Record):
@@ -137,14 +145,14 @@ class TrainingConfig(Record):
         manifest. Only weights are taken over, no progress.
     """
 
-    name: str
-    seed: int
+    name: RunName
+    seed: Annotated[int, Field(ge=0)]
     model: _Model
     data: Annotated[tuple[DataSettings, ...], Field(min_length=1)]
     optimisation: OptimisationSettings
     augmentation: AugmentationSettings = AugmentationSettings()
     validation: ValidationSettings = ValidationSettings()
-    checkpoint_every: int = 100
+    checkpoint_every: Count = 100
     start_run: FilePath | None = None
     start_checkpoint: str | None = None
 

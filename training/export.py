@@ -35,4 +35,4 @@ def export_run(run: Path, folder: Path) -> str:
     if parameters:
         row["parameters"] = dict(parameters)
     row |= {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    return yaml.safe_dump({config.name: row}, sort_keys=False)
+    return yaml.safe_dump({config.name: row}, sort_keys=False, allow_unicode=True)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from my_submission.models import ChunkModel
 from my_submission.models.precision import computing
+from my_submission.schema import choice_text
 from my_submission.weights import load_manifest, require
 from my_submission.weights.trial import admit
 from training import curves
@@ -111,8 +112,7 @@ def _start_weights(config: TrainingConfig) -> Weights | None:
         return None
     checkpoints = load_manifest().checkpoints
     if config.start_checkpoint not in checkpoints:
-        allowed = ", ".join(sorted(checkpoints))
-        raise ConfigError(f"start_checkpoint: found {config.start_checkpoint!r}, allowed: {allowed}")
+        raise ConfigError(f"start_checkpoint: {choice_text(config.start_checkpoint, checkpoints)}")
     checkpoint = checkpoints[config.start_checkpoint]
     path = require([checkpoint])[checkpoint.name]
     admit(checkpoint, path)
@@ -228,9 +228,9 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
         if not torch.isfinite(norm):
-            raise RuntimeError(
-                f"step {self.step}: the gradient's norm is {norm.item()}, the loss {loss.item()}; resume from the "
-                f"last state in {self.folder} with a lower learning rate"
+            raise ConfigError(
+                f"optimisation.learning_rate: at step {self.step} the gradient's norm is {norm.item()}, the loss"
+                f" {loss.item()}; resume from the last state in {self.folder} with a lower one"
             )
         self.optimiser.step()
         self.average.update(self.network, self.step)
@@ -331,7 +331,7 @@ def fit(config: TrainingConfig, folder: Path, minutes: float = math.inf) -> None
     """Train a run in `folder`, or continue the one that is there.
 
     minutes: stop after this time; the run can be continued.
-    Raises ConfigError if data or weights are not as configured.
+    Raises ConfigError if data or weights are not as configured, or it does not converge.
     """
     with join_processes() as process:
         trainer = Trainer(config, folder, process)

@@ -1,12 +1,15 @@
 """A run's state on disk: enough to continue as if it had never stopped."""
 
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from training.config import ConfigError
 
 STATE_FILE = "state.pt"
 
@@ -33,11 +36,20 @@ def save_state(folder: Path, state: RunState) -> None:
 
 
 def load_state(folder: Path) -> RunState | None:
-    """The state of the run in a folder, on the CPU; None if it has not saved one yet."""
+    """The state of the run in a folder, on the CPU; None if it has not saved one yet.
+
+    Raises ConfigError if what is there is none.
+    """
     path = folder / STATE_FILE
     if not path.is_file():
         return None
-    return RunState(**torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        return RunState(**torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: expected a saved run, found a file that cannot be read as one ({type(error).__name__});"
+            " choose another folder, or remove it to start over"
+        ) from error
 
 
 class Average:

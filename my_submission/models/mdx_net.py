@@ -146,27 +146,20 @@ LARGEST_CHUNK_SAMPLES = 600 * MODEL_SAMPLE_RATE
 LARGEST_GAIN = 100.0
 
 
-class MdxNetParameters(Record):
-    """Parameters of the STFT, see `Spectrogram`; and what is done around the network, see `Treatment`."""
+class StftSizes(Record):
+    """Parameters of the STFT, see `Spectrogram`."""
 
     n_fft: Annotated[Whole, at_most(LARGEST_FFT)]
     dim_f: Whole
     dim_t: Whole
     hop: Whole
-    compensate: Annotated[
-        float, Field(gt=0), expecting("a gain, a number above 0"), at_most(LARGEST_GAIN)
-    ] = 1.0
-    zero_low_bins: Annotated[int, Field(ge=0), expecting("a whole number, 0 or more")] = 0
-    window: Annotated[Literal["hann"], one_of(("hann",))] | None = None
 
     @model_validator(mode="after")
-    def _check_chunk(self) -> "MdxNetParameters":
+    def _check_chunk(self) -> "StftSizes":
         if self.dim_f > self.n_fft // 2 + 1:
             raise problem(f"expected at most n_fft/2 + 1, found {brief(self.dim_f)}", "dim_f")
         if self.hop > self.n_fft:
             raise problem(f"expected at most n_fft, found {brief(self.hop)}", "hop")
-        if self.zero_low_bins > self.dim_f:
-            raise problem(f"expected at most dim_f, found {brief(self.zero_low_bins)}", "zero_low_bins")
         samples = self.hop * (self.dim_t - 1)
         if not self.n_fft < samples <= LARGEST_CHUNK_SAMPLES:
             raise problem(
@@ -179,6 +172,22 @@ class MdxNetParameters(Record):
     @property
     def spectrogram(self) -> Spectrogram:
         return Spectrogram(self.n_fft, self.dim_f, self.dim_t, self.hop)
+
+
+class MdxNetParameters(StftSizes):
+    """And what is done around the network, see `Treatment`."""
+
+    compensate: Annotated[
+        float, Field(gt=0), expecting("a gain, a number above 0"), at_most(LARGEST_GAIN)
+    ] = 1.0
+    zero_low_bins: Annotated[int, Field(ge=0), expecting("a whole number, 0 or more")] = 0
+    window: Annotated[Literal["hann"], one_of(("hann",))] | None = None
+
+    @model_validator(mode="after")
+    def _check_bins(self) -> "MdxNetParameters":
+        if self.zero_low_bins > self.dim_f:
+            raise problem(f"expected at most dim_f, found {brief(self.zero_low_bins)}", "zero_low_bins")
+        return self
 
     @property
     def treatment(self) -> Treatment:
@@ -316,14 +325,11 @@ class MdxNet(torch.nn.Module):
             return self.spectrogram.inverse(estimates.float())[:, None]
 
 
-class MdxNetSettings(Record):
+class MdxNetSettings(StftSizes):
     """`registry.TrainingSettings` of an MDX-Net: its target, its STFT, its U-Net's size."""
 
     architecture: Literal["mdx_net"] = "mdx_net"
     target: Name
-    n_fft: Whole
-    dim_f: Whole
-    dim_t: Whole
     hop: Whole = 1024
     blocks: Whole = 11
     convolutions: Whole = 3
@@ -334,8 +340,6 @@ class MdxNetSettings(Record):
     def _check_shape(self) -> "MdxNetSettings":
         if self.dim_t % self.network.multiple:
             raise problem(f"expected a multiple of {self.network.multiple}, found {self.dim_t}", "dim_t")
-        if self.dim_f > self.n_fft // 2 + 1:
-            raise problem(f"expected at most n_fft/2 + 1, found {self.dim_f}", "dim_f")
         return self
 
     @property
@@ -352,7 +356,7 @@ class MdxNetSettings(Record):
 
     @property
     def example_samples(self) -> int:
-        return self.parameters.spectrogram.samples
+        return self.spectrogram.samples
 
     def build(self) -> torch.nn.Module:
         return MdxNet(self)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from training.__main__ import main
 from training.config import ConfigError, as_document, load_config, parse_config
 
 pytestmark = pytest.mark.quick
@@ -62,6 +63,47 @@ def test_errors_name_the_key(
     document = documents["htdemucs"]
     with pytest.raises(ConfigError, match=complaint):
         parse_config({**document, section: {**document[section], key: value}})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "complaint"),
+    [
+        ("", "name", "../up", "^name: expected a name of letters, digits, .* found '../up'"),
+        ("", "name", "my@net", "^name: expected a name"),
+        ("", "name", "", "^name: expected a name"),
+        ("", "seed", -1, "^seed: expected 0 or more"),
+        ("", "checkpoint_every", 0, "^checkpoint_every: expected 1 or more"),
+        ("optimisation", "workers", -1, "^optimisation.workers: expected 0 or more"),
+        ("optimisation", "betas", [0.9, 1], r"^optimisation.betas\[1\]: expected 0 to below 1"),
+        ("optimisation", "final_share", -0.1, "^optimisation.final_share: expected 0 to 1"),
+        ("validation", "seconds", 0, "^validation.seconds: expected more than 0"),
+        ("validation", "overlap", 1, "^validation.overlap: expected a fraction from 0 to 0.99"),
+        ("model", "n_fft", 2**17, "^model.n_fft: expected at most 65,536"),
+        ("model", "hop", 513, "^model.hop: expected at most n_fft"),
+        ("model", "hop", 8, "^model.dim_t: expected a chunk, .*longer than n_fft"),
+    ],
+)
+def test_what_would_fail_later_is_refused(
+    section: str, key: str, value: Any, complaint: str, documents: dict[str, dict[str, Any]]
+) -> None:
+    """In the middle of a run, when its folder or file is made, or when the checkpoint is opened."""
+    document = documents["mdx_net"]
+    changed = {**document[section], key: value} if section else value
+    with pytest.raises(ConfigError, match=complaint):
+        parse_config({**document, section or key: changed})
+
+
+def test_a_run_may_have_a_name_of_several_words(documents: dict[str, dict[str, Any]]) -> None:
+    assert parse_config({**documents["mdx_net"], "name": "für Anna v1.2"}).name == "für Anna v1.2"
+
+
+@pytest.mark.parametrize("state", [b"garbage", b"", b"PK\x03\x04"])
+def test_a_state_that_cannot_be_read_is_said(
+    state: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state.pt").write_bytes(state)
+    assert main(["export", str(tmp_path)]) == 2
+    assert f"error: {tmp_path / 'state.pt'}: expected a saved run, found" in capsys.readouterr().err
 
 
 def test_examples_are_long_enough_for_the_loss(documents: dict[str, dict[str, Any]]) -> None:

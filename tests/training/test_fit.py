@@ -193,7 +193,7 @@ def test_a_run_starts_from_a_checkpoint_of_the_manifest(
     network = initial_network(parse_config({**document, "start_checkpoint": document["name"]}))
     _, trained, _ = load_run(tmp_path / "run")
     torch.testing.assert_close(network.state_dict(), trained.state_dict(), atol=1e-3, rtol=1e-3)
-    with pytest.raises(ConfigError, match="start_checkpoint: found 'other', allowed: tiny-htdemucs"):
+    with pytest.raises(ConfigError, match="start_checkpoint: found 'other'; allowed: tiny-htdemucs"):
         initial_network(parse_config({**document, "start_checkpoint": "other"}))
 
 
@@ -318,3 +318,24 @@ def test_two_processes_train_one_network(documents: dict[str, dict[str, Any]], t
     state = load_state(tmp_path / "run")
     assert state is not None
     assert state.step == 6
+
+
+@pytest.mark.thorough
+def test_a_folder_that_cannot_be_written_is_said(
+    documents: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(parse_config(with_steps(documents["mdx_net"], 1)), tmp_path / "run")
+    taken = tmp_path / "a file"
+    taken.touch()
+    assert main(["export", str(tmp_path / "run"), "--to", str(taken)]) == 2
+    assert f"error: {taken}: File exists" in capsys.readouterr().err
+
+
+@pytest.mark.thorough
+def test_a_run_that_does_not_converge_says_so(documents: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    document = documents["mdx_net"]
+    document["optimisation"] |= {"learning_rate": 1e30, "warmup_steps": 0}
+    with pytest.raises(
+        ConfigError, match=r"^optimisation.learning_rate: at step \d the gradient's norm is nan"
+    ):
+        fit(parse_config(document), tmp_path / "run")
