@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Strict, StringConstraints, TypeAdapter, model_validator
 
-from my_submission.ensemble.preset import Overlap
+from my_submission.ensemble.preset import STEP_INPUT, Overlap
 from my_submission.registry import (
     TrainingSettings,
     UnknownArchitecture,
@@ -159,6 +159,10 @@ class TrainingConfig(Record):
     @model_validator(mode="after")
     def _check_whole(self) -> "TrainingConfig":
         sources = list(self.model.sources)
+        if len(set(sources)) < len(sources) or STEP_INPUT in sources:
+            raise problem(
+                f"expected different names, none of them {STEP_INPUT!r}, found {sources}", "model.sources"
+            )
         unknown = sorted(set(self.optimisation.source_weights) - set(sources))
         if unknown:
             raise problem(f"expected some of {sources}, found {unknown}", "optimisation.source_weights")

@@ -60,7 +60,10 @@ def _track(folder: Path, data: DataSettings) -> StemTrack:
             raise ConfigError(
                 f"{path}: no such file; every track needs {sorted(data.stems.values())} as .wav"
             )
-        info = soundfile.info(path)
+        try:
+            info = soundfile.info(path)
+        except soundfile.LibsndfileError as error:
+            raise ConfigError(f"{path}: cannot be read as audio: {error.error_string}") from error
         if info.samplerate != MODEL_SAMPLE_RATE or info.channels not in (1, 2):
             raise ConfigError(
                 f"{path}: expected {MODEL_SAMPLE_RATE} Hz, mono or stereo, "

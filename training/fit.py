@@ -22,6 +22,7 @@ from my_submission.models import ChunkModel
 from my_submission.models.precision import computing
 from my_submission.schema import choice_text
 from my_submission.weights import load_manifest, require
+from my_submission.weights.errors import first_sentence
 from my_submission.weights.trial import admit
 from training import curves
 from training.config import ConfigError, OptimisationSettings, TrainingConfig, as_document
@@ -85,10 +86,14 @@ def initial_network(config: TrainingConfig) -> torch.nn.Module:
     """The network before step 0: fresh from the seed, or with the weights that the configuration names.
 
     If those are for other sources, the layers that depend on the number of sources keep their fresh weights.
-    Raises ConfigError if they are of another architecture, WeightsError if the file is missing or wrong.
+    Raises ConfigError if they are of another architecture or no network can be made as configured, WeightsError if
+    the file is missing or wrong.
     """
     torch.manual_seed(config.seed)
-    network = config.model.build()
+    try:
+        network = config.model.build()
+    except (ValueError, TypeError, ArithmeticError, AssertionError, RuntimeError) as error:
+        raise ConfigError(f"model: no network can be made as configured: {first_sentence(error)}") from error
     weights = _start_weights(config)
     if weights is None:
         return network

@@ -18,10 +18,12 @@ from torch import Tensor
 from my_submission.models.dconv import fold_dconv
 from my_submission.models.demucs_file import (
     CHANNELS,
+    RENAMED_SOURCES,
     DemucsParameters,
     Network,
     SegmentSeconds,
     load_torch,
+    number_problem,
 )
 from my_submission.models.demucs_v2 import DemucsV2
 from my_submission.models.htdemucs import FastHTDemucs, supported
@@ -232,7 +234,17 @@ class HTDemucsSettings(Record):
         for key in arguments:
             if key not in _ARGUMENTS:
                 raise problem(f"unknown key {key!r}; {allowed_text(key, _ARGUMENTS)}")
+            if wrong := number_problem(key, arguments[key]):
+                raise problem(wrong, key)
         return arguments
+
+    @field_validator("sources")
+    @classmethod
+    def _check_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        for source in sources:
+            if source in RENAMED_SOURCES:  # in a file, and so a row of that name would not be the file's
+                raise problem(f"found {source!r}, which is called {RENAMED_SOURCES[source]!r} here")
+        return sources
 
     @property
     def example_samples(self) -> int:

@@ -261,7 +261,8 @@ def _check_arguments(path: Path, network: type[Network], package: _Package) -> d
         if bound.arguments[key] != expected:
             raise UnsafeFile(f"{path}: {key}: expected {expected}, found {brief(bound.arguments[key])}")
     for key, value in bound.arguments.items():
-        _check_numbers(path, key, value)
+        if wrong := number_problem(key, value):
+            raise UnsafeFile(f"{path}: {key}: {wrong}")
     sources = bound.arguments["sources"]
     names = isinstance(sources, list | tuple) and all(isinstance(source, str) for source in sources)
     if not names and network is not DemucsV1:
@@ -269,14 +270,14 @@ def _check_arguments(path: Path, network: type[Network], package: _Package) -> d
     return dict(bound.arguments)
 
 
-def _check_numbers(path: Path, key: str, value: Any) -> None:
+def number_problem(key: str, value: Any) -> str | None:
+    """What is wrong with the numbers in an argument, if anything."""
     least, most = _LIMITS.get(key, (-LARGEST_ARGUMENT, LARGEST_ARGUMENT))
     numbers = _numbers(value)
     if key in _LIMITS and numbers != [value]:
-        raise UnsafeFile(f"{path}: {key}: expected a number, found {brief(value)}")
-    for number in numbers:
-        if not least <= number <= most:  # NaN is neither
-            raise UnsafeFile(f"{path}: {key}: expected from {least:,} to {most:,}, found {brief(number)}")
+        return f"expected a number, found {brief(value)}"
+    outside = (number for number in numbers if not least <= number <= most)  # NaN is neither
+    return next((f"expected from {least:,} to {most:,}, found {brief(number)}" for number in outside), None)
 
 
 def _check_row(path: Path, checkpoint: Checkpoint, architecture: str, sources: Sequence[str] | int) -> None:

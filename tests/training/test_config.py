@@ -54,6 +54,25 @@ def test_a_configuration_survives_being_written_down(
             "model.architecture: found 'wavenet'; allowed: bandit, bs_roformer, .*hdemucs, htdemucs",
         ),
         ("model", "arguments", {"chanels": 4}, "model.arguments: unknown key 'chanels'"),
+        (
+            "model",
+            "arguments",
+            {"nfft": 2**17},
+            "model.arguments.nfft: expected from 16 to 65,536, found 131072",
+        ),
+        ("model", "sources", ["speech"], "model.sources: found 'speech', which is called 'dialog' here"),
+        (
+            "model",
+            "sources",
+            ["drums", "drums"],
+            "model.sources: expected different names, none of them 'input'",
+        ),
+        (
+            "model",
+            "sources",
+            ["drums", "input"],
+            "model.sources: expected different names, none of them 'input'",
+        ),
         ("model", "sources", ["drums", "piano"], "stems: expected the model's .*piano"),
     ],
 )

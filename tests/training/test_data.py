@@ -112,6 +112,11 @@ def test_what_is_missing_or_of_another_rate_is_named(data_root: Path, tmp_path: 
         find_tracks(
             DataSettings(root=tmp_path, train="train", valid="train", stems={"bass": "bass"}), "train"
         )
+    (tmp_path / "train" / "001" / "bass.wav").write_text("no audio")
+    with pytest.raises(ConfigError, match=r"bass\.wav: cannot be read as audio: "):
+        find_tracks(
+            DataSettings(root=tmp_path, train="train", valid="train", stems={"bass": "bass"}), "train"
+        )
 
 
 def test_mixtures_come_at_the_level_asked_for(data_root: Path) -> None:

@@ -339,3 +339,10 @@ def test_a_run_that_does_not_converge_says_so(documents: dict[str, dict[str, Any
         ConfigError, match=r"^optimisation.learning_rate: at step \d the gradient's norm is nan"
     ):
         fit(parse_config(document), tmp_path / "run")
+
+
+def test_what_makes_no_network_is_said(documents: dict[str, dict[str, Any]]) -> None:
+    document = documents["htdemucs"]
+    document["model"]["arguments"] = {**document["model"]["arguments"], "channels": 0}
+    with pytest.raises(ConfigError, match=r"^model: no network can be made as configured: .*greater than 0"):
+        initial_network(parse_config(document))
