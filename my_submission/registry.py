@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from my_submission.schema import Record, choice_text
+from my_submission.schema import Record, brief, choice_text
 
 if TYPE_CHECKING:
     import torch
@@ -142,6 +143,10 @@ class Architecture:
     piece_of_work: PieceOfWork | None = None
 
 
+_OBJECT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+"""`package.module:object`: identifiers with dots on both sides."""
+
+
 class UnknownArchitecture(ValueError):  # noqa: N818, the name says it
     """No architecture has this name, or the object is not one; the message says what was found and allowed."""
 
@@ -164,13 +169,19 @@ def find_architecture(name: str) -> Architecture:
     Other people's architectures are imported only when they are asked for.
     """
     if ":" in name:
+        if not _OBJECT.fullmatch(name):
+            raise UnknownArchitecture(f"found {brief(name)}; expected package.module:object")
         return _loaded(EntryPoint(name, name, ENTRY_POINTS))
     _import_own()
     if name in _registered:
         return _registered[name]
-    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-    if name in found:
-        return _loaded(found[name])
+    found = {entry.value: entry for entry in entry_points(group=ENTRY_POINTS, name=name)}
+    if len(found) > 1:
+        raise UnknownArchitecture(
+            f"found {name!r}, which several installed packages have; write one of {', '.join(sorted(found))}"
+        )
+    for entry in found.values():
+        return _loaded(entry)
     raise UnknownArchitecture(f"{choice_text(name, architecture_names())}, or package.module:object")
 
 
@@ -196,6 +207,6 @@ def _loaded(entry: EntryPoint) -> Architecture:
         ) from error
     if not isinstance(architecture, Architecture):
         raise UnknownArchitecture(
-            f"found {entry.name!r}; {entry.value} is {architecture!r:.80}, expected an Architecture"
+            f"found {entry.name!r}; {entry.value} is {brief(architecture)}, expected an Architecture"
         )
     return architecture

@@ -136,7 +136,7 @@ def _run_batch(model: ChunkModel, inputs: list[Tensor]) -> list[Tensor]:
     sounding = [bool(item.any()) for item in items]
     computed: Iterator[Tensor] = iter(())
     if any(sounding):
-        computed = iter(model(torch.stack(list(itertools.compress(items, sounding)))))
+        computed = iter(_call(model, torch.stack(list(itertools.compress(items, sounding)))))
     estimates = [
         next(computed) if sounds else item.new_zeros((len(model.sources), channels, item.shape[-1]))
         for item, sounds in zip(items, sounding, strict=True)
@@ -148,6 +148,21 @@ def _run_batch(model: ChunkModel, inputs: list[Tensor]) -> list[Tensor]:
         torch.cat([one.to(device) for one in estimates[first : first + parts]], dim=1)
         for first in range(0, len(items), parts)
     ]
+
+
+def _call(model: ChunkModel, chunks: Tensor) -> Tensor:
+    """The model's estimates; ValueError if they are not of the shape that `ChunkModel` promises.
+
+    A loader may be anybody's, and a missing channel would spread over all without a word.
+    """
+    estimates = model(chunks)
+    expected = len(chunks), len(model.sources), model.geometry.channels, chunks.shape[-1]
+    if estimates.shape != expected:
+        raise ValueError(
+            f"{type(model).__name__}: gave estimates of shape {tuple(estimates.shape)}, expected {expected}:"
+            " (batch, sources, channels, samples)"
+        )
+    return estimates
 
 
 def _in_order(

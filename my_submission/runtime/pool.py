@@ -10,7 +10,7 @@ from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.registry import find_architecture
 from my_submission.runtime.devices import Precision, Work
 from my_submission.runtime.guarded import Guarded
-from my_submission.weights import Checkpoint
+from my_submission.weights import Checkpoint, WeightsError
 from my_submission.weights.trial import admit
 
 NO_FILE = Path()
@@ -23,6 +23,7 @@ class ModelPool:
     checkpoints: each after its parts.
     dtypes: what each computes in.
     needed: checkpoint name -> the sources to compute; by default all that a checkpoint has.
+    Raises WeightsError if a file is not what its row says.
     """
 
     def __init__(
@@ -37,13 +38,15 @@ class ModelPool:
         self.dtypes = {row.name: dtype_of(row, paths.get(row.name), precision) for row in checkpoints}
         self._models: dict[str, ChunkModel] = {}
         for row in checkpoints:
-            self._models[row.name] = (
+            model = (
                 join_model(row, [self._models[part] for part in row.parts], precision.device)
                 if row.parts
                 else load_model(
                     row, paths.get(row.name), precision.device, self.dtypes[row.name], needed.get(row.name)
                 )
             )
+            _check_sources(row, model, needed.get(row.name))
+            self._models[row.name] = model
         self.kinds = {row.name: network_kind(row, self._models[row.name]) for row in checkpoints}
 
     def get(self, name: str) -> ChunkModel:
@@ -52,6 +55,16 @@ class ModelPool:
     def largest_chunk_bytes(self) -> int:
         """Memory for computing one chunk with the model that needs most."""
         return max(chunk_bytes(model) for model in self._models.values())
+
+
+def _check_sources(checkpoint: Checkpoint, model: ChunkModel, needed: Collection[str] | None) -> None:
+    """WeightsError unless the model computes what it was loaded for; a loader may be anybody's."""
+    wanted = [source for source in checkpoint.sources if needed is None or source in needed]
+    if missing := [source for source in wanted if source not in model.sources]:
+        raise WeightsError(
+            f"{checkpoint.name}: {checkpoint.architecture} loads a model of {', '.join(model.sources)}, expected"
+            f" also {', '.join(missing)}, which its row in {checkpoint.manifest} states"
+        )
 
 
 def network_kind(checkpoint: Checkpoint, model: ChunkModel) -> str:
