@@ -4,8 +4,10 @@ The slow tests install a wheel, built from a checkout that cannot be written, in
 packages, and run it in an empty folder.
 """
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -188,6 +190,35 @@ def test_advice_names_commands_that_are_there(monkeypatch: pytest.MonkeyPatch) -
     for module in (my_submission.locations, evaluator.locations):
         monkeypatch.setattr(module, "IS_INSTALLED", True)
         assert module.command("weights list") == "sdx weights list"
+
+
+# How the commands of a checkout are written down: by `command`, and where a checkout is meant.
+CALLED_SO = {
+    *("my_submission/locations.py", "evaluator/locations.py", "my_submission/commands/weights.py"),
+    *("training/export.py", "evaluator/commands/tune.py"),  # the second in a file that people keep
+    *("my_submission/__main__.py", "evaluator/__main__.py", "training/__main__.py"),
+    *("evaluator/commands/evaluate.py", "training/synthesis/__main__.py"),
+}
+
+
+def test_no_other_advice_names_commands_that_only_a_checkout_has() -> None:
+    """A submission's repository is one (`submitting/`)."""
+    for name in tracked_files():
+        if not name.endswith(".py") or name.split("/")[0] not in KIT_FOLDERS or "/submitting/" in name:
+            continue
+        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+        said = {
+            node.lineno
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if re.search(r"run_eval\.py|python -m (evaluator|training|my_submission)", node.value)
+        }
+        said -= {
+            node.value.lineno
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        }
+        assert not said or name in CALLED_SO, f"{name}: lines {sorted(said)}: use `command`"
 
 
 def test_the_submission_meant_is_that_of_the_folder_or_the_kits(

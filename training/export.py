@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import yaml
 
+from my_submission.locations import IS_INSTALLED
 from my_submission.weights.store import sha256_of
 from training.config import ConfigError, TrainingConfig, as_document, parse_config
 from training.state import load_state
@@ -15,7 +16,8 @@ def load_run(folder: Path) -> tuple[TrainingConfig, torch.nn.Module, int]:
     """A run's configuration, its network with the averaged weights, and its step. Raises ConfigError."""
     state = load_state(folder)
     if state is None:
-        raise ConfigError(f"{folder}: has no saved run; start one with `python -m training fit CONFIG`")
+        start = "sdx train" if IS_INSTALLED else "python -m training"
+        raise ConfigError(f"{folder}: has no saved run; start one with `{start} fit CONFIG`")
     config = parse_config(state.config)
     network = config.model.build()
     network.load_state_dict(state.average)

@@ -28,7 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
     save = actions.add_parser(
         "save",
         help="make a baseline of a run",
-        description="Make a baseline of a run; check later runs with `run_eval.py --check FILE`.",
+        description=f"Make a baseline of a run; check later runs with `{command('eval --check FILE')}`.",
     )
     save.add_argument(
         "wanted", metavar="RUN", help="beginning of its id, its folder or result file, or latest"

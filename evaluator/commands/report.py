@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from evaluator import printable
 from evaluator.commands import Subparsers, converters
+from evaluator.locations import command
 from evaluator.reporting import report
 from evaluator.reporting.progress import BAR
 from evaluator.reporting.report import Sources
@@ -22,7 +23,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "report",
         description="Write a run as one HTML page that opens from disk. Sound and pictures need the run's data and "
-        "its estimates, which run_eval.py keeps with --out or --report.",
+        f"its estimates, which `{command('eval')}` keeps with --out or --report.",
     )
     parser.add_argument(
         "wanted", metavar="RUN", help="beginning of its id, its folder or result file, or latest"

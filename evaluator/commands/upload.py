@@ -32,7 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "folder",
         type=Path,
         metavar="DIR",
-        help="TRACK_STEM.wav or TRACK/STEM.wav, or .flac, as run_eval.py --predictions takes them",
+        help="TRACK_STEM.wav or TRACK/STEM.wav, or .flac, as --predictions of an evaluation takes them",
     )
     parser.add_argument("--server", required=True, metavar="URL", help="address of the service")
     parser.add_argument("--benchmark", required=True, metavar="NAME", help="which of its benchmarks")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from evaluator import printable, tables, text_table
+from evaluator.locations import command
 from evaluator.measures.catalogue import MEASURES
 from evaluator.measures.means import MEAN
 from evaluator.reporting import pages, run_words
@@ -38,7 +39,7 @@ class Board:
     def nothing(self) -> str:
         """What stands in place of the runs where there are none."""
         if not self.left_out:
-            return "No run recorded yet: run_eval.py records every run."
+            return f"No run recorded yet: `{command('eval')}` records every run."
         return (
             f"No run to list: the options leave out {text_table.count(self.left_out, 'run')}; interrupted ones are "
             "listed with --all."

@@ -146,7 +146,9 @@ class Store:
         if wanted == "latest":
             entries = self.entries()
             if not entries:
-                raise LeaderboardError(f"{self.path}: no run was recorded yet; run_eval.py records every run")
+                raise LeaderboardError(
+                    f"{self.path}: no run was recorded yet; `{command('eval')}` records every run"
+                )
             return entries[-1]
         row = self._only(wanted, self._all_rows())
         try:
