@@ -15,7 +15,7 @@ import pickle
 import re
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -49,7 +49,10 @@ WRAPPERS = (
     "model",
     "state",
 )  # of the weights in a pickle
-PREFIXES = ("module.", "model.", "ema_model.", "_orig_mod.")  # of every name, left by training frameworks
+DEEPEST_WRAPPER = 3  # wrappers within each other
+PREFIXES = ("module.", "model.", "_orig_mod.")  # of every name, left by training frameworks
+COUNTERS = ("n_averaged", "initted", "step")  # what moving averages keep beside their weights
+AVERAGED, NOT_AVERAGED = "ema_model.", ("online_model.", "model.")  # where a file has both
 
 LARGEST_HEADER_BYTES = 2 << 20
 """Of a `.safetensors` file: the names and shapes of its tensors, and its metadata."""
@@ -157,29 +160,40 @@ def open_tensors(path: Path, inside: Iterable[str] = ()) -> dict[str, Tensor]:
         return check_state(path, open_safetensors(path)[0])
     if path.suffix not in PICKLES:
         raise WeightsError(f"{path}: expected a file that ends in .safetensors or {', '.join(PICKLES)}")
-    content = open_pickle(path)
-    for key in inside:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    return check_state(path, content)
+    return check_state(path, _inside(open_pickle(path), list(inside)))
+
+
+def _inside(content: Any, wrappers: list[str]) -> Any:
+    for _ in range(DEEPEST_WRAPPER):
+        held = content if isinstance(content, dict) else {}
+        content = next((held[key] for key in wrappers if isinstance(held.get(key), dict)), content)
+    return content
 
 
 def open_network_state(path: Path, dropped: Callable[[str], bool] = lambda name: False) -> dict[str, Tensor]:
     """The weights of a network published with a training framework: unwrapped, without prefixes, in float32.
 
-    dropped: whether a name belongs to something else than the network (a loss, a metric), or is computed anyway.
+    Of weights and their moving average, it is the latter. What belongs to a loss is left out.
+    dropped: whether a name belongs to something else than the network, or is computed anyway.
     Raises as `open_tensors`.
     """
-    state = open_tensors(path, inside=WRAPPERS)
-    while state and (prefix := next((each for each in PREFIXES if _all_begin(state, each, dropped)), None)):
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    kept = {name: value for name, value in state.items() if not dropped(name)}
-    return {name: value.float() if value.is_floating_point() else value for name, value in kept.items()}
+
+    def kept(name: str) -> bool:
+        return not (name in COUNTERS or name.startswith("loss") or dropped(name))
+
+    state = {name: value for name, value in open_tensors(path, inside=WRAPPERS).items() if kept(name)}
+    while prefix := _prefix(state):
+        named = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        state = {name: value for name, value in named.items() if kept(name)}
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
-def _all_begin(state: Mapping[str, Tensor], prefix: str, dropped: Callable[[str], bool]) -> bool:
-    return all(name.startswith(prefix) or dropped(name) for name in state)
+def _prefix(names: Collection[str]) -> str | None:
+    """Which of the prefixes a network's names have, if any."""
+    others = [name for name in names if not name.startswith(AVERAGED)]
+    if len(others) < len(names) and all(name.startswith(NOT_AVERAGED) for name in others):
+        return AVERAGED
+    return next((each for each in PREFIXES if names and all(name.startswith(each) for name in names)), None)
 
 
 def build(

@@ -27,8 +27,13 @@ _DTYPES = frozenset(
 
 def check_state(path: Path, state: Any) -> dict[str, Tensor]:
     """`state`, if it consists of named tensors with values, of which the file has each; else UnsafeFile."""
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UnsafeFile(f"{path}: expected a state of named tensors (a quantised checkpoint?)")
+    if not isinstance(state, dict):
+        raise UnsafeFile(f"{path}: expected a state of named tensors, found the kind {type(state).__name__}")
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise UnsafeFile(
+                f"{path}: expected a state of named tensors, found {brief(key)} of the kind {type(value).__name__}"
+            )
     if len(state) > MOST_TENSORS:
         raise UnsafeFile(f"{path}: has {len(state):,} tensors, expected at most {MOST_TENSORS:,}")
     for key, value in state.items():

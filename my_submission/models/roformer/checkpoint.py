@@ -13,6 +13,7 @@ from my_submission.models.roformer.network import PolarPositions, Roformer, Rofo
 from my_submission.models.roformer.spectrum import VALUES_PER_BIN
 from my_submission.weights import UnsafeFile
 from my_submission.weights.load import build, open_network_state
+from my_submission.weights.tensors import check_finite
 
 MEL_FFTS = (256, 512, 1024, 2048, 4096, 8192, 16384)
 """Sizes that the bands of a Mel-Band RoFormer's file are compared with."""
@@ -46,6 +47,7 @@ def _share_positions(path: Path, state: dict[str, Tensor], config: RoformerConfi
             held = [name for name in names if name in state]
             for name in held:
                 if not torch.equal(state[name], state[held[0]]):
+                    check_finite(path, {name: state[name]})
                     raise UnsafeFile(
                         f"{path}: tensor {name!r}: expected the values of {held[0]!r}, since all layers of an axis"
                         f" share their positions; found others"

@@ -208,6 +208,15 @@ def test_a_file_of_other_bands_is_refused(name: str, ending: str, tmp_path: Path
         load_model(row, row.path, CPU, torch.float32)
 
 
+def test_a_window_of_whole_numbers_is_refused(tmp_path: Path) -> None:
+    row = small_row("bandit", tmp_path / "x.ckpt")
+    state = published_state(row, random_network(row))
+    assert row.path is not None
+    torch.save({**state, "stft.window": state["stft.window"].long()}, row.path)
+    with pytest.raises(UnsafeFile, match=r"stft\.window' is not what n_fft"):
+        load_model(row, row.path, CPU, torch.float32)
+
+
 def test_twins_that_differ_are_refused(tmp_path: Path) -> None:
     row = spoilt("bandit-v2", tmp_path, lambda key, value: ".norm_mlp.3.combined." in key)
     assert row.path is not None

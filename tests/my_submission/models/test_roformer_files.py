@@ -1,5 +1,6 @@
 """Files and rows of RoFormers: read strictly, and an error names the parameters that differ."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,7 @@ def test_files_are_taken_strictly(tmp_path: Path) -> None:
             {second: state[second] + 1},
             f"tensor '{second}': expected the values of '{first}', since all layers",
         ),
+        ({first: math.nan * state[first]}, f"tensor '{first}': expected finite numbers"),
     ):
         torch.save({**state, **change}, path)
         with pytest.raises(UnsafeFile, match=rf"x\.ckpt: {complaint}"):

@@ -27,7 +27,7 @@ from my_submission.weights import (
     WrongContent,
     load_manifest,
 )
-from my_submission.weights.load import build, open_tensors
+from my_submission.weights.load import build, open_network_state, open_tensors
 from tests.random_checkpoints import (
     SMALL_SEGMENT,
     demucs_arguments,
@@ -339,6 +339,41 @@ def test_tensors_of_any_format(tmp_path: Path, name: str) -> None:
     opened = open_tensors(path, inside=["state_dict"])
     assert list(opened) == ["a"]
     assert torch.equal(opened["a"], state["a"])
+
+
+AVERAGE = {f"ema_model.{name}": torch.ones(3) for name in "ab"}
+COUNTED = {"initted": torch.tensor(True), "step": torch.tensor(4)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"n_averaged": torch.tensor(4), **{f"module.{name}": torch.ones(3) for name in "ab"}},
+        {"model": {"a": torch.zeros(3), "b": torch.zeros(3)}, "ema": {**AVERAGE, **COUNTED}},
+        {**AVERAGE, **COUNTED, "online_model.a": torch.zeros(3), "online_model.b": torch.zeros(3)},
+        {"state_dict": {**AVERAGE, "model.a": torch.zeros(3), "model.b": torch.zeros(3)}},
+        {"state": {"state_dict": {f"model.module.{name}": torch.ones(3).half() for name in "ab"}}},
+        {"state_dict": {"model.a": torch.ones(3), "model.b": torch.ones(3), "loss.weight": torch.ones(1)}},
+    ],
+    ids=["torch's average", "an average beside", "both", "Lightning and both", "nested", "Lightning, loss"],
+)
+def test_weights_are_found_in_what_training_frameworks_save(content: dict[str, Any], tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "x.ckpt")
+    state = open_network_state(tmp_path / "x.ckpt")
+    assert sorted(state) == ["a", "b"]
+    assert all(torch.equal(value, torch.ones(3)) for value in state.values())
+
+
+def test_an_error_names_what_is_no_tensor(tmp_path: Path) -> None:
+    state = {"a": torch.ones(3)}
+    for content, found in (
+        ({**state, "epoch": 3}, "'epoch' of the kind int"),
+        ({"generator": state}, "'generator' of the kind dict"),
+        ([state], "the kind list"),
+    ):
+        torch.save(content, tmp_path / "x.ckpt")
+        with pytest.raises(UnsafeFile, match=f"expected a state of named tensors, found {found}"):
+            open_network_state(tmp_path / "x.ckpt")
 
 
 def test_tensors_are_opened_as_safely(tmp_path: Path) -> None:
