@@ -18,6 +18,7 @@ from my_submission.ensemble.costs import Costs, measure_costs
 from my_submission.ensemble.engine import Pieces, compute_pass
 from my_submission.ensemble.plan import Pass
 from my_submission.ensemble.preset import Preset, checkpoint_rows
+from my_submission.ensemble.preset_reader import called
 from my_submission.ensemble.study import ESTIMATES_VERSION
 from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.runtime.devices import PRECISIONS, name_of, resolve_device, resolve_precision
@@ -95,7 +96,7 @@ class Passes:
         for row in new:
             self._models.pop(row.name, None)
             self.chosen.pop(row.name, None)
-        self._paths |= require(new, preset=preset.name)
+        self._paths |= require(new, preset=called(preset))
         self._checkpoints |= {row.name: row for row in new}
 
     def run(self, one: Pass, read: Reader, samples: int, on_chunks: Callable[[int], None]) -> Pieces:

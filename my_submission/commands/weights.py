@@ -7,7 +7,7 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -120,7 +120,7 @@ def _fetch(options: argparse.Namespace) -> int:
         print(f"{row.name:22} {size_text(row.about_bytes):>12}  {licence_text(row)}")
     _, missing = locate(rows, options.weights_dir)
     with _bar(_total(missing), "fetching") as bar:
-        agree = _agree(options.accept_licence, " ".join(item.name for item in wanted), bar)
+        agree = _agree(options.accept_licence, [item.name for item in wanted], bar)
         paths = fetch(rows, weights_dir=options.weights_dir, progress=bar.update, agree=agree)
     for row in rows:
         print(f"{row.name}: {paths[row.name]}")
@@ -145,7 +145,7 @@ def _say_what_next(item: _Wanted, preset: Preset) -> None:
     print(f"to try it first: {evaluate} --preset {shlex.quote(item.name)}")
 
 
-def _agree(accepted: bool, wanted: str, bar: tqdm[NoReturn]) -> Agree:
+def _agree(accepted: bool, wanted: Sequence[str], bar: tqdm[NoReturn]) -> Agree:
     """How the user agrees: has on the command line, is asked on a terminal (on which `bar` is), or cannot."""
 
     def agree(asking: tuple[Checkpoint, ...]) -> None:

@@ -11,7 +11,7 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..locations import command, data_folder
@@ -73,10 +73,10 @@ def accept(checkpoints: Iterable[Checkpoint]) -> None:
         raise WeightsError(f"{path}: cannot keep what was accepted ({error}); make it writable") from error
 
 
-def refuse(checkpoints: tuple[Checkpoint, ...], wanted: str | None = None) -> None:
-    """The answer of a program that nobody is asked by: LicenceNotAccepted. wanted: what to fetch, by its name."""
+def refuse(checkpoints: tuple[Checkpoint, ...], wanted: Sequence[str] = ()) -> None:
+    """The answer of a program that nobody is asked by: LicenceNotAccepted. wanted: what to fetch, by name."""
     terms = ", ".join(f"{row.name} ({licence_text(row)})" for row in checkpoints)
-    fetch = command("weights fetch", *([wanted] if wanted else (row.name for row in checkpoints)))
+    fetch = command("weights fetch", *(wanted or [row.name for row in checkpoints]))
     raise LicenceNotAccepted(
         f"nothing was fetched, since the terms of {terms} have to be accepted first: run `{fetch}` on a terminal,"
         " which asks, or add --accept-licence to it"

@@ -40,7 +40,9 @@ def require(
     rows = tuple(row for row in checkpoints if row.has_file)
     found, missing = locate(rows, weights_dir)
     if missing and (download_allowed() if download is None else download):
-        found |= fetch(missing, weights_dir=weights_dir, agree=partial(refuse, wanted=preset))
+        found |= fetch(
+            missing, weights_dir=weights_dir, agree=partial(refuse, wanted=[preset] if preset else [])
+        )
     elif missing:
         raise MissingWeights(_advice(missing, preset))
     if verify:

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from my_submission import CinematicSeparationModel, MusicSeparationModel, user_config
 from my_submission.ensemble import costs
 from my_submission.ensemble.preset import PresetError, checkpoint_rows
-from my_submission.ensemble.preset_reader import load_preset
+from my_submission.ensemble.preset_reader import PRESETS_FOLDER, load_preset
 from my_submission.models.demucs_file import load_torch
 from my_submission.models.onnx_network import OnnxNetwork
 from my_submission.runtime import devices
@@ -225,6 +227,10 @@ def test_missing_weights_are_listed_with_the_command_that_fetches_them(
     monkeypatch.setattr("my_submission.weights.manifest.MANIFEST", MANIFEST)  # no small ones lie beside it
     with pytest.raises(MissingWeights, match=r"(?s)Kim_Vocal_1.onnx.*weights fetch mdx-c"):
         MusicSeparationModel(preset="mdx-c-consistent", weights_dir=tmp_path)
+    own = tmp_path / "of my own.yaml"
+    shutil.copyfile(PRESETS_FOLDER / "mdx-c-consistent.yaml", own)
+    with pytest.raises(MissingWeights, match=rf"weights fetch '{re.escape(str(own))}'"):
+        MusicSeparationModel(preset=own, weights_dir=tmp_path)
 
 
 def test_provenance_is_json_and_names_every_file(music: MusicSeparationModel) -> None:

@@ -227,6 +227,8 @@ def test_a_construction_that_may_download_asks_nobody_and_so_waits_for_acceptanc
         LicenceNotAccepted, match=r"unstated \(no licence stated\).*weights fetch mine` on a t"
     ):
         require(rows.values(), preset="mine", download=True)
+    with pytest.raises(LicenceNotAccepted, match=r"weights fetch 'of mine\.yaml'` on a t"):
+        require(rows.values(), preset="of mine.yaml", download=True)
     with pytest.raises(LicenceNotAccepted, match=r"weights fetch limited unstated`"):
         fetch(rows.values())
     assert server.requests == []
