@@ -175,9 +175,24 @@ def _least_squares(among: Values, onto: Values) -> Values:
     wanted = onto.transpose(0, 2, 1).reshape(inputs * TAPS, outputs)
     try:
         solved = scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix.T), wanted)  # in Fortran's order
-    except scipy.linalg.LinAlgError:  # references that are filtered from one another
-        solved = scipy.linalg.lstsq(matrix, wanted)[0]
+    except scipy.linalg.LinAlgError:
+        solved = _solved_by_few(matrix, wanted)
     return np.asarray(solved.reshape(inputs, TAPS, outputs).transpose(0, 2, 1))
+
+
+def _solved_by_few(matrix: Values, wanted: Values) -> Values:
+    """The same where some inputs are made of others, as in two equal channels: with nothing of those.
+
+    A Cholesky factor with pivots finds them, beside inputs of equal energy; least squares by singular values take
+    twenty times as long.
+    """
+    scale = 1 / np.sqrt(matrix.diagonal())
+    factor, order, rank, _ = scipy.linalg.lapack.dpstrf((matrix * scale[:, None] * scale).T)
+    few = order[:rank] - 1
+    solved = np.zeros_like(wanted)
+    equalised = scale[few, None] * wanted[few]
+    solved[few] = scale[few, None] * scipy.linalg.cho_solve((factor[:rank, :rank], False), equalised)
+    return solved
 
 
 def _frame_ratios(references: Values, estimates: Values, filters: _Filters | None) -> dict[Ratio, Values]:
