@@ -25,8 +25,10 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import allowed
 from benchmarks.models import noise
 from benchmarks.published import FORMS, SEGMENT_SAMPLES, Offsets, Published, agreement_db
+from my_submission.commands.separate_options import positive
 from my_submission.ensemble.engine import Ensemble
 from my_submission.ensemble.plan import MAX_DELAY_SAMPLES, needed_sources, step_passes
 from my_submission.ensemble.preset import MIXTURE, Preset, checkpoint_rows
@@ -180,6 +182,14 @@ def serve(side: str, arguments: argparse.Namespace, pipe: "Connection[Any, Any]"
     pipe.send((host, torch.cuda.max_memory_allocated() if on_gpu else None))
 
 
+def received(side: str, pipe: "Connection[Any, Any]") -> Any:
+    """What a side's process sends next. Raises RuntimeError if it has ended."""
+    try:
+        return pipe.recv()
+    except EOFError:
+        raise RuntimeError(f"{side}: its process ended; is there enough memory?") from None
+
+
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     random_weights(
         chosen_steps(load_preset(arguments.preset), arguments.steps)
@@ -190,16 +200,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         pipes[side], theirs = context.Pipe()
         context.Process(target=serve, args=(side, arguments, theirs), daemon=True).start()
         theirs.close()
-    opened = {side: pipe.recv() for side, pipe in pipes.items()}
+    opened = {side: received(side, pipe) for side, pipe in pipes.items()}
     runs: dict[str, list[Run]] = {side: [] for side in pipes}
     for repeat in range(arguments.repeats):
         for side, pipe in pipes.items():
             pipe.send(True)
-            runs[side].append(pipe.recv())
+            runs[side].append(received(side, pipe))
             say(f"repeat {repeat + 1}: {side} {runs[side][-1].seconds:.1f} s")
     for pipe in pipes.values():
         pipe.send(False)
-    peaks = {side: pipe.recv() for side, pipe in pipes.items()}
+    peaks = {side: received(side, pipe) for side, pipe in pipes.items()}
     medians = {side: statistics.median(one.seconds for one in some) for side, some in runs.items()}
     both = "published" in runs
     return {
@@ -260,18 +270,21 @@ def main() -> None:
     )
     parser.add_argument("--preset", default="mdx-c", choices=["mdx-c", "cdx-b"])
     parser.add_argument("--steps", default="all", help="run only this step of the preset, on the clip")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--seconds", type=float, default=12.0, help="length of the clip")
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--device", type=allowed.device, default="auto")
+    parser.add_argument("--precision", choices=allowed.PRECISIONS, default="auto")
+    parser.add_argument("--seconds", type=allowed.seconds, default=12.0, help="length of the clip")
+    parser.add_argument("--repeats", type=positive, default=1)
     parser.add_argument("--only-ours", action="store_true", help="leave out the published side")
-    parser.add_argument("--json", type=Path, help="also write the result here")
+    parser.add_argument("--json", type=allowed.file, help="also write the result here")
     arguments = parser.parse_args()
     if arguments.steps not in PUBLISHED[arguments.preset]:
         parser.error(
             f"--steps: expected one of {', '.join(PUBLISHED[arguments.preset])}, found {arguments.steps!r}"
         )
-    result = run(arguments)
+    try:
+        result = run(arguments)
+    except RuntimeError as error:
+        sys.exit(str(error))
     show(result)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")

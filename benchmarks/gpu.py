@@ -7,9 +7,9 @@ ensembles against their own schedule, the time of each full-size network, what c
 long a first separation takes from a cold start.
 
 Prints each line as it is known, and writes all of it as JSON (`--json`, `gpu.json` by default) for an issue or a
-report. Ends with exit code 1 if a check failed. What the time (`--minutes`) does not suffice for is listed as not
-run. With `--device cpu --small` the same checks run without a GPU, on small networks, in a minute: this is how the
-script itself is tested.
+report, after each step anew. Ends with exit code 1 if a check failed. What the time (`--minutes`) does not suffice
+for is listed as not run, as is the rest after Ctrl-C. With `--device cpu --small` the same checks run without a GPU,
+on small networks, in a minute: this is how the script itself is tested.
 
 Architectures of which `tests/random_checkpoints.py` makes no file (Open-Unmix, VR, ByteSep, the mixer) are left out;
 they are convolutions and recurrent layers that others here have, too.
@@ -17,23 +17,25 @@ they are convolutions and recurrent layers that others here have, too.
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import ensemble, models
+from benchmarks import allowed, ensemble, models
+from evaluator.isolation.machine import describe
 from my_submission import SeparationModel
 from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.registry import find_architecture
@@ -61,6 +63,7 @@ ROWS = (
     *("mdx_0d19c1c6", "demucs_v2", "demucs_v1", "spleeter_2stems_vocals"),
 )
 """A row of the manifest for each architecture; both versions of BandIt."""
+INTERRUPTED = 130
 SMALL_PRESETS = ("mdx-c", "music-2026")
 
 
@@ -85,6 +88,9 @@ class Report:
     def failed(self) -> int:
         return sum(not check["holds"] for check in self.checks)
 
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps({**asdict(self), "failed": self.failed}, indent=2) + "\n")
+
 
 def _short(value: Any) -> str:
     if isinstance(value, float):
@@ -99,7 +105,7 @@ def say(line: str) -> None:
 def machine(device: torch.device) -> dict[str, Any]:
     """What an issue needs to know."""
     found: dict[str, Any] = {
-        "processor": platform.processor() or platform.machine(),
+        "processor": describe()["processor"],
         "torch": torch.__version__,
         "device": str(device),
     }
@@ -138,10 +144,10 @@ def small_subjects(folder: Path) -> list[Subject]:
     ]
 
 
-def full_subjects() -> Iterator[Subject]:
-    for name in ROWS:
-        row = load_manifest().checkpoints[name]
-        yield Subject(row, full_size_checkpoint(row), False)
+def full_subject(name: str) -> Subject:
+    """Its weights are made the first time, which takes up to a minute."""
+    row = load_manifest().checkpoints[name]
+    return Subject(row, full_size_checkpoint(row), False)
 
 
 def check_products(report: Report, device: torch.device) -> None:
@@ -173,7 +179,7 @@ def check_network(report: Report, subject: Subject, device: torch.device) -> Non
         model = subject.load(device, dtype)
         found = subject.run(model)
         took = models.least_seconds(lambda model=model: subject.run(model), device)  # type: ignore[misc]
-        decibels = min(map(agreement, expected, found))
+        decibels = float(np.min([*map(agreement, expected, found)]))  # NaN if one is
         label, told = (
             f"{name}, {name_of(dtype)}",
             f"{decibels:.1f} dB, {took / seconds:.4f} s per second of audio",
@@ -183,7 +189,11 @@ def check_network(report: Report, subject: Subject, device: torch.device) -> Non
         else:
             say(f"       {label}: {told}")
         report.measured.append(
-            {"name": label, "seconds_per_second": took / seconds, "agreement_db": decibels}
+            {
+                "name": label,
+                "seconds_per_second": took / seconds,
+                "agreement_db": decibels if isfinite(decibels) else None,
+            }
         )
 
 
@@ -206,14 +216,16 @@ def check_budget(
         "from benchmarks.gpu import in_budget; "
         f"in_budget({preset!r}, {str(weights)!r}, {str(device)!r}, {gib!r}, {seconds!r})"
     )
+    held, said = in_child(code)
+    report.check(f"{preset} within {gib:g} GiB", held, said)
+
+
+def in_child(code: str) -> tuple[bool, str]:
+    """Whether Python runs it in a process of its own, and the last that it says."""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    lines = done.stdout.splitlines()
-    held = done.returncode == 0 and bool(lines)
-    report.check(
-        f"{preset} within {gib:g} GiB",
-        held,
-        lines[-1] if held else done.stderr.strip().splitlines()[-1][:300],
-    )
+    lines = (done.stderr if done.returncode else done.stdout).split("\n")
+    said = next((line for line in reversed(lines) if line.strip()), "")
+    return not done.returncode, said[:300] or f"its process ended with {done.returncode}"
 
 
 def in_budget(preset: str, weights: str, device: str, gib: float, seconds: float) -> None:
@@ -237,8 +249,9 @@ def in_budget(preset: str, weights: str, device: str, gib: float, seconds: float
     stems, _ = model.separate_music_file(models.noise(samples).T.numpy(), MODEL_SAMPLE_RATE)
     took = time.perf_counter() - start
     assert all(len(stem) == samples for stem in stems.values())
-    peak = torch.cuda.max_memory_reserved(place) / 2**30 if place.type == "cuda" else float("nan")
-    print(f"{seconds:g} s in {took:.1f} s, peak {peak:.2f} GiB")
+    on_gpu = place.type == "cuda"
+    peak = f", peak {torch.cuda.max_memory_reserved(place) / 2**30:.2f} GiB" if on_gpu else ""
+    print(f"{seconds:g} s in {took:.1f} s{peak}")
 
 
 def measure_ensemble(report: Report, preset: str, device: torch.device, seconds: float) -> None:
@@ -253,7 +266,7 @@ def measure_ensemble(report: Report, preset: str, device: torch.device, seconds:
         only_ours=False,
     )
     result = ensemble.run(arguments)
-    agreed = min(result["agreement_db"].values())
+    agreed = float(np.min([*result["agreement_db"].values()]))
     report.check(f"{preset}, all stems", agreed >= LOWER_DB, f"{agreed:.1f} dB of the published schedule")
     report.measure(
         preset,
@@ -300,16 +313,19 @@ def measure_start(report: Report, device: torch.device) -> None:
         f"m = SeparationModel(preset='mdx-demo', device={str(device)!r}); "
         "m.separate_music_file(0.1 * np.random.default_rng(0).standard_normal((882000, 2)), 44100)"
     )
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
-    report.measure("a first separation of 20 s, from a cold start", seconds=time.perf_counter() - start)
+    name, start = "a first separation of 20 s, from a cold start", time.perf_counter()
+    done, said = in_child(code)
+    if not done:
+        report.check(name, False, said)
+        return
+    report.measure(name, seconds=time.perf_counter() - start)
 
 
 Step = tuple[str, Callable[[], None]]
 
 
 def steps(report: Report, device: torch.device, small: bool, folder: Path) -> Iterator[Step]:
-    """Everything there is to do, the most telling first."""
+    """Everything there is to do, the most telling first. Weights are made by the step that needs them."""
     yield "float32 products", lambda: check_products(report, device)
     subjects = small_subjects(folder)
     for one in subjects:
@@ -329,16 +345,17 @@ def steps(report: Report, device: torch.device, small: bool, folder: Path) -> It
         yield "copies", lambda: measure_copies(report, subjects[0], device)
         return
     yield "start", lambda: measure_start(report, device)
-    for one in full_subjects():
-        yield f"{one.row.name}", lambda one=one: check_network(report, one, device)  # type: ignore[misc]
+    for name in ROWS:
+        yield name, lambda name=name: check_network(report, full_subject(name), device)  # type: ignore[misc]
     yield "mdx-c", lambda: measure_ensemble(report, "mdx-c", device, 30.0)
-    weights = full_size_checkpoint(load_manifest().checkpoints[ROWS[0]]).parent
     for gib in BUDGETS_GIB:
         yield (
             f"mdx-c within {gib} GiB",
-            lambda gib=gib: check_budget(report, "mdx-c", weights, device, gib, 30.0),  # type: ignore[misc]
+            lambda gib=gib: check_budget(  # type: ignore[misc]
+                report, "mdx-c", full_subject(ROWS[0]).path.parent, device, gib, 30.0
+            ),
         )
-    yield "copies", lambda: measure_copies(report, next(full_subjects()), device)
+    yield "copies", lambda: measure_copies(report, full_subject(ROWS[0]), device)
     yield "cdx-b", lambda: measure_ensemble(report, "cdx-b", device, 30.0)
 
 
@@ -346,32 +363,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", type=allowed.device, default="auto")
     parser.add_argument("--small", action="store_true", help="small networks only")
     parser.add_argument("--minutes", type=float, default=10.0, help="begin nothing new after that")
-    parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="where the report goes")
+    parser.add_argument("--json", type=allowed.file, default=Path("gpu.json"), help="where the report goes")
     options = parser.parse_args(arguments)
     device = resolve_device(options.device)
     if device.type == "cpu" and not options.small:
         parser.error("there is no GPU; --device cpu --small runs the checks on the CPU, on small networks")
     if options.small:
         torch.set_num_threads(1)  # more of them wait for each other longer than they compute
-    report, start = Report(machine(device)), time.monotonic()
+    report, end, code = Report(machine(device)), time.monotonic() + 60 * options.minutes, 0
     say(", ".join(str(value) for value in report.machine.values()))
     with tempfile.TemporaryDirectory() as folder:
         for name, step in steps(report, device, options.small, Path(folder)):
-            if time.monotonic() - start > 60 * options.minutes:
-                report.not_run.append(name)
-                continue
             try:
-                step()
+                if time.monotonic() > end:
+                    report.not_run.append(name)
+                else:
+                    step()
+            except KeyboardInterrupt:
+                report.not_run.append(name)
+                end, code = 0.0, INTERRUPTED
             except Exception as error:  # one network that fails must not hide the others
                 report.check(name, False, f"{type(error).__name__}: {error}")
-    options.json.write_text(json.dumps({**asdict(report), "failed": report.failed}, indent=2) + "\n")
+            report.write(options.json)
     if report.not_run:
-        say(f"not run, for want of time: {', '.join(report.not_run)}")
+        say(f"not run: {', '.join(report.not_run)}")
     say(f"{len(report.checks)} checks, {report.failed} failed; written to {options.json}")
-    return 1 if report.failed else 0
+    return code or int(report.failed > 0)
 
 
 if __name__ == "__main__":

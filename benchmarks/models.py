@@ -32,6 +32,8 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import allowed
+from my_submission.commands.separate_options import positive
 from my_submission.models import ChunkModel, chunk_bytes
 from my_submission.runtime.devices import name_of, resolve_device, resolve_precision
 from my_submission.runtime.inference import count_chunks, estimate_track
@@ -257,13 +259,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     known = [row.name for row in load_manifest().checkpoints.values() if row.architecture in REFERENCES]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of the noise")
-    parser.add_argument("--overlap", type=float, default=0.5, help="of chunks, on both sides")
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--device", type=allowed.device, default="auto")
+    parser.add_argument("--precision", choices=allowed.PRECISIONS, default="auto")
+    parser.add_argument("--seconds", type=allowed.seconds, default=20.0, help="length of the noise")
+    parser.add_argument("--overlap", type=allowed.overlap, default=0.5, help="of chunks, on both sides")
+    parser.add_argument("--repeats", type=positive, default=1)
     parser.add_argument("--only-ours", action="store_true", help="leave out the reference")
-    parser.add_argument("--json", type=Path, help="also write the results here")
+    parser.add_argument("--json", type=allowed.file, help="also write the results here")
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in known:
@@ -273,8 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.names or NETWORKS:
         results.append(measure(name, options))
         print(line(results[-1]), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+        if options.json:  # after each, since the next may take an hour
+            options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import allowed
 from evaluator.isolation.process_tree import descendants, proportional_bytes
+from my_submission.commands.separate_options import positive
 from my_submission.weights import Checkpoint, load_manifest
 from tests.lower_precision import agreement
 from tests.random_checkpoints import full_size_checkpoint
@@ -340,8 +342,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}; default: all")
-    parser.add_argument("--seconds", type=float, nargs="+", default=[20.0, 120.0], help="default: 20 and 120")
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument(
+        "--seconds", type=allowed.seconds, nargs="+", default=[20.0, 120.0], help="default: 20 and 120"
+    )
+    parser.add_argument("--repeats", type=positive, default=1)
     options = parser.parse_args()
     for name in options.peers:
         if name not in PEERS:
