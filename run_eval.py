@@ -11,8 +11,9 @@ if sys.version_info < (3, 11):  # noqa: UP036 (it may well be started by an olde
     raise SystemExit(2)
 
 from sdx.missing import explained
+from sdx.terminal import interruptible
 
-with explained("run_eval.py"):
+with interruptible("run_eval.py"), explained("run_eval.py"):
     from evaluator.commands.evaluate import main
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from typing import Any
 from evaluator import printable
 from evaluator.commands import Subparsers
 from sdx.missing import explained
-from sdx.terminal import prepare
+from sdx.terminal import interruptible, prepare
 
-UNUSABLE, INTERRUPTED = 2, 130
+UNUSABLE = 2
 
 # Of each, `commands/NAME.py` has `add_parser(subparsers)`, which sets the default `run`: arguments -> exit code.
 COMMANDS = {
@@ -36,6 +36,11 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m evaluator") -> int:
     """Parse, call, print; the exit code is the command's, 2 for input that cannot be used, or 130."""
+    with interruptible(prog):
+        return _run(arguments, prog)
+
+
+def _run(arguments: Sequence[str] | None, prog: str) -> int:
     words = prepare(arguments)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
@@ -45,9 +50,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m evaluato
     given = parser.parse_args(words)
     try:
         return int(given.run(given))
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return INTERRUPTED
     except FileNotFoundError:
         if _working_folder_is_there():
             raise

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from sdx.imports import imported_for_good
 from sdx.missing import explained
-from sdx.terminal import prepare
+from sdx.terminal import interruptible, prepare
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -26,6 +26,11 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m my_submission") -> int:
     """Parse, run, and return the exit code: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
+    with interruptible(prog):
+        return _run(arguments, prog)
+
+
+def _run(arguments: Sequence[str] | None, prog: str) -> int:
     words = prepare(arguments)
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -9,7 +9,7 @@ from typing import Any
 
 from sdx import ROOT, __version__
 from sdx.missing import explained
-from sdx.terminal import prepare
+from sdx.terminal import interruptible, prepare
 
 # What has a command line of its own: name -> (module with `main(arguments, prog=…)`, module with
 # `add_arguments(parser)`, help). The other commands are in the tables of the two packages that they belong to.
@@ -40,6 +40,11 @@ GROUPS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Only the module of that command is imported."""
+    with interruptible("sdx"):
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     # First, so that the kit's own packages run wherever this is started: a submission in the current folder has a
     # `my_submission`, too, and other people's packages may be called `training` or `evaluator`.
     sys.path.insert(0, str(ROOT))

@@ -6,7 +6,8 @@ import os
 import select
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 # What our own texts have beside letters, for a terminal or a log that has ASCII or a code page only.
@@ -15,6 +16,8 @@ _PLAIN = str.maketrans(
      "±": "+/-", "≥": ">=", "≤": "<=", "∞": "inf", "·": "*"}
 )  # fmt: skip
 _ERRORS = "sdx_plain"
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of its signal."""
 
 
 def prepare(words: Sequence[str] | None = None) -> list[str]:
@@ -26,6 +29,16 @@ def prepare(words: Sequence[str] | None = None) -> list[str]:
     codecs.register_error(_ERRORS, _as_plain_text)
     sys.stdout, sys.stderr = _forgiving(sys.stdout), _forgiving(sys.stderr)
     return [_at_home(word) for word in (sys.argv[1:] if words is None else words)]
+
+
+@contextmanager
+def interruptible(prog: str) -> Iterator[None]:
+    """Around a command, imports included: Ctrl-C of which it says nothing itself is told in one line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 from sdx.missing import explained
-from sdx.terminal import prepare
+from sdx.terminal import interruptible, prepare
 
 with explained("python -m training"):
     from my_submission.weights import WeightsError
@@ -26,7 +26,8 @@ def main(words: list[str] | None = None, prog: str = "python -m training") -> in
     arguments = parser.parse_args(prepare(words))
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     try:
-        arguments.run(arguments)
+        with interruptible(prog):
+            arguments.run(arguments)
     except (ConfigError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

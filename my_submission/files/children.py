@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from importlib import import_module
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
 from sdx.children import end_with_parent
@@ -24,15 +25,20 @@ class Child:
     def __init__(self) -> None:
         self.connection, its_end = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_begin, args=(its_end,), daemon=False)
-        with _interrupts_held_back():
-            self.process.start()
-        its_end.close()
+        try:
+            with _interrupts_held_back():
+                self.process.start()
+                its_end.close()
+        except KeyboardInterrupt:  # held back until there was a child, of which nobody else knows
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """End it at once."""
         self.connection.close()
-        self.process.kill()
-        self.process.join()
+        if self.process.pid is not None:
+            self.process.kill()
+            self.process.join()
 
 
 @contextlib.contextmanager
@@ -65,6 +71,7 @@ def _interrupts_held_back() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # which starting the first child does, and lets interrupts through
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

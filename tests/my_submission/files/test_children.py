@@ -1,6 +1,10 @@
 """Children that start before there is work for them."""
 
 import multiprocessing
+import signal
+import threading
+from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -41,6 +45,27 @@ def test_a_child_that_nobody_takes_ends_whatever_happens() -> None:
 
     with pytest.raises(KeyError):
         fail()
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.usefixtures("torch_is_not_here")
+def test_an_interrupt_while_a_child_starts_comes_once_it_has_and_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also while the first one does, when multiprocessing starts its own process first, and unblocks signals."""
+    start = SpawnProcess.start
+    begun: list[int | None] = []
+
+    def interrupted(process: SpawnProcess) -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        start(process)
+        begun.append(process.pid)
+
+    monkeypatch.setattr(SpawnProcess, "start", interrupted)
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+    with pytest.raises(KeyboardInterrupt), one_ahead():
+        pytest.fail("it went on")
+    assert len(begun) == 1
     assert multiprocessing.active_children() == []
 
 
