@@ -237,10 +237,10 @@ def _make_room(layer: torch.nn.Module) -> None:
 
     As torch's `to_empty` does, for which it imports sympy, which takes half a second.
     """
-    for name, weight in [*layer.named_parameters(recurse=False)]:
+    for name, weight in [*layer.named_parameters(recurse=False, remove_duplicate=False)]:
         room = torch.empty(weight.shape, dtype=weight.dtype)
         setattr(layer, name, torch.nn.Parameter(room, requires_grad=False))
-    for name, buffer in [*layer.named_buffers(recurse=False)]:
+    for name, buffer in [*layer.named_buffers(recurse=False, remove_duplicate=False)]:
         setattr(layer, name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 

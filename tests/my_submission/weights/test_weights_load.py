@@ -326,6 +326,18 @@ def test_tensors_that_are_not_saved_are_made(tmp_path: Path, buffer: bool) -> No
         build(tmp_path / "x.ckpt", lambda: Small(buffer), {"layer.weight": torch.eye(4)})
 
 
+def test_a_tensor_with_two_names_in_one_layer_is_loaded_under_both(tmp_path: Path) -> None:
+    class Twice(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = self.other = torch.nn.Parameter(torch.zeros(3))
+
+    state = {"one": torch.arange(3.0), "other": torch.arange(3.0)}
+    network = build(tmp_path / "x.th", Twice, state)
+    assert torch.equal(network.one, state["one"])
+    assert torch.equal(network.other, state["other"])
+
+
 @pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt", "x.pt", "x.pth", "x.th"])
 def test_tensors_of_any_format(tmp_path: Path, name: str) -> None:
     state = {"a": torch.arange(3.0)}
