@@ -21,10 +21,10 @@ def run(options: argparse.Namespace) -> int:
     """0: printed; 1: a file or a name is not as it should be."""
     try:
         systems = _chosen(options)
+        here = {one.name: len(locate(one.files, options.weights_dir)[0]) for one in systems}
     except (WeightsError, PresetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    here = {one.name: len(locate(one.files, options.weights_dir)[0]) for one in systems}
     if options.here:
         systems = [one for one in systems if here[one.name] == len(one.files)]
     if options.json:

@@ -104,6 +104,7 @@ def test_the_command_lists_them(capsys: pytest.CaptureFixture[str], listed: dict
     [
         (["nothing"], "found 'nothing'; expected a name"),
         (["--makes", "vocls"], "--makes: found 'vocls', expected one of"),
+        (["mdx-demo", "--weights-dir", "/nowhere"], "weights_dir: /nowhere is not a folder"),
     ],
 )
 def test_a_wrong_name_is_one_sentence(
