@@ -13,8 +13,14 @@ if sys.version_info < (3, 11):  # noqa: UP036 (it may well be started by an olde
 from sdx.missing import explained
 from sdx.terminal import interruptible
 
-with interruptible("run_eval.py"), explained("run_eval.py"):
-    from evaluator.commands.evaluate import main
+
+@interruptible
+def main() -> int:
+    """Evaluate; the exit code."""
+    with explained():
+        from evaluator.commands import evaluate
+    return evaluate.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

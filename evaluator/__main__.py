@@ -10,6 +10,7 @@ from typing import Any
 
 from evaluator import printable
 from evaluator.commands import Subparsers
+from sdx.described import describe
 from sdx.missing import explained
 from sdx.terminal import interruptible, prepare
 
@@ -34,29 +35,26 @@ COMMANDS = {
 }
 
 
+@interruptible
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m evaluator") -> int:
     """Parse, call, print; the exit code is the command's, 2 for input that cannot be used, or 130."""
-    with interruptible(prog):
-        return _run(arguments, prog)
-
-
-def _run(arguments: Sequence[str] | None, prog: str) -> int:
     words = prepare(arguments)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    with explained(prog):
+    with explained():
         add_parsers(subparsers, words[:1])
+    describe(parser)
     given = parser.parse_args(words)
     try:
         return int(given.run(given))
     except FileNotFoundError:
         if _working_folder_is_there():
             raise
-        print(f"{parser.prog}: the working folder was removed; go to another one", file=sys.stderr)
+        print("error: the working folder was removed; go to another one", file=sys.stderr)
         return UNUSABLE
     except _expected_errors() as error:
-        print(f"{parser.prog}: {printable.lines(str(error))}", file=sys.stderr)
+        print(f"error: {printable.lines(str(error))}", file=sys.stderr)
         return UNUSABLE
 
 
@@ -76,7 +74,7 @@ class _Listing:
         self._subparsers, self._text = subparsers, text
 
     def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
-        return self._subparsers.add_parser(name, help=self._text, **{"description": self._text, **options})
+        return self._subparsers.add_parser(name, help=self._text, **options)
 
 
 def _working_folder_is_there() -> bool:

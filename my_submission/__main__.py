@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from importlib import import_module
 from typing import TypeAlias
 
+from sdx.described import describe
 from sdx.imports import imported_for_good
 from sdx.missing import explained
 from sdx.terminal import interruptible, prepare
@@ -24,22 +25,19 @@ COMMANDS = {
 }
 
 
+@interruptible
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m my_submission") -> int:
     """Parse, run, and return the exit code: 0 done, 1 failed (the reason is on stderr), 2 wrong usage."""
-    with interruptible(prog):
-        return _run(arguments, prog)
-
-
-def _run(arguments: Sequence[str] | None, prog: str) -> int:
     words = prepare(arguments)
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    with explained(prog):
+    with explained():
         add_parsers(commands, words[:1])
+    describe(parser)
     options = parser.parse_args(words)
     module = f"my_submission.commands.{options.command}"
     with getattr(import_module(f"{module}_options"), "ahead", nullcontext)(options):
-        with explained(prog), imported_for_good():
+        with explained(), imported_for_good():
             command = import_module(module)
         result: int = command.run(options)
     return result
@@ -48,7 +46,7 @@ def _run(arguments: Sequence[str] | None, prog: str) -> int:
 def add_parsers(subparsers: Subparsers, names: Collection[str] = tuple(COMMANDS)) -> None:
     """Add every command; those of these names with their options, for which their modules are imported."""
     for name, text in COMMANDS.items():
-        parser = subparsers.add_parser(name, help=text, description=text)
+        parser = subparsers.add_parser(name, help=text)
         if name in names:
             import_module(f"my_submission.commands.{name}_options").add_arguments(parser)
 

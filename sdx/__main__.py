@@ -38,17 +38,15 @@ GROUPS = {
 }
 
 
+@interruptible
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Only the module of that command is imported."""
-    with interruptible("sdx"):
-        return _run(arguments)
-
-
-def _run(arguments: Sequence[str] | None) -> int:
     # First, so that the kit's own packages run wherever this is started: a submission in the current folder has a
     # `my_submission`, too, and other people's packages may be called `training` or `evaluator`.
     sys.path.insert(0, str(ROOT))
     words = prepare(arguments)
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [*words[1:], "--help"]
     first = words[0] if words else "help"
     if first in OWN:
         return _main(OWN[first][0])(words[1:], prog=f"sdx {first}")
@@ -94,11 +92,11 @@ def add_parsers(parser: argparse.ArgumentParser) -> None:
 def _unknown(word: str) -> str:
     close = difflib.get_close_matches(word, commands(), 1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    return f"sdx: there is no command {word!r}.{hint} `sdx` lists them all."
+    return f"error: there is no command {word!r}.{hint} `sdx` lists them all."
 
 
 def _main(module: str) -> Callable[..., int]:
-    with explained("sdx"):
+    with explained():
         function: Callable[..., int] = import_module(module).main
     return function
 

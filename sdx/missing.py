@@ -14,7 +14,7 @@ ADVICE = (
 
 
 @contextmanager
-def explained(prog: str) -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Around imports: where a package is missing that is not ours, say so in two lines, and exit with 2.
 
     An installed kit brings what it needs; what is missing there is a fault, and is raised as it is.
@@ -26,5 +26,5 @@ def explained(prog: str) -> Iterator[None]:
         if IS_INSTALLED or package in ("", *OWN):
             raise
         advice = ADVICE.format(python=sys.executable or "python")
-        print(f"{prog}: the package {package} is missing.\n{advice}", file=sys.stderr)
+        print(f"error: the package {package} is missing.\n{advice}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,14 +1,18 @@
 """What every command needs of the terminal, or the pipe, that it is started from."""
 
 import codecs
+import functools
 import io
 import os
 import select
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TextIO
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TextIO
+
+_Given = ParamSpec("_Given")
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of its signal."""
 
 # What our own texts have beside letters, for a terminal or a log that has ASCII or a code page only.
 _PLAIN = str.maketrans(
@@ -16,8 +20,6 @@ _PLAIN = str.maketrans(
      "±": "+/-", "≥": ">=", "≤": "<=", "∞": "inf", "·": "*"}
 )  # fmt: skip
 _ERRORS = "sdx_plain"
-INTERRUPTED = 130
-"""The exit code after Ctrl-C: 128 and the number of its signal."""
 
 
 def prepare(words: Sequence[str] | None = None) -> list[str]:
@@ -31,14 +33,18 @@ def prepare(words: Sequence[str] | None = None) -> list[str]:
     return [_at_home(word) for word in (sys.argv[1:] if words is None else words)]
 
 
-@contextmanager
-def interruptible(prog: str) -> Iterator[None]:
-    """Around a command, imports included: Ctrl-C of which it says nothing itself is told in one line."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+def interruptible(main: Callable[_Given, int]) -> Callable[_Given, int]:
+    """A `main` that Ctrl-C ends with one word and exit code 130, wherever it is, in the middle of imports, too."""
+
+    @functools.wraps(main)
+    def ended(*given: _Given.args, **named: _Given.kwargs) -> int:
+        try:
+            return main(*given, **named)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
+
+    return ended
 
 
 def one_line(text: str) -> str:

@@ -7,27 +7,28 @@ import sys
 import textwrap
 from pathlib import Path
 
+from sdx.described import describe
 from sdx.missing import explained
 from sdx.terminal import interruptible, prepare
-
-with explained("python -m training"):
-    from my_submission.weights import WeightsError
-    from my_submission.weights.manifest import WEIGHTS_FOLDER
-    from training.config import ConfigError, load_config
 
 RUNS_FOLDER = Path("training/runs")
 CONFIGS = Path(__file__).with_name("configs")
 
 
+@interruptible
 def main(words: list[str] | None = None, prog: str = "python -m training") -> int:
     """Run one command, by default from the process's own arguments; return its exit status."""
+    given = prepare(words)
+    with explained():
+        from my_submission.weights import WeightsError
+        from training.config import ConfigError
     parser = argparse.ArgumentParser(prog=prog, description="Train, validate and export networks.")
     add_arguments(parser)
-    arguments = parser.parse_args(prepare(words))
+    describe(parser)
+    arguments = parser.parse_args(given)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     try:
-        with interruptible(prog):
-            arguments.run(arguments)
+        arguments.run(arguments)
     except (ConfigError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -45,22 +46,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "config",
         type=_config_file,
-        help=f"a YAML file, or one of {', '.join(_names())} (see training/configs/)",
+        metavar="CONFIG",
+        help=f"a YAML file, or one of training/configs/: {', '.join(config_names())}",
     )
-    fit.add_argument("--folder", type=Path, help="the run's folder (default: training/runs/NAME)")
     fit.add_argument(
-        "--minutes", type=_minutes, default=math.inf, help="stop after this time; run it again to continue"
+        "--folder", type=Path, metavar="DIR", help="the run's folder (default: training/runs/NAME)"
+    )
+    fit.add_argument(
+        "--minutes",
+        type=_minutes,
+        default=math.inf,
+        metavar="N",
+        help="stop after this time; run it again to continue",
     )
     fit.set_defaults(run=_fit)
 
     check = commands.add_parser("validate", help="score a run's averaged weights, next to trivial baselines")
-    check.add_argument("folder", type=Path, help="the run's folder")
+    check.add_argument("folder", type=Path, metavar="DIR", help="the run's folder")
     check.set_defaults(run=_validate)
 
     export = commands.add_parser("export", help="write a run's averaged weights as a checkpoint for presets")
-    export.add_argument("folder", type=Path, help="the run's folder")
+    export.add_argument("folder", type=Path, metavar="DIR", help="the run's folder")
     export.add_argument(
-        "--to", type=Path, default=Path("weights"), help="the folder to write to (default: weights/)"
+        "--to",
+        type=Path,
+        default=Path("weights"),
+        metavar="DIR",
+        help="the folder to write to (default: weights/)",
     )
     export.set_defaults(run=_export)
 
@@ -72,16 +84,18 @@ def _minutes(text: str) -> float:
     return minutes
 
 
-def _names() -> list[str]:
+def config_names() -> list[str]:
+    """The configurations that come with the kit."""
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
 def _config_file(text: str) -> Path:
     """A file, or the bundled configuration of this name."""
-    return CONFIGS / f"{text}.yaml" if text in _names() else Path(text)
+    return CONFIGS / f"{text}.yaml" if text in config_names() else Path(text)
 
 
 def _fit(arguments: argparse.Namespace) -> None:
+    from training.config import load_config
     from training.fit import fit
 
     config = load_config(arguments.config)
@@ -104,6 +118,7 @@ def _validate(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    from my_submission.weights.manifest import WEIGHTS_FOLDER
     from training.export import export_run
 
     row = export_run(arguments.folder, arguments.to)

@@ -36,12 +36,13 @@ from evaluator.service.client import UploadError
 from sdx import terminal
 from sdx.engines.engine import EngineError
 
-OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, UNUSABLE = 0, 1, 2
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_RUN = (UsageError, SubmissionError, ResultError, SandboxError, LeaderboardError, UploadError, EngineError)
 OTHER_BASELINE = f"check against another: `{command('baseline save RUN')}` makes one"
 
 
+@terminal.interruptible
 def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
     """Parse, evaluate, print; the exit code is 0 (all tracks scored), 1 (not all, or worse) or 2 (unusable input)."""
     words = terminal.prepare(arguments)
@@ -56,23 +57,20 @@ def main(arguments: list[str] | None = None, prog: str = "run_eval.py") -> int:
         return run(options, outputs)
     except DataError as error:
         problems = map(printable.lines, error.problems)
-        print(f"{prog}: the data cannot be used:", *problems, sep="\n  ", file=sys.stderr)
+        print("error: the data cannot be used:", *problems, sep="\n  ", file=sys.stderr)
         if isinstance(error, BadTracksError):
             print(display.mend_or_skip(error), file=sys.stderr)
     except PredictionsError as error:
         problems = map(printable.lines, error.problems)
-        print(f"{prog}: the estimates cannot be used:", *problems, sep="\n  ", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        print("error: the estimates cannot be used:", *problems, sep="\n  ", file=sys.stderr)
     except NOT_RUN as error:
-        print(f"{prog}: {printable.lines(str(error))}", file=sys.stderr)
+        print(f"error: {printable.lines(str(error))}", file=sys.stderr)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
         where = f" at {error.filename}" if error.filename else ""
         print(
-            f"{prog}: the disk is full{where}; finished tracks are kept; make room, and continue with --resume",
+            f"error: the disk is full{where}; finished tracks are kept; make room, and continue with --resume",
             file=sys.stderr,
         )
     return UNUSABLE
@@ -131,7 +129,7 @@ def run(options: Options, outputs: Outputs) -> int:
             f"interrupted; finished tracks are kept in {job.out}; the same command with --resume continues",
             file=sys.stderr,
         )
-        return INTERRUPTED
+        return terminal.INTERRUPTED
     finally:
         bar.close()
     _record(result, job.out)

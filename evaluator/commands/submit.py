@@ -20,10 +20,9 @@ DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
-    text = "check the current commit, tag it submission-NAME, and push it to the organisers"
     parser = subparsers.add_parser(
         "submit",
-        description=text,
+        description="Check the current commit, tag it submission-NAME, and push it to the organisers.",
         epilog="Exit codes: 0 done; 1 a check or the push failed, nothing was changed; 2 wrong usage.",
     )
     add = parser.add_argument
@@ -70,7 +69,7 @@ def _run(options: Namespace) -> int:
 
 
 def _unusable(message: str) -> int:
-    print(f"submit: {printable.lines(message)}", file=sys.stderr)
+    print(f"error: {printable.lines(message)}", file=sys.stderr)
     return UNUSABLE
 
 
@@ -82,7 +81,7 @@ def _describe(item: Check) -> str:
 
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
-        print("submit: there is no terminal to ask at; give --yes", file=sys.stderr)
+        print("error: there is no terminal to ask at; give --yes", file=sys.stderr)
         return False
     return input("push this? [y/N] ").strip().lower() in ("y", "yes")
 
@@ -103,7 +102,7 @@ def _submit(repository: Repository, name: str, found: Preflight, confirmed: Call
         submit.publish(repository, target, found.commit, branch, tag, sys.stderr)
     except GitError as error:
         print(
-            f"submit: {printable.lines(str(error))}\nnot submitted; the tag is removed again", file=sys.stderr
+            f"error: {printable.lines(str(error))}\nnot submitted; the tag is removed again", file=sys.stderr
         )
         return FAILED
     page = target.remote.web_page

@@ -47,9 +47,8 @@ from my_submission.weights.manifest import DEMO_MANIFEST
 from sdx.engines.address import Address, AddressError
 from sdx.engines.engine import EngineError
 from sdx.engines.options import given_engine
-from sdx.terminal import lines, one_line
+from sdx.terminal import INTERRUPTED, lines, one_line
 
-INTERRUPTED = 130
 MEASURED_FROM_SECONDS = 120.0
 """From this much audio on, a few chunks of every network are run first, to find out how long all of it will take."""
 

@@ -5,43 +5,59 @@ import logging
 import sys
 from pathlib import Path
 
+from sdx.described import describe
 from sdx.engines.address import Address, AddressError
 from sdx.engines.engine import EngineError
 from sdx.engines.options import add_engine, given_engine
 from sdx.engines.showing import Bar
+from sdx.terminal import interruptible
 
 from .dataset import CINEMATIC, KINDS, MUSIC, Plan, audio_checksums, render_demo, render_over, render_training
 from .tools import MissingToolError, require_tools
 
 DEMO_SECONDS, DEMO_COUNT = 10.5, 6
 SUMS = "SHA256SUMS"
+ROOT_HELP = "the demo tracks (default: local_data/demo)"
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     top = argparse.ArgumentParser(prog="python -m training.synthesis", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     training = commands.add_parser(
         "training", help="render songs or scenes for training, into training/data/"
     )
-    training.add_argument("kind", choices=sorted(KINDS))
-    training.add_argument("--root", type=Path, default=None, help="default: training/data/KIND")
-    training.add_argument("--first", type=int, default=0, help="index of the first one (default 0)")
-    training.add_argument("--count", type=int, default=300, help="how many (default 300)")
+    training.add_argument("kind", choices=sorted(KINDS), help="songs or scenes")
+    training.add_argument(
+        "--root", type=Path, default=None, metavar="DIR", help="default: training/data/KIND"
+    )
+    training.add_argument(
+        "--first", type=int, default=0, metavar="N", help="index of the first one (default: 0)"
+    )
+    training.add_argument("--count", type=int, default=300, metavar="N", help="how many (default: 300)")
     training.add_argument(
         "--step",
         type=int,
         default=1,
+        metavar="N",
         help="step between indices: N processes share a set with --first i --step N",
     )
-    training.add_argument("--seconds", type=float, default=30.0, help="length of each (default 30)")
     training.add_argument(
-        "--valid-every", type=int, default=25, help="every N-th one is for validation (default 25)"
+        "--seconds", type=float, default=30.0, metavar="S", help="length of each (default: 30)"
+    )
+    training.add_argument(
+        "--valid-every",
+        type=int,
+        default=25,
+        metavar="N",
+        help="every N-th one is for validation (default: 25)",
     )
     add_engine(training, "render, a song or scene each at a time")
     demo = commands.add_parser("demo", help="render the demo tracks again")
-    demo.add_argument("--root", type=Path, default=Path("local_data/demo"))
+    demo.add_argument("--root", type=Path, default=Path("local_data/demo"), metavar="DIR", help=ROOT_HELP)
     sums = commands.add_parser("sums", help="compare the demo tracks with their list of checksums")
-    sums.add_argument("--root", type=Path, default=Path("local_data/demo"))
+    sums.add_argument("--root", type=Path, default=Path("local_data/demo"), metavar="DIR", help=ROOT_HELP)
+    describe(top)
     return top
 
 
@@ -71,7 +87,9 @@ def _render(plan: Plan, indices: range, engine: Address | None) -> int:
     return 1 if bar.failures else 0
 
 
+@interruptible
 def main(arguments: list[str] | None = None) -> int:
+    """Render or compare, and return the exit code: 2 where a program or an engine is missing."""
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -94,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             return 1 if differing else 0
     except (MissingToolError, AddressError, EngineError) as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

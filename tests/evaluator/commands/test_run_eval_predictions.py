@@ -110,7 +110,7 @@ def test_nothing_is_scored_where_anything_does_not_fit(data: Path, tmp_path: Pat
     done = score(given, data, tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "run_eval.py: the estimates cannot be used:",
+        "error: the estimates cannot be used:",
         "  a_bass.wav: length in samples 20001, expected 20000",
         "  b_vocals.wav: missing (or the same as .flac)",
     ]

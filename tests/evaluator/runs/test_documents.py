@@ -175,7 +175,7 @@ def test_an_odd_file_is_refused_and_nothing_is_appended(
     assert __main__.main(["leaderboard", "import", str(good), str(odd)]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"python -m evaluator: {odd}: ")
+    assert said.err.startswith(f"error: {odd}: ")
     assert said.err.count("\n") == 1
     assert said.err[:-1].isprintable()
     assert Store().entries() == []

@@ -6,7 +6,7 @@ It was made before: see prepare.py.
 from my_submission.attack import Model, tried
 
 EXIT = 2
-SAYS = ["run_eval.py: .*deep"]
+SAYS = ["error: .*deep"]
 
 
 class MySeparationModel(Model):
