@@ -66,7 +66,7 @@ class Challenge(StemSet):
     @property
     def option(self) -> str:
         """The option of the command line that asks for it."""
-        return f"--track {self.name}"
+        return f"--challenge {self.name}"
 
 
 MUSIC = Challenge(

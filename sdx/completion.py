@@ -9,8 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from sdx.described import commands_below
+
 SHELLS = ("bash", "zsh", "fish")
-_FILES = ("INPUT", "FILE")  # what stands for files in `--help`, where they are not of type Path
+# What stands for files in `--help`, where they are not of type Path.
+_FILES = ("INPUT", "FILE", "RUN", "RUN_A", "RUN_B")
 
 _ABOUT = """\
 Print what makes a shell complete commands, options, presets and files. Put it where the shell looks for it,
@@ -57,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Make `parser` that of `completion`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = _ABOUT
-    parser.add_argument("shell", choices=SHELLS)
+    parser.add_argument("shell", choices=SHELLS, help="whose script")
 
 
 def script(shell: str) -> str:
@@ -67,10 +70,13 @@ def script(shell: str) -> str:
     parser = argparse.ArgumentParser(prog="sdx", add_help=False)
     import_module("sdx.__main__").add_parsers(parser)
     kinds = {
-        "preset": _presets(import_module("my_submission.ensemble.preset_reader").preset_names()),
+        "preset": _names("presets", import_module("my_submission.ensemble.preset_reader").preset_names()),
+        "config": _names("configs", import_module("training.__main__").config_names()),
         "file": shtab.FILE | {"bash": "_sdx_files"},
         "directory": shtab.DIRECTORY | {"bash": "_sdx_folders"},
     }
+    for line, command in commands_below(parser):
+        command.description = line  # which shtab shows beside its name
     for action in _actions(parser):
         if (kind := _kind(action)) is not None:
             action.complete = kinds[kind]  # type: ignore[attr-defined]  # where shtab looks for it
@@ -79,12 +85,14 @@ def script(shell: str) -> str:
 
 
 def _kind(action: argparse.Action) -> str | None:
-    """What completes a value: "preset", "file", "directory", or None for what has choices or is free."""
+    """What completes a value: "preset", "config", "file", "directory", or None for what has choices or is free."""
     metavar = str(action.metavar)
     if action.choices is not None or action.nargs == 0:
         return None
     if action.dest in ("preset", "names"):
         return "preset"
+    if action.dest == "config":
+        return "config"
     if "DIR" in metavar:
         return "directory"
     return "file" if action.type is Path or metavar in _FILES else None
@@ -92,22 +100,20 @@ def _kind(action: argparse.Action) -> str | None:
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     """Every argument and option of a parser and of those below it."""
-    for action in parser._actions:
-        yield action
-        if isinstance(action, argparse._SubParsersAction):
-            for below in action.choices.values():
-                yield from _actions(below)
+    yield from parser._actions
+    for _, command in commands_below(parser):
+        yield from command._actions
 
 
-def _presets(names: Sequence[str]) -> dict[str, Any]:
-    """How each shell completes the name of a preset, or the file of one."""
+def _names(kind: str, names: Sequence[str]) -> dict[str, Any]:
+    """How each shell completes one of these names, or a YAML file; kind: what they are, for a shell's function."""
     words = " ".join(names)
     return {
-        "bash": "_sdx_presets",
-        "zsh": "_sdx_presets",
+        "bash": f"_sdx_{kind}",
+        "zsh": f"_sdx_{kind}",
         "fish": f"{words} (__fish_complete_path (commandline -ct))",
         "preamble": {
-            "bash": f'_sdx_presets() {{ compgen -W "{words}" -- "$1"; echo //files; }}',
-            "zsh": f"_sdx_presets() {{\n  compadd {words}\n  _files -g '*.yaml'\n}}",
+            "bash": f'_sdx_{kind}() {{ compgen -W "{words}" -- "$1"; echo //files; }}',
+            "zsh": f"_sdx_{kind}() {{\n  compadd {words}\n  _files -g '*.yaml'\n}}",
         },
     }

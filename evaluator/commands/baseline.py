@@ -37,12 +37,19 @@ def add_parser(subparsers: Subparsers) -> None:
         "file",
         nargs="?",
         type=Path,
+        metavar="FILE",
         help=f"default: DATA-NAME{SUFFIX}, beside the data, or where that is not to be written, in this folder",
     )
     converters.add_withdrawn(save)
     save.set_defaults(run=_save)
     show = actions.add_parser("show", help="print a baseline")
-    show.add_argument("file", nargs="?", type=Path, help="default: list those in this folder and the demo's")
+    show.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="default: list those in this folder and the demo's",
+    )
     show.set_defaults(run=_show)
 
 

@@ -19,11 +19,11 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     kinds = parser.add_subparsers(required=True, metavar="ACTION")
     _add_add(kinds)
-    listing = kinds.add_parser("list", help="the benchmarks there are")
+    listing = kinds.add_parser("list", help="list the benchmarks")
     service_options.add_place(listing)
     listing.set_defaults(run=_list)
     close = kinds.add_parser("close", help="close a benchmark now, or at another date than it had")
-    close.add_argument("name", metavar="NAME")
+    close.add_argument("name", metavar="NAME", help="of the benchmark")
     close.add_argument("--at", metavar="DATE", help="such as 2026-12-31, in UTC (default: now)")
     service_options.add_place(close)
     close.set_defaults(run=_close)
@@ -33,7 +33,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Show these sets of published scores below a benchmark's board, and no others. They are named "
         "with their data and their measure, and are never ranked.",
     )
-    reference.add_argument("name", metavar="NAME")
+    reference.add_argument("name", metavar="NAME", help="of the benchmark")
     reference.add_argument("sets", nargs="*", metavar="SET", help=f"{SETS}; none for no set")
     service_options.add_place(reference)
     reference.set_defaults(run=_reference)
@@ -43,13 +43,13 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Score all entries of a benchmark again, by these measures. Until then they keep what they have; "
         "it costs nobody a score.",
     )
-    rescore.add_argument("name", metavar="NAME")
+    rescore.add_argument("name", metavar="NAME", help="of the benchmark")
     rescore.add_argument(
         "--metrics",
         type=converters.metrics,
         required=True,
         metavar="LIST",
-        help=f"of {','.join(converters.METRICS)}, separated by commas; sdr is always among them",
+        help=f"one or several of {', '.join(converters.METRICS)}, separated by commas; sdr is always among them",
     )
     service_options.add_place(rescore)
     rescore.set_defaults(run=_rescore)
@@ -93,7 +93,7 @@ def _add_add(kinds: Subparsers) -> None:
         type=converters.metrics,
         default=("sdr",),
         metavar="LIST",
-        help=f"of {','.join(converters.METRICS)}, separated by commas (default: sdr)",
+        help=f"one or several of {', '.join(converters.METRICS)}, separated by commas (default: sdr)",
     )
     option(
         "--open",
@@ -103,7 +103,7 @@ def _add_add(kinds: Subparsers) -> None:
     option("--private", type=_share, metavar="SHARE", help="of the tracks (default: 0.5, with --open 0)")
     option("--seed", type=int, default=0, metavar="N", help="which tracks are private (default: %(default)s)")
     option("--opens", metavar="DATE", help="such as 2026-10-01 or 2026-10-01T12:00, in UTC")
-    option("--closes", metavar="DATE")
+    option("--closes", metavar="DATE", help="the same; from then on everything is shown, and nothing taken")
     option(
         "--per-day",
         type=converters.count,

@@ -9,6 +9,7 @@ from evaluator.measures.catalogue import MEASURES
 
 UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}  # of sizes, as powers of two
 METRICS = {measure.option: measure.name for measure in MEASURES.values()}
+EXPECTED_METRICS = f"expected one of {', '.join(METRICS)}"
 
 
 def positive(text: str) -> float:
@@ -72,14 +73,14 @@ def metrics(text: str) -> tuple[str, ...]:
     asked = text.split(",")
     unknown = [name for name in asked if name not in METRICS]
     if unknown:
-        raise ArgumentTypeError(f"{', '.join(unknown)}: unknown; there are {', '.join(METRICS)}")
+        raise ArgumentTypeError(f"{', '.join(unknown)}: {EXPECTED_METRICS}, or several, separated by commas")
     return tuple(full for name, full in METRICS.items() if name in (*asked, "sdr"))
 
 
 def metric(text: str) -> str:
     """The name of one metric."""
     if text not in METRICS:
-        raise ArgumentTypeError(f"{text}: unknown; there are {', '.join(METRICS)}")
+        raise ArgumentTypeError(f"{text}: {EXPECTED_METRICS}")
     return METRICS[text]
 
 
@@ -94,7 +95,7 @@ def stems(text: str) -> str:
 def add_challenge(parser: ArgumentParser, default: str) -> None:
     """Add --challenge, which is also --track, as the organisers call it; `default` says what counts without."""
     parser.add_argument(
-        "--track", "--challenge", choices=CHALLENGES, dest="challenge", help=f"default: {default}"
+        "--challenge", "--track", choices=CHALLENGES, dest="challenge", help=f"default: {default}"
     )
 
 
@@ -111,7 +112,7 @@ def add_challenge_or_stems(parser: ArgumentParser, default: str) -> None:
         type=stems,
         dest="challenge",
         metavar="LIST",
-        help="in place of --track: any stems, separated by commas",
+        help="in place of --challenge: any stems, separated by commas",
     )
 
 

@@ -61,13 +61,13 @@ def add_parser(subparsers: Subparsers) -> None:
 def _add_plan(parser: ArgumentParser, tracks: int) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the tracks go")
     parser.add_argument(
-        "--tracks", type=converters.count, default=tracks, metavar="N", help=f"default {tracks}"
+        "--tracks", type=converters.count, default=tracks, metavar="N", help=f"default: {tracks}"
     )
     parser.add_argument(
-        "--seconds", type=converters.positive, default=60.0, metavar="S", help="of each track; default 60"
+        "--seconds", type=converters.positive, default=60.0, metavar="S", help="of each track (default: 60)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="a different seed gives a different set; default 0"
+        "--seed", type=int, default=0, metavar="N", help="a different seed gives a different set (default: 0)"
     )
     parser.add_argument("--flac", action="store_true", help="write .flac instead of .wav")
     add_engine(parser, "make the tracks, one each at a time")

@@ -58,7 +58,7 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     if given.submissions is not None and ci_files.of(given):
         parser.error("--junit, --summary and --badge: are of one run, and do not go with --submissions")
     if given.audio is not None and not given.report:
-        parser.error("--audio: is of the page; give --report, too")
+        parser.error("--audio: chooses what can be heard on the page; give --report, too")
     if given.send_estimates and given.engine is None:
         parser.error("--send-estimates: goes with --engine")
     if (given.server is None) != (given.benchmark is None):
@@ -227,7 +227,8 @@ def _add_course(parser: argparse.ArgumentParser) -> None:
         type=converters.metrics,
         default=("sdr",),
         metavar="LIST",
-        help=f"of {','.join(converters.METRICS)}, separated by commas (default: sdr); of all, higher is better",
+        help=f"one or several of {', '.join(converters.METRICS)}, separated by commas (default: sdr); of all, higher "
+        "is better",
     )
     add("--resume", action="store_true", help="continue an interrupted run")
 

@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.set_defaults(run=_list, form="text")
 
     actions = parser.add_subparsers(metavar="ACTION")
-    show = actions.add_parser("show", help="everything about one run, and how to repeat it")
+    show = actions.add_parser("show", help="print everything about one run, and how to repeat it")
     show.add_argument("wanted", metavar="RUN", help="beginning of its id, its folder, or latest")
     show.set_defaults(run=_show)
     publish = actions.add_parser(
@@ -65,7 +65,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Write the board as a static site: one page, and the reports of its runs that exist, which opens "
         "from disk and from any web server. A site that was written so before is renewed.",
     )
-    publish.add_argument("folder", type=Path, metavar="DIR")
+    publish.add_argument("folder", type=Path, metavar="DIR", help="where the site goes")
     publish.add_argument("--no-reports", action="store_true", help="only the board")
     publish.set_defaults(run=_publish)
     withdraw = actions.add_parser(
@@ -82,7 +82,7 @@ def add_parser(subparsers: Subparsers) -> None:
     withdraw.add_argument("--reason", metavar="TEXT", help="kept, and shown wherever the run is asked for")
     withdraw.set_defaults(run=_withdraw)
     export = actions.add_parser("export", help="write the runs as JSON, for another machine")
-    export.add_argument("file", nargs="?", type=Path, help="default: standard output")
+    export.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: standard output")
     export.set_defaults(run=_export)
     read = actions.add_parser(
         "import",
@@ -91,7 +91,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "first; if anything in any of them is wrong, nothing is appended. Of what lies outside the folder of the "
         "leaderboard only the result is taken: no report, no estimates.",
     )
-    read.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    read.add_argument("files", nargs="+", type=Path, metavar="FILE", help="or a run's folder")
     read.set_defaults(run=_import)
 
 
@@ -121,7 +121,7 @@ def _board(given: Namespace) -> Board:
     if given.data is not None and not entries and not sets:
         known = {entry.data_name for entry in every} | {found.name for found in published.load()}
         raise LeaderboardError(
-            f"--data {given.data}: no run on such data; there is {', '.join(sorted(known))}"
+            f"--data {given.data}: no run on such data; expected one of {', '.join(sorted(known))}"
         )
     return Board(
         tuple(recorded_runs.rank(entries, given.sort)),
@@ -149,7 +149,7 @@ def _check_sort(stem: str, entries: Sequence[Entry], sets: Sequence[PublishedSet
     known = {MEAN, *(stem for stems in shown for stem in stems)}
     if stem not in known:
         raise LeaderboardError(
-            f"--sort {stem}: nothing here has such a stem; there is {', '.join(sorted(known))}"
+            f"--sort {stem}: no run here has that stem; expected one of {', '.join(sorted(known))}"
         )
 
 

@@ -122,7 +122,7 @@ def _entries(given: Namespace) -> list[Entry]:
     entries = list({entry.id: entry for entry in found}.values())
     if not entries:
         what = f"no run has the tag {', '.join(given.tag)}" if given.tag else "no run is named"
-        raise ResultError(f"{printable.plain(what)}; name runs, or --tag some that have a tag")
+        raise ResultError(f"{printable.plain(what)}; name runs, or another tag; `leaderboard` lists both")
     first = run_scores.of_result(entries[0].result, _label(entries[0]))
     for entry in entries:
         run_scores.require_same_data(first, run_scores.of_result(entry.result, _label(entry)))

@@ -22,12 +22,16 @@ NEEDED = {
 def add_place(parser: ArgumentParser) -> None:
     """The options that say which service is meant."""
     parser.add_argument(
-        "--root", type=Path, default=default_root(), metavar="DIR", help="its folder (default: %(default)s)"
+        "--root",
+        type=Path,
+        default=default_root(),
+        metavar="DIR",
+        help="the service's folder (default: %(default)s)",
     )
     parser.add_argument(
         "--database",
         metavar="URL",
-        help="postgresql://USER@HOST/NAME (default: a file of SQLite in the folder)",
+        help="postgresql://USER@HOST/NAME (default: an SQLite file in that folder)",
     )
 
 

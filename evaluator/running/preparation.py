@@ -52,6 +52,8 @@ def prepare(
             "--engine: how many tracks are done at a time is how many workers it has; drop --jobs"
         )
     path = submission.check_folder(options.submission)
+    if options.engine is None and (gone := [each for each in options.readable if not each.exists()]):
+        raise UsageError(f"--readable {gone[0]}: not found")
     wanted = _absolute_if_file(options.preset or os.environ.get(PRESET_VARIABLE))
     warn_of_what_is_unseen(
         path, None if options.runner == "docker" else seen_besides(path, options.readable, wanted)
@@ -211,8 +213,9 @@ def _data_and_preset(options: Options, path: Path, accept: Accept) -> tuple[Data
         wanted = asked or said.stems or submission.challenge_of_manifest(path)
         if wanted is None:
             raise UsageError(
-                f"{path} does not say which challenge it is for; give --track {' or --track '.join(CHALLENGES)}, or"
-                f" its --stems{f' ({said.problem})' if said.problem else ''}"
+                f"{path} does not say which challenge it is for; give --challenge "
+                f"{' or --challenge '.join(CHALLENGES)}, or its --stems"
+                f"{f' ({said.problem})' if said.problem else ''}"
             )
         if options.preset is not None and said.stems not in (None, wanted):
             raise UsageError(f"--preset {options.preset} is for {said.stems.words}, not for {wanted.name}")
@@ -221,6 +224,10 @@ def _data_and_preset(options: Options, path: Path, accept: Accept) -> tuple[Data
             data = dataset.load(folder, options.only, wanted, options.skip_bad)
         except OtherStemsError as error:
             raise UsageError(f"{wanted.option}, but {error}") from None
+    if options.preset is not None and said.problem is not None:  # every track would fail by it
+        raise UsageError(
+            f"--preset {options.preset}: the submission cannot be imported with it: {said.problem}"
+        )
     if said.stems in (None, data.challenge):
         return data, preset
     if not isinstance(data.challenge, Challenge):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Make `parser` that of `models`."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     parser.add_argument("--makes", metavar="STEM", help="only what makes this stem, such as vocals")
     parser.add_argument("--here", action="store_true", help="only those whose files are all here")
     parser.add_argument(

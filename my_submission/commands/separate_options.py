@@ -24,7 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(more_inputs=[])
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("stems"), metavar="DIR", help="default: stems"
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("stems"),
+        metavar="DIR",
+        help="where stems go (default: stems)",
     )
 
     model = parser.add_argument_group("what separates")
@@ -36,11 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--preset",
         metavar="NAME",
-        help="a preset or its YAML file; default: the configured one, or `start` where that is the demo's and"
-        " `weights fetch start` has been run",
+        help="a preset or its YAML file (default: the configured one, or `start` where that is the demo's and"
+        " `weights fetch start` has been run)",
     )
     model.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")
-    model.add_argument("--precision", default="auto", choices=["auto", *precisions.NAMES])
+    model.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", *precisions.NAMES],
+        help="what networks compute in (default: auto, whichever is quicker here)",
+    )
     model.add_argument(
         "--fast", action="store_true", help="take all the preset's economies: faster, and slightly worse"
     )
@@ -54,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=(),
         metavar="A,B,…",
         help="the preset's stems, 'instrumental' or 'karaoke' (the mixture without the voice), 'no_drums' and the "
-        "like, or sums such as drums+bass or backing=mixture-vocals; default: the preset's stems",
+        "like, or sums such as drums+bass or backing=mixture-vocals (default: the preset's stems)",
     )
     which.add_argument(
         "--two-stems",
@@ -65,19 +75,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--bits",
         choices=["16", "24", "32f"],
-        help="32f holds the exact estimates; default: 32f for wav, 24 for flac",
+        help="32f holds the exact estimates (default: 32f for wav, 24 for flac)",
     )
     output.add_argument(
         "--bitrate",
         type=positive,
         metavar="KBPS",
-        help="of a lossy format, in kbit/s for all channels together: constant for mp3, an average for the others;"
-        f" default: {_default_bitrates()}",
+        help="of a lossy format, in kbit/s for all channels together: constant for mp3, an average for the others"
+        f" (default: {_default_bitrates()})",
     )
     output.add_argument(
         "--template",
         default=TEMPLATE,
-        help=f"the path of each file; default: {TEMPLATE}; {{name}}, with the extension, can be used, too",
+        help=f"the path of each file (default: {TEMPLATE}); {{name}}, with the extension, can be used, too",
     )
     part = parser.add_argument_group("which part", "seconds, m:ss or h:mm:ss; without these, all of it")
     part.add_argument("--start", type=_time, metavar="TIME", help="from there on")
@@ -117,8 +127,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--stream",
         metavar="N",
-        help="of a file with several streams of sound, separate this one, by number (from 1) or language; default: "
-        "the one that the file flags as default, else the one with the most channels",
+        help="of a file with several streams of sound, separate this one, by number (from 1) or language (default: "
+        "the one that the file flags as default, else the one with the most channels)",
     )
     output.add_argument(
         "--page",
@@ -140,15 +150,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=1,
         metavar="N",
-        help="how many recordings to separate at once; default: 1",
+        help="how many recordings to separate at once (default: 1)",
     )
     add_engine(run, "separate, a recording each at a time")
     run.add_argument(
         "--memory-budget",
         type=_gibibytes,
         metavar="GIB",
-        help="memory on the device for all jobs together; less memory takes more time; default: most of what is "
-        "free, on a GPU at most 8",
+        help="memory on the device for all jobs together; less memory takes more time (default: most of what is "
+        "free, on a GPU at most 8)",
     )
 
 

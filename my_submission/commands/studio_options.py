@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep all stems there, in a folder for each song, when it ends",
     )
     parser.add_argument(
-        "--preset", metavar="NAME", help="a preset or its YAML file; default: as for `separate`"
+        "--preset", metavar="NAME", help="a preset or its YAML file (default: as for `separate`)"
     )
     parser.add_argument(
         "--stems",
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="as for `separate`",
     )
     parser.add_argument(
-        "--format", choices=list(FORMATS), default="wav", help="of what is saved; default: wav"
+        "--format", choices=list(FORMATS), default="wav", help="of what is saved (default: wav)"
     )
     parser.add_argument("--bitrate", type=positive, metavar="KBPS", help="as for `separate`")
     parser.add_argument("--device", default="auto", help="auto (the default), cpu, cuda or cuda:N")

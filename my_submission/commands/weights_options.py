@@ -7,14 +7,14 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Make `parser` that of `weights` with its four actions."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="fetch|list|verify|pack")
-    names = "presets (by name or YAML file), manifest files, bags or checkpoints; default: "
+    names = "presets (by name or YAML file), manifest files, bags or checkpoints (default: "
     for action, default, text in (
         ("fetch", "the submitted preset", "download what is missing, and verify it"),
         ("list", "all presets", "show what is here, where it is from, and whether it is verified"),
         ("verify", "all presets", "hash the files again; wrong ones are moved aside"),
     ):
-        action_parser = actions.add_parser(action, help=text, description=text)
-        action_parser.add_argument("names", nargs="*", metavar="NAME", help=f"{names}{default}")
+        action_parser = actions.add_parser(action, help=text)
+        action_parser.add_argument("names", nargs="*", metavar="NAME", help=f"{names}{default})")
         _add_weights_dir(action_parser)
         if action == "fetch":
             action_parser.add_argument(
@@ -25,8 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if action == "list":
             action_parser.add_argument("--submitted", action="store_true", help="only the submitted preset")
             action_parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    text = "copy what a preset needs into DIR/weights, for a machine without internet"
-    pack_parser = actions.add_parser("pack", help=text, description=text)
+    pack_parser = actions.add_parser(
+        "pack", help="copy what a preset needs into DIR/weights, for a machine without internet"
+    )
     pack_parser.add_argument("dir", type=Path, metavar="DIR", help="the submission's repository")
     pack_parser.add_argument("--preset", metavar="NAME", help="default: the submitted preset")
     _add_weights_dir(pack_parser)

@@ -40,6 +40,8 @@ TYPED = {
     "leaderboard wi\t": ["leaderboard", "withdraw"],
     "eval --require-iso\t": ["eval", "--require-isolation"],
     "train va\t": ["train", "validate"],
+    "train fit scn\t": ["train", "fit", "scnet-small"],
+    "report ow\t": ["report", "own.yaml"],
 }
 
 

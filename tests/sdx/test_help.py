@@ -1,24 +1,65 @@
 """What `--help` says of every command."""
 
 import argparse
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
 
-from sdx.__main__ import add_parsers
+import pytest
 
-
-def parsers_in(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    yield parser
-    actions: list[Any] = parser._actions
-    for action in actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for inner in dict.fromkeys(action.choices.values()):
-                yield from parsers_in(inner)
+import evaluator.__main__
+import my_submission.__main__
+import sdx.__main__
+import training.__main__
+from sdx.described import commands_below, describe
 
 
-def test_help_has_no_marks_of_its_formatting() -> None:
+def test_help_is_whole_sentences_and_has_no_marks_of_its_formatting() -> None:
     whole = argparse.ArgumentParser(prog="sdx")
-    add_parsers(whole)
-    for parser in parsers_in(whole):
-        assert "%%" not in parser.format_help(), parser.prog
-        assert "%(" not in parser.format_help(), parser.prog
+    sdx.__main__.add_parsers(whole)
+    describe(whole)
+    commands = [command for _, command in commands_below(whole)]
+    assert len(commands) > 30
+    for command in commands:
+        text = command.format_help()
+        assert "%%" not in text, command.prog
+        assert "%(" not in text, command.prog
+        described = (command.description or "").strip()
+        assert described[:1].isupper(), command.prog
+        assert described[described.find("\n\n") - 1 if "\n\n" in described else -1] in ".:", command.prog
+        unexplained = [
+            action.dest
+            for action in command._actions
+            if not action.help and not isinstance(action, argparse._SubParsersAction)
+        ]
+        assert not unexplained, command.prog
+
+
+@pytest.mark.parametrize(
+    ("main", "place", "words"),
+    [
+        (sdx.__main__.main, "sdx.__main__.import_module", ["separate"]),
+        (my_submission.__main__.main, "my_submission.__main__.import_module", ["separate"]),
+        (evaluator.__main__.main, "evaluator.__main__.import_module", ["tune"]),
+        (training.__main__.main, "training.config.load_config", ["fit", "demo-scnet-4stem"]),
+    ],
+)
+def test_ctrl_c_is_one_word_in_the_middle_of_imports_too(
+    main: Callable[[list[str]], int],
+    place: str,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, interrupted)
+    assert main(words) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_help_of_a_command_is_asked_for_in_either_order(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["help", "compare"], ["compare", "--help"]):
+        with pytest.raises(SystemExit):
+            sdx.__main__.main(words)
+    first, second = capsys.readouterr().out.split("usage: ")[1:]
+    assert first == second

@@ -333,7 +333,7 @@ def test_the_command_line_says_what_it_made_and_how_to_use_it(
     assert main(command) == 0
     printed = capsys.readouterr()
     assert "1 track of 1 s, 1 made now" in printed.out
-    assert f"run_eval.py --track music --data {out}" in printed.out
+    assert f"run_eval.py --challenge music --data {out}" in printed.out
     assert "100%" in printed.err
 
 

@@ -69,7 +69,7 @@ def test_the_other_track_takes_its_own_preset_and_demo(demo: Path, with_presets:
 def test_contradictions_are_refused(demo: Path, with_presets: Path) -> None:
     with pytest.raises(UsageError, match="--preset cdx-b is for the cinematic challenge, not for music"):
         prepare(Options(with_presets, preset="cdx-b", challenge="music"))
-    with pytest.raises(UsageError, match=r"--track music, but .* holds cinematic tracks"):
+    with pytest.raises(UsageError, match=r"--challenge music, but .* holds cinematic tracks"):
         prepare(Options(with_presets, challenge="music", data=demo / "cinematic"))
 
 
@@ -125,12 +125,21 @@ def test_why_a_submission_cannot_be_asked_is_said(demo: Path, with_presets: Path
     config.write_text(f'{PRESET_CONFIG}raise ValueError("no such preset")')
     with pytest.raises(UsageError, match="cannot be asked what it makes: ValueError: no such preset"):
         prepare(Options(with_presets, data=audio.write_stems(demo / "stems", ("instrumental", "vocals"))))
+    with pytest.raises(
+        UsageError, match="--preset misspelt: .* cannot be imported with it: ValueError: no such"
+    ):
+        prepare(Options(with_presets, preset="misspelt", challenge="music"))
+
+
+def test_what_is_to_be_readable_is_there(demo: Path, with_presets: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"--readable {tmp_path / 'gone'}: not found"):
+        prepare(Options(with_presets, readable=(tmp_path, tmp_path / "gone")))
 
 
 @pytest.mark.thorough
 def test_a_submission_that_does_not_say_its_track(demo: Path, tmp_path: Path) -> None:
     path = write_submission(tmp_path, "perfect")
-    with pytest.raises(UsageError, match="does not say which challenge it is for; give --track"):
+    with pytest.raises(UsageError, match="does not say which challenge it is for; give --challenge"):
         prepare(Options(path))
     (path / "aicrowd.json").write_text('{"challenge_id": "music-demixing-track-mdx-23"}')
     assert chosen(Options(path)) == ("music", None, "song")

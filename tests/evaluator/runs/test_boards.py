@@ -107,7 +107,7 @@ def test_stems_of_no_challenge_have_a_ranking_of_their_own_and_nothing_to_pass(
     assert header.split()[:4] == ["#", "mean", "instrumental", "vocals"]
     assert (first.split()[:4], second.split()[3]) == (["1", "1.500", "1.000", "2.000"], "1.000")
     assert command("--sort", "piano") == 2
-    assert "--sort piano: nothing here has such a stem; there is bass," in capsys.readouterr().err
+    assert "--sort piano: no run here has that stem; expected one of bass," in capsys.readouterr().err
     assert "--preset mdx-demo --stems instrumental,vocals" in "\n".join(reproduction.commands(run))
 
 
@@ -127,7 +127,7 @@ def test_data_is_named_by_hash_or_folder(wanted: str, capsys: pytest.CaptureFixt
 def test_unknown_data_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
     store_of(made_results.result({"a": 1.0}))
     assert command("--data", "nowhere") == 2
-    assert "no run on such data; there is" in capsys.readouterr().err
+    assert "no run on such data; expected one of" in capsys.readouterr().err
 
 
 def test_published_rows_stand_apart_and_add_up(capsys: pytest.CaptureFixture[str]) -> None:
