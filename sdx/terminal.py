@@ -5,9 +5,13 @@ import functools
 import io
 import os
 import select
+import signal
 import sys
+import threading
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import ParamSpec, TextIO
 
 _Given = ParamSpec("_Given")
@@ -38,13 +42,44 @@ def interruptible(main: Callable[_Given, int]) -> Callable[_Given, int]:
 
     @functools.wraps(main)
     def ended(*given: _Given.args, **named: _Given.kwargs) -> int:
-        try:
-            return main(*given, **named)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return INTERRUPTED
+        with _interrupts_noted() as noted:
+            try:
+                return main(*given, **named)
+            except KeyboardInterrupt:
+                pass
+            except Exception:
+                if not noted:
+                    raise
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
 
     return ended
+
+
+@contextmanager
+def _interrupts_noted() -> Iterator[list[int]]:
+    """A list that gets every Ctrl-C of the block, which has its usual effect, too.
+
+    PyTorch takes one that comes while it imports numpy for a missing numpy, and fails by that a moment later.
+    """
+    noted: list[int] = []
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield noted
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def one_line(text: str) -> str:

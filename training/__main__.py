@@ -27,6 +27,7 @@ def main(words: list[str] | None = None, prog: str = "python -m training") -> in
     describe(parser)
     arguments = parser.parse_args(given)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
+    logging.getLogger("torch").setLevel(logging.WARNING)  # which says at the end how it did without a cache
     try:
         arguments.run(arguments)
     except (ConfigError, WeightsError) as error:

@@ -1,6 +1,8 @@
 """What `--help` says of every command."""
 
 import argparse
+import contextlib
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -55,6 +57,20 @@ def test_ctrl_c_is_one_word_in_the_middle_of_imports_too(
     monkeypatch.setattr(place, interrupted)
     assert main(words) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_ctrl_c_is_not_lost_on_what_takes_it_for_something_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def takes_it_for_a_missing_module(*_: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ImportError("cannot load module more than once per process")
+
+    monkeypatch.setattr("training.config.load_config", takes_it_for_a_missing_module)
+    assert training.__main__.main(["fit", "demo-scnet-4stem"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_help_of_a_command_is_asked_for_in_either_order(capsys: pytest.CaptureFixture[str]) -> None:
