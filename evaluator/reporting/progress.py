@@ -37,8 +37,8 @@ class _Current:
 
     def description(self) -> str:
         """Its name and time, in words."""
-        limit = "" if self.limit_seconds is None else f" of at most {self.limit_seconds:.0f}"
-        return f"{self.track.name} {self.seconds():.0f}{limit} s"
+        limit = "" if self.limit_seconds is None else f" of {self.limit_seconds:.0f} allowed"
+        return f"{self.track.name} {self.seconds():.0f} s{limit}"
 
 
 class ProgressBar(Observer):
@@ -90,9 +90,11 @@ class ProgressBar(Observer):
         return first.description() + (f" (and {len(others)} more)" if others else "")
 
     def _slowest_pace(self) -> float | None:
-        """Compute seconds per second of audio if every track took as long as it may."""
+        """Compute seconds per second of audio if every track took all that it may; None where one takes longer."""
         for each in self._current.values():
-            return None if each.limit_seconds is None else each.limit_seconds / each.track.seconds
+            if each.limit_seconds is not None and each.seconds() <= each.limit_seconds:
+                return each.limit_seconds / each.track.seconds
+            return None
         return None
 
     def _turn_to(self, what: str) -> None:

@@ -288,9 +288,20 @@ def test_the_bar_shows_what_is_separated_at_a_time(
     bar.separating(data.tracks[2], 30.0)
     bar.close()
     shown = capsys.readouterr().err
-    assert "a 0 of at most 30 s (and 1 more) |" in shown
-    assert "b 0 of at most 30 s (and 1 more) |" in shown
+    assert "a 0 s of 30 allowed (and 1 more) |" in shown
+    assert "b 0 s of 30 allowed (and 1 more) |" in shown
     assert "left 00:10" in shown  # 2 s of audio, 10 s each, two at a time
+
+
+def test_nothing_is_promised_of_a_track_that_is_late(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (track,) = (data := dataset.load(audio.write_music(tmp_path, {"a": 44100}))).tracks
+    for limit_seconds, left in ((30.0, "left at most 00:30"), (0.0, "left ?")):
+        bar = progress.ProgressBar(data)
+        bar.separating(track, limit_seconds)
+        bar.close()
+        assert left in capsys.readouterr().err
 
 
 def test_the_footer_says_which_limits_were_not_in_force() -> None:

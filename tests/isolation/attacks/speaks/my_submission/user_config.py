@@ -95,7 +95,7 @@ class MySeparationModel(Model):
     def progress(self) -> None:
         tried()
         for _ in range(20):
-            print(f"\rwell 0 of at most 2 s |##########| 100% [00:00]\r{SENTENCE}\r", end="")
+            print(f"\rwell 0 s of 2 allowed |##########| 100% [00:00]\r{SENTENCE}\r", end="")
         print(f"\n    well: ok\n{SENTENCE}\nwell: ok, {SENTENCE}")
         os._exit(1)
 
