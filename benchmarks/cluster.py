@@ -29,7 +29,6 @@ from sdx.engines.engine import Answer, Engine, Needs, Worker
 from sdx.engines.opening import open_engine
 from sdx.engines.work import Task
 
-SPIN_SECONDS = 1.0
 QUIET = {  # two hundred workers of one machine would spend it on looking at themselves
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
     "DASK_DISTRIBUTED__WORKER__PROFILE__INTERVAL": "10s",
@@ -76,7 +75,7 @@ def nothing() -> None:
 
 
 def spin() -> int:
-    """A track that computes for about SPIN_SECONDS on one core, of fixed work."""
+    """A track that computes for about a second on one core, of fixed work."""
     total = 0
     for number in range(12_000_000):
         total += number & 7

@@ -187,7 +187,7 @@ class _Sender(threading.Thread):
     def __init__(self, place: Path, url: str, token: str, number: int, people: int) -> None:
         super().__init__()
         self.problem = ""
-        self._number, self._people = number, people
+        self._number = number
         folder = place / f"{number}"
         folder.mkdir()
         estimate = level_of(number, people) * noise(FRAMES, seed=0)

@@ -30,7 +30,6 @@ UPLOADING, QUEUED, VALIDATING, SCORING, DONE = "uploading", "queued", "validatin
 REFUSED, FAILED, CANCELLED, WITHDRAWN = "refused", "failed", "cancelled", "withdrawn"
 UNDER_WAY = (QUEUED, VALIDATING, SCORING)
 PRIVATE, ANONYMOUS, PUBLIC = "private", "anonymous", "public"
-VISIBILITIES = (PRIVATE, ANONYMOUS, PUBLIC)
 PUBLIC_PART, PRIVATE_PART = "public", "private"
 WAITING, RUNNING, ENDED = "waiting", "running", "ended"
 
