@@ -95,6 +95,17 @@ def _config_file(text: str) -> Path:
     return CONFIGS / f"{text}.yaml" if text in config_names() else Path(text)
 
 
+def _minutes(text: str) -> float:
+    """A number above 0."""
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not minutes > 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
+    return minutes
+
+
 def _fit(arguments: argparse.Namespace) -> None:
     from training.config import load_config
     from training.fit import fit

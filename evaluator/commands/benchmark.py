@@ -79,7 +79,7 @@ def _add_add(kinds: Subparsers) -> None:
         "closed.",
     )
     option = add.add_argument
-    option("name", metavar="NAME", help="small letters, digits and hyphens")
+    option("name", metavar="NAME", help="lower-case letters, digits and hyphens")
     option("--data", type=Path, required=True, metavar="DIR", help="tracks with references")
     option("--title", default="", metavar="TEXT", help="default: the name")
     option(

@@ -23,7 +23,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "of audio when their estimates were computed.",
     )
     parser.add_argument(
-        "--presets", required=True, metavar="NAME,…", help="names or YAML files, divided by commas"
+        "--presets", required=True, metavar="NAME,…", help="names or YAML files, separated by commas"
     )
     parser.add_argument("--list", action="store_true", help="list the systems and their stems, run nothing")
     estimator_options.add_data(parser)
@@ -72,7 +72,7 @@ def _read(runner: Estimator, names: str) -> list[Named]:
             raise EstimatorError(f"--presets: {file.stem} is named twice; give each system a name of its own")
         found[file.stem] = Named(file, ablate.read_document(file), runner.describe(file))
     if not found:
-        raise EstimatorError(f"--presets: found {names!r}, expected names or YAML files, divided by commas")
+        raise EstimatorError(f"--presets: found {names!r}, expected names or YAML files, separated by commas")
     return list(found.values())
 
 

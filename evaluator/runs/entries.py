@@ -143,7 +143,7 @@ def _require_past(entry: Entry, where: str) -> None:
     for name, when in (("start", entry.result.start), ("recorded", entry.recorded)):
         if documents.moment(when) > now + CLOCKS_DIFFER:
             raise ResultError(
-                f"{where}: {name}: found {when}, which is to come; it is {now:%Y-%m-%dT%H:%M} UTC here"
+                f"{where}: {name}: found {when}, which lies in the future; it is {now:%Y-%m-%dT%H:%M} UTC here"
             )
 
 

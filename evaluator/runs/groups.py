@@ -68,7 +68,7 @@ def _groups(path: Path, rows: list[tuple[int, list[str]]]) -> Groups:
         found = printable.plain(",".join(header), CELL_CHARACTERS)
         raise ResultError(
             f"{path}: found the columns {found}, expected {TRACK} and up to {MOST_COLUMNS - 1} others, each "
-            "once, divided by commas"
+            "once, separated by commas"
         )
     columns = tuple(name for name in header if name != TRACK)
     if not columns:

@@ -37,7 +37,7 @@ def checked(text: str, most: int) -> str:
     if not 0 < len(text) <= most:
         raise ValueError(f"found {len(text)} characters, expected from 1 to {most}")
     if (wrong := printable.fault(text)) is not None:
-        raise ValueError(f"found the character {wrong}, expected one line of text that is seen")
+        raise ValueError(f"found the character {wrong}, expected one line of visible text")
     return text
 
 

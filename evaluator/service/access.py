@@ -56,7 +56,7 @@ def _of_token(here: Service, authorization: str, method: str) -> Caller:
     with here.database.reading() as session:
         found = accounts.of_token(session, token.strip(), now) if kind.lower() == "bearer" else None
     if found is None:
-        raise Refused("This token is unknown, or its time is over; make another one on your page.", 401)
+        raise Refused("This token is unknown, or has expired; make another one on your page.", 401)
     who, known = found
     if who.scope == "read" and method not in SAFE_METHODS:
         raise Refused("Your token may read, not change anything.", 403)

@@ -148,7 +148,7 @@ def use_invite(session: Session, invitation: Invite, account: Account) -> None:
 def _checked_name(name: str) -> str:
     name = name.strip()
     if not 2 <= len(name) <= LONGEST_NAME or printable.fault(name) is not None:
-        raise Refused(f"Name: expected 2 to {LONGEST_NAME} characters that can be seen.")
+        raise Refused(f"Name: expected 2 to {LONGEST_NAME} characters, all visible.")
     if name.casefold().startswith(CLOSED_NAME):
         raise Refused(f"Name: {name} is what accounts are called that were closed; choose another.")
     return name

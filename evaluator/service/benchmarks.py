@@ -141,7 +141,7 @@ def refer(benchmark: Benchmark, names: Sequence[str]) -> None:
 def _check(session: Session, rules: Rules) -> None:
     if not NAME.fullmatch(rules.name):
         raise SetupError(
-            f"{printable.plain(rules.name)}: no name of a benchmark; expected small letters, digits and hyphens"
+            f"{printable.plain(rules.name)}: no name of a benchmark; expected lower-case letters, digits and hyphens"
         )
     if session.scalar(select(Benchmark.id).where(Benchmark.name == rules.name)) is not None:
         raise SetupError(f"{rules.name}: there is a benchmark of this name; choose another")

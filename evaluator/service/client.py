@@ -192,7 +192,7 @@ def team_problem(name: str) -> str | None:
     """Why no team can be called so; None if one can."""
     if not 0 < len(name) <= LONGEST_TEAM:
         return f"found {len(name)} characters, expected 1 to {LONGEST_TEAM}"
-    return None if printable.fault(name) is None else "expected characters that can be seen"
+    return None if printable.fault(name) is None else "expected visible characters"
 
 
 def _said(answer: httpx2.Response) -> str:

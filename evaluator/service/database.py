@@ -57,7 +57,7 @@ def connect(settings: Settings) -> Database:
         engine = create_engine(settings.database_url, hide_parameters=True, **_options(settings))
     except (ArgumentError, ImportError) as error:
         raise SetupError(
-            f"--database {settings.database}: not an URL that can be used ({error}); expected"
+            f"--database {settings.database}: not a usable URL ({error}); expected"
             " postgresql://USER@HOST/NAME or sqlite:///FILE"
         ) from None
     if engine.dialect.name not in ("sqlite", "postgresql"):

@@ -195,7 +195,7 @@ def check_quota(session: Session, benchmark: Benchmark, own: Select[int], now: f
     counted = own.where(Entry.is_counted)
     if _count(session, counted) >= benchmark.in_all:
         raise Refused(
-            f"You have had {benchmark.in_all} scores of {benchmark.name}, which is all there are.", 429
+            f"You have had {benchmark.in_all} scores of {benchmark.name}, which is all there is.", 429
         )
     today = now - DAY_SECONDS
     if _count(session, counted.where(Entry.scored >= today)) >= benchmark.per_day:

@@ -193,5 +193,5 @@ def _delete(here: Service, fields: Mapping[str, str], address: str) -> None:
             accounts.forgive(session, attempt)
             entries.end(session, entries.find(session, number))
     if not fits:
-        raise Refused("There is no such entry, or its password is another.")
+        raise Refused("There is no such entry, or its password is wrong.")
     entries.remove_files(here.settings, number)

@@ -109,7 +109,7 @@ def _caller(here: Service, fields: Fields) -> Caller | None:
     with here.database.reading() as session:
         found = accounts.of_token(session, fields["api_token"], here.now())
     if found is None:
-        raise Refused("api_token: unknown, or its time is over", 401)
+        raise Refused("api_token: unknown, or has expired", 401)
     return found[0]
 
 

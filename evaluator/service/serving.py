@@ -89,7 +89,7 @@ def bind(settings: Settings) -> socket.socket:
         is_name = isinstance(error, socket.gaierror)  # whose numbers are its own
         reason = error.strerror if is_name else os.strerror(error.errno or 0)  # without the address once more
         raise SetupError(
-            f"{settings.host}, port {settings.port}: cannot be listened at ({reason}); choose another --port or"
+            f"{settings.host}, port {settings.port}: cannot be opened ({reason}); choose another --port or"
             " --host"
         ) from None
     # Inherited by every connection. asyncio sets it only on sockets that it made itself; without it each answer waits

@@ -145,7 +145,7 @@ def _prepare(options: argparse.Namespace) -> _Worklist:
     found = find_recordings(inputs, options.output)
     if found.left_out:
         print(
-            f"{found.left_out} other files in the folders are left out: their names are not those of audio or video"
+            f"left out of the folders, since they are not named as audio or video are: {found.left_out} of the files"
         )
     choice = replace(choice, stems=needed_stems(sums))
     settings = RunSettings(choice, output, tuple(sums), options.output)

@@ -61,7 +61,7 @@ def bind(port: int) -> socket.socket:
         listening = socket.create_server((HOST, port))
     except OSError as error:
         raise OutputFailed(
-            f"{HOST}, port {port}: cannot be listened at: {error.strerror}; choose another --port"
+            f"{HOST}, port {port}: cannot be opened: {error.strerror}; choose another --port"
         ) from error
     # Inherited by every connection; asyncio sets it only on sockets that it made itself.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

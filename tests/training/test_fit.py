@@ -304,6 +304,9 @@ def test_the_command_line_reports_what_is_wrong(tmp_path: Path, capsys: pytest.C
     assert main(["fit", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml: cannot be read" in capsys.readouterr().err
     assert main(["export", str(tmp_path)]) == 2
+    for minutes in ("nan", "0", "soon"):
+        with pytest.raises(SystemExit):
+            main(["fit", "demo-scnet-4stem", "--minutes", minutes])
     assert "has no saved run" in capsys.readouterr().err
 
 

@@ -218,7 +218,7 @@ def test_what_is_to_come_cannot_be_imported(
         export = entries.to_export([replace(entry, recorded=text if part == "recorded" else entry.recorded)])
         (tmp_path / "runs.json").write_text(json.dumps(export))
         assert import_(tmp_path / "runs.json") == code
-    assert f"run 0: {part}: found {text}, which is to come" in capsys.readouterr().err
+    assert f"run 0: {part}: found {text}, which lies in the future" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_an_invitation_makes_one_account(world: World) -> None:
     [
         ("A", PASSWORD, "2 to 40 characters"),
         ("A" * 41, PASSWORD, "2 to 40 characters"),
-        ("A\u202eB", PASSWORD, "that can be seen"),
+        ("A\u202eB", PASSWORD, "all visible"),
         ("Ann", "short", "found 5 characters"),
         ("Ann", "x" * 201, "found 201 characters"),
         ("BOB", PASSWORD, "taken"),

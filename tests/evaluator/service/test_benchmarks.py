@@ -31,8 +31,8 @@ def test_the_migrations_make_the_tables(world: World) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("nonsense", "not an URL that can be used"),
-        ("mysql+nothing://x/y", "not an URL that can be used"),
+        ("nonsense", "not a usable URL"),
+        ("mysql+nothing://x/y", "not a usable URL"),
         ("sqlite:////nowhere/at/all/service.sqlite", "unable to open database file"),
         ("postgresql://user:secret@127.0.0.1:1/x", "cannot be used"),
     ],

@@ -55,7 +55,7 @@ def test_five_scores_a_day_and_a_number_in_all(world: World) -> None:
     world.seconds += DAY_SECONDS + 1
     scored(world, "ann")
     scored(world, "ann")
-    assert "7 scores of bench, which is all there are" in refusal(world, "ann")
+    assert "7 scores of bench, which is all there is" in refusal(world, "ann")
 
 
 @pytest.mark.thorough

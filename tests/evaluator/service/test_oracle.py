@@ -121,7 +121,7 @@ def test_all_the_scores_that_one_may_have_tell_little_and_nothing_of_the_private
     found = attack.best_by_mean(shown)
     assert asked == SCORES_IN_ALL
     world.seconds += DAY_SECONDS + 1
-    assert "which is all there are" in refusal(world)
+    assert "which is all there is" in refusal(world)
 
     with world.database.reading() as session:
         parts = np.array([track["part"] for track in benchmarks.named(session, "hidden").tracks])

@@ -84,10 +84,8 @@ def test_what_cannot_be_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFi
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         said = said_of(["serve", "--root", root, "--port", port], capsys)
-        assert (
-            f"127.0.0.1, port {port}: cannot be listened at (Address already in use); choose another" in said
-        )
-    assert "not an URL" in said_of(["serve", "--root", root, "--port", "0", "--database", "x"], capsys)
+        assert f"127.0.0.1, port {port}: cannot be opened (Address already in use); choose another" in said
+    assert "not a usable URL" in said_of(["serve", "--root", root, "--port", "0", "--database", "x"], capsys)
     nowhere = ["benchmark", "add", "x", "--data", str(tmp_path / "nowhere"), "--root", root]
     assert "not a folder" in said_of(nowhere, capsys)
     bad = ["benchmark", "add", "x", "--data", str(tmp_path), "--closes", "soon", "--root", root]
