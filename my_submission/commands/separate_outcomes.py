@@ -60,10 +60,12 @@ class Outcomes:
 
 
 def failure_text(what: str, name: str, reason: str) -> str:
+    """One line on what failed; a reason that begins with the name does not get it twice."""
     return one_line(f"{what}: {reason}" if reason.startswith(name) else f"{what}: {name}: {reason}")
 
 
 def done_text(result: SeparatedFile) -> str:
+    """One line on a recording that was separated: its files, its part, its time, and what was done to levels."""
     folders = sorted({str(path.parent) for path in result.files.values()})
     names = ", ".join(path.name for path in result.files.values())
     text = f"{result.source} ({duration_text(result.seconds)}) -> {', '.join(folders)}: {names}"

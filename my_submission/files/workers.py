@@ -53,12 +53,16 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Finished:
+    """A recording is separated, or was already."""
+
     recording: Recording
     result: SeparatedFile
 
 
 @dataclass(frozen=True)
 class Failed:
+    """A recording cannot be separated; `reason` is for people."""
+
     recording: Recording
     reason: str
 
@@ -84,6 +88,8 @@ class Ready:
 
 @dataclass(frozen=True)
 class NoModel:
+    """The model cannot be loaded; `reason` is for people."""
+
     reason: str
 
 

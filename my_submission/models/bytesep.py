@@ -125,6 +125,8 @@ class Stack(nn.Module):
 
 
 class SeparableEncoder(nn.Module):
+    """(batch, inputs, frames, bins) -> (batch, outputs, frames, bins)."""
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv_block = SeparablePair(inputs, outputs)

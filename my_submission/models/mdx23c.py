@@ -223,6 +223,11 @@ class TfcTdf(nn.Module):
 
 
 class Block(nn.Module):
+    """TFC-TDF: convolutions, layers along the bins between them, and a shortcut.
+
+    (batch, before, frames, bins) -> (batch, channels, frames, bins).
+    """
+
     def __init__(self, before: int, channels: int, bins: int, factor: int) -> None:
         super().__init__()
         hidden = bins // factor

@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def write_sums(root: Path) -> None:
+    """Write the list of checksums of the demo tracks' audio."""
     lines = [f"{digest}  {name}\n" for name, digest in audio_checksums(root).items()]
     (root / SUMS).write_text("".join(lines))
 

@@ -87,6 +87,7 @@ HELD_OUT_ACCENTS = ("en-us", "en-gb-x-rp")
 
 
 def programs(numbers: tuple[int, ...], fonts: tuple[str, ...]) -> tuple[Program, ...]:
+    """Each of these programs in each of these sound fonts."""
     return tuple(Program(font, number) for font in fonts for number in numbers)
 
 

@@ -96,6 +96,7 @@ class Grid:
 
 
 def pick(rng: Rng, choices: Sequence[T]) -> T:
+    """One of the choices, each as likely."""
     return choices[int(rng.integers(len(choices)))]
 
 
@@ -126,6 +127,7 @@ def planned(rng: Rng, grid: Grid, seconds: float) -> list[Bar]:
 
 
 def velocity(rng: Rng, centre: float) -> int:
+    """A note's MIDI velocity, 12 to 127, near `centre`."""
     return int(np.clip(centre + rng.normal(0, 6), 12, 127))
 
 

@@ -76,6 +76,7 @@ def render(kind: Kind, seed: tuple[int, ...], seconds: float, held_out: bool) ->
 
 
 def named(kind: Kind, stems: Pcm) -> dict[str, Pcm]:
+    """The stems under the kind's names for them."""
     return dict(zip(kind.stems, stems, strict=True))
 
 

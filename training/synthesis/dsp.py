@@ -63,14 +63,17 @@ def filtered(audio: Audio, *sections: Floats) -> Audio:
 
 
 def low_pass(hz: float, order: int = 2) -> Floats:
+    """A Butterworth filter as second-order sections, (sections, 6)."""
     return np.asarray(signal.butter(order, min(hz, 0.49 * RATE), "low", fs=RATE, output="sos"))
 
 
 def high_pass(hz: float, order: int = 2) -> Floats:
+    """A Butterworth filter as second-order sections, (sections, 6)."""
     return np.asarray(signal.butter(order, hz, "high", fs=RATE, output="sos"))
 
 
 def band_pass(low_hz: float, high_hz: float, order: int = 1) -> Floats:
+    """A Butterworth filter as second-order sections, (sections, 6)."""
     return np.asarray(
         signal.butter(order, [low_hz, min(high_hz, 0.49 * RATE)], "band", fs=RATE, output="sos")
     )

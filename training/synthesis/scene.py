@@ -83,6 +83,7 @@ def utterance(rng: Rng, speaker: Speaker, response: Audio) -> Audio:
 
 
 def random_speaker(rng: Rng, palette: Palette) -> Speaker:
+    """One of the voices, with a pace, a pitch, a place and a distance of its own."""
     voice = random_voice(rng, palette)
     return Speaker(
         voice.name,

@@ -66,6 +66,7 @@ def driven(audio: Audio, amount: float) -> Audio:
 
 
 def drum_stem(rng: Rng, song: Song, response: Audio) -> Audio:
+    """The song's drums, played, shaped and put into a room: (2, samples) float32."""
     raw = dsp.narrowed(play((song.drums,), song.seconds), float(rng.uniform(0.3, 1.0)))
     shaped = dsp.compressed(tone(rng, levelled(raw, -20.0)), -18.0, float(rng.uniform(1.0, 2.5)))
     if rng.random() < 0.3:
@@ -74,6 +75,7 @@ def drum_stem(rng: Rng, song: Song, response: Audio) -> Audio:
 
 
 def bass_stem(rng: Rng, song: Song) -> Audio:
+    """The song's bass, played and shaped: (2, samples) float32."""
     raw = dsp.narrowed(play((song.bass,), song.seconds), 0.0)
     shaped = tone(rng, levelled(raw, -20.0), 0.8)
     if rng.random() < 0.45:
@@ -84,6 +86,7 @@ def bass_stem(rng: Rng, song: Song) -> Audio:
 
 
 def other_stem(rng: Rng, song: Song, response: Audio) -> Audio:
+    """All other parts of the song together, played, shaped and put into a room: (2, samples) float32."""
     mixed = np.zeros((2, round(song.seconds * RATE)), dtype=np.float32)
     for part in song.other:
         if not part.notes:

@@ -4,6 +4,7 @@ import numpy as np
 
 
 def split(text: str, separator: str) -> tuple[str, ...]:
+    """Texts that are written as one."""
     return tuple(text.split(separator))
 
 

@@ -88,6 +88,8 @@ class BandSplit(nn.Module):
 
 
 class NormedLinear(nn.Module):
+    """A norm and a linear layer over the last axis: (…, before) -> (…, after)."""
+
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(before)
@@ -149,6 +151,8 @@ class MaskEstimator(nn.Module):
 
 
 class BandMask(nn.Module):
+    """The mask of one band: (…, width) features -> (…, values)."""
+
     def __init__(self, width: int, hidden: int, values: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)

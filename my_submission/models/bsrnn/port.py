@@ -169,6 +169,8 @@ class MaskEstimation(nn.Module):
 
 
 class BandMask(nn.Module):
+    """The mask of one band: (…, width) features -> (…, values)."""
+
     def __init__(self, width: int, hidden: int, values: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(

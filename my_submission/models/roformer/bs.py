@@ -48,6 +48,8 @@ class BSRoformerParameters(RoformerParameters):
 
 
 class BSRoformerSettings(RoformerSettings, BSRoformerParameters):
+    """How a BS-RoFormer is trained: its parameters as in a manifest row, and what training adds."""
+
     architecture: Literal["bs_roformer"] = "bs_roformer"
 
 

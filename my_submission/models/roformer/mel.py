@@ -41,6 +41,8 @@ class MelBandRoformerParameters(RoformerParameters):
 
 
 class MelBandRoformerSettings(RoformerSettings, MelBandRoformerParameters):
+    """How a Mel-Band RoFormer is trained: its parameters as in a manifest row, and what training adds."""
+
     architecture: Literal["mel_band_roformer"] = "mel_band_roformer"
 
 

@@ -55,6 +55,8 @@ class RoformerConfig:
 
 
 class Roformer(nn.Module):
+    """Transformers over frames and over bands, in turn, and a mask for each stem."""
+
     def __init__(self, config: RoformerConfig) -> None:
         super().__init__()
         self.config = config
@@ -190,6 +192,8 @@ class Transformer(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """Two linear layers with a norm before them: (…, dim) -> (…, dim)."""
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         wide = HIDDEN_FACTOR * dim

@@ -185,6 +185,8 @@ class SwinBlock(nn.Module):
 
 
 class Mlp(nn.Module):
+    """Two linear layers, four times as wide between them: (…, dim) -> (…, dim)."""
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, 4 * dim)
