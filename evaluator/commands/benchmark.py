@@ -7,6 +7,7 @@ from pathlib import Path
 from evaluator import printable, text_table
 from evaluator.commands import Subparsers, converters, service_options
 from evaluator.reporting.progress import CheckBar
+from evaluator.service.errors import SetupError
 
 SETS = "names of sets in weights/published_scores.yaml, such as multisong-mvsep"
 
@@ -65,7 +66,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     reset.add_argument("account", metavar="ACCOUNT", help="their name")
     for parser, run in ((invite, _invite), (reset, _reset)):
-        parser.add_argument("--url", required=True, metavar="URL", help="where people reach the service")
+        parser.add_argument(
+            "--url",
+            type=service_options.address,
+            required=True,
+            metavar="URL",
+            help="where people reach the service, such as https://checker.example.org",
+        )
         service_options.add_place(parser)
         parser.set_defaults(run=run)
 
@@ -165,9 +172,10 @@ def _add(given: Namespace) -> int:
 
 def _list(given: Namespace) -> int:
     settings = service_options.settings_of(given)
-    from evaluator.service import benchmarks, database, rendering, serving
+    from evaluator.service import benchmarks, database, rendering
 
-    serving.make_root(settings.root)
+    if settings.database is None and not settings.root.is_dir():
+        raise SetupError(f"--root {settings.root}: there is no service; `serve` or `benchmark add` makes one")
     rows = [["name", "tracks", "stems", "measures", "references", "closes", "data"]]
     with database.connect(settings).reading() as session:
         for each in benchmarks.every(session):
@@ -226,7 +234,7 @@ def _invite(given: Namespace) -> int:
 
     serving.make_root(settings.root)
     with database.connect(settings).writing() as session:
-        print(f"{given.url.rstrip('/')}/invitation/{accounts.invite(session, given.role, time.time())}")
+        print(f"{given.url}/invitation/{accounts.invite(session, given.role, time.time())}")
     return 0
 
 
@@ -235,5 +243,5 @@ def _reset(given: Namespace) -> int:
     from evaluator.service import accounts, database
 
     with database.connect(settings).writing() as session:
-        print(f"{given.url.rstrip('/')}/reset/{accounts.issue_reset(session, given.account, time.time())}")
+        print(f"{given.url}/reset/{accounts.issue_reset(session, given.account, time.time())}")
     return 0

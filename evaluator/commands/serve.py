@@ -32,7 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--port", type=_port, default=8000, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--public-url",
-        type=_url,
+        type=service_options.address,
         metavar="URL",
         help="as people reach it, such as https://checker.example.org through a proxy with TLS",
     )
@@ -82,12 +82,6 @@ def _port(text: str) -> int:
     if port > 65535:
         raise ArgumentTypeError(f"{text}: expected a port from 1 to 65535, or 0 for any that is free")
     return port
-
-
-def _url(text: str) -> str:
-    if not text.startswith(("http://", "https://")):
-        raise ArgumentTypeError(f"{text}: expected an address that begins with https:// or http://")
-    return text.rstrip("/")
 
 
 def _run(given: Namespace) -> int:

@@ -1,6 +1,6 @@
 """What the commands of the quality checker have in common: its folder, its database, the packages that it needs."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +33,13 @@ def add_place(parser: ArgumentParser) -> None:
         metavar="URL",
         help="postgresql://USER@HOST/NAME (default: an SQLite file in that folder)",
     )
+
+
+def address(text: str) -> str:
+    """Where people reach the service, without a slash at the end."""
+    if not text.startswith(("http://", "https://")):
+        raise ArgumentTypeError(f"{text}: expected an address that begins with https:// or http://")
+    return text.rstrip("/")
 
 
 def settings_of(given: Namespace) -> Settings:

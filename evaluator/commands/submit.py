@@ -54,6 +54,9 @@ def _run(options: Namespace) -> int:
     trial = dry_run.skipped if options.no_dry_run else dry_run.DryRun(options.runner, options.data)
     try:
         root = Path(Repository(options.submission.resolve()).text("rev-parse", "--show-toplevel"))
+    except GitError as error:
+        return _unusable(f"{options.submission}: {error}; expected a clone of your submission's repository")
+    try:
         intent = Intent(Repository(root), name, options.challenge, options.remote, trial)
         found = check(intent, lambda item: print(printable.lines(_describe(item)), flush=True))
         if options.check or not found.passed:

@@ -112,6 +112,15 @@ def test_an_organiser_adds_lists_and_closes_benchmarks(
     assert capsys.readouterr().out.startswith("https://x.org/invitation/")
 
 
+def test_a_mistyped_place_is_said_and_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--root", str(tmp_path / "mistyped")]
+    assert "mistyped: there is no service" in said_of(["benchmark", "list", *place], capsys)
+    with pytest.raises(SystemExit):
+        evaluator.__main__.main(["benchmark", "invite", "--url", "checker.example.org", *place])
+    assert "expected an address that begins with https://" in capsys.readouterr().err
+    assert not (tmp_path / "mistyped").exists()
+
+
 @pytest.mark.slow
 def test_everything_else_imports_without_the_extras() -> None:
     names = [
