@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -90,24 +89,3 @@ def test_a_name_is_one_line_and_harmless(text: str, shown: str) -> None:
 
 def test_what_has_lines_keeps_them_and_is_harmless() -> None:
     assert terminal.lines("a:\n  b\x1b[31m\r\n  c") == "a:\n  b\\x1b[31m\\r\n  c"
-
-
-@pytest.mark.parametrize(
-    ("main", "words"),
-    [
-        ("sdx", ["eval"]),
-        ("my_submission", ["separate", "song.wav"]),
-        ("evaluator", ["leaderboard"]),
-        ("training", ["fit", "demo"]),
-    ],
-)
-def test_an_interrupt_while_a_command_is_imported_is_one_line(
-    main: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    module = import_module(f"{main}.__main__")
-    monkeypatch.setattr(module, "explained", interrupted)
-    assert module.main(words) == terminal.INTERRUPTED
-    assert capsys.readouterr().err == "interrupted\n"
