@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -97,7 +98,7 @@ def _what_to_do(
     if put := ", ".join(row.name for row in own if row not in hidden):
         yield f"nothing is known to fetch {put} from (no origins): put your own there"
     if folders := dict.fromkeys(row.path.parent for row in hidden if row.path):
-        shown = " ".join(f"--readable {folder}" for folder in folders)
+        shown = " ".join(f"--readable {shlex.quote(str(folder))}" for folder in folders)
         yield f"files outside the submission's folder are not in sight; evaluate with: {shown}"
 
 

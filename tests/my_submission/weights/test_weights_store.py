@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,7 +213,8 @@ def test_require_lists_all_that_is_missing_and_the_command(row: Checkpoint) -> N
 def test_a_file_outside_of_the_submission_is_asked_for_by_its_folder(
     row: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = replace(row, path=tmp_path / "models" / "mine.th", file="mine.th", origins=())
+    folder = "my models"
+    elsewhere = replace(row, path=tmp_path / folder / "mine.th", file="mine.th", origins=())
     with pytest.raises(MissingWeights) as caught:
         require([elsewhere], download=False)
     assert str(caught.value).endswith("from (no origins): put your own there")
@@ -221,7 +223,7 @@ def test_a_file_outside_of_the_submission_is_asked_for_by_its_folder(
     with pytest.raises(MissingWeights) as caught:
         require([elsewhere], download=False)
     assert str(elsewhere.path) in str(caught.value)
-    assert str(caught.value).endswith(f"evaluate with: --readable {tmp_path / 'models'}")
+    assert str(caught.value).endswith(f"evaluate with: --readable {shlex.quote(str(tmp_path / folder))}")
     assert "put your own" not in str(caught.value)
 
 
