@@ -168,20 +168,32 @@ def find_architecture(name: str) -> Architecture:
 
     Other people's architectures are imported only when they are asked for.
     """
+    entry = _others(name)
+    return _registered[name] if entry is None else _loaded(entry)
+
+
+def others_module(name: str) -> str | None:
+    """The module of an architecture that is not one of the kit's own; UnknownArchitecture as `find_architecture`."""
+    entry = _others(name)
+    return None if entry is None else entry.module
+
+
+def _others(name: str) -> EntryPoint | None:
+    """Where somebody else's architecture is; None for one of the kit's own."""
     if ":" in name:
         if not _OBJECT.fullmatch(name):
             raise UnknownArchitecture(f"found {brief(name)}; expected package.module:object")
-        return _loaded(EntryPoint(name, name, ENTRY_POINTS))
+        return EntryPoint(name, name, ENTRY_POINTS)
     _import_own()
     if name in _registered:
-        return _registered[name]
+        return None
     found = {entry.value: entry for entry in entry_points(group=ENTRY_POINTS, name=name)}
     if len(found) > 1:
         raise UnknownArchitecture(
             f"found {name!r}, which several installed packages have; write one of {', '.join(sorted(found))}"
         )
     for entry in found.values():
-        return _loaded(entry)
+        return entry
     raise UnknownArchitecture(f"{choice_text(name, architecture_names())}, or package.module:object")
 
 

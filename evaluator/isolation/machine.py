@@ -8,7 +8,7 @@ from pathlib import Path
 
 import soundfile
 
-PACKAGES = ("numpy", "soundfile", "torch", "demucs", "onnxruntime-gpu", "scipy")
+PACKAGES = ("numpy", "soundfile", "torch", "demucs", "onnxruntime", "onnxruntime-gpu", "scipy")
 
 
 def describe() -> dict[str, object]:

@@ -1,12 +1,15 @@
 """Passes of members over signals, from the estimate cache or computed: what `estimate_worker` answers with."""
 
+import contextlib
 import functools
 import hashlib
+import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -21,6 +24,7 @@ from my_submission.ensemble.preset import Preset, checkpoint_rows
 from my_submission.ensemble.preset_reader import called
 from my_submission.ensemble.study import ESTIMATES_VERSION
 from my_submission.models import ChunkModel, chunk_bytes
+from my_submission.registry import others_module
 from my_submission.runtime.devices import PRECISIONS, name_of, resolve_device, resolve_precision
 from my_submission.runtime.pool import dtype_of, join_model, load_model, network_kind
 from my_submission.runtime.schedule import plan_schedule
@@ -29,7 +33,7 @@ from my_submission.weights import Checkpoint, require
 from my_submission.weights.store import sha256_of
 
 DTYPES = {name_of(dtype): dtype for dtype in PRECISIONS.values()}
-LIBRARIES = ("torch", "demucs", "onnxruntime-gpu")
+LIBRARIES = ("torch", "demucs", "onnxruntime", "onnxruntime-gpu")  # of the last two, a system has one
 
 
 @dataclass
@@ -142,8 +146,9 @@ class Passes:
         return {
             "checkpoint": [_sha256_of_file(path) for path in (*paths, *checkpoint.beside)],
             "architecture": checkpoint.architecture,
-            "parameters": dict(checkpoint.parameters),
+            "parameters": checkpoint.parameters.model_dump(mode="json"),
             "sources": list(checkpoint.sources),
+            **_others_code(checkpoint.architecture),
         }
 
     def identities(self, preset: Preset) -> dict[str, str]:
@@ -223,5 +228,27 @@ def _sha256_of_file(path: Path) -> str:
 
 
 @functools.cache
+def _others_code(architecture: str) -> dict[str, str]:
+    """The hash of the modules of an architecture that is not the kit's, whose networks ESTIMATES_VERSION knows."""
+    module = others_module(architecture)
+    if module is None:
+        return {}
+    files = _source_files(importlib.import_module(module.partition(".")[0]))
+    hashes = " ".join(map(sha256_of, files))
+    return {"code": hashlib.sha256(hashes.encode()).hexdigest()}
+
+
+def _source_files(module: ModuleType) -> list[Path]:
+    """Those of a package, or of a module that is none."""
+    if folders := getattr(module, "__path__", None):
+        return sorted(file for folder in folders for file in Path(folder).rglob("*.py"))
+    return [Path(module.__file__)] if module.__file__ else []
+
+
+@functools.cache
 def _library_versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in LIBRARIES}
+    versions = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions

@@ -38,15 +38,13 @@ class ModelPool:
         self.dtypes = {row.name: dtype_of(row, paths.get(row.name), precision) for row in checkpoints}
         self._models: dict[str, ChunkModel] = {}
         for row in checkpoints:
-            model = (
+            self._models[row.name] = (
                 join_model(row, [self._models[part] for part in row.parts], precision.device)
                 if row.parts
                 else load_model(
                     row, paths.get(row.name), precision.device, self.dtypes[row.name], needed.get(row.name)
                 )
             )
-            _check_sources(row, model, needed.get(row.name))
-            self._models[row.name] = model
         self.kinds = {row.name: network_kind(row, self._models[row.name]) for row in checkpoints}
 
     def get(self, name: str) -> ChunkModel:
@@ -57,14 +55,15 @@ class ModelPool:
         return max(chunk_bytes(model) for model in self._models.values())
 
 
-def _check_sources(checkpoint: Checkpoint, model: ChunkModel, needed: Collection[str] | None) -> None:
-    """WeightsError unless the model computes what it was loaded for; a loader may be anybody's."""
+def _checked(model: ChunkModel, checkpoint: Checkpoint, needed: Collection[str] | None = None) -> ChunkModel:
+    """The model, if it computes what it was loaded for; else WeightsError. A loader may be anybody's."""
     wanted = [source for source in checkpoint.sources if needed is None or source in needed]
     if missing := [source for source in wanted if source not in model.sources]:
         raise WeightsError(
             f"{checkpoint.name}: {checkpoint.architecture} loads a model of {', '.join(model.sources)}, expected"
             f" also {', '.join(missing)}, which its row in {checkpoint.manifest} states"
         )
+    return model
 
 
 def network_kind(checkpoint: Checkpoint, model: ChunkModel) -> str:
@@ -93,7 +92,7 @@ def join_model(checkpoint: Checkpoint, parts: Sequence[ChunkModel], device: torc
     """The model of a row that has parts, made of theirs."""
     join = find_architecture(checkpoint.architecture).join
     assert join
-    return join(checkpoint, parts, device)
+    return _checked(join(checkpoint, parts, device), checkpoint)
 
 
 def load_model(
@@ -113,9 +112,11 @@ def load_model(
     architecture = find_architecture(checkpoint.architecture)
     path = path or NO_FILE
     if dtype == torch.float32 or not architecture.lower_precision:
-        return architecture.load(checkpoint, path, device, torch.float32, needed)
+        return _checked(
+            architecture.load(checkpoint, path, device, torch.float32, needed), checkpoint, needed
+        )
     return Guarded(
         checkpoint.name,
-        architecture.load(checkpoint, path, device, dtype, needed),
+        _checked(architecture.load(checkpoint, path, device, dtype, needed), checkpoint, needed),
         lambda: architecture.load(checkpoint, path, device, torch.float32, needed),
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from my_submission.models.zero_shot import ZeroShotParameters
 from my_submission.models.zero_shot.query import write_query
 from my_submission.runtime.devices import Precision
 from my_submission.runtime.schedule import SEQUENTIAL
-from my_submission.schema import validate
+from my_submission.schema import Record, validate
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import Geometry, reader
 from my_submission.weights import Checkpoint, ManifestError, load_manifest
@@ -119,6 +120,54 @@ def test_a_pass_is_computed_again_where_anything_it_depends_on_is_another(
     assert [asked.computed(), asked.computed()] == [1, 0]
     CHANGES[change](asked)
     assert [asked.computed(), asked.computed()] == [1, 0]
+
+
+def test_other_peoples_code_is_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the kit's own networks, a version says when they have changed; of others', their modules."""
+    asked = Asked(tmp_path, monkeypatch)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = "from my_submission.registry import find_architecture\n"
+    code += "A = find_architecture('hdemucs')\n"
+    own, package = tmp_path / "networks_of_mine.py", tmp_path / "package_of_mine"
+    package.mkdir()
+    for file in (own, package / "__init__.py", package / "layers.py"):
+        file.write_text(code)
+    for architecture, file in (("networks_of_mine:A", own), ("package_of_mine:A", package / "layers.py")):
+        asked.row = dataclasses.replace(asked.row, architecture=architecture)
+        assert [asked.computed(), asked.computed()] == [1, 0]
+        file.write_text(f"{code}# changed\n")
+        member_passes._others_code.cache_clear()
+        assert [asked.computed(), asked.computed()] == [1, 0]
+
+
+class Inner(Record):
+    size: int
+
+
+class Nested(Record):
+    inner: tuple[Inner, ...] = (Inner(size=1),)
+    path: Path = Path("x")
+
+
+def test_parameters_may_be_of_any_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(tmp_path, monkeypatch)
+    asked.row = dataclasses.replace(asked.row, parameters=Nested())
+    assert [asked.computed(), asked.computed()] == [1, 0]
+    asked.row = dataclasses.replace(asked.row, parameters=Nested(inner=(Inner(size=2),)))
+    assert asked.computed() == 1
+
+
+def test_a_system_has_one_of_two_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no onnxruntime-gpu for macOS nor for ARM."""
+
+    def version(name: str) -> str:
+        if name == "onnxruntime-gpu":
+            raise metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(metadata, "version", version)
+    expected = {"torch": "1", "demucs": "1", "onnxruntime": "1"}
+    assert member_passes._library_versions.__wrapped__() == expected
 
 
 def test_another_query_is_another_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Other people's networks: what their loaders get wrong is said in a sentence, and never computed with."""
 
+from collections.abc import Collection
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -54,7 +56,13 @@ def row(architecture: str, folder: Path) -> Checkpoint:
     )  # fmt: skip
 
 
-def load(*_: object) -> Stranger:
+def load(
+    checkpoint: Checkpoint,
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    needed: Collection[str] | None,
+) -> Stranger:
     return Stranger(sources=("voice", "other"))
 
 
@@ -87,8 +95,8 @@ def test_what_is_no_object_in_a_module_is_not_imported(name: str) -> None:
 
 
 def test_a_name_that_two_packages_have_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = registry.EntryPoint("theirs", f"{__name__}:THEIRS", registry.ENTRY_POINTS)
-    there = registry.EntryPoint("theirs", "elsewhere:THEIRS", registry.ENTRY_POINTS)
+    here = EntryPoint("theirs", f"{__name__}:THEIRS", registry.ENTRY_POINTS)
+    there = EntryPoint("theirs", "elsewhere:THEIRS", registry.ENTRY_POINTS)
     monkeypatch.setattr(registry, "entry_points", lambda **_: [here, here])
     assert find_architecture("theirs") is THEIRS
     monkeypatch.setattr(registry, "entry_points", lambda **_: [here, there])
