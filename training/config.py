@@ -1,5 +1,6 @@
 """A training run's configuration: YAML in, frozen records out; every error names file, key, found, allowed."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -33,9 +34,16 @@ def _model(document: Any) -> TrainingSettings:
     except UnknownArchitecture as error:
         raise problem(str(error), "architecture") from error
     if settings is None:
-        trained = ", ".join(known for known in architecture_names() if find_architecture(known).training)
+        trained = ", ".join(known for known in architecture_names() if _is_trained(known))
         raise problem(f"found {name!r}, which is not trained here; allowed: {trained}", "architecture")
     return TypeAdapter(settings).validate_python(document)
+
+
+def _is_trained(name: str) -> bool:
+    """Whether an architecture says how; one of another package that cannot be imported does not."""
+    with contextlib.suppress(UnknownArchitecture):
+        return find_architecture(name).training is not None
+    return False
 
 
 if TYPE_CHECKING:

@@ -1,10 +1,12 @@
 """Configurations: what is accepted comes back the same, what is not is named."""
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from my_submission import registry
 from training.__main__ import main
 from training.config import ConfigError, as_document, load_config, parse_config
 
@@ -144,3 +146,16 @@ def test_the_file_is_named(tmp_path: Path) -> None:
     path.write_text("name: x\nname: y\n")
     with pytest.raises(ConfigError, match=r"mine\.yaml: .*appears twice"):
         load_config(path)
+
+
+def test_a_package_that_is_broken_takes_nothing_from_the_others(
+    documents: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = EntryPoint("broken", "nowhere_at_all:ARCHITECTURE", registry.ENTRY_POINTS)
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group, name="": [broken] if name in ("", "broken") else []
+    )
+    with pytest.raises(
+        ConfigError, match="not trained here; allowed: bs_roformer, htdemucs, mdx_net"
+    ):
+        parse_config({**documents["htdemucs"], "model": {"architecture": "wiener"}})
