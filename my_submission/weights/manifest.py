@@ -21,6 +21,7 @@ from ..schema import (
     Whole,
     allowed_text,
     at_most,
+    brief,
     choice_text,
     expecting,
     place_text,
@@ -199,7 +200,7 @@ class _BagMember(Record):
 
 
 RowName = Annotated[
-    str, StringConstraints(pattern="^[^@]*$"), expecting("a name without @, which names a form")
+    str, StringConstraints(pattern=r"^[^@\n]+$"), expecting("a name without @, which names a form")
 ]
 
 
@@ -246,7 +247,13 @@ def _at_home(path: str) -> Path:
 
 def _outlined(name: str, row: _Row, path: Path) -> Checkpoint:
     """What a row says by itself, whatever its architecture makes of it."""
-    location = path.resolve().parent / _at_home(row.path) if row.path else None
+    try:
+        location = path.resolve().parent / _at_home(row.path) if row.path else None
+    except RuntimeError as error:  # of expanduser
+        where = place_text(("checkpoints", name, "path"))
+        raise ManifestError(
+            f"{path}: {where}: found {brief(row.path)}, a user whose home is not known"
+        ) from error
     file = location.name if location else row.file or ""
     own = Copy(file, row.bytes, row.sha256, row.tail_md5)
     return Checkpoint(

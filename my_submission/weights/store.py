@@ -110,7 +110,8 @@ def verify(
     `progress` receives the number of bytes hashed since the last call. Nothing is remembered between calls: hashing
     runs at 0.7 GB/s on one core, so the 0.8 GB of the largest preset take about a second, and a mark that says
     "verified" would be one more thing to trust.
-    Raises WrongContent with path, expected and found; MissingWeights if the file does not exist.
+    Raises WrongContent with path, expected and found; MissingWeights if the file does not exist; WeightsError if it
+    cannot be read.
     """
     return verify_copy(checkpoint, known_copy(checkpoint, path), path, progress)
 
@@ -128,6 +129,15 @@ def verify_copy(
     checkpoint: Checkpoint, copy: Copy, path: Path, progress: Callable[[int], object] | None = None
 ) -> Verification:
     """`verify` for a file that does not (yet) have its own name."""
+    try:
+        return _verify_copy(checkpoint, copy, path, progress)
+    except OSError as error:
+        raise WeightsError(f"{checkpoint.name}: {path} cannot be read: {error.strerror or error}") from error
+
+
+def _verify_copy(
+    checkpoint: Checkpoint, copy: Copy, path: Path, progress: Callable[[int], object] | None
+) -> Verification:
     try:
         size = check_regular(path)
     except FileNotFoundError as error:

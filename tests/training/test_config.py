@@ -155,7 +155,5 @@ def test_a_package_that_is_broken_takes_nothing_from_the_others(
     monkeypatch.setattr(
         registry, "entry_points", lambda group, name="": [broken] if name in ("", "broken") else []
     )
-    with pytest.raises(
-        ConfigError, match="not trained here; allowed: bs_roformer, htdemucs, mdx_net"
-    ):
+    with pytest.raises(ConfigError, match="not trained here; allowed: bs_roformer, htdemucs, mdx_net"):
         parse_config({**documents["htdemucs"], "model": {"architecture": "wiener"}})

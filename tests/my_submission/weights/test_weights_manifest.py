@@ -107,6 +107,7 @@ def test_what_is_wrong_in_a_row_of_parts_is_named(
         ({"mine": {**ROW, "forms": {"a": 3}}}, r"mine\.forms\.a: expected a mapping"),
         ({"mine": {**ROW, "forms": {"a b": {}}}}, r"mine\.forms"),
         ({"mine": {**ROW, "forms": {f"f{n}": {} for n in range(17)}}}, r"mine\.forms: expected at most 16"),
+        ({"": ROW}, r"checkpoints: expected a name without @, .*found .. as a key"),
         ({"mine@a": ROW}, r"checkpoints: expected a name without @, .*found .mine@a. as a key"),
     ],
 )
@@ -258,3 +259,14 @@ def test_a_shipped_manifest_that_changes_is_read_again(
         row = {"architecture": "htdemucs", "sources": ["vocals"], "file": f"{name}.th", "about_bytes": 1}
         path.write_text(yaml.safe_dump({"checkpoints": {name: row}}))
         assert list(read_manifests(path).checkpoints) == [name]
+
+
+def test_a_home_that_nobody_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDX_USER_HOME", raising=False)
+    row = {"architecture": "htdemucs", "sources": ["vocals"], "path": "~nobody_here/x.th"}
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({"checkpoints": {"mine": row}}))
+    with pytest.raises(
+        ManifestError, match=r"checkpoints\.mine\.path: found '~nobody_here/x\.th', a user whose home"
+    ):
+        load_manifest(path)

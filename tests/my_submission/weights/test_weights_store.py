@@ -17,6 +17,7 @@ from my_submission.weights import (
     WrongContent,
     find,
     require,
+    store,
     verify,
 )
 from my_submission.weights.checkpoints import Copy, Origin
@@ -290,3 +291,17 @@ def test_another_value_of_the_variable_is_an_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SDX_DOWNLOAD", "yes")
     with pytest.raises(WeightsError, match=r"SDX_DOWNLOAD: found 'yes', allowed: 1"):
         download_allowed()
+
+
+def test_a_file_that_cannot_be_read_stays_and_is_named(
+    row: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be right: the disk failed, or another user's."""
+
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(store, "open_regular", refused)
+    with pytest.raises(WeightsError, match=r"^net: .*net\.th cannot be read: Permission denied$") as caught:
+        verify(row, row.folder / "net.th")
+    assert not isinstance(caught.value, WrongContent)
