@@ -11,6 +11,7 @@ from evaluator.runs import published
 from my_submission.ensemble.plan import step_passes
 from my_submission.ensemble.preset import Preset
 from my_submission.ensemble.preset_reader import load_preset, preset_names
+from my_submission.ensemble.systems import all_systems
 
 DEMO = ("mdx-demo", "cdx-demo")
 
@@ -110,5 +111,8 @@ def test_every_set_of_published_scores_names_its_measure_and_its_data() -> None:
     assert preset_tables.SETS.keys() <= {one.name for one in sets}
     named = {row.preset for one in sets for row in one.rows if row.preset}
     assert named <= set(preset_names())
+    systems = {one.name: one for one in all_systems()}
+    for name, score in (("bsroformer-1297", 10.87), ("melband-deux", 11.3695)):
+        assert systems[name].published[0].scores["vocals"] == score
     singles = {name for name in preset_tables.TODAY if not name.endswith("-2026")}
     assert singles - named == {"bandit-v2-multi"}, "nobody published a score of it that was seen"

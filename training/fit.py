@@ -349,7 +349,7 @@ def fit(config: TrainingConfig, folder: Path, minutes: float = math.inf) -> None
                 "%s: %.2f M parameters, training data %s h",
                 config.name,
                 count / 1e6,
-                [f"{h:.2f}" for h in hours],
+                " + ".join(f"{h:.2f}" for h in hours),
             )
             for name, scores in trivial_scores(trainer.held_out, config.model.sources).items():
                 log.info("held out, %s: SDR (dB) %s", name, format_scores(scores))

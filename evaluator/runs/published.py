@@ -61,7 +61,7 @@ def load() -> tuple[PublishedSet, ...]:
 
 
 def _row(row: Mapping[str, Any]) -> PublishedRow:
-    scores = {key: value for key, value in row.items() if key not in ("name", "preset")}
+    scores = {key: value for key, value in row.items() if key not in ("name", "preset", "checkpoint")}
     return PublishedRow(row["name"], scores, row.get("preset"))
 
 

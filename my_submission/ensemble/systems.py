@@ -98,14 +98,16 @@ def _of_manifest(
 
 
 def _published() -> dict[str, tuple[Published, ...]]:
-    """System -> what was published of it. A row names the preset that runs this model and no other, or the model."""
+    """System -> what was published of it. A row names the preset that runs this model and no other, or the
+    checkpoint, if its own name is not that of a system."""
     if not PUBLISHED_SCORES.is_file():  # a packed submission has none
         return {}
     found: dict[str, list[Published]] = {}
     sets: list[dict[str, Any]] = read_document(PUBLISHED_SCORES, ManifestError)
     for one in sets:
         for row in one["rows"]:
-            scores = {key: value for key, value in row.items() if key not in ("name", "preset")}
+            scores = {key: value for key, value in row.items() if key not in ("name", "preset", "checkpoint")}
             published = Published(one["name"], one["data"], one["measure"], scores)
-            found.setdefault(row.get("preset", row["name"]), []).append(published)
+            system = row.get("preset") or row.get("checkpoint") or row["name"]
+            found.setdefault(system, []).append(published)
     return {name: tuple(several) for name, several in found.items()}
