@@ -29,10 +29,10 @@ from ..schema import LONGEST_TEXT, brief
 from .errors import UnsafeFile, first_sentence
 from .limits import MOST_TENSORS, file_bytes
 
-LARGEST_PICKLE_BYTES = 2 << 20
-"""Of what a pickle says besides its tensors; networks of 500 tensors have 60 kB."""
-MOST_OPERATIONS = LARGEST_PICKLE_BYTES
-"""Of a pickle that holds its values, too, and so has any size: as many as fit into one that does not."""
+LARGEST_PICKLE_BYTES = 4 << 20
+"""Of what a pickle says besides its tensors; networks of 500 tensors have 60 kB, mega-53 has 2.8 MB."""
+MOST_OPERATIONS = 2 << 20
+"""Of a pickle that holds its values, too, and so has any size."""
 COMPRESSED = ".gz"
 LARGEST_INFLATION = 16
 """How much larger than its file a compressed checkpoint may be. Released ones, of rounded numbers, are four times."""

@@ -8,7 +8,7 @@ from ..plain_files import NotAFile, check_regular
 from .errors import UnsafeFile
 
 MOST_TENSORS = 20_000
-"""In a file, and layers in a network."""
+"""In a file."""
 
 
 def file_bytes(path: Path) -> int:

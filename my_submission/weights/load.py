@@ -213,7 +213,7 @@ def build(
     """
     check_state(path, dict(state))
     try:
-        with torch.device("meta"), _Unfilled(), _counted(min(MOST_TENSORS, 1_000 + 4 * len(state))):
+        with torch.device("meta"), _Unfilled(), _counted(1_000 + 4 * len(state)):
             module = make()
     except Exception as error:  # whatever a constructor raises for arguments that it was not written for
         raise UnsafeFile(f"{path}: the network refuses its arguments: {first_sentence(error)}") from error

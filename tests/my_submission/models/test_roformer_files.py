@@ -12,6 +12,7 @@ from torch import Tensor
 
 from my_submission.ensemble.preset_reader import load_preset
 from my_submission.models.roformer.bands import mel_bands
+from my_submission.models.roformer.checkpoint import read_network
 from my_submission.models.roformer.model import RoformerParameters
 from my_submission.models.roformer.network import Roformer
 from my_submission.runtime.pool import load_model
@@ -221,6 +222,17 @@ def test_every_row_describes_a_network_of_the_published_size(name: str) -> None:
     size = 2 if name in ("polarformer", "melband-deux", "mega-53") else 4
     assert 300 * found[1] < checkpoint.about_bytes - size * found[0] < 500 * found[1]
     assert ROWS.keys() == COUNTS.keys()
+
+
+@pytest.mark.thorough
+def test_a_file_of_53_sources_loads(tmp_path: Path) -> None:
+    """Of mega-53's network, which has more layers than any other; they are narrow here."""
+    parameters = ROWS["mega-53"].parameters
+    assert isinstance(parameters, RoformerParameters)
+    narrow = {"dim": 2, "heads": 1, "dim_head": 2, "mlp_expansion_factor": 1}
+    config = parameters.model_copy(update=narrow).config(53)
+    torch.save(Roformer(config).state_dict(), tmp_path / "x.ckpt")
+    assert len(read_network(tmp_path / "x.ckpt", config).mask_estimators) == 53
 
 
 @pytest.mark.slow
