@@ -4,7 +4,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pyloudnorm
 
 RATE_HZ = 44_100
 
@@ -13,7 +12,6 @@ Pcm: TypeAlias = npt.NDArray[np.int16]
 
 SILENCE_DB = -60.0
 BLOCK_SAMPLES = RATE_HZ // 10
-_METER = pyloudnorm.Meter(RATE_HZ)
 
 
 def gain(decibels: float) -> float:
@@ -26,8 +24,10 @@ def loudness(audio: Audio) -> float:
 
     Audio shorter than half a second is padded with zeros, for the measure needs blocks of 0.4 s.
     """
+    import pyloudnorm  # brings all of scipy.signal, which takes longer than the rest of a command to import
+
     padded = np.pad(audio, ((0, 0), (0, max(0, RATE_HZ // 2 - audio.shape[1]))))
-    return float(_METER.integrated_loudness(padded.T.astype(np.float64)))
+    return float(pyloudnorm.Meter(RATE_HZ).integrated_loudness(padded.T.astype(np.float64)))
 
 
 def block_levels(audio: Audio) -> npt.NDArray[np.float64]:

@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +13,7 @@ import evaluator.__main__
 import my_submission.__main__
 import sdx.__main__
 import training.__main__
+from sdx import ROOT
 from sdx.described import commands_below, describe
 
 
@@ -79,3 +82,13 @@ def test_help_of_a_command_is_asked_for_in_either_order(capsys: pytest.CaptureFi
             sdx.__main__.main(words)
     first, second = capsys.readouterr().out.split("usage: ")[1:]
     assert first == second
+
+
+@pytest.mark.thorough
+def test_help_imports_nothing_that_takes_long() -> None:
+    code = (
+        "import argparse, sys; from sdx.__main__ import add_parsers; add_parsers(argparse.ArgumentParser()); "
+        "print([name for name in ('torch', 'scipy.signal', 'scipy.stats', 'onnxruntime') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
