@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from threading import Barrier
 
 import torch
 from torch import Tensor
@@ -173,9 +174,7 @@ def _in_order(
         for one in inputs:
             yield function(one)
         return
-    pool = ThreadPoolExecutor(
-        schedule.workers, initializer=torch.set_num_threads, initargs=(schedule.threads,)
-    )
+    pool = _workers(schedule)
     under_way: deque[Future[list[Tensor]]] = deque()
     try:
         for one in inputs:
@@ -186,3 +185,28 @@ def _in_order(
             yield under_way.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _workers(schedule: Schedule) -> ThreadPoolExecutor:
+    """Threads that compute on so many cores each. What other threads begin with stays as it is.
+
+    A new thread begins with the number of cores that any thread set last: so all are begun here, before that is set
+    back, and a model that is made in a thread of its own finds all cores.
+    """
+    cores, begun = torch.get_num_threads(), Barrier(schedule.workers + 1)
+
+    def begin() -> None:
+        torch.set_num_threads(schedule.threads)
+        begun.wait()
+
+    pool = ThreadPoolExecutor(schedule.workers, initializer=begin)
+    try:
+        for _ in range(schedule.workers):
+            pool.submit(int)  # none is idle, so each begins one
+        begun.wait()
+    except BaseException:  # no room for another thread, or an interrupt
+        begun.abort()
+        raise
+    finally:
+        torch.set_num_threads(cores)
+    return pool

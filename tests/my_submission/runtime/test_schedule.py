@@ -1,5 +1,6 @@
 """As many chunks at a time as there is room for, and never a different result."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 from torch import Tensor
 
 from my_submission import MusicSeparationModel
+from my_submission.runtime.inference import estimate_track
 from my_submission.runtime.memory import available_bytes, held_bytes, memory_for_chunks
 from my_submission.runtime.schedule import Schedule, plan_schedule
-from my_submission.signal.chunking import Geometry
+from my_submission.signal.augment import Augmentation
+from my_submission.signal.chunking import Geometry, reader
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -135,6 +138,27 @@ def test_this_machine_tells() -> None:
     found = available_bytes()
     assert found is not None
     assert found > 0
+
+
+def cores_of_a_new_thread() -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+def test_threads_that_begin_beside_a_run_or_after_it_have_all_cores() -> None:
+    """A model that is made in one has as many workers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        pieces = estimate_track(
+            Network(), reader(torch.ones(2, 5_000)), 5_000, Augmentation(), 0.0, Schedule(workers=2)
+        )
+        next(pieces)
+        during = cores_of_a_new_thread()
+        assert sum(piece.shape[-1] for _, piece in pieces) > 0
+        assert (during, cores_of_a_new_thread(), torch.get_num_threads()) == (3, 3, 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.slow
