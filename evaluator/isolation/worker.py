@@ -14,13 +14,14 @@ import contextlib
 import faulthandler
 import importlib
 import importlib.util
+import inspect
 import io
 import json
 import os
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
@@ -47,6 +48,7 @@ def main(submission: str, mixtures: str, predictions: str, own_wrapper: str, *st
         _watch_results(model_class, nonfinite)
         wrapper_class = _wrapper_class(Path(submission), Path(own_wrapper), stems)
         wrapper = wrapper_class(dataset_dir=mixtures, predictions_dir=predictions)
+        _watch_own_method(getattr(wrapper, "model", None), nonfinite)
     except BaseException as error:
         _send(events, _failure("setup", error))
         return 1
@@ -61,8 +63,7 @@ def main(submission: str, mixtures: str, predictions: str, own_wrapper: str, *st
             _send(events, _failure("track", error))
             continue
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
         _send(
             events,
             {
@@ -124,15 +125,32 @@ def _send(events: TextIO, event: Mapping[str, Any]) -> None:
     events.flush()
 
 
+def _flush() -> None:
+    """What the submission has printed goes to the log, unless it has closed its streams, or set them to None."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _log(error: BaseException) -> None:
+    """The traceback goes to the log, unless the submission has closed that."""
+    with contextlib.suppress(Exception):
+        traceback.print_exception(error)
+
+
 def _failure(where: str, error: BaseException) -> dict[str, Any]:
     """The event for an exception of the submission; its traceback goes to the log."""
-    traceback.print_exception(error)
+    _log(error)
     memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
-    first_line = (str(error).splitlines() or [""])[0]
+    try:
+        said = str(error)
+    except Exception:
+        said = "(it cannot be shown as text)"
+    first_line = (said.encode(errors="backslashreplace").decode().splitlines() or [""])[0]
     return {
         "event": "failed",
         "where": where,
-        "error": f"{type(error).__name__}: {first_line}"[:500],
+        "error": f"{type(error).__name__}: {first_line}"[:500].rstrip(": "),
         "out_of_memory": memory,
     }
 
@@ -158,17 +176,41 @@ def _our_wrapper(own_wrapper: Path) -> ModuleType:
     return module
 
 
-def _watch_results(model_class: type, nonfinite: list[str]) -> None:
-    """Note stems that hold NaN or infinity: a 16-bit file, which the wrapper writes, cannot show them."""
-    separate: Callable[..., Any] = model_class.separate_music_file  # type: ignore[attr-defined]
+class _Watched:
+    """`separate_music_file`, noting stems that hold NaN or infinity: a 16-bit file, which the wrapper writes, cannot.
 
-    def watched(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        result = separate(self, *arguments, **keywords)
-        if isinstance(result, tuple) and result and isinstance(result[0], Mapping):
-            nonfinite.extend(str(stem) for stem, array in result[0].items() if not _all_finite(array))
+    It stands for whatever was there: a function, a static or class method, or a callable of the model's own.
+    """
+
+    def __init__(self, method: Any, nonfinite: list[str]) -> None:
+        self._method = method
+        self._nonfinite = nonfinite
+
+    def __get__(self, model: Any, owner: type | None = None) -> Any:
+        bind = getattr(type(self._method), "__get__", None)
+        return self if bind is None else _Watched(bind(self._method, model, owner), self._nonfinite)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        result = self._method(*arguments, **keywords)
+        if isinstance(result, tuple | list) and result and isinstance(result[0], Mapping):
+            self._nonfinite.extend(str(stem) for stem, array in result[0].items() if not _all_finite(array))
         return result
 
-    model_class.separate_music_file = watched  # type: ignore[attr-defined]
+
+def _watch_results(model_class: type, nonfinite: list[str]) -> None:
+    """Note what is not finite in all that models of this class return."""
+    with contextlib.suppress(AttributeError):
+        model_class.separate_music_file = _Watched(  # type: ignore[attr-defined]
+            inspect.getattr_static(model_class, "separate_music_file"), nonfinite
+        )
+
+
+def _watch_own_method(model: Any, nonfinite: list[str]) -> None:
+    """The same where the method is not the class's: the model has its own, or was made by a function."""
+    method = getattr(model, "separate_music_file", None)
+    if method is not None and not isinstance(method, _Watched):
+        with contextlib.suppress(AttributeError):  # a model that takes no more attributes
+            model.separate_music_file = _Watched(method, nonfinite)
 
 
 def _all_finite(array: Any) -> bool:
@@ -187,8 +229,8 @@ def _provenance(wrapper: Any) -> Any:
         return None
     try:
         return json.loads(json.dumps(provenance()))
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        _log(error)
         return None
 
 
