@@ -1,6 +1,5 @@
 """`python run_eval.py` and `sdx eval`: evaluate a submission on local data, as the organisers would."""
 
-import errno
 import logging
 import signal
 import sys
@@ -30,14 +29,13 @@ from evaluator.runs.documents import ResultError
 from evaluator.runs.entries import SHORT, make_entry
 from evaluator.runs.leaderboard import LeaderboardError, Store
 from evaluator.runs.results import Result
-from evaluator.runs.run_folder import REPORT_PAGE, RESULT_FILE
+from evaluator.runs.run_folder import DISK_FULL, REPORT_PAGE, RESULT_FILE
 from evaluator.runs.run_scores import RunScores
 from evaluator.service.client import UploadError
 from sdx import terminal
 from sdx.engines.engine import EngineError
 
 OK, FAILED, UNUSABLE = 0, 1, 2
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_RUN = (UsageError, SubmissionError, ResultError, SandboxError, LeaderboardError, UploadError, EngineError)
 OTHER_BASELINE = f"check against another: `{command('baseline save RUN')}` makes one"
 
@@ -150,6 +148,10 @@ def run(options: Options, outputs: Outputs) -> int:
 
 def _make_folder(out: Path) -> None:
     """The folder of a run; UsageError where there can be none."""
+    if (wrong := printable.fault(str(out.resolve()))) is not None:
+        raise UsageError(
+            f"--out {out}: has the character {wrong}, which no name may have; name another folder"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -34,9 +34,14 @@ def evaluate(job: Job, observer: Observer, resume: bool) -> Result:
     """Run the tracks that are not done yet and return the result, which is also kept in `job.out`.
 
     `job.out`/result.json holds what is done, as `Recorder` says. `resume` continues from there; ResultError where
-    that run was made with another plan. Whatever ends this function, the submission is ended too; a
-    KeyboardInterrupt leaves it as Interrupted.
+    that run was made with another plan, or where another run goes on there. Whatever ends this function, the
+    submission is ended too; a KeyboardInterrupt leaves it as Interrupted.
     """
+    with run_folder.sole_run(job.out):
+        return _evaluate(job, observer, resume)
+
+
+def _evaluate(job: Job, observer: Observer, resume: bool) -> Result:
     recorder = Recorder(job, observer, _previous(job) if resume else None)
     if not resume:
         run_folder.clear(job.out)

@@ -1,11 +1,18 @@
 """What lies where in the folder of a run."""
 
+import contextlib
+import errno
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from evaluator.runs import documents
 from evaluator.runs.documents import ResultError
+from sdx import sole
 
 RESULT_FILE = "result.json"
+LOCK_FILE = ".running.lock"
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 REPORT_PAGE = "report.html"
 
 
@@ -24,9 +31,30 @@ def audio_of(page: Path) -> Path:
     return page.with_name(f"{page.stem}_audio")
 
 
+@contextlib.contextmanager
+def sole_run(out: Path) -> Iterator[None]:
+    """A folder, which exists, that no other run of this block writes to; ResultError at once where one does."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(sole.held(out / LOCK_FILE))
+        except sole.Timeout:
+            raise ResultError(
+                f"{out}: another run is writing to this folder; wait until it is done, or name another --out"
+            ) from None
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise
+            raise ResultError(
+                f"{out}: cannot be written ({error.strerror or error}); name another --out"
+            ) from None
+        yield
+
+
 def clear(out: Path) -> None:
     """Remove what an earlier run left in `out`; ResultError where what lies there is no run's."""
-    if not (out / RESULT_FILE).exists():
+    if (out / RESULT_FILE).exists():
+        _require_of_a_run(out / RESULT_FILE)
+    else:
         for folder in (out / "estimates", out / "logs"):
             if folder.is_dir() and any(folder.iterdir()):
                 raise ResultError(
@@ -38,6 +66,19 @@ def clear(out: Path) -> None:
     for name in ("estimates", "logs"):
         shutil.rmtree(out / name, ignore_errors=True)
     remove_report(out)
+
+
+def _require_of_a_run(file: Path) -> None:
+    """ResultError where a file is no result, whatever the result's version and whether all of it can be read."""
+    try:
+        is_one = "schema_version" in documents.read_json(file)
+    except ResultError:
+        is_one = False
+    if not is_one:
+        raise ResultError(
+            f"{file}: is of no run, and one would replace it and what lies beside it; name another --out, or move it"
+            " away"
+        )
 
 
 def remove_report(out: Path) -> None:

@@ -98,6 +98,13 @@ def test_a_submission_that_fails(tmp_path: Path) -> None:
     assert ", in separate_music_file" in done.stderr
 
 
+@linux
+def test_a_folder_whose_name_is_no_text_is_one_sentence(tmp_path: Path) -> None:
+    done = run_here(command(tmp_path, "perfect", "--out", str(tmp_path / "caf\udce9")))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("\\udce9, which no name may have; name another folder")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -17,8 +17,9 @@ from evaluator.running.evaluation import COPIES_AHEAD, Interrupted, evaluate
 from evaluator.running.job import Job, Observer
 from evaluator.running.predictions import Predictions
 from evaluator.runs import results
+from evaluator.runs.documents import ResultError
 from evaluator.runs.records import GivenEstimates
-from evaluator.runs.run_folder import RESULT_FILE
+from evaluator.runs.run_folder import LOCK_FILE, RESULT_FILE
 from tests.evaluator.running.fake_runner import PROVENANCE, JobMaker, job_maker, write_perfect
 
 
@@ -230,3 +231,17 @@ def test_an_interruption_keeps_what_is_scored_and_resuming_goes_on_from_there(ma
     assert [track.name for track in caught.value.result.tracks] == ["a"]
     assert evaluate(given(job, interrupt), Observer(), resume=True).status == "ok"
     assert asked == ["a", "b", "b", "c"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_loses_nothing_by_another_in_its_folder(make_job: JobMaker, resume: bool) -> None:
+    def meanwhile(workplace: Workplace, name: str) -> Status:
+        with pytest.raises(ResultError, match="another run is writing to this folder"):
+            evaluate(job, Observer(), resume)
+        return write_perfect(workplace, name)
+
+    job, runners = make_job(meanwhile)
+    assert evaluate(job, Observer(), resume=False).status == "ok"
+    assert runners[0].asked == ["start", "a", "b", "close"]
+    assert {path.name for path in (job.out / "estimates").iterdir()} == {"a", "b"}
+    assert not (job.out / LOCK_FILE).exists()
