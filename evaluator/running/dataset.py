@@ -104,6 +104,8 @@ def load(
     named = _name_problems(path, found)
     tracks, bad = [], {}
     for each in found:
+        if path in named or each.place in named:  # it may be a name with which nothing can be opened
+            continue
         own_problems: list[str] = []
         track = _load_track(each, own_problems)
         if track is None:
@@ -111,7 +113,7 @@ def load(
         else:
             tracks.append(track)
     if named:  # which cannot be left out, since no result may hold the name
-        raise DataError([*named, *(problem for own in bad.values() for problem in own)])
+        raise DataError([*named.values(), *(problem for own in bad.values() for problem in own)])
     if any(isinstance(part, Stream) for track in tracks for part in track.mixtures):
         notes.append(f"{path}: {stem_files.NOTE}")
     challenge = found[0].challenge
@@ -181,22 +183,22 @@ def demo_folder(wanted: StemSet, demo: Path = DEMO) -> Path:
     )
 
 
-def _name_problems(path: Path, found: Sequence[Found]) -> list[str]:
-    """One sentence for each name that no result may hold: not shown as what it is, or that of two tracks."""
-    problems = []
+def _name_problems(path: Path, found: Sequence[Found]) -> dict[Path, str]:
+    """A sentence for each place whose name no result may hold: not shown as what it is, or that of two tracks."""
+    problems = {}
     if (wrong := printable.fault(str(path.resolve()))) is not None:
-        problems.append(
+        problems[path] = (
             f"{path}: its path has the character {wrong}, which no name may have; give it another name"
         )
     for each in found:
         try:
             documents.track_name(each.name)
         except ValueError as error:
-            problems.append(f"{each.place}: {error}; give it another name")
+            problems[each.place] = f"{each.place}: {error}; give it another name"
     places: dict[str, Path] = {}
     for each in found:
         if (other := places.setdefault(_seen_as(each), each.place)) != each.place:
-            problems.append(
+            problems[each.place] = (
                 f"{each.place}: its estimates would be in the folder {_seen_as(each)}, and so would those of {other};"
                 " give one of them another name, or move it away"
             )

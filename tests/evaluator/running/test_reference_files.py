@@ -3,6 +3,7 @@
 import hashlib
 import os
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -206,6 +207,21 @@ def test_names_of_tracks_that_no_result_can_have(tmp_path: Path) -> None:
     audio.write_music(tmp_path / "odd\nfolder", {"a": 100})
     with pytest.raises(DataError, match=r"its path has the character \\n"):
         dataset.load(tmp_path / "odd\nfolder")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_are_said_before_anything_is_opened(tmp_path: Path) -> None:
+    audio.write_music(tmp_path / "data", {"a": 100, "b": 100})
+    (tmp_path / "data" / "a").rename(tmp_path / "data" / "caf\udce9")
+    (tmp_path / "data" / "b" / "bass.wav").write_text("no sound")
+    with pytest.raises(DataError) as caught:
+        dataset.load(tmp_path / "data")
+    name, damaged = caught.value.problems
+    assert "found the character \\udce9, which no name may have" in name
+    assert "cannot be read as audio" in damaged
+    (tmp_path / "data").rename(tmp_path / "caf\udce9")
+    with pytest.raises(DataError, match=r"its path has the character \\udce9"):
+        dataset.load(tmp_path / "caf\udce9")
 
 
 def test_infinite_samples_are_found_in_doubles(tmp_path: Path) -> None:
