@@ -301,7 +301,7 @@ def _verdict(
     if ended["out_of_disk"]:
         return "out_of_disk", f"{what} wrote more than its files may hold (see --scratch)"
     if not in_time:
-        return "timeout", f"{what} took longer than {limit_seconds or 0:.1f} s"
+        return "timeout", f"{what} took longer than {_shown(limit_seconds or 0.0)} s"
     if problem is not None:
         return "crashed", problem
     if isinstance(answer, Failed):
@@ -311,3 +311,8 @@ def _verdict(
     if ended["signal"] is not None:
         return "crashed", f"ended by {ended['signal']} during {what}"
     return "crashed", f"exited with code {ended['code']} during {what}"
+
+
+def _shown(seconds: float) -> str:
+    """With one decimal, or as many as a limit needs that would be nothing."""
+    return f"{seconds:.1f}" if seconds >= 0.05 else f"{seconds:.6f}".rstrip("0").rstrip(".")

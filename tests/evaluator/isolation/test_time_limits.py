@@ -60,6 +60,11 @@ def test_an_answer_that_comes_late_is_a_timeout(
     assert fake.ended
 
 
+def test_a_limit_of_next_to_nothing_is_said_as_it_is(fake: FakeSession, running: SessionRunner) -> None:
+    fake.answer, fake.seconds = done(), 0.01
+    assert running.separate("a", 1.57 / 44100).reason == "track took longer than 0.000036 s"
+
+
 def test_no_answer_is_a_timeout_although_the_clock_says_just_in_time(
     fake: FakeSession, running: SessionRunner
 ) -> None:
