@@ -78,13 +78,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.set_defaults(run=_export)
 
 
-def _minutes(text: str) -> float:
-    minutes = float(text)
-    if not minutes > 0:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-    return minutes
-
-
 def config_names() -> list[str]:
     """The configurations that come with the kit."""
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
