@@ -100,7 +100,9 @@ def test_submissions_go_onto_the_board(world: World, tmp_path: Path, monkeypatch
     assert "entry " not in again.stdout
 
 
-@pytest.mark.parametrize(("name", "found"), [(41 * "x", "found 41 characters"), ("a\u202eb", "can be seen")])
+@pytest.mark.parametrize(
+    ("name", "found"), [(41 * "x", "found 41 characters"), ("a\u202eb", "visible characters")]
+)
 def test_folders_that_cannot_be_teams_are_said_before_any_is_run(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, found: str
 ) -> None:

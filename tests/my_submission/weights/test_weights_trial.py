@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn, cast
 
 import pytest
@@ -147,6 +148,9 @@ def test_nothing_that_the_process_set_is_changed_here() -> None:
 # --- which files are tried ---------------------------------------------------------------------------
 
 
+MODEL = SimpleNamespace(sources=("vocals",))
+
+
 class Loads:
     """Loads a file, as an architecture's loader; remembers in which processes."""
 
@@ -158,7 +162,7 @@ class Loads:
             file.write(f"{os.getpid()}\n")
         if path.read_bytes() == b"odd":
             raise UnsafeFile(f"{path}: it is odd")
-        return "model"
+        return MODEL
 
     def elsewhere(self) -> int:
         """How often a process other than this one did it."""
@@ -191,7 +195,7 @@ def load(row: Checkpoint) -> object:
 
 
 def test_a_file_without_a_hash_is_tried_once(loads: Loads, row: Checkpoint) -> None:
-    assert [load(row), load(row)] == ["model", "model"]
+    assert [load(row), load(row)] == [MODEL, MODEL]
     assert loads.elsewhere() == 1
     pool.dtype_of(row, row.path, resolve_precision("fp32", CPU))  # type: ignore[arg-type]
     assert loads.elsewhere() == 1
@@ -239,7 +243,7 @@ def test_where_processes_cannot_be_started_the_file_is_opened(
         raise BlockingIOError("Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", no_fork)
-    assert load(row) == "model"
+    assert load(row) is MODEL
     assert "opened without a trial: no process can be started" in caplog.text
 
 
