@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from my_submission.models.precision import computing
-from my_submission.schema import Record, Whole, expecting, problem
+from my_submission.schema import Fft, Record, Whole, expecting, problem
 from my_submission.signal.chunking import Geometry
 
 
@@ -19,7 +19,7 @@ class Chunks(Record):
     To come before the class that says the rest of the network, so that its keys come last.
     """
 
-    n_fft: Whole
+    n_fft: Fft
     chunk_samples: Whole
     fade_samples: Annotated[int, Field(ge=0), expecting("a whole number")]
 
@@ -27,6 +27,11 @@ class Chunks(Record):
     def _check_chunk(self) -> Self:
         if self.chunk_samples <= self.n_fft // 2:
             raise problem(f"expected more than n_fft/2, found {self.chunk_samples}", "chunk_samples")
+        if 2 * self.fade_samples > self.chunk_samples:
+            half = self.chunk_samples // 2
+            raise problem(
+                f"expected at most half of chunk_samples, {half}, found {self.fade_samples}", "fade_samples"
+            )
         return self
 
 

@@ -216,7 +216,9 @@ def build(
         with torch.device("meta"), _Unfilled(), _counted(1_000 + 4 * len(state)):
             module = make()
     except Exception as error:  # whatever a constructor raises for arguments that it was not written for
-        raise UnsafeFile(f"{path}: the network refuses its arguments: {first_sentence(error)}") from error
+        raise UnsafeFile(
+            f"{path}: {_differences(said, seen(state))}the network refuses its arguments: {first_sentence(error)}"
+        ) from error
     check_shapes(path, module, state, lambda: _differences(said, seen(state)))
     check_finite(path, state)
     again = _holds_more_than(path, module, state)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from my_submission.models.bandit.bands import musical_bands
-from my_submission.schema import Record, Whole, problem
+from my_submission.schema import Fft, Record, Whole, problem
 
 
 class BanditLayout(Record):
@@ -20,7 +20,7 @@ class BanditLayout(Record):
 
     version: Literal[1, 2]
     sample_rate: Whole
-    n_fft: Whole
+    n_fft: Fft
     hop: Whole
     n_bands: Whole
     emb_dim: Whole

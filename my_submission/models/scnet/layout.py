@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from my_submission.schema import Positive, Record, Whole, expecting, problem
+from my_submission.schema import Fft, Positive, Record, Whole, expecting, problem
 
 STEREO_PARTS = 4
 """Channels of a spectrogram: left real, left imaginary, right real, right imaginary."""
@@ -59,7 +59,7 @@ class ScNetLayout(Record):
         each chunk by itself.
     """
 
-    n_fft: Whole
+    n_fft: Fft
     hop: Whole
     dims: Annotated[tuple[Whole, ...], Field(min_length=2)]
     band_shares: Shares

@@ -15,9 +15,10 @@ from my_submission.registry import find_architecture
 from my_submission.runtime.inference import estimate_track
 from my_submission.runtime.pool import load_model
 from my_submission.runtime.schedule import SEQUENTIAL, Schedule
+from my_submission.schema import validate
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import reader
-from my_submission.weights import UnsafeFile
+from my_submission.weights import ManifestError, UnsafeFile
 from tests.lower_precision import CPU, agreement
 from tests.small_networks import NETWORKS, published_state, random_network, saved, small_row, write_beside
 from tests.thinned import one_in
@@ -65,6 +66,18 @@ def test_a_chunk_has_an_estimate_for_each_source(name: str, opened: Opened) -> N
     assert result.shape == (2, len(model.sources), *batch.shape[1:])
     assert result.dtype == torch.float32
     assert result.std() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["scnet", "mdx23c", "bandit"])
+def test_a_row_is_refused_by_its_key(name: str) -> None:
+    architecture, _, parameters = NETWORKS[name]
+    kind = find_architecture(architecture).parameters
+    for change, complaint in (
+        ({"n_fft": 1 << 17, "chunk_samples": 1 << 18}, "n_fft: expected at most 65,536, found 131072"),
+        ({"fade_samples": 1_501}, "fade_samples: expected at most half of chunk_samples, 1500, found 1501"),
+    ):
+        with pytest.raises(ManifestError, match=complaint):
+            validate(kind, {**parameters, **change}, "rows.yaml", ManifestError)
 
 
 @EVERY

@@ -194,6 +194,12 @@ def test_a_constructor_cannot_make_parts_without_end(tmp_path: Path) -> None:
     state = {"a": torch.zeros(1)}
     refused(tmp_path / "x", "describe more than 1,004 layers", lambda path: build(path, layers, state))
     refused(tmp_path / "x", "describe more than 1,004 tensors", lambda path: build(path, tensors, state))
+    named = (
+        "its manifest row says depth 9; the file has 1; the network refuses its arguments: they describe more"
+    )
+    refused(
+        tmp_path / "x", named, lambda path: build(path, layers, state, {"depth": 9}, lambda _: {"depth": 1})
+    )
 
 
 def test_tables_besides_the_tensors_are_limited(tmp_path: Path) -> None:
