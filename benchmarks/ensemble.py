@@ -187,7 +187,7 @@ def received(side: str, pipe: "Connection[Any, Any]") -> Any:
     try:
         return pipe.recv()
     except EOFError:
-        raise RuntimeError(f"{side}: its process ended; is there enough memory?") from None
+        raise RuntimeError(f"{side}: its process ended; why stands above, unless memory ran out") from None
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

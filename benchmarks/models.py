@@ -167,7 +167,9 @@ class Process:
         try:
             return self._pipe.recv()
         except EOFError:
-            raise SystemExit(f"{self._name}: its process ended; is there enough memory?") from None
+            raise SystemExit(
+                f"{self._name}: its process ended; why stands above, unless memory ran out"
+            ) from None
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:

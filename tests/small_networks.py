@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from my_submission.models.bandit import BanditParameters
@@ -313,5 +314,9 @@ def write_beside(row: Checkpoint) -> None:
 def save_network(row: Checkpoint, path: Path) -> Path:
     """Write `random_network`'s weights of a row as its published file has them, and what lies beside its manifest."""
     write_beside(row)
-    torch.save(published_state(row, random_network(row)), path)
+    state = published_state(row, random_network(row))
+    if path.suffix == ".safetensors":
+        save_file({name: value.contiguous() for name, value in state.items()}, path)
+    else:
+        torch.save(state, path)
     return path

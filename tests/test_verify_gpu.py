@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from benchmarks import gpu, models
+from my_submission.weights import load_manifest
+from my_submission.weights.load import open_network_state
+from tests.random_checkpoints import save_checkpoint
 from tests.thinned import one_in
 
 CPU = torch.device("cpu")
@@ -103,6 +106,14 @@ def test_a_wrong_option_is_said_before_anything_is_computed(
         with pytest.raises(SystemExit):
             main(wrong)
         assert said in capsys.readouterr().err
+
+
+def test_random_weights_are_in_the_format_of_their_row(tmp_path: Path) -> None:
+    """Of a row whose file is `.safetensors`, too, which `models.py` lists."""
+    row = load_manifest().checkpoints["demo-scnet-4stem"]
+    path = save_checkpoint(row, tmp_path, small=False, seed=0)
+    assert path.suffix == ".safetensors"
+    assert open_network_state(path)
 
 
 def test_rounded_products_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,8 @@
 1509.09308).
 
 An output of 6×6 values takes 64 products of a transformed input and a transformed weight, instead of 324. The sums in
-the transforms cost some of that again, and about 15 dB of agreement: one layer agrees with the exact result to 128
-dB, where the direct way has 144. benchmarks/README.md has the times.
+the transforms cost some of that again, and agreement: of noise, one layer agrees with the exact result to 103 to 117
+dB, where the direct way has 133; of values of one sign, to 132 and 140. benchmarks/README.md has the times.
 
 NNPACK, which is part of most builds of torch, has it for AVX2 and for ARM. With AVX-512 at its full width the direct
 way can be faster. So it is tried, once in a process.
