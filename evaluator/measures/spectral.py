@@ -14,10 +14,10 @@ The packages whose classes that code calls hold a whole recording, in several fo
 torchaudio; here memory does not grow with length. The tests compare the two.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import tee, zip_longest
+from itertools import tee
 from math import sqrt
 
 import numpy as np
@@ -75,13 +75,22 @@ def aura_mrstft(reference: Signal, estimate: Signal) -> float | None:
     signals = (tee(_as_heard(signal), len(distances)) for signal in (reference, estimate))
     under_way = [each.add_up(s, s_hat) for each, s, s_hat in zip(distances, *signals, strict=True)]
     try:
-        for _ in zip_longest(
-            *under_way
-        ):  # side by side, so that no more of the signals is held than a few blocks
-            pass
+        _side_by_side(under_way)
     except TooShortError:
         return None
     return _of_hundred(10 * sum(each.value for each in distances) / len(distances))
+
+
+def _side_by_side(under_way: Sequence[Iterator[int]]) -> None:
+    """Run iterators over what they share to their ends: always the one that has got least far, so little is held."""
+    reached = dict.fromkeys(range(len(under_way)), 0)
+    while reached:
+        last = min(reached, key=reached.__getitem__)
+        step = next(under_way[last], None)
+        if step is None:
+            del reached[last]
+        else:
+            reached[last] += step
 
 
 def _as_heard(signal: Signal) -> Iterator[Frames]:
@@ -102,8 +111,8 @@ class _Distance:
         self._size, self._hop, self._bands = size, hop, bands
         self._logs, self._number, self._error, self._energy = 0.0, 0, 0.0, 0.0
 
-    def add_up(self, reference: Iterator[Real], estimate: Iterator[Real]) -> Iterator[None]:
-        """Take in a piece of both at each step, until they end."""
+    def add_up(self, reference: Iterator[Real], estimate: Iterator[Real]) -> Iterator[int]:
+        """Take in a piece of both at each step, of so many samples, until they end."""
         for s, s_hat in zip(
             magnitudes(reference, self._size, self._hop, "reflect"),
             magnitudes(estimate, self._size, self._hop, "reflect"),
@@ -117,7 +126,7 @@ class _Distance:
             # squares in float64: those of float32 would overflow at samples of 10¹⁷, which other measures take
             self._error += float(np.square(s_hat - s, dtype=np.float64).sum())
             self._energy += float(np.square(s_hat, dtype=np.float64).sum())
-            yield
+            yield s.shape[1] * self._hop
 
     @property
     def value(self) -> float:

@@ -1,6 +1,7 @@
 """The measures that are published: equal to the packages that define them, in blocks of any size, and in silence."""
 
 import pickle
+import tracemalloc
 from collections.abc import Iterator
 from importlib.resources import files
 from math import log
@@ -95,6 +96,26 @@ def test_mono_scores_as_it_would_in_two_equal_channels() -> None:
     s2, s_hat2, x2 = (np.repeat(each, 2, axis=1) for each in (s, s_hat, x))
     assert found == pytest.approx(ours(s2, s_hat2, x2), rel=ROUNDED)
     assert found == pytest.approx(theirs(s, s_hat, x), abs=1e-4)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ["aura_mrstft", "aura_stft", "l1_freq"])
+def test_no_more_of_a_long_signal_is_held(name: str) -> None:
+    block = music(8192)
+
+    def peak_bytes(blocks: int) -> int:
+        def signal() -> Iterator[Samples]:
+            return (block.copy() for _ in range(blocks))
+
+        tracemalloc.start()
+        try:
+            spectral.DISTANCES[name](signal, signal)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak_bytes(8)  # makes windows and bands
+    assert peak_bytes(80) < 1.3 * peak_bytes(16)
 
 
 def test_sounds_of_any_loudness_are_measured() -> None:
