@@ -112,9 +112,13 @@ def _files_in(folder: Path, output_dir: Path) -> tuple[list[Path], list[tuple[st
 def check_template(template: str) -> None:
     """ValueError unless the template is a relative path with {stem}, {ext} and known fields only."""
     try:
-        fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+        parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise ValueError(f"template: {template!r} cannot be read: {error}") from error
+    for _, name, form, conversion in parsed:
+        if form or conversion:  # a width could ask for any amount of memory
+            raise ValueError(f"template: found a format for {{{name}}}, expected the bare field in {template!r}")
+    fields = {str(name) for _, name, _, _ in parsed}
     if unknown := fields - _FIELDS.keys():
         allowed = "; ".join(f"{{{name}}}: {meaning}" for name, meaning in _FIELDS.items())
         raise ValueError(f"template: found {{{sorted(unknown)[0]}}}; allowed: {allowed}")

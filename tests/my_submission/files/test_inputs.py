@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from my_submission.files.inputs import (
+    check_template,
     TEMPLATE,
     Recording,
     collisions,
@@ -75,6 +76,11 @@ class TestInputs:
         assert files == {"drums+bass": Path("out/cd {1}/a.b.mp3/a.b (drums+bass).flac")}
         plain = targets(Recording(Path("a.wav")), ["bass"], Path("out"), "{folder}/{stem}.{ext}", "wav")
         assert plain == {"bass": Path("out/bass.wav")}
+
+    @pytest.mark.parametrize("field", ["stem!z", "stem!r", "stem:d", "folder:>9", "stem:>9999999999", "stem:{ext}"])
+    def test_fields_of_a_template_have_no_format(self, field: str) -> None:
+        with pytest.raises(ValueError, match="found a format for"):
+            check_template(f"{{{field}}}{{stem}}.{{ext}}")
 
     def test_folders_that_are_links_are_followed_once(self, album: Path) -> None:
         (album / "again").symlink_to(album / "cd2")
