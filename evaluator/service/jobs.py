@@ -7,8 +7,9 @@ lost a job cannot write its result: every write names the worker and the attempt
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from evaluator import printable
@@ -66,8 +67,8 @@ class Waiting:
 def claim(session: Session, worker: str, now: float) -> Claim | None:
     """The job that has waited longest, or whose worker has gone; None if there is none."""
     free = or_(
-        and_(Job.state == WAITING, Job.not_before <= now),
-        and_(Job.state == RUNNING, Job.lease_until < now),
+        and_(Job.state == WAITING, _has_come(Job.not_before, PAUSE_SECONDS * MOST_ATTEMPTS, now)),
+        and_(Job.state == RUNNING, _has_come(Job.lease_until, LEASE_SECONDS, now)),
     )
     first = (
         select(Job.id)
@@ -96,6 +97,14 @@ def claim(session: Session, worker: str, now: float) -> Claim | None:
     job, entry, attempt = found
     _set_state(session, entry, VALIDATING)
     return Claim(job, entry, worker, attempt)
+
+
+def _has_come(moment: Any, longest: float, now: float) -> ColumnElement[bool]:
+    """Whether a moment is over that was at most `longest` seconds ahead when it was set.
+
+    One that is much further ahead was set by a clock that has been put back since: nobody waits for that.
+    """
+    return or_(moment <= now, moment > now + 2 * longest)
 
 
 def beat(session: Session, claimed: Claim, now: float, tracks_done: int) -> bool:
@@ -176,7 +185,11 @@ def fail_lost(session: Session, now: float) -> list[int]:
     """Fail the entries whose workers have gone in every attempt; returns them."""
     lost = list(
         session.scalars(
-            select(Job).where(Job.state == RUNNING, Job.lease_until < now, Job.attempts >= MOST_ATTEMPTS)
+            select(Job).where(
+                Job.state == RUNNING,
+                _has_come(Job.lease_until, LEASE_SECONDS, now),
+                Job.attempts >= MOST_ATTEMPTS,
+            )
         )
     )
     for job in lost:

@@ -77,6 +77,20 @@ def test_a_job_whose_worker_is_gone_goes_to_the_next_and_after_three_fails(world
     ]
 
 
+def test_nothing_waits_for_a_clock_that_was_ahead(world: World) -> None:
+    """Such as that of a machine that starts with another year until it has asked for the time."""
+    (entry,) = queued(world, "ann")
+    for attempt in (1, 2, 3):
+        world.seconds -= 86_400
+        claimed = claim(world)
+        assert claimed is not None
+        assert claimed.attempt == attempt
+        assert claim(world) is None, "it is claimed"
+    world.seconds -= 86_400
+    world.worker().sweep()
+    assert state(world, entry) == "failed"
+
+
 def test_a_worker_that_beats_keeps_its_job(world: World) -> None:
     queued(world, "ann")
     claimed = claim(world)
