@@ -21,7 +21,7 @@ from evaluator.service import accounts, benchmarks, boards, entries, jobs, one_p
 from evaluator.service.access import Anybody, Here
 from evaluator.service.accounts import Caller
 from evaluator.service.errors import Refused
-from evaluator.service.forms import FormReader
+from evaluator.service.forms import MOST_FIELDS, FormReader
 from evaluator.service.running import Service
 from evaluator.service.security import address_of
 from evaluator.service.tables import (
@@ -176,7 +176,10 @@ async def _fields(request: Request) -> dict[str, str]:
             if block:
                 raise Refused("Found a file, expected fields.")
         return reader.form.fields
-    return dict(parse_qsl((await request.body()).decode(errors="replace"), max_num_fields=20))
+    try:
+        return dict(parse_qsl((await request.body()).decode(errors="replace"), max_num_fields=MOST_FIELDS))
+    except ValueError:
+        raise Refused(f"The form has more than {MOST_FIELDS} fields.") from None
 
 
 def _delete(here: Service, fields: Mapping[str, str], address: str) -> None:

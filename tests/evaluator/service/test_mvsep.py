@@ -153,6 +153,13 @@ def test_an_entry_is_deleted_by_its_password_alone(world: World, tmp_path: Path)
     assert "Too many attempts" in program.post(f"{ROOT}/delete", data={"id": without, "password": "x"}).text
 
 
+def test_more_fields_than_anybody_needs_are_refused(world: World) -> None:
+    many = {f"field{number}": "x" for number in range(31)}
+    answer = world.program(None).post(f"{ROOT}/delete", data=many)
+    assert answer.status_code == 400
+    assert answer.json()["data"]["message"] == "The form has more than 30 fields."
+
+
 @pytest.mark.thorough
 def test_unknown_and_private_entries_are_jobs_not_found(world: World) -> None:
     private = world.scored("ann", estimates(stems=("bass",)))
