@@ -24,7 +24,7 @@ from evaluator.service.answers import (
 )
 from evaluator.service.boards import Board
 from evaluator.service.client import LONGEST_TEAM, team_problem
-from evaluator.service.entries import Details
+from evaluator.service.entries import Change, Details
 from evaluator.service.tables import Benchmark, Entry, Upload
 from evaluator.service.transfers import Download
 from evaluator.service.tus import TUS, TUS_VERSION, expires, metadata, whole
@@ -229,7 +229,7 @@ def _entry(session: Session, entry: Entry, caller: Caller | None, now: float) ->
 
 
 @router.patch("/entries/{number}", response_model=EntryShown)
-def change_entry(number: int, said: Details, here: Here, caller: Somebody) -> dict[str, Any]:
+def change_entry(number: int, said: Change, here: Here, caller: Somebody) -> dict[str, Any]:
     """Say something else of an entry; what is not said stays as it is."""
     with here.database.writing() as session:
         entry = entries.find_visible(session, number, caller)

@@ -3,6 +3,7 @@
 import re
 import shutil
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from sqlalchemy import Select, delete, func, select
@@ -38,6 +39,7 @@ from evaluator.service.tables import (
 ATTEMPTS_PER_SCORE = 4  # entries a day that may be refused or cancelled, for each that may be scored
 LINK = re.compile(r"https://[^\s\"'<>]+")
 LONGEST_TEXTS = {"name": 100, "method": 100, "training_data": 400, "checkpoints": 900}
+LONGEST_LINK = 400
 MOST_LISTED = 500
 LAST_MOMENT = 253_402_300_800.0  # the year 10000, which no calendar shows
 NOBODY = "anonymous"
@@ -63,7 +65,7 @@ class Details(BaseModel):
     is_ensemble: bool = False
     derives_instrumental: bool = False  # where the benchmark has this stem and the upload has not
     training_data: Annotated[str, Field(max_length=LONGEST_TEXTS["training_data"])] = ""
-    link: Annotated[str, Field(max_length=400)] = ""
+    link: Annotated[str, Field(max_length=LONGEST_LINK)] = ""
     description: Annotated[str, Field(max_length=5000)] = ""
     checkpoints: Annotated[str, Field(max_length=LONGEST_TEXTS["checkpoints"])] = (
         ""  # hashes, or a preset of this kit
@@ -87,7 +89,17 @@ class Details(BaseModel):
     def _https(cls, link: str) -> str:
         if link and not LINK.fullmatch(link):
             raise ValueError("link: expected one that begins with https://")
+        # An address may hold what is not seen, or turns round the text after it, but is shown as well as followed.
+        link = "".join(each if printable.fault(each) is None else quote(each) for each in link)
+        if len(link) > LONGEST_LINK:
+            raise ValueError(f"link: {len(link)} characters, expected at most {LONGEST_LINK}")
         return link
+
+
+class Change(Details):
+    """What an author says anew of an entry, which may leave its name out, too."""
+
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXTS["name"])] = ""
 
 
 def details(given: dict[str, Any]) -> Details:

@@ -203,6 +203,7 @@ def test_the_organiser_shows_what_was_held_back(world: World) -> None:
             ({"link": "http://example.org"}, "https"),
             ({"visibility": "secret"}, "visibility"),
             ({"link": "javascript:alert(1)"}, "https"),
+            ({"link": "https://example.org/" + "\u202e" * 50}, "at most 400"),
             ({"state": "done"}, "state"),
             ({"description": "x" * 5001}, "description"),
             ({"named_from": "soon"}, "named_from"),
@@ -218,12 +219,23 @@ def test_what_cannot_be_said_of_an_entry(world: World, said: dict[str, Any], exp
 
 def test_an_entry_is_edited_by_its_author(world: World) -> None:
     entry = scored(world, "ann")
-    changed = {"name": "better\u202ename", "visibility": "public", "description": "one\r\ntwo\x1b[31m"}
+    changed = {
+        "name": "better\u202ename",
+        "visibility": "public",
+        "description": "one\r\ntwo\x1b[31m",
+        "link": "https://example.org/ä/\u202egpj.exe",
+    }
     found = world.program("ann").patch(f"/api/v1/entries/{entry}", json=changed).json()
     assert found["name"] == "better\\u202ename"
     assert found["description"] == "one\ntwo\\x1b[31m"
+    assert found["link"] == "https://example.org/ä/%E2%80%AEgpj.exe"
     again = world.program("ann").patch(f"/api/v1/entries/{entry}", json={"name": "third"}).json()
     assert again == {**found, "name": "third"}, "what is not said stays"
+    hidden = world.program("ann").patch(f"/api/v1/entries/{entry}", json={"visibility": "private"}).json()
+    assert hidden == {**again, "visibility": "private"}, "nor need the name be said"
+    for name in ("", None):
+        refused = world.program("ann").patch(f"/api/v1/entries/{entry}", json={"name": name})
+        assert refused.status_code == 422
     assert world.program("bob").patch(f"/api/v1/entries/{entry}", json=changed).status_code == 403
 
 
