@@ -117,7 +117,9 @@ def check_template(template: str) -> None:
         raise ValueError(f"template: {template!r} cannot be read: {error}") from error
     for _, name, form, conversion in parsed:
         if form or conversion:  # a width could ask for any amount of memory
-            raise ValueError(f"template: found a format for {{{name}}}, expected the bare field in {template!r}")
+            raise ValueError(
+                f"template: found a format for {{{name}}}, expected the bare field in {template!r}"
+            )
     fields = {str(name) for _, name, _, _ in parsed}
     if unknown := fields - _FIELDS.keys():
         allowed = "; ".join(f"{{{name}}}: {meaning}" for name, meaning in _FIELDS.items())

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from my_submission.files.inputs import (
-    check_template,
     TEMPLATE,
     Recording,
+    check_template,
     collisions,
     find_recordings,
     place_key,
@@ -77,7 +77,9 @@ class TestInputs:
         plain = targets(Recording(Path("a.wav")), ["bass"], Path("out"), "{folder}/{stem}.{ext}", "wav")
         assert plain == {"bass": Path("out/bass.wav")}
 
-    @pytest.mark.parametrize("field", ["stem!z", "stem!r", "stem:d", "folder:>9", "stem:>9999999999", "stem:{ext}"])
+    @pytest.mark.parametrize(
+        "field", ["stem!z", "stem!r", "stem:d", "folder:>9", "stem:>9999999999", "stem:{ext}"]
+    )
     def test_fields_of_a_template_have_no_format(self, field: str) -> None:
         with pytest.raises(ValueError, match="found a format for"):
             check_template(f"{{{field}}}{{stem}}.{{ext}}")
