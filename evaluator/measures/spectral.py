@@ -14,10 +14,10 @@ The packages whose classes that code calls hold a whole recording, in several fo
 torchaudio; here memory does not grow with length. The tests compare the two.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import tee
 from math import sqrt
 
 import numpy as np
@@ -72,13 +72,31 @@ def aura_mrstft(reference: Signal, estimate: Signal) -> float | None:
     It is auraloss's MultiResolutionSTFTLoss with scale "mel", 128 bands and perceptual weighting.
     """
     distances = [_Distance(size, size // 4, bands_of(RATE_HZ, size, MULTI_BANDS)) for size in MULTI_SIZES]
-    signals = (tee(_as_heard(signal), len(distances)) for signal in (reference, estimate))
+    signals = (_shared(_as_heard(signal), len(distances)) for signal in (reference, estimate))
     under_way = [each.add_up(s, s_hat) for each, s, s_hat in zip(distances, *signals, strict=True)]
     try:
         _side_by_side(under_way)
     except TooShortError:
         return None
     return _of_hundred(10 * sum(each.value for each in distances) / len(distances))
+
+
+def _shared(blocks: Iterator[Frames], count: int) -> list[Iterator[Frames]]:
+    """Iterators over the same blocks. A block goes when all have had it (itertools.tee keeps up to 57 of them)."""
+    ahead: list[deque[Frames]] = [deque() for _ in range(count)]
+
+    def branch(own: deque[Frames]) -> Iterator[Frames]:
+        while True:
+            if not own:
+                block = next(blocks, None)
+                if block is None:
+                    return
+                for each in ahead:
+                    each.append(block)
+                del block
+            yield own.popleft()
+
+    return [branch(own) for own in ahead]
 
 
 def _side_by_side(under_way: Sequence[Iterator[int]]) -> None:
