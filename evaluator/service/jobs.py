@@ -35,6 +35,7 @@ from evaluator.service.tables import (
 LEASE_SECONDS, HEARTBEAT_SECONDS = 60.0, 10.0
 MOST_ATTEMPTS = 3
 FORGOTTEN_SECONDS = 3600.0
+WRONG_CLOCK_SECONDS = 3600.0  # ahead; less than that is how clocks of several hosts may differ
 PAUSE_SECONDS = 5.0  # before an attempt after the first, by attempt
 LOG_CHARACTERS = 2000
 LOST = "its worker stopped without a word"
@@ -104,7 +105,7 @@ def _has_come(moment: Any, longest: float, now: float) -> ColumnElement[bool]:
 
     One that is much further ahead was set by a clock that has been put back since: nobody waits for that.
     """
-    return or_(moment <= now, moment > now + 2 * longest)
+    return or_(moment <= now, moment > now + longest + WRONG_CLOCK_SECONDS)
 
 
 def beat(session: Session, claimed: Claim, now: float, tracks_done: int) -> bool:
