@@ -190,13 +190,14 @@ def _in_order(
 def _workers(schedule: Schedule) -> ThreadPoolExecutor:
     """Threads that compute on so many cores each. What other threads begin with stays as it is.
 
-    A new thread begins with the number of cores that any thread set last: so all are begun here, before that is set
-    back, and a model that is made in a thread of its own finds all cores.
+    Where a thread first asks for its number of cores, it takes the one that any thread set last: so all of ours ask
+    before that is set back, and a model that is made in a thread of its own finds all cores.
     """
     cores, begun = torch.get_num_threads(), Barrier(schedule.workers + 1)
 
     def begin() -> None:
         torch.set_num_threads(schedule.threads)
+        torch.get_num_threads()
         begun.wait()
 
     pool = ThreadPoolExecutor(schedule.workers, initializer=begin)

@@ -145,18 +145,30 @@ def cores_of_a_new_thread() -> int:
         return pool.submit(torch.get_num_threads).result()
 
 
-def test_threads_that_begin_beside_a_run_or_after_it_have_all_cores() -> None:
-    """A model that is made in one has as many workers."""
-    before = torch.get_num_threads()
+class Counting(Network):
+    """Notes how many cores its calls compute on."""
+
+    def __init__(self) -> None:
+        self.cores: list[int] = []
+
+    def __call__(self, chunks: Tensor) -> Tensor:
+        self.cores.append(torch.get_num_threads())
+        return super().__call__(chunks)
+
+
+def test_workers_have_their_cores_and_threads_that_begin_beside_or_after_them_all() -> None:
+    """A model that is made in one of these has as many workers."""
+    before, network = torch.get_num_threads(), Counting()
     torch.set_num_threads(3)
     try:
         pieces = estimate_track(
-            Network(), reader(torch.ones(2, 5_000)), 5_000, Augmentation(), 0.0, Schedule(workers=2)
+            network, reader(torch.ones(2, 5_000)), 5_000, Augmentation(), 0.0, Schedule(workers=2)
         )
         next(pieces)
         during = cores_of_a_new_thread()
         assert sum(piece.shape[-1] for _, piece in pieces) > 0
         assert (during, cores_of_a_new_thread(), torch.get_num_threads()) == (3, 3, 3)
+        assert set(network.cores) == {1}
     finally:
         torch.set_num_threads(before)
 
