@@ -8,6 +8,7 @@ from evaluator.challenge import CHALLENGES, of_stems
 from evaluator.measures.catalogue import MEASURES
 
 UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}  # of sizes, as powers of two
+LEAST_BYTES = 1 << 20
 METRICS = {measure.option: measure.name for measure in MEASURES.values()}
 EXPECTED_METRICS = f"expected one of {', '.join(METRICS)}"
 
@@ -56,15 +57,15 @@ def gibibytes(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """A size such as 512m or 16g, in bytes."""
+    """A size such as 512m or 16g, in bytes; less than a MiB, as of 16 without its unit, is nothing to compute in."""
     unit = text[-1:].lower()
     number, shift = (text[:-1], UNITS[unit]) if unit in UNITS else (text, 0)
     try:
         value = int(float(number) * (1 << shift))
     except (ValueError, OverflowError):
         value = 0
-    if value < 1:
-        raise ArgumentTypeError(f"{text}: expected a size such as 512m or 16g")
+    if value < LEAST_BYTES:
+        raise ArgumentTypeError(f"{text}: expected a size such as 512m or 16g, at least 1m")
     return value
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.quick
         (converters.count, "1", 1),
         (converters.whole_from(2), "2", 2),
         (converters.gibibytes, "0.5", 1 << 29),
-        (converters.size, "1", 1),
+        (converters.size, "1048576", 1 << 20),
         (converters.size, "512m", 512 << 20),
         (converters.size, "1.5G", 3 << 29),
         (converters.metrics, "bss_eval", ("sdr", "bss_eval_sdr")),
@@ -40,9 +40,10 @@ def test_values(convert: Callable[[str], object], text: str, value: object) -> N
         (converters.count, "1.5", "a whole number from 1"),
         (converters.whole_from(2), "1", "a whole number from 2"),
         (converters.gibibytes, "nan", "a number from 0"),
-        (converters.size, "0g", "a size such as 512m or 16g"),
-        (converters.size, "infg", "a size such as 512m or 16g"),
-        (converters.size, "g", "a size such as 512m or 16g"),
+        (converters.size, "0g", "a size such as 512m or 16g, at least 1m"),
+        (converters.size, "16", "a size such as 512m or 16g, at least 1m"),
+        (converters.size, "infg", "a size such as 512m or 16g, at least 1m"),
+        (converters.size, "g", "a size such as 512m or 16g, at least 1m"),
     ],
 )
 def test_what_is_not_allowed_is_named(convert: Callable[[str], object], text: str, expected: str) -> None:
