@@ -44,6 +44,7 @@ from my_submission.runtime.pool import dtype_of, load_model
 from my_submission.runtime.schedule import SEQUENTIAL, plan_schedule
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.weights import Checkpoint, load_manifest, manifest
+from sdx.terminal import INTERRUPTED
 from tests.lower_precision import agreement
 from tests.random_checkpoints import full_size_checkpoint, save_checkpoint, write_small_kit
 
@@ -63,7 +64,6 @@ ROWS = (
     *("mdx_0d19c1c6", "demucs_v2", "demucs_v1", "spleeter_2stems_vocals"),
 )
 """A row of the manifest for each architecture; both versions of BandIt."""
-INTERRUPTED = 130
 SMALL_PRESETS = ("mdx-c", "music-2026")
 
 

@@ -175,7 +175,8 @@ def brief(value: Any) -> str:
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT), expecting("text")]
 Whole = Annotated[int, Field(gt=0), expecting("a whole number above 0")]
-Fft = Annotated[Whole, at_most(1 << 16)]
+LARGEST_FFT = 1 << 16
+Fft = Annotated[Whole, at_most(LARGEST_FFT)]
 """Samples of a transform: tables that grow with it are made when a row is read."""
 Positive = Annotated[float, Field(gt=0), expecting("a number above 0")]
 Name = Annotated[

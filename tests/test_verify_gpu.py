@@ -10,6 +10,7 @@ import torch
 from benchmarks import gpu, models
 from my_submission.weights import load_manifest
 from my_submission.weights.load import open_network_state
+from sdx.terminal import INTERRUPTED
 from tests.random_checkpoints import save_checkpoint
 from tests.thinned import one_in
 
@@ -63,7 +64,7 @@ def test_an_interrupt_keeps_what_was_found(
     file = tmp_path / "gpü 1.json"
     monkeypatch.setattr(gpu, "steps", steps)
     threads = torch.get_num_threads()
-    assert gpu.main(["--device", "cpu", "--small", "--json", str(file)]) == gpu.INTERRUPTED
+    assert gpu.main(["--device", "cpu", "--small", "--json", str(file)]) == INTERRUPTED
     torch.set_num_threads(threads)
     report = json.loads(file.read_text())
     assert [check["holds"] for check in report["checks"]] == [True, False]

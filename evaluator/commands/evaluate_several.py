@@ -23,8 +23,9 @@ from evaluator.runs.passing import would_pass
 from evaluator.runs.results import Result
 from evaluator.runs.run_folder import RESULT_FILE
 from evaluator.service.client import Client, UploadError, team_problem
+from sdx.terminal import INTERRUPTED
 
-OK, FAILED, INTERRUPTED = 0, 1, 130
+OK, FAILED = 0, 1
 NOT_RUN = (UsageError, SubmissionError, DataError, ResultError, SandboxError, LeaderboardError)
 REASON_CHARACTERS = 300
 SENT_FILE = "sent.json"  # in a run's folder: where its estimates went

@@ -13,9 +13,10 @@ from evaluator.submitting import dry_run, submit
 from evaluator.submitting.checklist import REMOTES, Intent, Preflight, check
 from evaluator.submitting.git import SUBMISSION_PREFIX, GitError, Repository
 from evaluator.submitting.preflight import Check
+from sdx.terminal import INTERRUPTED
 
 MARKS = {"ok": "[ok]  ", "warning": "[look]", "failed": "[FAIL]", "skipped": "[ -- ]"}
-DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, UNUSABLE = 0, 1, 2
 
 
 def add_parser(subparsers: Subparsers) -> None:

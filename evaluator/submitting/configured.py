@@ -18,12 +18,8 @@ from evaluator.isolation.sandbox import Limits, Workplace
 
 OWN_PREFIX = "SDX_"
 CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TORCH_HOME", "XDG_CACHE_HOME")
-VERIFIED = (
-    "sha256",
-    "recorded",
-    "prefix",
-    "tail_md5",
-)  # what a hash was compared with; see `weights list --json`
+VERIFIED = ("sha256", "recorded", "prefix", "tail_md5")
+"""What a hash was compared with; see `weights list --json`."""
 
 
 class ConfigurationError(Exception):

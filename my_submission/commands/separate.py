@@ -145,7 +145,7 @@ def _prepare(options: argparse.Namespace) -> _Worklist:
     found = find_recordings(inputs, options.output)
     if found.left_out:
         print(
-            f"left out of the folders, since they are not named as audio or video are: {found.left_out} of the files"
+            f"not separated, since their names are not those of audio or video: {found.left_out} files in the folders"
         )
     choice = replace(choice, stems=needed_stems(sums))
     settings = RunSettings(choice, output, tuple(sums), options.output)

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from my_submission.models.demucs_v2 import DemucsV1, DemucsV2
-from my_submission.schema import LONGEST_NAME, Record, brief, expecting
+from my_submission.schema import LARGEST_FFT, LONGEST_NAME, Record, brief, expecting
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.weights import Checkpoint, UnsafeFile, WeightsError, WrongContent
 from my_submission.weights.errors import first_sentence, printable
@@ -214,7 +214,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
         LARGEST_SEGMENT_SECONDS * MODEL_SAMPLE_RATE,
     ),
     "context": (0, 64),
-    "nfft": (16, 1 << 16),
+    "nfft": (16, LARGEST_FFT),
     "stride": (1, 64),
     "time_stride": (1, 64),
     "wiener_iters": (0, 16),

@@ -16,7 +16,7 @@ from my_submission.models.onnx_network import OnnxNetwork, UnsupportedGraph
 from my_submission.models.precision import computing
 from my_submission.models.tfc_tdf import TfcTdfConfig, TfcTdfNet, export_onnx
 from my_submission.registry import Architecture, register
-from my_submission.schema import Name, Record, Whole, at_most, brief, expecting, one_of, problem
+from my_submission.schema import Fft, Name, Record, Whole, at_most, brief, expecting, one_of, problem
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, WeightsError
@@ -139,17 +139,14 @@ class MdxNetModel:
             return estimates * self._treatment.compensate
 
 
-LARGEST_FFT = 1 << 16
 LARGEST_CHUNK_SAMPLES = 600 * MODEL_SAMPLE_RATE
-
-
 LARGEST_GAIN = 100.0
 
 
 class StftSizes(Record):
     """Parameters of the STFT, see `Spectrogram`."""
 
-    n_fft: Annotated[Whole, at_most(LARGEST_FFT)]
+    n_fft: Fft
     dim_f: Whole
     dim_t: Whole
     hop: Whole

@@ -23,7 +23,7 @@ from my_submission.models import ChunkModel
 from my_submission.models.waveforms import WaveformModel
 from my_submission.models.wiener import BLOCK_FRAMES, MOST_ITERATIONS, wiener
 from my_submission.registry import Architecture, register
-from my_submission.schema import Record, Whole, at_most, expecting, problem
+from my_submission.schema import Fft, Record, Whole, at_most, expecting, problem
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint
 from my_submission.weights.load import PICKLES, build, open_network_state
@@ -43,7 +43,7 @@ class OpenUnmixParameters(Record):
     """A network's size and its STFT. bins: how many of the lowest bins it sees; its mask is for all. iterations: of
     the Wiener filter, only for a row of several networks."""
 
-    n_fft: Annotated[Whole, at_most(1 << 16)]
+    n_fft: Fft
     hop: Whole
     bins: Whole
     hidden: Annotated[Whole, at_most(1 << 14)]

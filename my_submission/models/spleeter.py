@@ -24,7 +24,7 @@ from torch.nn.functional import fold, pad
 from my_submission.models import ChunkModel
 from my_submission.models.waveforms import WaveformModel
 from my_submission.registry import Architecture, register
-from my_submission.schema import Record, Whole, at_most, expecting, problem
+from my_submission.schema import Fft, Record, Whole, at_most, expecting, problem
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, UnsafeFile
 from my_submission.weights.load import build
@@ -51,7 +51,7 @@ class SpleeterParameters(Record):
     `mask_extension`. instrument: which of a TensorFlow checkpoint's networks a row of one source is, from 0.
     """
 
-    n_fft: Annotated[Whole, at_most(1 << 16)]
+    n_fft: Fft
     frames: Annotated[Whole, at_most(1 << 13)]
     bins: Whole
     width: Annotated[Whole, at_most(64)]

@@ -135,9 +135,8 @@ def _check_computed(path: Path, found: State, parameters: BanditParameters, sour
             expected[f"mask_estim.{source}.freq_weights/{place}"] = weights
     for name, value in found.items():
         true = expected.get(name, torch.empty(0))
-        if value.shape != true.shape or not torch.allclose(
-            value.float(), true, atol=2e-3
-        ):  # a float16 file's, too
+        # within 2e-3, as a float16 file's are, too
+        if value.shape != true.shape or not torch.allclose(value.float(), true, atol=2e-3):
             raise UnsafeFile(
                 f"{path}: tensor {name!r} is not what n_fft, n_bands and sample_rate of its manifest row give"
             )

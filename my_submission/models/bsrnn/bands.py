@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from my_submission.models.waveforms import Chunks
-from my_submission.schema import Whole, at_most, expecting, problem
+from my_submission.schema import Fft, Whole, expecting, problem
 from my_submission.signal.audio import MODEL_SAMPLE_RATE
 
 Bandsplits = Annotated[
@@ -21,7 +21,7 @@ Bandsplits = Annotated[
 class BandSplitChunks(Chunks):
     """The transform of a network, and its bands, under the names of published configurations."""
 
-    n_fft: Annotated[Whole, at_most(1 << 16)]
+    n_fft: Fft
     hop: Whole
     bandsplits: Bandsplits
 

@@ -14,7 +14,7 @@ from my_submission.models.roformer.checkpoint import read_network
 from my_submission.models.roformer.network import Roformer, RoformerConfig
 from my_submission.models.roformer.quick import QuickRoformer
 from my_submission.models.roformer.spectrum import Spectrum
-from my_submission.schema import Record, Whole, at_most, expecting, problem
+from my_submission.schema import LARGEST_FFT, Record, Whole, at_most, expecting, problem
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint
 from my_submission.weights.load import PICKLES
@@ -44,7 +44,7 @@ class RoformerParameters(Record):
     mask_estimator_depth: Whole
     mlp_expansion_factor: Whole
     skip_connection: bool
-    n_fft: Annotated[Even, at_most(1 << 16)]
+    n_fft: Annotated[Even, at_most(LARGEST_FFT)]
     hop: Whole
     zero_dc: bool
     chunk_samples: Whole

@@ -19,7 +19,7 @@ from my_submission.models.waveforms import Chunks, WaveformModel
 from my_submission.models.zero_shot.network import MULTIPLE, Queried, Separator
 from my_submission.models.zero_shot.query import SUFFIX, read_query
 from my_submission.registry import Architecture, register
-from my_submission.schema import Name, Whole, at_most, expecting, problem
+from my_submission.schema import LARGEST_FFT, Name, Whole, at_most, expecting, problem
 from my_submission.signal.audio import HIGHEST_SAMPLE_RATE, LOWEST_SAMPLE_RATE
 from my_submission.signal.chunking import Geometry
 from my_submission.weights import Checkpoint, ManifestError
@@ -53,7 +53,7 @@ class ZeroShotParameters(Chunks):
 
     @model_validator(mode="after")
     def _check_sizes(self) -> "ZeroShotParameters":
-        if self.n_fft % (2 * MULTIPLE) or self.n_fft > 1 << 16:
+        if self.n_fft % (2 * MULTIPLE) or self.n_fft > LARGEST_FFT:
             raise problem(
                 f"expected a multiple of {2 * MULTIPLE}, at most 65,536, found {self.n_fft}", "n_fft"
             )
