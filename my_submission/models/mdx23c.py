@@ -4,8 +4,12 @@ ZFTurbo), and its checkpoints as callables on chunks.
 Names and shapes of the parameters are those of the published files.
 
 With untrained weights, rounding grows by 40 dB and more on its way through all the norms. So in float32 the network
-computes what the published code does, in the same order, to the bit. In lower precision (autocast), where that is out
-of reach, its images have their channels last, as a processor's units for it want them.
+computes what the published code does, in the same order, to the bit (the largest images in strips, whose last bits
+may differ). In lower precision (autocast), where that is out of reach, its images have their channels last, as a
+processor's units for it want them.
+
+An image of the first level takes 128 MiB in a chunk of the published size, so none lives longer than it is needed:
+each part takes its input from a list of one, `given`, since an argument lives until the call returns.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,9 +32,17 @@ from my_submission.weights.shapes import State, count, size, told
 STEREO_PARTS = 4
 """Channels of a spectrogram: left real, left imaginary, right real, right imaginary."""
 _BYTES_PER_VALUE, _BYTES_PER_VALUE_LOWER = 80, 45
-"""Of memory while a chunk is computed, for each value of the first level's image; measured on the published size."""
+"""Of memory while a chunk is computed, for each value of the first level's image; measured on the published size
+before images were freed as early as now."""
+_BYTES_PER_VALUE_IN_PLACE, _BYTES_PER_OUTPUT = 30, 14
+"""In float32 on the CPU, for each such value and each of the final layer's outputs. Less was measured: 21 for each
+value on the published size, 27 on small ones, whose images are not convolved in strips."""
 SCALE = 2
 """By which a level of the U-Net has fewer frames and bins than the one before it."""
+CHANNELS_AT_A_TIME = 16
+"""That a norm holds twice; with fewer, more of the time goes into calls."""
+LARGE, STRIP = 2**26, 2**23
+"""Values of an image, and of a strip of it, see `Convolution`."""
 MOST_SCALES = 16
 """More than any number of bins can be halved that an FFT of 65,536 has."""
 
@@ -117,25 +129,27 @@ class Mdx23c(nn.Module):
         """kept: the sources to give, in this order; by default all."""
         with in_float32(mixtures):
             mixture = self._transform(mixtures.float())
-        first = self.first_conv(mixture)
-        features = self._processed(first.transpose(-1, -2)).transpose(-1, -2) * first
+        features = self._processed([self.first_conv(mixture).transpose(-1, -2)]).transpose(-1, -2)
+        # To convolve again is cheaper than to hold the result through all levels.
+        features = _times(features, self.first_conv(mixture))
         estimates = self.final_conv(torch.cat([mixture, features], dim=1))
         with in_float32(mixtures):
             apart = torch.unflatten(estimates.float(), 1, (self.sources, -1))
             signals = self._inverse(apart if kept is None else apart[:, list(kept)])
         return signals[..., : mixtures.shape[-1]]
 
-    def _processed(self, image: Tensor) -> Tensor:
+    def _processed(self, given: list[Tensor]) -> Tensor:
         """(batch, channels, frames, bins) -> the same, through the levels of the U-Net."""
-        if torch.is_autocast_enabled(image.device.type):
-            image = image.contiguous(memory_format=torch.channels_last)
+        lower = torch.is_autocast_enabled(given[0].device.type)
+        order = torch.channels_last if lower else torch.contiguous_format
+        given.append(given.pop().contiguous(memory_format=order))
         skips: list[Tensor] = []
         for down in self.encoder_blocks:
-            image = down(image, skips)
-        image = self.bottleneck_block(image)
+            given.append(down(given, skips))
+        given.append(self.bottleneck_block(given))
         for up in self.decoder_blocks:
-            image = up(image, skips)
-        return image
+            given.append(up(given, skips))
+        return given.pop()
 
     def _transform(self, mixtures: Tensor) -> Tensor:
         """(batch, 2, samples) -> (batch, channels, bins, frames): the channels are left and right, real and imaginary
@@ -175,9 +189,9 @@ class Down(nn.Module):
         super().__init__()
         self.tfc_tdf, self.downscale = tfc_tdf, downscale
 
-    def forward(self, image: Tensor, skips: list[Tensor]) -> Tensor:
+    def forward(self, given: list[Tensor], skips: list[Tensor]) -> Tensor:
         """The next level's input; what the way up takes of this one is added to `skips`."""
-        skips.append(self.tfc_tdf(image))
+        skips.append(self.tfc_tdf(given))
         lower: Tensor = self.downscale(skips[-1])
         return lower
 
@@ -189,9 +203,10 @@ class Up(nn.Module):
         super().__init__()
         self.upscale, self.tfc_tdf = upscale, tfc_tdf
 
-    def forward(self, image: Tensor, skips: list[Tensor]) -> Tensor:
-        """skips: of all levels that are still to come; the last one is taken away, and its memory freed."""
-        processed: Tensor = self.tfc_tdf(torch.cat([self.upscale(image), skips.pop()], dim=1))
+    def forward(self, given: list[Tensor], skips: list[Tensor]) -> Tensor:
+        """skips: of all levels that are still to come; the last one is taken away."""
+        given.append(torch.cat([self.upscale(given.pop()), skips.pop()], dim=1))
+        processed: Tensor = self.tfc_tdf(given)
         return processed
 
 
@@ -200,7 +215,9 @@ class Scale(nn.Module):
 
     def __init__(self, kind: type[nn.Conv2d] | type[nn.ConvTranspose2d], before: int, after: int) -> None:
         super().__init__()
-        self.conv = nn.Sequential(*activated(before), kind(before, after, SCALE, SCALE, bias=False))
+        # On the way down, the image is also what the way up takes.
+        last_use = kind is nn.ConvTranspose2d
+        self.conv = nn.Sequential(*activated(before, last_use), kind(before, after, SCALE, SCALE, bias=False))
 
     def forward(self, image: Tensor) -> Tensor:
         scaled: Tensor = self.conv(image)
@@ -208,7 +225,7 @@ class Scale(nn.Module):
 
 
 class TfcTdf(nn.Module):
-    """Blocks of 3×3 convolutions, with linear layers along the bins between them."""
+    """Blocks of 3×3 convolutions, with linear layers along the bins between them. It takes away what it is given."""
 
     def __init__(self, before: int, channels: int, bins: int, factor: int, blocks: int) -> None:
         super().__init__()
@@ -216,14 +233,14 @@ class TfcTdf(nn.Module):
             Block(channels if block else before, channels, bins, factor) for block in range(blocks)
         )
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, given: list[Tensor]) -> Tensor:
         for block in self.blocks:
-            image = block(image)
-        return image
+            given.append(block(given))
+        return given.pop()
 
 
 class Block(nn.Module):
-    """TFC-TDF: convolutions, layers along the bins between them, and a shortcut.
+    """TFC-TDF: convolutions, layers along the bins between them, and a shortcut. It takes away what it is given.
 
     (batch, before, frames, bins) -> (batch, channels, frames, bins).
     """
@@ -231,25 +248,38 @@ class Block(nn.Module):
     def __init__(self, before: int, channels: int, bins: int, factor: int) -> None:
         super().__init__()
         hidden = bins // factor
-        self.tfc1 = nn.Sequential(*activated(before), nn.Conv2d(before, channels, 3, padding=1, bias=False))
+        self.tfc1 = nn.Sequential(*activated(before, last_use=True), Convolution(before, channels))
         self.tdf = nn.Sequential(
-            *activated(channels), AlongBins(bins, hidden), *activated(channels), AlongBins(hidden, bins)
+            *activated(channels),
+            AlongBins(bins, hidden),
+            *activated(channels, last_use=True),
+            AlongBins(hidden, bins),
         )
-        self.tfc2 = nn.Sequential(
-            *activated(channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        )
+        self.tfc2 = nn.Sequential(*activated(channels, last_use=True), Convolution(channels, channels))
         self.shortcut = nn.Conv2d(before, channels, 1, bias=False)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, given: list[Tensor]) -> Tensor:
+        image = given.pop()
+        shortcut = self.shortcut(image)
         convolved = self.tfc1(image)
-        convolved = self.tfc2(convolved + self.tdf(convolved))
-        result: Tensor = convolved + self.shortcut(image)
-        return result
+        del image
+        convolved = _plus(convolved, self.tdf(convolved))
+        return _plus(self.tfc2(convolved), shortcut)
 
 
-def activated(channels: int) -> tuple[nn.Module, nn.Module]:
-    """A norm, and what follows each of them."""
-    return ChannelNorm(channels, affine=True), Gelu()
+def activated(channels: int, last_use: bool = False) -> tuple[nn.Module, nn.Module]:
+    """A norm, and what follows each of them. last_use: see `ChannelNorm`."""
+    return ChannelNorm(channels, last_use), Gelu()
+
+
+def _plus(image: Tensor, other: Tensor) -> Tensor:
+    """Their sum; in place of the first, where nobody needs what it was for a gradient."""
+    return image + other if torch.is_grad_enabled() else image.add_(other)
+
+
+def _times(image: Tensor, other: Tensor) -> Tensor:
+    """Likewise, their product."""
+    return image * other if torch.is_grad_enabled() else image.mul_(other)
 
 
 class Gelu(nn.Module):
@@ -263,12 +293,49 @@ class Gelu(nn.Module):
 
 
 class ChannelNorm(nn.InstanceNorm2d):
-    """Each channel by itself."""
+    """Each channel by itself.
+
+    last_use: whether nobody needs the image afterwards; then, on the CPU, the result takes its place, a few channels
+    at a time.
+    """
+
+    def __init__(self, channels: int, last_use: bool = False) -> None:
+        super().__init__(channels, affine=True)
+        self.last_use = last_use
 
     def forward(self, image: Tensor) -> Tensor:
         if has_channels_last(image):  # which torch's own would reorder
             return F.group_norm(image, self.num_features, self.weight, self.bias, self.eps)
-        return super().forward(image)
+        if not self.last_use or image.device.type != "cpu" or torch.is_grad_enabled():
+            return super().forward(image)
+        for first in range(0, self.num_features, CHANNELS_AT_A_TIME):
+            some = slice(first, first + CHANNELS_AT_A_TIME)
+            image[:, some] = F.instance_norm(
+                image[:, some], weight=self.weight[some], bias=self.bias[some], eps=self.eps
+            )
+        return image
+
+
+class Convolution(nn.Conv2d):
+    """3×3, without a bias. On the CPU, images of LARGE or more values each are convolved in strips of their frames:
+    oneDNN copies its whole input into an order of its own, unless that has its channels last."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after, 3, padding=1, bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        batch, _, frames, bins = image.shape
+        small = image.device.type != "cpu" or image[0].numel() < LARGE
+        if small or has_channels_last(image) or torch.is_grad_enabled():
+            return super().forward(image)
+        at_a_time = max(1, frames * STRIP // image[0].numel())
+        result = image.new_empty(batch, self.out_channels, frames, bins)
+        for first in range(0, frames, at_a_time):
+            end = min(first + at_a_time, frames)
+            before, after = min(first, 1), min(frames - end, 1)  # frames that there are beside the strip
+            strip = F.pad(image[:, :, first - before : end + after], (0, 0, 1 - before, 1 - after))
+            result[:, :, first:end] = F.conv2d(strip, self.weight, padding=(0, 1))
+        return result
 
 
 class AlongBins(nn.Linear):
@@ -301,11 +368,24 @@ def load(
     said = {**parameters.model_dump(), "sources": sources}
     network = build(path, lambda: Mdx23c(parameters, sources), open_network_state(path), said, told_by)
     geometry = Geometry(parameters.chunk_samples, fade_samples=parameters.fade_samples)
-    bytes_per_value = _BYTES_PER_VALUE if dtype == torch.float32 else _BYTES_PER_VALUE_LOWER
-    bytes_per_sample = bytes_per_value * parameters.channels[0] * parameters.bins[0] // parameters.hop
+    bytes_per_sample = (
+        _bytes_per_bin(parameters, sources, device, dtype) * parameters.bins[0] // parameters.hop
+    )
     return WaveformModel(
         network, checkpoint.sources, geometry, bytes_per_sample, device, dtype, needed, to_the_bit=True
     )
+
+
+def _bytes_per_bin(
+    parameters: Mdx23cParameters, sources: int, device: torch.device, dtype: torch.dtype
+) -> int:
+    """Of memory, for each bin of each frame that the first level has."""
+    if dtype != torch.float32:
+        return _BYTES_PER_VALUE_LOWER * parameters.num_channels
+    if device.type != "cpu":
+        return _BYTES_PER_VALUE * parameters.num_channels
+    outputs = sources * STEREO_PARTS * parameters.num_subbands
+    return _BYTES_PER_VALUE_IN_PLACE * parameters.num_channels + _BYTES_PER_OUTPUT * outputs
 
 
 def told_by(state: State) -> dict[str, Any]:

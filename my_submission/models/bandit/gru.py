@@ -24,10 +24,13 @@ class BidirectionalGru(nn.GRU):
         lower = torch.is_autocast_enabled("cpu")
         with in_float32(sequences):  # or autocast would cast what is cast already
             rounded = sequences.to(torch.get_autocast_dtype("cpu") if lower else torch.float32)
-            forwards, backwards = self._run(rounded, "l0"), self._run(rounded.flip(0), "l0_reverse")
-            return torch.cat([forwards, backwards.flip(0)], dim=-1)
+            states = rounded.new_empty(*sequences.shape[:2], 2 * self.hidden_size)
+            forwards, backwards = states.chunk(2, dim=-1)
+            forwards.copy_(self._run(rounded, "l0"))
+            backwards.copy_(self._run(rounded, "l0_reverse", backwards=True))
+            return states
 
-    def _run(self, sequences: Tensor, direction: str) -> Tensor:
+    def _run(self, sequences: Tensor, direction: str, backwards: bool = False) -> Tensor:
         """One direction's states, (steps, sequences, hidden width). Equations and order of gates: torch.nn.GRU's."""
         (steps, count, width), dtype = sequences.shape, sequences.dtype
         of_input, of_state, input_bias, state_bias = (
@@ -37,14 +40,16 @@ class BidirectionalGru(nn.GRU):
         gates = fused.Linear(
             torch.cat([of_input[0], of_state[0]], dim=1), input_bias[0] + state_bias[0], dtype, "sigmoid"
         )
-        from_input = fused.Linear(of_input[1], input_bias[1], dtype)(sequences)
+        from_input = fused.Linear(of_input[1], input_bias[1], dtype)
         from_state = fused.Linear(of_state[1], state_bias[1], dtype)
         # A step's input, and beside it the state before that step: so both gates are one product.
         both = sequences.new_zeros(steps + 1, count, width + self.hidden_size)
-        both[:-1, :, :width] = sequences
-        states = both[:, :, width:]
-        for step in range(steps):
-            reset, keep = gates(both[step]).chunk(2, dim=-1)
-            new = torch.addcmul(from_input[step], reset, from_state(states[step])).tanh_()
-            torch.lerp(new, states[step], keep, out=states[step + 1])
-        return states[1:]
+        inputs, states = both[..., :width], both[..., width:]
+        before, after = (1, 0) if backwards else (0, 1)
+        inputs[before : steps + before] = sequences
+        for step in reversed(range(steps)) if backwards else range(steps):
+            reset, keep = gates(both[step + before]).chunk(2, dim=-1)
+            state = states[step + before]
+            new = torch.addcmul(from_input(sequences[step]), reset, from_state(state)).tanh_()
+            torch.lerp(new, state, keep, out=states[step + after])
+        return states[after : steps + after]

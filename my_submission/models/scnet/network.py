@@ -7,15 +7,21 @@ Names and shapes of the parameters are those of the published files.
 
 In lower precision (autocast), what costs most has it: the dual-path layers and the 3×3 convolutions. The bands' own
 layers stay in float32, as the sums do: they take a tenth of the time, and their rounding would be most of the error.
+
+Grids are most of a chunk's memory. So encoders, decoders and what is between them take theirs away from a list of
+one, `given`, since an argument lives until the call returns; encoders put what decoders take besides on `skips`.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from my_submission.models.recurrent import plus_layer
 from my_submission.models.scnet.layout import STEREO_PARTS, Bands, ScNetLayout
 from my_submission.models.waveforms import in_float32
 
@@ -24,10 +30,17 @@ BLOCK = 16
 """In bfloat16, oneDNN's LSTMs cut their sequences into equal blocks: a prime number of them takes four times as long
 as the next multiple of this."""
 SEQUENCES_AT_A_TIME = 48
-"""Of an LSTM on the CPU, whose gates would otherwise exist for all of them, most of a chunk's memory. A multiple of
-BLOCK."""
+"""Of an LSTM on the CPU; a multiple of BLOCK."""
 QUIETEST = 1e-5
 """A mixture whose deviation is smaller than this is not normalised to 1, but by this."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """What a decoder takes besides, and the bins that the grid had before it was encoded."""
+
+    bins: int
+    grid: Tensor
 
 
 class ScNet(nn.Module):
@@ -82,15 +95,10 @@ class ScNet(nn.Module):
 
     def _processed(self, grid: Tensor) -> Tensor:
         """A grid with 4 channels -> one with 4 for each source."""
-        skips: list[tuple[int, Tensor]] = []
-        for encoder in self.encoder:
-            bins = grid.shape[1]
-            grid, skip = encoder(grid)
-            skips.append((bins, skip))
-        grid = self.separation_net(grid)
-        for decoder in self.decoder:
-            bins, skip = skips.pop()
-            grid = decoder(grid + skip, bins)
+        given, skips = [grid], list[Skip]()
+        for part in (*self.encoder, self.separation_net, *self.decoder):
+            given.append(part(given, skips))
+        grid = given.pop()
         if not self.layout.masked:
             return grid
         with in_float32(grid):  # or the mixture would be multiplied by 8 bits
@@ -151,7 +159,7 @@ def from_frequency(grid: Tensor) -> Tensor:
     with in_float32(grid):
         real, imaginary = grid.float().chunk(2, dim=-1)
         frames: Tensor = torch.fft.irfft(torch.complex(real, imaginary), dim=2, norm="ortho")
-    return frames
+    return frames.contiguous()
 
 
 class SeparationNet(nn.Module):
@@ -164,10 +172,12 @@ class SeparationNet(nn.Module):
             DualPath(channels * (2 if layer % 2 else 1), expand) for layer in range(layers)
         )
 
-    def forward(self, grid: Tensor) -> Tensor:
+    def forward(self, given: list[Tensor], skips: list[Skip]) -> Tensor:
+        grid = given.pop()
         for layer, dual_path in enumerate(self.dp_modules):
             processed: Tensor = dual_path(grid)
             grid = from_frequency(processed) if layer % 2 else to_frequency(processed)
+            del processed  # or the next layer's would be one more
         return grid
 
 
@@ -183,12 +193,15 @@ class Encoder(nn.Module):
         )
         self.globalconv = nn.Conv2d(after, after, 3, padding=1)
 
-    def forward(self, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """A grid -> the next one, and what the decoder takes besides: all bands before the last layer."""
+    def forward(self, given: list[Tensor], skips: list[Skip]) -> Tensor:
+        """The next grid. What the decoder takes besides are all bands before the last layer."""
+        grid = given.pop()
         with in_float32(grid):
             bands = zip(self.conv_modules, self.SDlayer(grid.float()), strict=True)
             skip = torch.cat([F.gelu(module(band)) for module, band in bands], dim=1)
-        return as_grid(self.globalconv(as_image(skip))), skip
+        skips.append(Skip(grid.shape[1], skip))
+        del grid
+        return as_grid(self.globalconv(as_image(skip))).contiguous()
 
 
 class BandCompression(nn.Module):
@@ -258,17 +271,19 @@ class DualPath(nn.Module):
         self.norm_layers = nn.ModuleList(nn.GroupNorm(1, channels) for _ in range(2))
 
     def forward(self, grid: Tensor) -> Tensor:
+        """A grid -> one of the same shape, which may take its memory where no gradient is wanted."""
         normed = as_grid(self.norm_layers[0](as_image(grid)))
-        grid = grid + self._along_first(0, normed.transpose(0, 1)).transpose(0, 1)
+        grid = self._added(0, grid.transpose(0, 1), normed.transpose(0, 1)).transpose(0, 1).contiguous()
+        del normed
         normed = as_grid(self.norm_layers[1](as_image(grid)))
-        return grid + self._along_first(1, normed.permute(2, 0, 1, 3)).permute(1, 2, 0, 3)
+        steps = self._added(1, grid.permute(2, 0, 1, 3), normed.permute(2, 0, 1, 3))
+        return steps.permute(1, 2, 0, 3)
 
-    def _along_first(self, path: int, steps: Tensor) -> Tensor:
-        """(steps, …, …, channels) -> the same."""
-        sequences = steps.flatten(1, 2)
-        at_a_time = SEQUENCES_AT_A_TIME if steps.device.type == "cpu" else sequences.shape[1]
-        some = [self._of_sequences(path, group) for group in torch.split(sequences, at_a_time, dim=1)]
-        return torch.unflatten(torch.cat(some, dim=1), 1, steps.shape[1:3])
+    def _added(self, path: int, steps: Tensor, normed: Tensor) -> Tensor:
+        """(steps, …, …, channels) of a grid, and what an LSTM over the steps makes of its norm, together."""
+        layer = partial(self._of_sequences, path)
+        totals = plus_layer(steps.flatten(1, 2), normed.flatten(1, 2), layer, SEQUENCES_AT_A_TIME)
+        return torch.unflatten(totals, 1, steps.shape[1:3])
 
     def _of_sequences(self, path: int, sequences: Tensor) -> Tensor:
         """(steps, sequences, channels) -> the same."""
@@ -286,10 +301,14 @@ class Decoder(nn.ModuleList):
     def __init__(self, before: int, after: int, bands: Bands) -> None:
         super().__init__([Fusion(before), BandExpansion(before, after, bands)])
 
-    def forward(self, grid: Tensor, bins: int) -> Tensor:
-        """A grid -> one of so many bins."""
+    def forward(self, given: list[Tensor], skips: list[Skip]) -> Tensor:
         fusion, expansion = self
-        expanded: Tensor = expansion(fusion(grid), bins)
+        skip = skips.pop()
+        bins, total = skip.bins, given.pop() + skip.grid
+        del skip
+        fused = fusion(total)
+        del total
+        expanded: Tensor = expansion(fused, bins)
         return expanded
 
 

@@ -46,7 +46,11 @@ def noise(samples: int, batch: int = 1) -> Tensor:
 @pytest.mark.parametrize("samples", one_in(4, [3_073, 300, 2_944, 3_072]))
 def test_it_is_the_reference_network(name: str, samples: int) -> None:
     ours, theirs = both(name)
-    assert agreement(theirs(noise(samples, 2)), ours(noise(samples, 2))) > 120
+    expected = theirs(noise(samples, 2))
+    assert agreement(expected, ours(noise(samples, 2))) > 120
+    with torch.inference_mode():  # where grids are overwritten
+        assert agreement(expected, ours(noise(samples, 2))) > 120
+        assert agreement(expected[:1], ours(noise(samples, 2)[:1])) > 120
 
 
 @pytest.mark.thorough
@@ -67,7 +71,7 @@ def test_sequences_that_fill_a_block_up_change_nothing() -> None:
     torch.manual_seed(0)
     layer = DualPath(8, 1).eval().requires_grad_(False)
     grid = torch.randn(1, 17, 17, 8)
-    assert agreement(layer(grid), autocast(layer, grid)) > 40
+    assert agreement(layer(grid.clone()), autocast(layer, grid)) > 40
 
 
 def constant_mask(parts: tuple[float, float]) -> ScNet:
