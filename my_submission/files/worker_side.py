@@ -15,6 +15,7 @@ from my_submission.files.inputs import Recording
 from my_submission.files.model import identity, open_model
 from my_submission.files.separate import separate_recording
 from my_submission.files.workers import Event, Failed, Finished, Logged, NoModel, Progressed, Ready
+from my_submission.runtime.cores import keep_to_quota
 from my_submission.weights import WeightsError, load_manifest
 
 _PROGRESS_SECONDS = 0.1
@@ -32,8 +33,10 @@ def serve(connection: Connection) -> None:
     send = _Sender(connection)
     logging.getLogger("my_submission").addHandler(_LogSender(send))
     if cores:
+        share = len(cores) / len(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores)
         torch.set_num_threads(len(cores))
+        keep_to_quota(share)
     try:
         model = open_model(settings.model)
         model_identity = identity(model)

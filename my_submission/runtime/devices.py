@@ -10,6 +10,7 @@ import torch
 from my_submission.models import fused
 from my_submission.models.trials import TRIAL_CLOCK, Clock, least_seconds, on_one_core
 from my_submission.runtime import precisions
+from my_submission.runtime.cores import keep_to_quota
 from my_submission.runtime.heap import keep_heap
 
 log = logging.getLogger(__name__)
@@ -99,11 +100,13 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     """The precision of a name. "auto" is the fastest that agrees with float32 to 45 dB on this device: found by trial
     on a CPU that computes in bfloat16, bfloat16 on GPUs that do, float16 on older GPUs, else float32. It is logged.
 
-    On the CPU it also has the process keep its heap (`heap.py`), since it is called before anything is computed.
+    On the CPU it also has the process keep its heap, and compute on no more cores than its quota (`heap.py`,
+    `cores.py`), since it is called before anything is computed.
     Raises ValueError for an unknown name, and for fp16 on the CPU.
     """
     if device.type == "cpu":
         keep_heap()
+        keep_to_quota()
     if name == "auto":
         precision = Precision(device, _lower_dtype(device), auto=True)
         if precision.dtype == torch.float32:

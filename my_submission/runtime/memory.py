@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from my_submission.runtime.control_groups import group_folders
+
 _SHARE_OF_THE_FREE = 0.75
 """How much is used unless the user says otherwise; the rest is for signals under way and for other programs."""
 _SIGNALS_BYTES = 400 << 20
@@ -47,7 +49,7 @@ def available_bytes(root: Path = Path("/")) -> int | None:
     None if the system does not say. root: of the files that say it, for the tests.
     """
     found = [_machine_bytes(root / "proc" / "meminfo")]
-    found += [_group_bytes(folder) for folder in _groups(root)]
+    found += [_group_bytes(folder) for folder in group_folders(root, "memory")]
     known = [value for value in found if value is not None]
     return min(known, default=None)
 
@@ -58,28 +60,6 @@ def _machine_bytes(meminfo: Path) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _groups(root: Path) -> list[Path]:
-    """The folders of this process's control groups, of either version; the innermost first.
-
-    In a container the path may be the host's, of which only the last group is visible, as the root.
-    """
-    try:
-        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    top = root / "sys" / "fs" / "cgroup"
-    folders: list[Path] = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
-            continue
-        tops = (top / "memory",) if controllers else (top, top / "unified")
-        for base in tops:
-            innermost = base / path.lstrip("/")
-            folders += [innermost, *(parent for parent in innermost.parents if parent.is_relative_to(base))]
-    return folders
 
 
 def _group_bytes(folder: Path) -> int | None:
