@@ -92,6 +92,7 @@ class AugmentationSettings(Record):
     gain_db: for each stem. level_db: for the whole mixture, in addition.
     mixture_dbfs: if given, sets every mixture's RMS level instead, for networks that do not normalise their input.
     drop_share: how often a stem is left out. speed: ± this fraction, pitch and tempo together.
+    tone_db: ± this much at each octave, and interpolated in between, for each stem: other timbres than the data have.
     """
 
     remix_share: Share = 0.75
@@ -100,6 +101,7 @@ class AugmentationSettings(Record):
     mixture_dbfs: Range | None = None
     drop_share: Share = 0.05
     speed: Annotated[float, Field(ge=0, lt=0.5), expecting("0 to below 0.5")] = 0.0
+    tone_db: Annotated[float, Field(ge=0, le=60), expecting("0 to 60")] = 0.0
     swap_channels: bool = True
     flip_polarity: bool = True
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 import soundfile
 import soxr
 import torch
@@ -16,6 +17,8 @@ from training.config import AugmentationSettings, ConfigError, DataSettings
 Audio = npt.NDArray[np.float32]
 
 SILENT_RMS = 1e-5  # below the noise of 16 bits: not worth bringing to a level
+OCTAVES_HZ = 62.5 * 2.0 ** np.arange(9)
+"""Where a random gain is drawn; below the first and above the last it stays as it is there."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def draw_stems(
     for stem in stems:
         track, start, speed = _draw_place(tracks, settings, samples, random) if remix else together
         signal = _read_at_speed(track, stem, start, samples, speed)
+        if settings.tone_db:
+            signal = _with_tone(signal, random.uniform(-settings.tone_db, settings.tone_db, len(OCTAVES_HZ)))
         gain = 10 ** ((level + random.uniform(*settings.gain_db)) / 20)
         sign = -1 if _coin(settings.flip_polarity, random) else 1
         if random.random() < settings.drop_share:
@@ -124,6 +129,19 @@ def draw_stems(
     if settings.mixture_dbfs is None:
         return drawn
     return _at_level(drawn, random.uniform(*settings.mixture_dbfs))
+
+
+def _with_tone(signal: Audio, octaves_db: npt.NDArray[np.float64]) -> Audio:
+    """(2, samples) with so many dB at each of OCTAVES_HZ, straight lines over log frequency between them."""
+    samples = signal.shape[-1]
+    longer = scipy.fft.next_fast_len(
+        samples + MODEL_SAMPLE_RATE // 5, real=True
+    )  # or the end would ring at the start
+    hertz = np.fft.rfftfreq(longer, 1 / MODEL_SAMPLE_RATE)
+    decibels = np.interp(np.log(np.maximum(hertz, 1.0)), np.log(OCTAVES_HZ), octaves_db)
+    spectrum = scipy.fft.rfft(signal, longer) * (10 ** (decibels / 20)).astype(np.float32)
+    toned: Audio = scipy.fft.irfft(spectrum, longer)[:, :samples]
+    return toned
 
 
 def _at_level(stems: dict[str, Audio], dbfs: float) -> dict[str, Audio]:

@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from training.config import AugmentationSettings, ConfigError, DataSettings, parse_config
-from training.data import Examples, draw_stems, find_tracks
+from training.data import OCTAVES_HZ, Examples, draw_stems, find_tracks
 
 PLAIN: dict[str, Any] = {
     "remix_share": 0.0,
@@ -96,6 +96,43 @@ def test_speed_changes_the_pitch_by_that_factor(tmp_path: Path) -> None:
         assert signal.shape == (2, 44_100)
         peak = np.abs(np.fft.rfft(signal[0] * np.hanning(44_100))).argmax()
         assert 895 <= peak <= 1105
+
+
+def test_tone_changes_an_octave_by_no_more_than_asked_and_each_stem_apart(tmp_path: Path) -> None:
+    stems = {stem: stem for stem in ("bass", "other")}
+    silence = 11_025
+    (tmp_path / "train" / "001").mkdir(parents=True)
+    for seed, stem in enumerate(stems):
+        noise = 0.1 * np.random.default_rng(seed).standard_normal((44_100, 2))
+        noise[:silence] = noise[-silence:] = 0  # so that nothing of the tone is cut off
+        soundfile.write(tmp_path / "train" / "001" / f"{stem}.wav", noise, 44_100, subtype="FLOAT")
+    tracks = find_tracks(DataSettings(root=tmp_path, train="train", valid="train", stems=stems), "train")
+    settings = AugmentationSettings(**{**PLAIN, "tone_db": 6.0})
+    toned = draw_stems(tracks, settings, 44_100, np.random.default_rng(0))
+    drawn = []
+    for stem in stems:
+        plain = np.fft.rfft(tracks[0].read(stem, 0, 44_100))
+        gain_db = 20 * np.log10(np.abs(np.fft.rfft(toned[stem]) / plain))[:, 30:20_000]  # one bin a hertz
+        np.testing.assert_allclose(gain_db[0], gain_db[1], atol=0.2)
+        assert np.abs(gain_db).max() < 6.2
+        drawn.append(gain_db[0, OCTAVES_HZ.round().astype(int) - 30])
+        halfway = round(1000 * 2**0.5) - 30  # between the fifth and the sixth
+        assert gain_db[0, halfway] == pytest.approx(np.mean(drawn[-1][4:6]), abs=0.3)
+    assert np.ptp(drawn, axis=1).min() > 3
+    assert np.abs(drawn[0] - drawn[1]).max() > 3
+
+
+def test_what_ends_an_excerpt_does_not_ring_at_its_start(tmp_path: Path) -> None:
+    (tmp_path / "train" / "001").mkdir(parents=True)
+    late = np.zeros(44_100)
+    late[-200:] = 0.5 * np.sin(2 * np.pi * 80 * np.arange(200) / 44_100)
+    soundfile.write(tmp_path / "train" / "001" / "bass.wav", late, 44_100, subtype="FLOAT")
+    tracks = find_tracks(
+        DataSettings(root=tmp_path, train="train", valid="train", stems={"bass": "bass"}), "train"
+    )
+    settings = AugmentationSettings(**{**PLAIN, "tone_db": 12.0})
+    toned = draw_stems(tracks, settings, 44_100, np.random.default_rng(0))["bass"]
+    assert np.abs(toned[:, :20_000]).max() < 1e-3 * np.abs(toned).max()
 
 
 def test_what_is_missing_or_of_another_rate_is_named(data_root: Path, tmp_path: Path) -> None:

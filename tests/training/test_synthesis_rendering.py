@@ -133,6 +133,27 @@ def test_the_command_goes_to_the_engine_with_the_certificates_that_are_given(
     assert asked == [address.parse("dask+tls://host:1", *files)]
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--step 0", "a whole number from 1"),
+        ("--count 0", "a whole number from 1"),
+        ("--valid-every 0", "a whole number from 1"),
+        ("--first -1", "a whole number from 0"),
+        ("--seconds 0", "a number above 0"),
+        ("--seconds nan", "a number above 0"),
+    ],
+)
+def test_numbers_that_make_no_set_are_refused(
+    option: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["training", "music", *option.split()])
+    assert ended.value.code == 2
+    name, number = option.split()
+    assert f"argument {name}: {number}: expected {expected}" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(tools.missing_packages(held_out=False)), reason="not all programs are installed")
 def test_workers_render_what_one_machine_renders(tmp_path: Path) -> None:

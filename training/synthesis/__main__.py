@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from evaluator.commands.converters import count, positive, whole_from
 from sdx.described import describe
 from sdx.engines.address import Address, AddressError
 from sdx.engines.engine import EngineError
@@ -32,22 +33,22 @@ def parser() -> argparse.ArgumentParser:
         "--root", type=Path, default=None, metavar="DIR", help="default: training/data/KIND"
     )
     training.add_argument(
-        "--first", type=int, default=0, metavar="N", help="index of the first one (default: 0)"
+        "--first", type=whole_from(0), default=0, metavar="N", help="index of the first one (default: 0)"
     )
-    training.add_argument("--count", type=int, default=300, metavar="N", help="how many (default: 300)")
+    training.add_argument("--count", type=count, default=300, metavar="N", help="how many (default: 300)")
     training.add_argument(
         "--step",
-        type=int,
+        type=count,
         default=1,
         metavar="N",
         help="step between indices: N processes share a set with --first i --step N",
     )
     training.add_argument(
-        "--seconds", type=float, default=30.0, metavar="S", help="length of each (default: 30)"
+        "--seconds", type=positive, default=30.0, metavar="S", help="length of each (default: 30)"
     )
     training.add_argument(
         "--valid-every",
-        type=int,
+        type=count,
         default=25,
         metavar="N",
         help="every N-th one is for validation (default: 25)",
