@@ -100,7 +100,7 @@ def _read_aiff(file: BinaryIO, size: int) -> Header:
             frame_bytes = max(1, channels * -(-bits // 8))
             rate = mantissa >> max(0, 16414 - exponent)  # an 80-bit float; the rest of it is beyond the point
             start = place + 8  # after an offset and a block size, which the stated length counts along
-            there = min(size - start, 2**32 - 9)
+            there = min(max(0, size - start), 2**32 - 9)  # a file may end before both
             patches = {
                 4: min(size - 8, 2**32 - 1).to_bytes(4, "big"),
                 form + 2: (there // frame_bytes).to_bytes(4, "big"),
@@ -149,9 +149,9 @@ def _judged(
 
     rate_bytes: in a second. to_the_end: the patches with which all that there is is read.
     """
-    there, second = size - place, max(1, rate_bytes)
+    there, second = max(0, size - place), max(1, rate_bytes)
     if stated in _UNKNOWN:
-        if there <= 0 or (stated == 0 and _is_foreign(file, place, size)):
+        if not there or (stated == 0 and _is_foreign(file, place, size)):
             return Header(end=place)
         return Header(to_the_end, warning="" if stated else _UNFINISHED)
     if stated > there:

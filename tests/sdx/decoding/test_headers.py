@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from sdx.decoding import Reading, Undecodable, probe
-from sdx.decoding.headers import View
+from sdx.decoding.headers import View, read_header
 
 SAMPLES, RATE = 22_051, 44_100
 Patch = Callable[[bytearray], bytes | bytearray]
@@ -78,6 +78,16 @@ def test_what_is_there_is_decoded(tmp_path: Path, format: str, patch: Patch, war
     said = "; ".join(reading.warnings)
     assert bool(said) == bool(warning)
     assert re.search(warning, said), said
+
+
+@pytest.mark.parametrize("format", ["WAV", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"])
+def test_a_file_may_end_anywhere_in_its_header(format: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, noise(100), RATE, format=format, subtype="PCM_16")
+    data = file.getvalue()
+    for length in range(len(data)):
+        header = read_header(io.BytesIO(data[:length]))
+        assert "-" not in header.warning, header.warning  # no negative length
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"])
