@@ -88,7 +88,9 @@ def test_an_exported_run_separates_as_the_network_itself(
     checkpoint = read_manifests(manifest).checkpoints[config.name]
     assert checkpoint.sources == config.model.sources
     device = torch.device("cpu")
-    loaded = load_model(checkpoint, tmp_path / "weights" / checkpoint.file, device, torch.float32)
+    exported = tmp_path / "weights" / checkpoint.file
+    assert exported.stat().st_mode == manifest.stat().st_mode  # a container's user reads it, too
+    loaded = load_model(checkpoint, exported, device, torch.float32)
     _, network, step = load_run(tmp_path / "run")
     assert step == 2
     track = find_tracks(config.data[0], config.data[0].valid)[0]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from my_submission.models.scnet.layout import STEREO_PARTS, ScNetLayout
@@ -148,7 +148,7 @@ class ScNetSettings(ScNetLayout):
         """Write `name`.safetensors in float16."""
         path = folder / f"{name}.safetensors"
         state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
-        save_file(state, path, {"record": json.dumps(record)})
+        path.write_bytes(save(state, {"record": json.dumps(record)}))  # save_file lets nobody else read it
         return path, self.parameters.model_dump(mode="json")
 
 
