@@ -34,9 +34,10 @@ STEREO_PARTS = 4
 _BYTES_PER_VALUE, _BYTES_PER_VALUE_LOWER = 80, 45
 """Of memory while a chunk is computed, for each value of the first level's image; measured on the published size
 before images were freed as early as now."""
-_BYTES_PER_VALUE_IN_PLACE, _BYTES_PER_OUTPUT = 30, 14
+_BYTES_PER_VALUE_IN_PLACE, _BYTES_PER_OUTPUT = 36, 14
 """In float32 on the CPU, for each such value and each of the final layer's outputs. Less was measured: 21 for each
-value on the published size, 27 on small ones, whose images are not convolved in strips."""
+value on the published size, 32 with two chunks at a time, and 27 on small ones, whose images are not convolved in
+strips."""
 SCALE = 2
 """By which a level of the U-Net has fewer frames and bins than the one before it."""
 CHANNELS_AT_A_TIME = 16

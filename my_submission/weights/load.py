@@ -226,24 +226,33 @@ def build(
         if again:
             with torch.random.fork_rng(devices=()):
                 module = make()
+            module.load_state_dict(dict(state))
         else:
-            module.apply(_make_room)
-        module.load_state_dict(dict(state))
+            _fill(module, state)
     except (RuntimeError, MemoryError) as error:
         raise WeightsError(f"{path}: its network cannot be made: {first_sentence(error)}") from error
     return module.requires_grad_(False).eval()
 
 
-def _make_room(layer: torch.nn.Module) -> None:
-    """Give a layer's tensors of the meta device memory of the CPU.
+def _fill(module: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give a network of the meta device the tensors of a file.
 
-    As torch's `to_empty` does, for which it imports sympy, which takes half a second.
+    They are not copied unless they must be: for a moment the weights would be there twice, and what the copies leave
+    between them is too small for a chunk's images, so that it would be lost to the process.
     """
-    for name, weight in [*layer.named_parameters(recurse=False, remove_duplicate=False)]:
-        room = torch.empty(weight.shape, dtype=weight.dtype)
-        setattr(layer, name, torch.nn.Parameter(room, requires_grad=False))
-    for name, buffer in [*layer.named_buffers(recurse=False, remove_duplicate=False)]:
-        setattr(layer, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+    for prefix, layer in module.named_modules():
+        start = f"{prefix}." if prefix else ""
+        for name, weight in [*layer.named_parameters(recurse=False, remove_duplicate=False)]:
+            own = _own(state[start + name], weight)
+            setattr(layer, name, torch.nn.Parameter(own, requires_grad=False))
+        for name, buffer in [*layer.named_buffers(recurse=False, remove_duplicate=False)]:
+            setattr(layer, name, _own(state[start + name], buffer))
+
+
+def _own(found: Tensor, like: Tensor) -> Tensor:
+    """A file's tensor in the dtype of its place in the network; a copy if it is but a part of what it holds."""
+    whole = found.is_contiguous() and found.untyped_storage().nbytes() == found.nbytes
+    return found.to(like.dtype) if whole else found.to(like.dtype, copy=True).contiguous()
 
 
 def _differences(said: Mapping[str, Any], seen: Mapping[str, Any]) -> str:

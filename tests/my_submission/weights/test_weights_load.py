@@ -326,6 +326,22 @@ def test_tensors_that_are_not_saved_are_made(tmp_path: Path, buffer: bool) -> No
         build(tmp_path / "x.ckpt", lambda: Small(buffer), {"layer.weight": torch.eye(4)})
 
 
+def test_tensors_are_taken_over_and_copied_only_where_they_must_be(tmp_path: Path) -> None:
+    whole, half, larger = torch.randn(4, 4), torch.randn(4, 4).half(), torch.randn(9, 4)
+    for weight, is_taken in ((whole, True), (half, False), (larger[:4], False), (whole.T, False)):
+        for bias in (torch.ones(4), torch.ones(4).half()):
+            state = {"weight": weight, "bias": bias}
+            network = build(tmp_path / "x.ckpt", lambda: torch.nn.Linear(4, 4), state)
+            assert torch.equal(network.weight, weight.float())
+            assert torch.equal(network.bias, bias.float())
+            assert (network.weight.dtype, network.bias.dtype) == (torch.float32, torch.float32)
+            assert network.weight.is_contiguous()
+            assert (
+                network.weight.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr()
+            ) == is_taken
+            assert not network.weight.requires_grad
+
+
 def test_a_tensor_with_two_names_in_one_layer_is_loaded_under_both(tmp_path: Path) -> None:
     class Twice(torch.nn.Module):
         def __init__(self) -> None:
