@@ -1,8 +1,9 @@
-"""The working tree in another folder, so that what runs there leaves nothing here."""
+"""Folders that tests fill: with the working tree, so that what runs there leaves nothing here, or with texts."""
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,3 +21,12 @@ def copy_working_tree(folder: Path) -> Path:
             shutil.copy2(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
+
+
+def write_files(root: Path, files: Mapping[str, str]) -> Path:
+    """Write texts to their names below a folder, which is returned."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root

@@ -13,15 +13,7 @@ from evaluator.submitting.import_closure import (
     not_covered,
     read_requirements,
 )
-from tests.working_copy import ROOT
-
-
-def write(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
+from tests.working_copy import ROOT, write_files
 
 
 def needed(root: Path) -> set[str]:
@@ -38,7 +30,7 @@ def test_what_an_optional_module_imports_is_optional(tmp_path: Path) -> None:
         "tools/far.py": "import tools.farther\nimport absent_one\n",
         "tools/farther.py": "import absent_two\n",
     }
-    root = write(tmp_path, files)
+    root = write_files(tmp_path, files)
     assert needed(root) == set()
     assert {item.top for item in closure(root, "main_package").third_party} == {"absent_one", "absent_two"}
 
@@ -53,7 +45,7 @@ def test_one_way_that_needs_a_module_is_enough(order: tuple[str, str], tmp_path:
         "tools/near.py": "import tools.far\n",
         "tools/far.py": "import absent_one\nimport tools.near\n",
     }
-    assert needed(write(tmp_path, files)) == {"absent_one"}
+    assert needed(write_files(tmp_path, files)) == {"absent_one"}
 
 
 def test_an_optional_module_that_is_not_there_is_not_missed(tmp_path: Path) -> None:
@@ -61,8 +53,8 @@ def test_an_optional_module_that_is_not_there_is_not_missed(tmp_path: Path) -> N
         "main_package/__init__.py": OPTIONAL.format("tools.far") + OPTIONAL.format("main_package.absent"),
         "tools/far.py": "import tools.absent\n",
     }
-    assert closure(write(tmp_path, files), "main_package").missing == ()
-    write(tmp_path, {"main_package/more.py": "import tools.far\n"})
+    assert closure(write_files(tmp_path, files), "main_package").missing == ()
+    write_files(tmp_path, {"main_package/more.py": "import tools.far\n"})
     assert [item.module for item in closure(tmp_path, "main_package").missing] == ["tools.absent"]
 
 
@@ -81,7 +73,7 @@ def test_what_architectures_import_is_followed(tmp_path: Path, monkeypatch: pyte
     named = {"a": "mine:NETWORK", "b": "theirs.deep:NETWORK", "c": "stack", "d": "htdemucs"}
     modules, packages = architecture_imports(named)
     assert [item.module for item in packages] == ["stacks.networks"]
-    root = write(
+    root = write_files(
         tmp_path, {"main_package/__init__.py": "", "mine.py": "import absent_one\n", "stacks.py": ""}
     )
     found = closure(root, "main_package", modules)
@@ -91,6 +83,6 @@ def test_what_architectures_import_is_followed(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
-    root = write(tmp_path, {"main_package/__init__.py": "", "main_package/bytes.py": "a = '\0'\n"})
+    root = write_files(tmp_path, {"main_package/__init__.py": "", "main_package/bytes.py": "a = '\0'\n"})
     (sentence,) = closure(root, "main_package").unreadable
     assert sentence.startswith(f"{Path('main_package/bytes.py')}: ")

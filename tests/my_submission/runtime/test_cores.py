@@ -9,6 +9,7 @@ import torch
 from my_submission.runtime import devices
 from my_submission.runtime.control_groups import quota_cores
 from my_submission.runtime.cores import keep_to_quota
+from tests.working_copy import write_files
 
 
 @pytest.fixture
@@ -18,14 +19,6 @@ def eight_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(8)
     yield
     torch.set_num_threads(before)
-
-
-def machine(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
 
 
 @pytest.mark.parametrize(
@@ -74,7 +67,7 @@ def machine(root: Path, files: dict[str, str]) -> Path:
 def test_the_tightest_group_counts_whatever_its_version(
     files: dict[str, str], cores: float | None, tmp_path: Path
 ) -> None:
-    assert quota_cores(machine(tmp_path, files)) == cores
+    assert quota_cores(write_files(tmp_path, files)) == cores
 
 
 @pytest.mark.usefixtures("eight_threads")
@@ -83,14 +76,14 @@ def test_the_tightest_group_counts_whatever_its_version(
     [("450000", 5), ("400000", 4), ("50000", 1), ("800000", 8), ("6400000", 8), ("max", 8)],
 )
 def test_no_more_cores_than_there_is_time_for(quota: str, threads: int, tmp_path: Path) -> None:
-    root = machine(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": f"{quota} 100000"})
+    root = write_files(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": f"{quota} 100000"})
     keep_to_quota(root=root)
     assert torch.get_num_threads() == threads
 
 
 @pytest.mark.usefixtures("eight_threads")
 def test_processes_of_one_quota_share_it(tmp_path: Path) -> None:
-    root = machine(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "500000 100000"})
+    root = write_files(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "500000 100000"})
     keep_to_quota(1 / 2, root)
     assert torch.get_num_threads() == 3
 
@@ -99,7 +92,7 @@ def test_processes_of_one_quota_share_it(tmp_path: Path) -> None:
 def test_who_says_how_many_threads_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     keep_to_quota(
-        root=machine(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "100000 100000"})
+        root=write_files(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "100000 100000"})
     )
     assert torch.get_num_threads() == 8
 

@@ -13,6 +13,7 @@ from my_submission.runtime.memory import available_bytes, held_bytes, memory_for
 from my_submission.runtime.schedule import Schedule, plan_schedule
 from my_submission.signal.augment import Augmentation
 from my_submission.signal.chunking import Geometry, reader
+from tests.working_copy import write_files
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -84,11 +85,7 @@ def test_without_a_budget_little_memory_is_a_warning(
 
 
 def machine(root: Path, files: dict[str, str]) -> Path:
-    for name, text in {"proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 8388608 kB\n", **files}.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
+    return write_files(root, {"proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 8388608 kB\n", **files})
 
 
 def test_what_the_machine_has_left(tmp_path: Path) -> None:
