@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from my_submission.models import fused, mdx_net
-from my_submission.models.trials import on_one_core
 from my_submission.registry import find_architecture
 from my_submission.runtime import devices, pool
 from my_submission.runtime.devices import (
@@ -22,6 +21,7 @@ from my_submission.runtime.devices import (
     describe,
     resolve_precision,
 )
+from my_submission.runtime.trials import on_one_core
 from my_submission.weights.manifest import MANIFEST, read_manifests
 from tests.lower_precision import CPU
 
