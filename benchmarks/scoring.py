@@ -24,6 +24,7 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evaluator.challenge import MUSIC
+from evaluator.measures import published
 from evaluator.measures.catalogue import MEASURES
 from evaluator.running import dataset, parts, scoring
 from evaluator.running.dataset import Track
@@ -109,6 +110,10 @@ def main() -> None:
         if options.measures:
             for name in scoring.costly([*MEASURES]):
                 cases[name] = partial(scoring.costly_scores, track, estimates, [name])
+            cases["all but BSS Eval"] = lambda: (
+                scoring.score_track(track, estimates, [*scoring.ENERGY_METRICS]),
+                scoring.costly_scores(track, estimates, published.NAMES),
+            )
             cases["all of BSS Eval"] = lambda: scoring.costly_scores(track, estimates, [*scoring.BSS_EVAL])
             cases["museval"] = lambda: museval_of(track, estimates)
         baseline = 0.0

@@ -10,11 +10,11 @@ those of whole signals (v4; v3 had some for each frame); ratios of energies are 
 - A frame's projections are products of spectra that are longer than its convolutions, and energies those of the
   spectra (Parseval).
 
-Signals are functions that give a new iterator of (samples, channels) float64 blocks, all with equal channels and
-blocks of equal lengths.
+Signals are functions that give a new iterator of (samples, channels) blocks, all with equal channels and blocks of
+equal lengths. All is computed in float64.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,9 +23,8 @@ import scipy.fft
 import scipy.linalg
 from numpy.typing import NDArray
 
-from evaluator.measures.frames import Block
-from evaluator.measures.spectral import Signal
-
+Block = NDArray[np.floating]
+Signal = Callable[[], Iterator[Block]]
 Ratio = Literal["sdr", "isr", "sir", "sar"]
 Values = NDArray[np.float64]
 
@@ -67,7 +66,7 @@ def medians(
 
 
 def _is_silent(signal: Block) -> bool:
-    return not signal.sum(axis=1).any()
+    return not signal.sum(axis=1, dtype=np.float64).any()
 
 
 def _heard(references: Sequence[Signal], estimates: Sequence[Signal]) -> list[int]:
@@ -83,7 +82,7 @@ def _pieces(signals: Sequence[Signal], size: int) -> Iterator[Values]:
     """(signals, size, channels), the last piece as short as it is."""
     rest: Values | None = None
     for blocks in zip(*(signal() for signal in signals), strict=True):
-        block = np.stack(blocks)
+        block = np.stack(blocks, dtype=np.float64)
         rest = block if rest is None else np.concatenate([rest, block], axis=1)
         while rest.shape[1] >= size:
             yield rest[:, :size]

@@ -5,6 +5,7 @@ computed. torch-log-wmse 1.0 and later also hear errors 68 dB below the mixture,
 perfect estimates, but the same for others. That package needs torchaudio, whose builds fit one build of PyTorch each.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from math import log, sqrt
 
@@ -12,8 +13,8 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
-from evaluator.measures.frames import filtered
-from evaluator.measures.spectral import RATE_HZ, Signal
+from evaluator.measures.frames import Filter, Frames
+from evaluator.measures.spectral import RATE_HZ, Meter, Pair
 
 SCALE = -4.0  # so that the values are of the size of SDR in dB
 EPSILON = 1e-8
@@ -21,7 +22,7 @@ LEAST_HEARD = 10 ** (-68 / 20)  # of a mixture whose RMS is 1
 TAPS, RESPONSE_SIZE = 4000, 8192
 
 
-def log_wmse(reference: Signal, estimate: Signal, mixture_rms: NDArray[np.float64]) -> float:
+class LogWmse(Meter):
     """−4·ln(mean e² + 10⁻⁸), e the weighted error over the weighted mixture's RMS; the mean of all channels.
 
     mixture_rms: `weighted_rms` of the mixture, which has as many channels.
@@ -29,30 +30,43 @@ def log_wmse(reference: Signal, estimate: Signal, mixture_rms: NDArray[np.float6
     Where a channel of the mixture is silent, its RMS counts as 10⁻⁸, which makes every error there enormous.
     The weighting is made for 44.1 kHz, and applied to the samples whatever their rate is (see spectral.py).
     """
-    scale = 1 / (mixture_rms + EPSILON)
-    total: NDArray[np.float64] = np.zeros_like(scale)
-    number = 0
-    errors = (s_hat - s for s, s_hat in zip(reference(), estimate(), strict=True))
-    for error in filtered(errors, hearing()):
-        relative = error * scale
+
+    def __init__(self, mixture_rms: NDArray[np.float64]) -> None:
+        self._heard = Filter(hearing())
+        self._scale = 1 / (mixture_rms[:, None] + EPSILON)
+        self._total: NDArray[np.float64] = np.zeros_like(mixture_rms)
+        self._number = 0
+
+    def add(self, pair: Pair) -> None:
+        s, s_hat = pair
+        self._take(self._heard.add(s_hat - s))
+
+    def end(self) -> None:
+        self._take(self._heard.end())
+
+    def _take(self, error: Frames) -> None:
+        relative = error * self._scale
         relative[np.abs(relative) < LEAST_HEARD] = 0.0
-        total = total + np.square(relative).sum(axis=0)
-        number += len(error)
-    return float(np.mean(SCALE * np.log(total / number + EPSILON)))
+        self._total += np.square(relative).sum(axis=1)
+        self._number += error.shape[1]
+
+    def values(self) -> dict[str, float]:
+        means = self._total / self._number
+        return {"log_wmse": float(np.mean(SCALE * np.log(means + EPSILON)))}
 
 
-def weighted_rms(signal: Signal) -> NDArray[np.float64]:
-    """Root mean square of the weighted signal, (channels,)."""
+def weighted_rms(blocks: Iterable[Frames]) -> NDArray[np.float64]:
+    """Root mean square of the weighted signal, (channels,); of (channels, samples) blocks."""
     total: NDArray[np.float64] = np.zeros(1)
     number = 0
-    for block in filtered(signal(), hearing()):
-        total = total + np.square(block).sum(axis=0)
-        number += len(block)
+    for block in Filter(hearing()).all_of(blocks):
+        total = total + np.square(block, dtype=np.float64).sum(axis=1)
+        number += block.shape[1]
     return np.asarray(np.sqrt(total / number), np.float64)
 
 
 @lru_cache(maxsize=1)
-def hearing() -> NDArray[np.float64]:
+def hearing() -> Frames:
     """4000 taps without phase that weight frequencies as the ear does, after Fenton and Lee (2017).
 
     A high shelf of 5 dB at 1.5 kHz, a high pass at 120 Hz, 2.5 dB around 500 Hz, and a low pass at 10 kHz that is
@@ -71,7 +85,7 @@ def hearing() -> NDArray[np.float64]:
         response = response * np.abs(scipy.signal.freqz(b, a, worN=angles)[1])
     middle = RESPONSE_SIZE // 2 + 1
     symmetric = np.fft.fftshift(np.fft.irfft(response, RESPONSE_SIZE))
-    return symmetric[middle - TAPS // 2 : middle + TAPS // 2]
+    return symmetric[middle - TAPS // 2 : middle + TAPS // 2].astype(np.float32)
 
 
 def _shelf(hertz: float, gain_db: float, q: float) -> tuple[list[float], list[float]]:

@@ -1,13 +1,14 @@
 """Mel filters on Slaney's scale, with triangles of equal area: those of librosa.filters.mel."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
 
 BREAK_HZ, BREAK_MEL = 1000.0, 15.0  # linear below, logarithmic above (Slaney's Auditory Toolbox, 1998)
 STEP = np.log(6.4) / 27  # of the logarithm of frequency, for one mel
+BLOCK = 4096  # weights of one product: few of them are zero, and BLAS computes it on one thread
 
 
 def filters(rate_hz: float, size: int, bands: int) -> NDArray[np.float64]:
@@ -31,16 +32,39 @@ def _hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class MelBands:
-    """Sums of magnitudes in mel bands. Most weights are zero, so only the others are kept."""
+    """Sums of magnitudes in mel bands: products of neighbouring bands with the bins that they have weights of."""
 
     def __init__(self, rate_hz: float, size: int, bands: int) -> None:
-        self._weights = scipy.sparse.csr_matrix(filters(rate_hz, size, bands).astype(np.float32))
+        weights = filters(rate_hz, size, bands).T.astype(np.float32)
+        self._bands = bands
+        self._blocks = [
+            (these, bins, np.ascontiguousarray(weights[bins, these])) for these, bins in _blocks(weights)
+        ]
 
     def __call__(self, magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(channels, frames, bins) -> (channels, frames, bands)."""
-        channels, frames, bins = magnitudes.shape
-        flat = self._weights @ magnitudes.reshape(-1, bins).T
-        return np.asarray(flat.T, np.float32).reshape(channels, frames, -1)
+        """(signals, …, bins) -> (signals, …, bands); equal signals have equal sums."""
+        signals, *others, bins = magnitudes.shape
+        made = np.empty((signals, *others, self._bands), np.float32)
+        # a product each: where a row stands in one may change its last bits
+        rows, into = magnitudes.reshape(signals, -1, bins), made.reshape(signals, -1, self._bands)
+        for these, heard, weights in self._blocks:
+            np.matmul(rows[..., heard], weights, out=into[..., these])
+        return made
+
+
+def _blocks(weights: NDArray[np.float32]) -> Iterator[tuple[slice, slice]]:
+    """Neighbouring bands, and the bins of which they have weights; (bins, bands) of BLOCK weights at most."""
+    first, bands = 0, weights.shape[1]
+    while first < bands:
+        last, bins = first, slice(0, 0)
+        while last < bands:
+            found = np.flatnonzero(weights[:, first : last + 1].any(axis=1))
+            wider = slice(int(found[0]), int(found[-1]) + 1)
+            if last > first and (wider.stop - wider.start) * (last + 1 - first) > BLOCK:
+                break
+            last, bins = last + 1, wider
+        yield slice(first, last), bins
+        first = last
 
 
 @lru_cache(maxsize=8)

@@ -4,7 +4,6 @@ Files are read in blocks side by side, so memory does not grow with length.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import cache, partial
 from math import isfinite
 from pathlib import Path
@@ -23,14 +22,12 @@ from evaluator.running.parts import Part, blocks
 
 if TYPE_CHECKING:
     from evaluator.measures.bss_eval import Ratio
-    from evaluator.measures.frames import Block
-    from evaluator.measures.spectral import Signal
+    from evaluator.measures.spectral import Pair
 
 ENERGY_METRICS: Mapping[str, Callable[[Energies], float]] = {
     "sdr": sdr_from,
     "si_sdr": si_sdr_from,
 }
-BLEED = ("bleedless", "fullness")
 BSS_EVAL: Mapping[str, "Ratio"] = {
     "bss_eval_sdr": "sdr",
     "bss_eval_isr": "isr",
@@ -87,7 +84,7 @@ def costly_scores(track: Track, estimates: Path, names: Sequence[str]) -> dict[s
     found: dict[str, dict[str, float | None]] = {name: {} for name in names}
     mixture_rms = cache(partial(_weighted_rms, track))
     for stem in track.references:
-        for name, value in _spectral(track, estimates, stem, names, mixture_rms).items():
+        for name, value in _published(track, estimates, stem, names, mixture_rms).items():
             found[name][stem] = value
     if ratios := [name for name in names if name in BSS_EVAL]:
         found |= {name: dict(scores) for name, scores in bss_eval(track, estimates, ratios).items()}
@@ -97,7 +94,7 @@ def costly_scores(track: Track, estimates: Path, names: Sequence[str]) -> dict[s
     }
 
 
-def _spectral(
+def _published(
     track: Track,
     estimates: Path,
     stem: str,
@@ -108,36 +105,35 @@ def _spectral(
 
     mixture_rms: `log_wmse.weighted_rms` of the mixture in that many channels.
     """
-    from evaluator.measures import log_wmse, spectral  # scipy.signal takes a second to import
+    from evaluator.measures import published  # scipy.signal takes a second to import
 
     file = estimates / f"{stem}.wav"
     channels = max(parts.channels(part) for part in (file, *track.mixtures))
     channels = max(channels, len(track.mixtures))
-    reference, estimate = (_signal([part], channels) for part in (track.references[stem], file))
-    found = {
-        name: spectral.DISTANCES[name](reference, estimate) for name in names if name in spectral.DISTANCES
-    }
-    if "log_wmse" in names:
-        found["log_wmse"] = log_wmse.log_wmse(reference, estimate, mixture_rms(channels))
-    if set(names) & set(BLEED):
-        both = asdict(spectral.bleed(reference, estimate))
-        found |= {name: both[name] for name in BLEED if name in names}
-    return found
+    pairs = partial(_pairs, track.references[stem], file, channels)
+    return published.scores(names, pairs, lambda: mixture_rms(channels))
+
+
+def _pairs(reference: Part, estimate: Path, channels: int) -> "Iterator[Pair]":
+    both = (_signal([part], channels)() for part in (reference, estimate))
+    for s, s_hat in zip(*both, strict=True):
+        pair = np.empty((2, channels, len(s)), np.float32)
+        pair[0], pair[1] = s.T, s_hat.T
+        yield pair
 
 
 def _weighted_rms(track: Track, channels: int) -> NDArray[np.float64]:
     from evaluator.measures.log_wmse import weighted_rms  # see above
 
-    return weighted_rms(_signal(track.mixtures, channels))
+    return weighted_rms(block.T for block in _signal(track.mixtures, channels)())
 
 
-def _signal(several: Sequence[Part], channels: int) -> "Signal":
+def _signal(several: Sequence[Part], channels: int) -> Callable[[], Iterator[NDArray[np.float32]]]:
     """The samples of a part, or of one part for each channel; one channel stands for the same signal in all."""
 
-    def read() -> "Iterator[Block]":
+    def read() -> Iterator[NDArray[np.float32]]:
         for found in zip(*map(blocks, several), strict=True):
-            block = np.concatenate(found, axis=1, dtype=np.float64)
-            yield np.repeat(block, channels, axis=1) if block.shape[1] < channels else block
+            yield _as_channels(np.concatenate(found, axis=1), channels)
 
     return read
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluator.measures.bss_eval import Ratio, medians
-from evaluator.measures.spectral import Signal
+from evaluator.measures.bss_eval import Ratio, Signal, medians
 from tests.thinned import one_in
 
 RATIOS: list[Ratio] = ["sdr", "isr", "sir", "sar"]

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from evaluator.measures import frames, log_wmse, mel, spectral
+from evaluator.measures import published as measures
 from evaluator.measures.catalogue import MEASURES, Measure
-from evaluator.measures.spectral import Signal
+from evaluator.measures.spectral import Pair
 from tests.evaluator.measures import published_measures as published
 from tests.thinned import one_in
 
@@ -23,13 +24,9 @@ LENGTHS = [5000, 44100, 2 * (1 << 15), 70001]
 ROUNDED = 1e-6  # of a value: spectra are float32
 
 
-def in_blocks(samples: Samples, size: int = 1 << 15) -> Signal:
-    """The samples as the measures take them."""
-
-    def read() -> Iterator[Samples]:
-        return (samples[start : start + size] for start in range(0, len(samples), size))
-
-    return read
+def in_blocks(samples: Samples, size: int = 1 << 15) -> Iterator[frames.Frames]:
+    """The samples as they come, (channels, samples)."""
+    return (samples[start : start + size].T.astype(np.float32) for start in range(0, len(samples), size))
 
 
 def music(length: int, channels: int = 2, seed: int = 0) -> Samples:
@@ -42,16 +39,10 @@ def music(length: int, channels: int = 2, seed: int = 0) -> Samples:
 def ours(
     reference: Samples, estimate: Samples, mixture: Samples, block: int = 1 << 15
 ) -> dict[str, float | None]:
-    s, s_hat, x = (in_blocks(each, block) for each in (reference, estimate, mixture))
-    bleed = spectral.bleed(s, s_hat)
-    return {
-        "l1_freq": spectral.l1_freq(s, s_hat),
-        "log_wmse": log_wmse.log_wmse(s, s_hat, log_wmse.weighted_rms(x)),
-        "aura_stft": spectral.aura_stft(s, s_hat),
-        "aura_mrstft": spectral.aura_mrstft(s, s_hat),
-        "bleedless": bleed.bleedless,
-        "fullness": bleed.fullness,
-    }
+    def pairs() -> Iterator[Pair]:
+        return map(np.stack, zip(*(in_blocks(each, block) for each in (reference, estimate)), strict=True))
+
+    return measures.scores(measures.NAMES, pairs, lambda: log_wmse.weighted_rms(in_blocks(mixture, block)))
 
 
 def theirs(reference: Samples, estimate: Samples, mixture: Samples) -> dict[str, float]:
@@ -99,23 +90,31 @@ def test_mono_scores_as_it_would_in_two_equal_channels() -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["aura_mrstft", "aura_stft", "l1_freq"])
-def test_no_more_of_a_long_signal_is_held(name: str) -> None:
-    block = music(8192)
+def test_no_more_of_a_long_signal_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectral, "KEPT_BYTES", 0)
+    pair = np.stack([*in_blocks(music(8192)), *in_blocks(music(8192, seed=1))])
 
     def peak_bytes(blocks: int) -> int:
-        def signal() -> Iterator[Samples]:
-            return (block.copy() for _ in range(blocks))
-
         tracemalloc.start()
         try:
-            spectral.DISTANCES[name](signal, signal)
+            measures.scores(measures.NAMES, lambda: (pair.copy() for _ in range(blocks)), lambda: np.ones(2))
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
     peak_bytes(8)  # makes windows and bands
     assert peak_bytes(80) < 1.3 * peak_bytes(16)
+
+
+@pytest.mark.parametrize("frames_kept", [0, 1, 5, 7, 1000])
+def test_levels_that_are_not_kept_are_computed_again(
+    frames_kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, estimate, mixture = (music(20_000, seed=seed) for seed in range(3))
+    expected = ours(reference, estimate, mixture)
+    monkeypatch.setattr(frames, "FRAMES_AT_ONCE", 8)  # two of both stereo signals
+    monkeypatch.setattr(spectral, "KEPT_BYTES", frames_kept * 4 * 4 * spectral.BLEED_BANDS)
+    assert ours(reference, estimate, mixture, 3000) == pytest.approx(expected, rel=ROUNDED)
 
 
 def test_sounds_of_any_loudness_are_measured() -> None:
@@ -128,8 +127,9 @@ def test_sounds_of_any_loudness_are_measured() -> None:
         assert louder[name] == pytest.approx(loud[name], rel=1e-4)
 
 
-def test_a_perfect_estimate_has_the_highest_values() -> None:
-    reference = music(8000)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_perfect_estimate_has_the_highest_values(channels: int) -> None:
+    reference = music(8123, channels)
     best = {"log_wmse": -4 * log(1e-8)}
     for found in (ours(reference, reference, 2 * reference), ours(0 * reference, 0 * reference, reference)):
         assert found == pytest.approx({name: best.get(name, 100.0) for name in found}, abs=1e-9)
@@ -147,12 +147,10 @@ def test_silence_is_finite_and_says_which_of_the_two_it_is() -> None:
 
 
 def test_beside_a_silent_mixture_any_error_is_enormous_and_none_is_best() -> None:
-    signal = in_blocks(music(8000))
-    silence = in_blocks(np.zeros((8000, 2)))
-    assert log_wmse.log_wmse(silence, signal, log_wmse.weighted_rms(silence)) < -100
-    assert log_wmse.log_wmse(signal, signal, log_wmse.weighted_rms(silence)) == pytest.approx(
-        log_wmse.HIGHEST
-    )
+    signal, silence = music(8000), np.zeros((8000, 2))
+    worst = ours(silence, signal, silence)["log_wmse"]
+    assert worst is not None and worst < -100  # noqa: PT018
+    assert ours(signal, signal, silence)["log_wmse"] == pytest.approx(log_wmse.HIGHEST)
 
 
 def test_the_worst_that_anybody_may_write_is_possible() -> None:
@@ -184,8 +182,8 @@ def test_stems_that_add_up_to_the_mixture_have_equal_log_wmse() -> None:
 @pytest.mark.parametrize("gain", [0.5, 0.97, 1.03, 4.0])
 def test_a_gain_alone_is_heard_as_bleeding_or_as_missing(gain: float) -> None:
     reference = music(8000)
-    found = spectral.bleed(in_blocks(reference), in_blocks(gain * reference))
-    wrong, right = (found.bleedless, found.fullness) if gain > 1 else (found.fullness, found.bleedless)
+    found = ours(reference, gain * reference, reference)
+    wrong, right = (found[name] for name in (measures.BLEED if gain > 1 else measures.BLEED[::-1]))
     assert wrong == pytest.approx(100 / (1 + abs(20 * np.log10(gain))))
     assert right == 100
 
@@ -199,13 +197,13 @@ def test_spectra_are_those_of_torch(length: int, size: int, hop: int) -> None:
         ("zeros", "constant", torch.hann_window(size, dtype=torch.float64)),
         ("reflect", "reflect", torch.ones(size, dtype=torch.float64)),
     ):
-        found = frames.magnitudes(
-            in_blocks(signal, 700)(), size, hop, padding, "none" if window.min() == 1 else "hann"  # type: ignore[arg-type]
-        )  # fmt: skip
+        transform = frames.Transform(size, hop, padding, "none" if window.min() == 1 else "hann")  # type: ignore[arg-type]
+        found = [spectra for block in in_blocks(signal, 700) for spectra in transform.add(block)]
+        found += transform.end()
         expected = torch.stft(
             torch.from_numpy(signal.T.copy()), size, hop, return_complex=True, pad_mode=mode, window=window
         )
-        together = np.concatenate([*found], axis=1)
+        together = np.concatenate(found, axis=1)
         loudest = float(expected.abs().max())
         np.testing.assert_allclose(
             together.transpose(0, 2, 1), expected.abs().numpy(), rtol=0, atol=ROUNDED * loudest
@@ -217,10 +215,11 @@ def test_spectra_are_those_of_torch(length: int, size: int, hop: int) -> None:
 def test_a_filtered_signal_is_the_middle_of_the_convolution(length: int, taps: int) -> None:
     signal, response = music(length), music(taps, channels=1)[:, 0]
     for block in (1, 7, 5000):
-        found = np.concatenate([*frames.filtered(in_blocks(signal, block)(), response)])
+        filtered = frames.Filter(response.astype(np.float32)).all_of(in_blocks(signal, block))
+        found = np.concatenate([*filtered], axis=1)
         start = (taps - 1) // 2
         expected = [np.convolve(signal[:, i], response)[start : start + length] for i in range(2)]
-        np.testing.assert_allclose(found.T, expected, atol=1e-12)
+        np.testing.assert_allclose(found, expected, atol=ROUNDED)
 
 
 @pytest.mark.parametrize(("size", "bands"), one_in(3, [(4096, 512), (1024, 128), (4096, 128)]))
