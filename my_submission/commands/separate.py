@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from my_submission.commands.preset_list import preset_list
+from my_submission.commands.separate_options import asked
 from my_submission.commands.separate_outcomes import Outcomes, failure_text
 from my_submission.commands.separate_page import PageWanted, show_page
 from my_submission.ensemble.preset import Preset, PresetError, checkpoint_rows
-from my_submission.ensemble.preset_reader import load_preset
 from my_submission.files.bars import Bars, duration_text
 from my_submission.files.channels import groups_text
 from my_submission.files.decode import AudioInfo, probe
-from my_submission.files.default_preset import EMBEDDED, START, configured_preset
+from my_submission.files.default_preset import EMBEDDED, START
 from my_submission.files.errors import FileSeparationError
 from my_submission.files.excerpt import Excerpt
 from my_submission.files.inputs import (
@@ -28,13 +28,12 @@ from my_submission.files.inputs import (
 )
 from my_submission.files.levels import Clipping
 from my_submission.files.lock import sole_run
-from my_submission.files.model import ModelChoice, open_model
+from my_submission.files.model import choose, open_model
 from my_submission.files.options import FileOptions
 from my_submission.files.over_engine import separate_over
 from my_submission.files.page import check_page
 from my_submission.files.placing import made_folder
 from my_submission.files.separate import check_free_names
-from my_submission.files.stems import needed_stems, parse_stems, two_stems
 from my_submission.files.workers import (
     ModelFailed,
     RunSettings,
@@ -115,28 +114,17 @@ def _prepare(options: argparse.Namespace) -> _Worklist:
 
     Raises PresetError, WeightsError for a wrong manifest, and ValueError for impossible options.
     """
-    choice = ModelChoice(
-        options.preset or configured_preset(options.weights_dir),
-        options.device,
-        options.precision,
-        options.weights_dir,
-        options.fast,
-        memory_budget=None if options.memory_budget is None else options.memory_budget // options.jobs,
-    )
     engine = given_engine(options)
     if engine is not None and options.jobs > 1:
         raise ValueError("--jobs is for this machine alone; with --engine the workers do a recording each")
-    preset = load_preset(choice.preset)
+    chosen = choose(asked(options))
     clipping: Clipping = "clip" if options.clip else "scale" if options.scale else "error"
-    if options.two_stems is not None:
-        options.stems = two_stems(options.two_stems, preset.instruments)
     output = FileOptions(
-        options.stems, options.format, options.bits, options.template, clipping,
+        chosen.stems, options.format, options.bits, options.template, clipping,
         options.many_channels, options.stream, options.overwrite, options.resume,
         options.bitrate, _excerpt(options),
     )  # fmt: skip
-    sums = parse_stems(output.stems, preset.instruments)
-    print(_introduction(preset))
+    print(_introduction(chosen.preset))
     inputs = [*options.inputs, *options.more_inputs]
     if not inputs:
         raise ValueError(
@@ -147,8 +135,7 @@ def _prepare(options: argparse.Namespace) -> _Worklist:
         print(
             f"not separated, since their names are not those of audio or video: {found.left_out} files in the folders"
         )
-    choice = replace(choice, stems=needed_stems(sums))
-    settings = RunSettings(choice, output, tuple(sums), options.output)
+    settings = RunSettings(chosen.model, output, tuple(chosen.sums), options.output)
     page = PageWanted(options.page or options.open, options.open)
     if page.is_wanted:
         check_page(options.output, overwrite=options.overwrite)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from my_submission.files.asked import Asked
 from my_submission.files.children import one_ahead
 from my_submission.files.formats import FORMATS
 from my_submission.files.inputs import TEMPLATE
@@ -164,12 +165,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def ahead(options: argparse.Namespace) -> Iterator[None]:
-    """For what will separate on this machine, a child process begins to import PyTorch while this one does."""
+    """For what will separate on this machine, a child process begins to import PyTorch while this one does.
+
+    A single one also opens the model meanwhile; several will have to share what there is.
+    """
     if options.list or options.dry_run or options.engine is not None:
         yield
         return
-    with one_ahead():
+    with one_ahead(asked(options) if options.jobs == 1 else None):
         yield
+
+
+def asked(options: argparse.Namespace) -> Asked:
+    """What the options say of the model."""
+    budget = options.memory_budget
+    return Asked(
+        options.preset,
+        options.device,
+        options.precision,
+        options.weights_dir,
+        options.fast,
+        None if budget is None else budget // options.jobs,
+        options.stems,
+        options.two_stems,
+    )
 
 
 def _default_bitrates() -> str:

@@ -11,6 +11,7 @@ from importlib import import_module
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
+from my_submission.files.asked import Asked
 from sdx.children import end_with_parent
 from sdx.imports import has_torch, imported_for_good
 
@@ -20,11 +21,14 @@ _ahead: "list[Child]" = []
 
 
 class Child:
-    """A process that imports `worker_side`, whose `serve` then does what comes over `connection`."""
+    """A process that imports `worker_side`, whose `serve` then does what comes over `connection`.
 
-    def __init__(self) -> None:
+    asked: the model that it will be told to use, as far as known; it is opened without waiting.
+    """
+
+    def __init__(self, asked: Asked | None = None) -> None:
         self.connection, its_end = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_begin, args=(its_end,), daemon=False)
+        self.process = _SPAWN.Process(target=_begin, args=(its_end, asked), daemon=False)
         try:
             with _interrupts_held_back():
                 self.process.start()
@@ -42,14 +46,14 @@ class Child:
 
 
 @contextlib.contextmanager
-def one_ahead() -> Iterator[None]:
+def one_ahead(asked: Asked | None = None) -> Iterator[None]:
     """Start a child, which is the first that `take_child` gives within the block; killed at its end if not taken.
 
     It is of no use where this process has already imported what takes long: then there is none.
     """
     if not has_torch():
         with contextlib.suppress(OSError):  # who wants a child will be told
-            _ahead.append(Child())
+            _ahead.append(Child(asked))
     try:
         yield
     finally:
@@ -79,9 +83,9 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def _begin(connection: Connection) -> None:
+def _begin(connection: Connection, asked: Asked | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     with imported_for_good():
         work = import_module(_WORK)
-    work.serve(connection)
+    work.serve(connection, asked)

@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from my_submission.ensemble.engine import Progress
+from my_submission.ensemble.preset import Preset
+from my_submission.ensemble.preset_reader import load_preset
+from my_submission.files.asked import Asked
+from my_submission.files.default_preset import configured_preset
+from my_submission.files.stems import Sums, needed_stems, parse_stems, two_stems
 from my_submission.separator import SeparationModel
 from my_submission.signal.audio import Stems
 from my_submission.signal.chunking import Reader
@@ -46,6 +51,34 @@ class ModelChoice:
     fast: bool = False
     stems: tuple[str, ...] = ()
     memory_budget: int | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A model, its preset, and what it is to make: as it was written, and as `parse_stems` gives it."""
+
+    model: ModelChoice
+    preset: Preset
+    stems: tuple[str, ...]
+    sums: Sums
+
+
+def choose(asked: Asked) -> Chosen:
+    """Find out what was asked for. Raises PresetError, WeightsError for a wrong manifest, ValueError for stems."""
+    name = asked.preset or configured_preset(asked.weights_dir)
+    preset = load_preset(name)
+    stems = asked.stems if asked.two_stems is None else two_stems(asked.two_stems, preset.instruments)
+    sums = parse_stems(stems, preset.instruments)
+    model = ModelChoice(
+        name,
+        asked.device,
+        asked.precision,
+        asked.weights_dir,
+        asked.fast,
+        needed_stems(sums),
+        asked.memory_budget,
+    )
+    return Chosen(model, preset, stems, sums)
 
 
 def open_model(choice: ModelChoice) -> StreamingModel:

@@ -10,35 +10,38 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from my_submission.files.asked import Asked
 from my_submission.files.errors import FileSeparationError
 from my_submission.files.inputs import Recording
-from my_submission.files.model import identity, open_model
+from my_submission.files.model import ModelChoice, StreamingModel, choose, identity, open_model
 from my_submission.files.separate import separate_recording
 from my_submission.files.workers import Event, Failed, Finished, Logged, NoModel, Progressed, Ready
 from my_submission.runtime.cores import keep_to_quota
-from my_submission.weights import WeightsError, load_manifest
+from my_submission.weights import load_manifest
 
 _PROGRESS_SECONDS = 0.1
 
 
-def serve(connection: Connection) -> None:
-    """Load the model of the settings that come first, then separate what comes until the connection closes."""
+def serve(connection: Connection, asked: Asked | None = None) -> None:
+    """Load the model of the settings that come first, then separate what comes until the connection closes.
+
+    asked: what these will say of the model, as far as is known before they come.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with contextlib.suppress(WeightsError):  # which loading the preset raises, too
-        load_manifest()  # for it later; nothing has come yet
+    send = _Sender(connection)
+    logging.getLogger("my_submission").addHandler(_LogSender(send))
+    ahead = _opened_ahead(asked)
     try:
         settings, cores = connection.recv()
     except EOFError:
         return
-    send = _Sender(connection)
-    logging.getLogger("my_submission").addHandler(_LogSender(send))
     if cores:
         share = len(cores) / len(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores)
         torch.set_num_threads(len(cores))
         keep_to_quota(share)
     try:
-        model = open_model(settings.model)
+        model = ahead.pop(settings.model, None) or open_model(settings.model)
         model_identity = identity(model)
         if settings.measure:
             model.measure()
@@ -68,6 +71,18 @@ def serve(connection: Connection) -> None:
             send(Failed(recording, f"{recording.source}: {type(error).__name__}: {error}"))
         else:
             send(Finished(recording, result))
+
+
+def _opened_ahead(asked: Asked | None) -> dict[ModelChoice, StreamingModel]:
+    """The model that was asked for, if it can be opened: why it cannot, whoever sends the settings will be told."""
+    try:
+        if asked is None:
+            load_manifest()  # which opening a model will need
+            return {}
+        choice = choose(asked).model
+        return {choice: open_model(choice)}
+    except (RuntimeError, ValueError, OSError):
+        return {}
 
 
 class _Sender:

@@ -11,6 +11,7 @@ import pytest
 
 from my_submission.__main__ import main
 from my_submission.files import children
+from my_submission.files.asked import Asked
 from my_submission.files.children import Child, one_ahead, take_child
 
 
@@ -93,8 +94,8 @@ def test_only_what_separates_here_begins_one(
     started: list[Child] = []
 
     class Counted(Child):
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, asked: Asked | None = None) -> None:
+            super().__init__(asked)
             started.append(self)
 
     monkeypatch.setattr(children, "Child", Counted)
