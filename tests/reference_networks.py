@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from my_submission.models.bandit import BanditParameters
-from my_submission.models.mdx23c import Mdx23cParameters
+from my_submission.models.mdx23c.layout import Mdx23cParameters
 from my_submission.models.roformer.bs import BSRoformerParameters
 from my_submission.models.roformer.mel import MelBandRoformerParameters
 from my_submission.models.roformer.model import RoformerParameters

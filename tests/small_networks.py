@@ -17,7 +17,8 @@ from my_submission.models.bandit import BanditParameters
 from my_submission.models.bandit.network import Bandit
 from my_submission.models.bsrnn.port import Bsrnn, BsrnnParameters
 from my_submission.models.bsrnn.reproduction import Obsrnn, ObsrnnParameters
-from my_submission.models.mdx23c import Mdx23c, Mdx23cParameters
+from my_submission.models.mdx23c.layout import Mdx23cParameters
+from my_submission.models.mdx23c.network import Mdx23c
 from my_submission.models.roformer.model import RoformerParameters
 from my_submission.models.roformer.network import Roformer
 from my_submission.models.scnet.layout import ScNetLayout

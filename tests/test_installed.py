@@ -30,8 +30,7 @@ from evaluator.isolation import said
 from evaluator.submitting.import_closure import read_requirements
 from tests.evaluator import audio
 from tests.evaluator.submissions import write_submission
-from tests.my_submission.files_model import write_tiny_preset
-from tests.working_copy import ROOT, copy_working_tree
+from tests.working_copy import KIT_FOLDERS, ROOT, copy_working_tree, tracked_files
 
 COMMANDS = (
     *("separate", "weights", "eval", "leaderboard", "compare", "baseline"),
@@ -51,7 +50,6 @@ EXTRAS = {
 }
 """The folders whose requirements.txt an extra installs, or the files."""
 KIT_FILES = {"aicrowd.json", "apt.txt", "requirements.txt", "Dockerfile", ".dockerignore"}
-KIT_FOLDERS = ("my_submission", "evaluator", "training", "weights", "local_data")
 # In a submission without `__init__.py` whose own modules are named as the kit's: it finds these, and no other.
 LOOKS_AROUND = """
 import importlib
@@ -67,13 +65,6 @@ def wheel_files(root: Path) -> dict[str, str]:
     """{file of the repository: its place in the wheel}."""
     included = WheelBuilder(str(root)).recurse_included_files()
     return {Path(item.path).relative_to(root).as_posix(): item.distribution_path for item in included}
-
-
-def tracked_files() -> list[str]:
-    """What git has or would add."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
 def write_nosy_submission(folder: Path) -> Path:
@@ -254,42 +245,6 @@ def test_a_submission_finds_its_own_modules_with_the_kit_on_the_path(tmp_path: P
             input=json.dumps({"op": request}), capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert said.parse(done.stdout) == answer, done.stderr
-
-
-def without_posix(*command: object, but_for: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run Python without what Windows does not have; `but_for` are packages that keep their part for this system."""
-    path = os.pathsep.join([str(Path(__file__).with_name("without_posix")), str(ROOT)])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": path,
-        "PYTHONWARNINGS": "ignore",
-        "IMPORTED_WITH_POSIX": but_for,
-    }
-    return subprocess.run(
-        [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.slow
-def test_every_module_imports_without_posix() -> None:
-    modules = [
-        ".".join(Path(name).with_suffix("").parts).removesuffix(".__init__")
-        for name in tracked_files()
-        if name.endswith(".py") and name.split("/")[0] in ("sdx", *KIT_FOLDERS)
-    ]
-    code = f"import importlib, signal\nfor name in {modules}: importlib.import_module(name)\nprint(signal.SIGHUP)"
-    done = without_posix("-c", code, but_for="distributed")
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("AttributeError: module 'signal' has no attribute 'SIGHUP'"), done.stderr
-
-
-@pytest.mark.slow
-def test_separate_runs_without_posix(tmp_path: Path) -> None:
-    preset, song = write_tiny_preset(tmp_path), write_song(tmp_path / "song.wav")
-    out = tmp_path / "out"
-    done = without_posix("-m", "sdx", "separate", song, "-o", out, "--preset", preset, "--jobs", 2)
-    assert done.returncode == 0, done.stderr
-    assert len(list(out.rglob("*.wav"))) == 4
 
 
 def write_song(path: Path) -> Path:

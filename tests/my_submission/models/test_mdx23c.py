@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from my_submission.models import mdx23c
-from my_submission.models.mdx23c import AlongBins, ChannelNorm, Convolution, Mdx23c, Mdx23cParameters
+from my_submission.models.mdx23c import layers
+from my_submission.models.mdx23c.layers import AlongBins, ChannelNorm, Convolution
+from my_submission.models.mdx23c.layout import Mdx23cParameters
+from my_submission.models.mdx23c.network import Mdx23c
 from my_submission.runtime.pool import load_model
 from my_submission.schema import validate
 from my_submission.weights import UnsafeFile, load_manifest
@@ -85,8 +87,8 @@ def test_a_large_image_is_convolved_in_strips(
     random = torch.Generator().manual_seed(0)
     convolution, image = Convolution(8, 4), torch.randn(2, 8, 7, 20, generator=random)
     expected = convolution(image)  # with gradients: at once
-    monkeypatch.setattr(mdx23c, "LARGE", image[0].numel())
-    monkeypatch.setattr(mdx23c, "STRIP", strip)
+    monkeypatch.setattr(layers, "LARGE", image[0].numel())
+    monkeypatch.setattr(layers, "STRIP", strip)
     convolved = Mock(wraps=F.conv2d)
     monkeypatch.setattr(F, "conv2d", convolved)
     with torch.inference_mode():
@@ -98,8 +100,8 @@ def test_the_network_is_the_same_in_strips(monkeypatch: pytest.MonkeyPatch) -> N
     ours, _ = both("mdx23c")
     mixture = noise(128 * 23, 2)
     expected = ours(mixture)
-    monkeypatch.setattr(mdx23c, "LARGE", 1)
-    monkeypatch.setattr(mdx23c, "STRIP", 2_048)
+    monkeypatch.setattr(layers, "LARGE", 1)
+    monkeypatch.setattr(layers, "STRIP", 2_048)
     with torch.inference_mode():
         assert agreement(expected, ours(mixture)) > 100  # rounding grows by 40 dB
 
