@@ -1,5 +1,6 @@
 """Writes trained networks in the formats of the released ones, with the row that a manifest needs."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,12 @@ def export_run(run: Path, folder: Path) -> str:
     config, network, step = load_run(run)
     folder.mkdir(parents=True, exist_ok=True)
     model = config.model
-    path, parameters = model.export(network, folder, config.name, {**as_document(config), "step": step})
+    record = {**as_document(config), "step": step}
+    with tempfile.TemporaryDirectory(
+        prefix=".", dir=folder
+    ) as draft:  # so that no half of a file is ever there
+        written, parameters = model.export(network, Path(draft), config.name, record)
+        path = written.replace(folder / written.name)
     row: dict[str, Any] = {"architecture": model.architecture, "sources": list(model.sources)}
     if parameters:
         row["parameters"] = dict(parameters)

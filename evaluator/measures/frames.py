@@ -47,6 +47,8 @@ class Transform:
 
     def add(self, block: Frames) -> Iterator[Frames]:
         """Spectra of the frames that are whole with this block."""
+        if not block.shape[-1]:
+            return
         held = block if self._held is None else np.concatenate([self._held, block], axis=-1)
         if self._end is None:
             if held.shape[-1] <= self._half:
@@ -136,4 +138,4 @@ def pieces_of(signals: Frames, size: int, hop: int) -> Frames:
     *several, samples = signals.shape
     count = max(0, (samples - size) // hop + 1)
     strides = (*signals.strides[:-1], hop * signals.itemsize, signals.itemsize)
-    return np.ndarray((*several, count, size), np.float32, signals, strides=strides)
+    return np.ndarray((*several, count, size), signals.dtype, signals, strides=strides)

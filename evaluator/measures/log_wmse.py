@@ -14,7 +14,7 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from evaluator.measures.frames import Filter, Frames
-from evaluator.measures.spectral import RATE_HZ, Meter, Pair
+from evaluator.measures.spectral import RATE_HZ, Pair
 
 SCALE = -4.0  # so that the values are of the size of SDR in dB
 EPSILON = 1e-8
@@ -22,7 +22,7 @@ LEAST_HEARD = 10 ** (-68 / 20)  # of a mixture whose RMS is 1
 TAPS, RESPONSE_SIZE = 4000, 8192
 
 
-class LogWmse(Meter):
+class LogWmse:
     """−4·ln(mean e² + 10⁻⁸), e the weighted error over the weighted mixture's RMS; the mean of all channels.
 
     mixture_rms: `weighted_rms` of the mixture, which has as many channels.

@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from math import sqrt
+from typing import Protocol
 
 import numpy as np
 import scipy.signal
@@ -41,23 +42,20 @@ RANGE_DB = 80.0  # below the loudest band, everything is as loud as that
 KEPT_BYTES = 96 << 20  # of levels: 4.6 minutes in stereo
 
 
-class Meter(ABC):
+class Meter(Protocol):
     """Measures two signals as they come: `add` all blocks, then `end`, then ask for `values`."""
 
-    @abstractmethod
     def add(self, pair: Pair) -> None:
         """Take in as many samples of both signals."""
 
-    @abstractmethod
     def end(self) -> None:
         """There are no more; TooShortError where the measure is not defined for so few."""
 
-    @abstractmethod
     def values(self) -> dict[str, float]:
         """What was found, by name."""
 
 
-class Spectral(Meter):
+class Spectral(ABC):
     """Looks at one frame after the other."""
 
     def __init__(self, transform: Transform) -> None:
@@ -115,9 +113,6 @@ class _Distance(Spectral):
     def distance(self) -> float:
         return self._logs / self._number + sqrt(self._error / self._energy)
 
-    def values(self) -> dict[str, float]:
-        return {"aura_stft": _of_hundred(10 * self.distance)}
-
 
 def _energy(values: Frames) -> float:
     """In float64: squares of float32 would overflow at samples of 10¹⁷, which other measures take."""
@@ -131,8 +126,11 @@ class AuraStft(_Distance):
     def __init__(self) -> None:
         super().__init__(AURA_SIZE, AURA_HOP)
 
+    def values(self) -> dict[str, float]:
+        return {"aura_stft": _of_hundred(10 * self.distance)}
 
-class AuraMrstft(Meter):
+
+class AuraMrstft:
     """100 / (1 + 10·d), d the mean distance of A-weighted mel spectra of three sizes; from 2049 samples on.
 
     It is auraloss's MultiResolutionSTFTLoss with scale "mel", 128 bands and perceptual weighting.

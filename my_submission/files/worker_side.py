@@ -38,7 +38,7 @@ def serve(connection: Connection, asked: Asked | None = None) -> None:
     if cores:
         share = len(cores) / len(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores)
-        torch.set_num_threads(len(cores))
+        torch.set_num_threads(min(len(cores), torch.get_num_threads()))  # fewer, if OMP_NUM_THREADS says so
         keep_to_quota(share)
     try:
         model = ahead.pop(settings.model, None) or open_model(settings.model)

@@ -161,7 +161,7 @@ def _named(operations: Iterable[_Operation]) -> set[str]:
 
 
 class _LongUnread(io.BytesIO):
-    """A pickle in which zeros stand for a long text: to decode one takes as long as to load it."""
+    """A pickle in which zeros stand for a text of many bytes: to decode one takes as long as to load it."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not LONGEST_TEXT < size <= self.getbuffer().nbytes - self.tell():

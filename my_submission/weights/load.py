@@ -130,7 +130,10 @@ def open_pickle(path: Path, stand_ins: Mapping[str, type] | None = None, holds_v
 
 
 def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a `.safetensors` file. Raises UnsafeFile, FileNotFoundError."""
+    """The tensors and the metadata of a `.safetensors` file. Raises UnsafeFile, FileNotFoundError.
+
+    They are copies: those that safetensors gives are the file itself, mapped, and would change or vanish with it.
+    """
     size = file_bytes(path)
     with open_regular(path) as file:
         header = int.from_bytes(file.read(8), "little")
@@ -144,7 +147,7 @@ def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             keys = tensors.keys()
             if len(keys) > MOST_TENSORS:
                 raise UnsafeFile(f"{path}: has {len(keys):,} tensors, expected at most {MOST_TENSORS:,}")
-            return {key: tensors.get_tensor(key) for key in keys}, tensors.metadata() or {}
+            return {key: tensors.get_tensor(key).clone() for key in keys}, tensors.metadata() or {}
     except (SafetensorError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
         raise UnsafeFile(f"{path}: not a safetensors file, or damaged: {first_sentence(error)}") from error
 
@@ -205,6 +208,7 @@ def build(
 ) -> Network:
     """The network that `make` constructs, with the tensors of `path`: on the CPU, its own dtypes, evaluation mode.
 
+    The tensors of `state` become its own; another network of the same ones would share them.
     It is first constructed on torch's meta device, which allocates nothing, draws no random numbers, and is fast. If
     it has tensors that no state dict holds, such as windows, it is constructed again on the CPU.
     said: the network in terms of its manifest row; seen: what the tensors of `path` tell of it, in the same terms.
@@ -250,7 +254,11 @@ def _fill(module: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def _own(found: Tensor, like: Tensor) -> Tensor:
-    """A file's tensor in the dtype of its place in the network; a copy if it is but a part of what it holds."""
+    """A file's tensor in the dtype of its place in the network; a copy if it is but a part of what it holds.
+
+    Without what a pickle may say of it besides: that it is a parameter, or wants a gradient.
+    """
+    found = found.detach()
     whole = found.is_contiguous() and found.untyped_storage().nbytes() == found.nbytes
     return found.to(like.dtype) if whole else found.to(like.dtype, copy=True).contiguous()
 

@@ -1,5 +1,6 @@
 """A tiny data set in the two true layouts, and tiny configurations of every kind of network."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def documents(data_root: Path) -> dict[str, dict[str, Any]]:
         name: {
             "name": f"tiny-{name}",
             "seed": 3,
-            "model": model,
+            "model": copy.deepcopy(model),  # for the test to change
             "data": data.get(name, [music]),
             "augmentation": {"speed": 0.05},
             "optimisation": {"steps": 6, "batch": 2, "learning_rate": 0.01, "warmup_steps": 2},

@@ -81,6 +81,18 @@ def test_blocks_of_any_size_give_the_same(block: int) -> None:
     assert ours(reference, estimate, mixture, block) == pytest.approx(whole, rel=ROUNDED)
 
 
+def test_blocks_without_samples_change_nothing() -> None:
+    """A filter gives such, until there is enough for it."""
+    pair = np.stack([*in_blocks(music(4096)), *in_blocks(music(4096, seed=1))])
+    empty = pair[..., :0]
+    found = [
+        measures.scores(measures.NAMES, lambda: iter(pairs), lambda: np.ones(2))  # noqa: B023
+        for pairs in ([pair], [empty, pair, empty], [pair[..., :1024], empty, pair[..., 1024:], empty])
+    ]
+    assert found[1] == pytest.approx(found[0], rel=ROUNDED)
+    assert found[2] == pytest.approx(found[0], rel=ROUNDED)
+
+
 def test_mono_scores_as_it_would_in_two_equal_channels() -> None:
     s, s_hat, x = (music(8000, channels=1, seed=seed) for seed in range(3))
     found = ours(s, s_hat, x)

@@ -1,6 +1,7 @@
 """A child that was told ahead what model there will be opens it while it waits for its settings."""
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 
 from my_submission.files import worker_side
 from my_submission.files.asked import Asked
@@ -59,8 +61,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[ModelChoice]:
     return choices
 
 
-def serve(asked: Asked | None, choice: ModelChoice) -> list[object]:
-    wire = Wire((RunSettings(choice, FileOptions(("vocals",)), ("vocals",), Path("out")), ()))
+def serve(asked: Asked | None, choice: ModelChoice, cores: tuple[int, ...] = ()) -> list[object]:
+    wire = Wire((RunSettings(choice, FileOptions(("vocals",)), ("vocals",), Path("out")), cores))
     worker_side.serve(wire, asked)  # type: ignore[arg-type]
     return wire.answers
 
@@ -94,3 +96,18 @@ def test_what_cannot_be_opened_ahead_is_said_of_the_settings(
     assert serve(replace(ASKED, **wrong), replace(choice, device="none")) == [  # type: ignore[arg-type]
         NoModel("there is no such device")
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot bind to cores")
+@pytest.mark.parametrize(("told", "used"), [(4, 4), (32, 16)])
+@pytest.mark.usefixtures("opened")
+def test_one_process_of_several_has_its_cores_or_fewer_if_it_was_told(
+    told: int, used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound, set_to = list[tuple[int, ...]](), list[int]()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(32)))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: bound.append(cores))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: told)
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    assert serve(None, choose(ASKED).model, tuple(range(16))) == [Ready()]
+    assert (bound, set_to) == ([tuple(range(16))], [used])

@@ -52,6 +52,33 @@ def test_tensors_are_taken_over_and_copied_only_where_they_must_be(tmp_path: Pat
             assert not network.weight.requires_grad
 
 
+def test_a_networks_weights_stay_whatever_becomes_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"weight": torch.ones(4, 4), "bias": torch.ones(4)}, path)
+    network = build(path, lambda: torch.nn.Linear(4, 4), open_network_state(path))
+    with path.open("r+b") as file:
+        size = path.stat().st_size
+        file.seek(size - 80)
+        file.write(bytes(80))
+        file.flush()
+        assert torch.equal(network.weight, torch.ones(4, 4))
+        assert torch.equal(network.bias, torch.ones(4))
+    assert all(weight.data_ptr() % 64 == 0 for weight in network.parameters())
+
+
+def test_a_buffer_is_one_whatever_the_file_says_of_it(tmp_path: Path) -> None:
+    state = torch.nn.BatchNorm1d(3).state_dict()
+    state["running_mean"] = torch.nn.Parameter(torch.ones(3))
+    state["running_var"] = torch.ones(3, requires_grad=True)
+    torch.save(state, tmp_path / "x.ckpt")
+    network = build(
+        tmp_path / "x.ckpt", lambda: torch.nn.BatchNorm1d(3), open_network_state(tmp_path / "x.ckpt")
+    )
+    assert {"running_mean", "running_var"} <= dict(network.named_buffers()).keys()
+    assert [name for name, _ in network.named_parameters()] == ["weight", "bias"]
+    assert not any(buffer.requires_grad for buffer in network.buffers())
+
+
 def test_a_tensor_with_two_names_in_one_layer_is_loaded_under_both(tmp_path: Path) -> None:
     class Twice(torch.nn.Module):
         def __init__(self) -> None:
