@@ -1,5 +1,6 @@
 """`python -m evaluator worker`."""
 
+import shlex
 import signal
 import threading
 from argparse import Namespace
@@ -7,6 +8,7 @@ from dataclasses import replace
 from types import FrameType
 
 from evaluator.commands import Subparsers, service_options
+from evaluator.locations import command
 from sdx.engines.address import parse
 from sdx.engines.options import add_engine, given_engine
 
@@ -34,6 +36,9 @@ def _run(given: Namespace) -> int:
     from evaluator.service.database import connect
 
     settings = replace(settings, root=settings.root.absolute())
+    if not settings.root.exists():
+        serve = command(f"serve --root {shlex.quote(str(settings.root))}")
+        print(f"{settings.root}: a new folder; entries come into it once `{serve}` runs", flush=True)
     serving.make_root(settings.root)
     database = connect(settings)
     stopped = threading.Event()

@@ -15,8 +15,9 @@ import psutil
 import pytest
 from sqlalchemy import select
 
+from evaluator.__main__ import main
 from evaluator.isolation.limits import Isolation
-from evaluator.service import benchmarks, examining, organising
+from evaluator.service import benchmarks, examining, organising, over_engine
 from evaluator.service.examining import Attempt, Findings, Order
 from evaluator.service.judging import LostJobError
 from evaluator.service.over_engine import Crew
@@ -253,6 +254,25 @@ def running(
     if world.settings.database is not None:
         command += ["--database", world.settings.database]
     return subprocess.Popen([*command, *engine], cwd=ROOT)
+
+
+def test_a_folder_that_was_not_there_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be a slip of the keys, and the command would wait for ever."""
+    monkeypatch.setattr(over_engine, "run", lambda *_: None)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    root = tmp_path / "a folder"
+    try:
+        assert main(["worker", "--root", str(root)]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith(f"{root}: a new folder;")
+        assert f"serve --root '{root}'" in said
+        assert main(["worker", "--root", str(root)]) == 0
+        assert capsys.readouterr().out == ""
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def judges(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
