@@ -29,8 +29,8 @@ MASK_CHANNELS = 64
 BLOCK = 16
 """In bfloat16, oneDNN's LSTMs cut their sequences into equal blocks: a prime number of them takes four times as long
 as the next multiple of this."""
-SEQUENCES_AT_A_TIME = 48
-"""Of an LSTM on the CPU; a multiple of BLOCK."""
+SEQUENCES_AT_A_TIME, SEQUENCES_AT_A_TIME_LOWER = 24, 48
+"""Of an LSTM on the CPU, in float32 and in lower precision (a multiple of BLOCK)."""
 QUIETEST = 1e-5
 """A mixture whose deviation is smaller than this is not normalised to 1, but by this."""
 
@@ -282,7 +282,9 @@ class DualPath(nn.Module):
     def _added(self, path: int, steps: Tensor, normed: Tensor) -> Tensor:
         """(steps, …, …, channels) of a grid, and what an LSTM over the steps makes of its norm, together."""
         layer = partial(self._of_sequences, path)
-        totals = plus_layer(steps.flatten(1, 2), normed.flatten(1, 2), layer, SEQUENCES_AT_A_TIME)
+        lower = torch.is_autocast_enabled(steps.device.type)
+        at_a_time = SEQUENCES_AT_A_TIME_LOWER if lower else SEQUENCES_AT_A_TIME
+        totals = plus_layer(steps.flatten(1, 2), normed.flatten(1, 2), layer, at_a_time)
         return torch.unflatten(totals, 1, steps.shape[1:3])
 
     def _of_sequences(self, path: int, sequences: Tensor) -> Tensor:
