@@ -101,7 +101,6 @@ def test_mono_scores_as_it_would_in_two_equal_channels() -> None:
     assert found == pytest.approx(theirs(s, s_hat, x), abs=1e-4)
 
 
-@pytest.mark.thorough
 def test_no_more_of_a_long_signal_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectral, "KEPT_BYTES", 0)
     pair = np.stack([*in_blocks(music(8192)), *in_blocks(music(8192, seed=1))])
