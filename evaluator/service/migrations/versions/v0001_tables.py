@@ -9,6 +9,14 @@ down_revision = None
 
 def upgrade() -> None:
     """Make them."""
+    _independent()
+    _of_accounts()
+    _entries()
+    _of_entries()
+
+
+def _independent() -> None:
+    """What refers to nothing."""
     op.create_table(
         "accounts",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -56,6 +64,10 @@ def upgrade() -> None:
         sa.Column("seen", sa.Float(precision=53), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_workers")),
     )
+
+
+def _of_accounts() -> None:
+    """What belongs to an account."""
     op.create_table(
         "api_tokens",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -72,6 +84,31 @@ def upgrade() -> None:
         sa.UniqueConstraint("token_sha256", name=op.f("uq_api_tokens_token_sha256")),
     )
     op.create_index(op.f("ix_api_tokens_account_id"), "api_tokens", ["account_id"], unique=False)
+    op.create_table(
+        "invites",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("token_sha256", sa.String(length=64), nullable=False),
+        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("created", sa.Float(precision=53), nullable=False),
+        sa.Column("expires", sa.Float(precision=53), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_invites_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_invites")),
+        sa.UniqueConstraint("token_sha256", name=op.f("uq_invites_token_sha256")),
+    )
+    op.create_table(
+        "signed_in",
+        sa.Column("token_sha256", sa.String(length=64), nullable=False),
+        sa.Column("account_id", sa.Integer(), nullable=False),
+        sa.Column("created", sa.Float(precision=53), nullable=False),
+        sa.Column("expires", sa.Float(precision=53), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_signed_in_account_id")),
+        sa.PrimaryKeyConstraint("token_sha256", name=op.f("pk_signed_in")),
+    )
+
+
+def _entries() -> None:
+    """Of an account, on a benchmark."""
     op.create_table(
         "entries",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -103,27 +140,10 @@ def upgrade() -> None:
     op.create_index(op.f("ix_entries_account_id"), "entries", ["account_id"], unique=False)
     op.create_index(op.f("ix_entries_benchmark_id"), "entries", ["benchmark_id"], unique=False)
     op.create_index(op.f("ix_entries_state"), "entries", ["state"], unique=False)
-    op.create_table(
-        "invites",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("token_sha256", sa.String(length=64), nullable=False),
-        sa.Column("role", sa.String(length=16), nullable=False),
-        sa.Column("created", sa.Float(precision=53), nullable=False),
-        sa.Column("expires", sa.Float(precision=53), nullable=False),
-        sa.Column("account_id", sa.Integer(), nullable=True),
-        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_invites_account_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_invites")),
-        sa.UniqueConstraint("token_sha256", name=op.f("uq_invites_token_sha256")),
-    )
-    op.create_table(
-        "signed_in",
-        sa.Column("token_sha256", sa.String(length=64), nullable=False),
-        sa.Column("account_id", sa.Integer(), nullable=False),
-        sa.Column("created", sa.Float(precision=53), nullable=False),
-        sa.Column("expires", sa.Float(precision=53), nullable=False),
-        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_signed_in_account_id")),
-        sa.PrimaryKeyConstraint("token_sha256", name=op.f("pk_signed_in")),
-    )
+
+
+def _of_entries() -> None:
+    """What belongs to an entry."""
     op.create_table(
         "jobs",
         sa.Column("id", sa.Integer(), nullable=False),
