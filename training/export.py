@@ -34,9 +34,8 @@ def export_run(run: Path, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     model = config.model
     record = {**as_document(config), "step": step}
-    with tempfile.TemporaryDirectory(
-        prefix=".", dir=folder
-    ) as draft:  # so that no half of a file is ever there
+    # in a folder of its own first, so that no half of a file is ever there
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as draft:
         written, parameters = model.export(network, Path(draft), config.name, record)
         path = written.replace(folder / written.name)
     row: dict[str, Any] = {"architecture": model.architecture, "sources": list(model.sources)}

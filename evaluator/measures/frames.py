@@ -43,7 +43,7 @@ class Transform:
         self._reflects = padding == "reflect"
         self._window = None if window == "none" else _hann(size)
         self._held: Frames | None = None  # of which there are no whole frames yet
-        self._end: Frames | None = None  # what the end is mirrored from, once there was enough for the start
+        self._end: Frames | None = None  # what the end is mirrored from, once the signal has begun
 
     def add(self, block: Frames) -> Iterator[Frames]:
         """Spectra of the frames that are whole with this block."""
@@ -51,7 +51,7 @@ class Transform:
             return
         held = block if self._held is None else np.concatenate([self._held, block], axis=-1)
         if self._end is None:
-            if held.shape[-1] <= self._half:
+            if self._reflects and held.shape[-1] <= self._half:
                 self._held = held
                 return
             held = np.concatenate([self._beyond(held[..., self._half : 0 : -1]), held], axis=-1)
@@ -60,19 +60,16 @@ class Transform:
 
     def end(self) -> Iterator[Frames]:
         """Spectra of the last frames; TooShortError if the signal is shorter than its reflection."""
-        held = self._held
-        if self._end is None and self._reflects:
-            samples = 0 if held is None else held.shape[-1]
-            raise TooShortError(f"{samples} samples, expected more than {self._half}")
-        if held is None:
+        if self._held is None or self._end is None:
+            if self._reflects:
+                raise TooShortError(f"expected more than {self._half} samples")
             return
-        silence = np.zeros((*held.shape[:-1], self._half), np.float32)
-        before = [silence] if self._end is None else []
-        after = silence if self._end is None else self._beyond(self._end[..., -2::-1])
-        yield from self._whole(np.concatenate([*before, held, after], axis=-1))
+        after = self._beyond(self._end[..., -2::-1])
+        yield from self._whole(np.concatenate([self._held, after], axis=-1))
 
     def _beyond(self, mirrored: Frames) -> Frames:
-        return mirrored if self._reflects else np.zeros_like(mirrored)
+        """Half a window of what is before or after the signal."""
+        return mirrored if self._reflects else np.zeros((*mirrored.shape[:-1], self._half), np.float32)
 
     def _whole(self, held: Frames) -> Iterator[Frames]:
         held = np.ascontiguousarray(held)  # the order of its axes may be any, as that of the blocks

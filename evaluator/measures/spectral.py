@@ -39,7 +39,7 @@ LEAST_POWER = 1e-8  # of a bin
 BLEED_SIZE, BLEED_HOP, BLEED_BANDS = 4096, 1024, 512
 LEAST_MAGNITUDE = 1e-10  # of a band, before its logarithm
 RANGE_DB = 80.0  # below the loudest band, everything is as loud as that
-KEPT_BYTES = 96 << 20  # of levels: 4.6 minutes in stereo
+KEPT_BYTES = 96 << 20  # of levels: 4.7 minutes in stereo
 
 
 class Meter(Protocol):

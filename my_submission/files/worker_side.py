@@ -41,7 +41,9 @@ def serve(connection: Connection, asked: Asked | None = None) -> None:
         torch.set_num_threads(min(len(cores), torch.get_num_threads()))  # fewer, if OMP_NUM_THREADS says so
         keep_to_quota(share)
     try:
-        model = ahead.pop(settings.model, None) or open_model(settings.model)
+        model = ahead.pop(settings.model, None)
+        ahead.clear()  # of another model, which would take the room of this one
+        model = model or open_model(settings.model)
         model_identity = identity(model)
         if settings.measure:
             model.measure()
