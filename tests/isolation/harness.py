@@ -147,6 +147,7 @@ class Ran:
     result: Mapping[str, Any] | None
     logs: Mapping[str, str]
     finished: Mapping[str, int]  # when tracks were done, in nanoseconds; of slow runs only
+    children: set[int]  # processes that the evaluator started itself, supervisors among them
 
     @property
     def tracks(self) -> dict[str, Mapping[str, Any]]:
@@ -207,6 +208,7 @@ def run(
         start_new_session=True,
         preexec_fn=_limit,
     )
+    children = systems.watch(process)
     finished: dict[str, int] = {}
     most_seconds = PRODUCT_SECONDS * (IMAGE_FACTOR if "docker" in call else 1)
     if slowly:
@@ -227,7 +229,7 @@ def run(
         path.stem: path.read_text(errors="replace")
         for path in (*victim.out.glob("setup*.log"), *(victim.out / "logs").glob("*.log"))
     }
-    return Ran(process.returncode, printed, seconds, result, logs, finished)
+    return Ran(process.returncode, printed, seconds, result, logs, finished, children)
 
 
 def _limit() -> None:
@@ -283,7 +285,7 @@ def trial(
     attack: Attack, victim: World, system: str, more: Mapping[str, str] | None = None
 ) -> tuple[Ran, list[str]]:
     """Run an attack, and what is wrong afterwards."""
-    groups, places, below = systems.control_groups(), systems.mounts(), systems.descendants()
+    places, below = systems.mounts(), systems.descendants()
     before, runs_before = world.snapshot(victim), world.rows(victim)
     more = {**(more or {}), **({"SDX_SANDBOX_WITHOUT": "namespaces"} if system == "bare" else {})}
     ran = run(victim, command(attack, victim, system), more, attack.slowly)
@@ -301,7 +303,7 @@ def trial(
         *(f"left mounted: {place}" for place in systems.mounts() - places if str(victim.root) in place),
         *not_gone("process", lambda: systems.described(systems.descendants() - below)),
         *(not_gone("container", lambda: systems.containers(victim.root)) if system == "docker" else []),
-        *not_gone("control group", lambda: systems.control_groups() - groups),
+        *not_gone("control group", lambda: systems.control_groups(ran.children)),
     ]
     return ran, problems
 

@@ -1,18 +1,22 @@
 """On what an evaluation runs: as root, as an ordinary user, in containers; and what such a run may leave."""
 
+import contextlib
 import os
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from evaluator.containers.engine import LABEL, EngineError, connect
-from evaluator.isolation import namespaces, process_tree
+from evaluator.isolation import cgroup, namespaces, process_tree
 from evaluator.locations import REPOSITORY
 
 USER = 65534  # nobody
+LOOK_SECONDS = 0.01
 AS_USER = """
 stage=$1 hidden=$2; shift 2
 count=$1; shift
@@ -120,10 +124,33 @@ def adopt_orphans() -> None:
     namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
 
 
-def control_groups() -> set[str]:
-    """Groups of supervisors that have ended."""
-    found = Path("/sys/fs/cgroup").glob("**/sdx-evaluator-*")
-    return {str(path) for path in found if not Path("/proc", path.name.rpartition("-")[2]).exists()}
+def watch(process: "subprocess.Popen[bytes]") -> set[int]:
+    """The children that a process has had, supervisors among them: a thread adds to it until the process ends."""
+    seen: set[int] = set()
+
+    def look() -> None:
+        while process.poll() is None:
+            for thread in Path("/proc", str(process.pid), "task").glob("*/children"):
+                with contextlib.suppress(OSError):  # the thread has ended
+                    seen.update(map(int, thread.read_text().split()))
+            time.sleep(LOOK_SECONDS)
+
+    threading.Thread(target=look, daemon=True).start()
+    return seen
+
+
+def control_groups(supervisors: set[int]) -> set[str]:
+    """Groups of these supervisors.
+
+    Others are of tests that run beside this one, and may kill whoever would clean up.
+    """
+    names = {f"{cgroup.PREFIX}{pid}" for pid in supervisors}
+    # `os.walk` passes over folders that go while it looks.
+    return {
+        os.path.join(top, name)
+        for top, folders, _ in os.walk("/sys/fs/cgroup")
+        for name in names.intersection(folders)
+    }
 
 
 def containers(root: Path) -> set[str]:

@@ -5,6 +5,7 @@ groups. Each run resumes the one before, and is killed again, until there is not
 """
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -80,9 +81,10 @@ def test_nothing_is_left_whoever_is_killed_whenever(victim: World, whom: str, wi
     run_seconds = time.monotonic() - started
     outs = (victim.root / "runs" / str(number) for number in itertools.count())
     out, finished, drafts = next(outs), dict[str, Any](), set[str]()
-    groups, below, kills = systems.control_groups(), systems.descendants(), 0
+    below, kills = systems.descendants(), 0
     while kills < KILLS:
         started, process = time.monotonic(), start(victim, out, without)
+        children = systems.watch(process)
         killed = kill(process, whom, moments.uniform(0.0, run_seconds))
         code = end(process)
         if not killed and not finished:  # else kills would come too late once the machine is less busy
@@ -93,7 +95,7 @@ def test_nothing_is_left_whoever_is_killed_whenever(victim: World, whom: str, wi
         assert finished.items() <= found.items(), "a finished track was lost, or changed"
         finished = found
         assert harness.not_gone("process", lambda: systems.described(systems.descendants() - below)) == []
-        assert harness.not_gone("control group", lambda: systems.control_groups() - groups) == []
+        assert harness.not_gone("control group", functools.partial(systems.control_groups, children)) == []
         # Also those of runs before, if this one was killed before it came to removing them.
         # A lock is the system's, which frees it; the next run takes its file away.
         assert left_in(out) <= {*drafts, LOCK_FILE}, "more than the file that each was about to replace"
