@@ -58,8 +58,8 @@ def resolve_device(name: str) -> torch.device:
 class Precision:
     """What the networks on a device compute in.
 
-    dtype: for all of them; with `auto`, for those that agree closely enough and are faster in it. The others use
-        float32.
+    dtype: for all of them; with `auto`, for those that agree closely enough and are faster in it: the large ones
+        (`pool.LARGE_BYTES`), and small ones by trial. The others use float32.
     """
 
     device: torch.device
@@ -97,8 +97,11 @@ _CHOSEN: dict[tuple[str, torch.dtype], torch.dtype] = {}
 
 
 def resolve_precision(name: str, device: torch.device) -> Precision:
-    """The precision of a name. "auto" is the fastest that agrees with float32 to 45 dB on this device: found by trial
-    on a CPU that computes in bfloat16, bfloat16 on GPUs that do, float16 on older GPUs, else float32. It is logged.
+    """The precision of a name.
+
+    "auto" is the fastest that agrees with float32 to 45 dB on this device: on a CPU that is quicker in it, bfloat16
+    for large networks, and for small ones by trial; bfloat16 on GPUs that have it, float16 on older ones; else
+    float32. It is logged.
 
     On the CPU it also has the process keep its heap, and compute on no more cores than its quota (`heap.py`,
     `cores.py`), since it is called before anything is computed.
@@ -111,6 +114,8 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
         precision = Precision(device, _lower_dtype(device), auto=True)
         if precision.dtype == torch.float32:
             log.info("precision auto: float32; nothing lower is faster on this processor")
+        elif device.type == "cpu":
+            log.info("precision auto: %s for large networks; small ones are tried", name_of(precision.dtype))
         return precision
     if name not in PRECISIONS:
         raise ValueError(f"precision: expected one of auto, {', '.join(PRECISIONS)}, found {name!r}")

@@ -15,6 +15,10 @@ from my_submission.weights.trial import admit
 
 NO_FILE = Path()
 """What the loader of a checkpoint without a file is given."""
+LARGE_BYTES = 32 << 20
+"""Networks of such files take most of their time for large products, and where those are quicker in lower precision,
+so are they: every kind of published network from 50 MiB on, 1.6 to 2 times (benchmarks/README.md). A trial of seconds
+found the same, but not always, and two processes of one machine could disagree."""
 
 
 class ModelPool:
@@ -76,7 +80,10 @@ def dtype_of(checkpoint: Checkpoint, path: Path | None, precision: Precision) ->
     architecture = find_architecture(checkpoint.architecture)
     if not architecture.lower_precision or path is None:
         return torch.float32
-    kind = f"{checkpoint.architecture} of {path.stat().st_size >> 20} MiB {checkpoint.parameters!r}"
+    size = path.stat().st_size
+    if architecture.piece_of_work is not None and size >= LARGE_BYTES:
+        return precision.dtype
+    kind = f"{checkpoint.architecture} of {size >> 20} MiB {checkpoint.parameters!r}"
     trial = None if architecture.piece_of_work is None else partial(_work, checkpoint, path, precision.device)
     return precision.of(checkpoint.name, kind, trial)
 

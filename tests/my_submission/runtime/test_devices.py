@@ -22,6 +22,7 @@ from my_submission.runtime.devices import (
     resolve_precision,
 )
 from my_submission.runtime.trials import on_one_core
+from my_submission.weights import Checkpoint
 from my_submission.weights.manifest import MANIFEST, read_manifests
 from tests.lower_precision import CPU
 
@@ -197,6 +198,45 @@ def test_a_piece_of_a_networks_work_is_about_so_much_of_a_chunk(
         sizes: list[Any] = [work(share) for share in (1 / 4, 1.0)]
         assert sizes[0].numel() == pytest.approx(sizes[1].numel() / 4, rel=1e-3)
         assert all(size.isfinite().all() for size in sizes)
+
+
+def test_large_networks_are_not_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A trial of them takes seconds, and may find one thing in one process and another in the next."""
+    row = read_manifests(MANIFEST).checkpoints["htdemucs"]
+    path = tmp_path / row.file
+    tried: list[Path] = []
+
+    def work(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> devices.Work:
+        tried.append(path)
+        return lambda share: None
+
+    architecture = replace(find_architecture("htdemucs"), piece_of_work=work)
+    monkeypatch.setattr(pool, "find_architecture", lambda name: architecture)
+    monkeypatch.setattr(pool, "admit", lambda *arguments: None)
+    with path.open("wb") as file:
+        file.truncate(pool.LARGE_BYTES)
+    assert pool.dtype_of(row, path, Precision(CPU, LOWER, auto=True)) == LOWER
+    assert pool.dtype_of(row, path, Precision(CPU, EXACT, auto=True)) == EXACT
+    assert pool.dtype_of(row, path, Precision(CPU, EXACT)) == EXACT
+    assert tried == []
+    with path.open("wb") as file:
+        file.truncate(pool.LARGE_BYTES - 1)
+    assert pool.dtype_of(row, path, Precision(CPU, EXACT, auto=True)) == EXACT
+    assert tried == []
+    pool.dtype_of(row, path, Precision(CPU, LOWER, auto=True))
+    assert tried == [path, path]
+
+
+def test_large_networks_that_were_never_shown_to_agree_stay_exact(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    row = read_manifests(MANIFEST).checkpoints["mdx23c-vocals"]
+    assert find_architecture(row.architecture).piece_of_work is None
+    path = tmp_path / row.file
+    with path.open("wb") as file:
+        file.truncate(pool.LARGE_BYTES)
+    assert pool.dtype_of(row, path, Precision(CPU, LOWER, auto=True)) == EXACT
+    assert pool.dtype_of(row, path, Precision(CPU, LOWER)) == LOWER
 
 
 def test_an_architecture_of_float32_alone_is_on_record_with_that(
