@@ -142,14 +142,47 @@ def test_an_mdx_net_runs_where_it_takes_fewer_products(graphs: list[Path], fewer
             assert agreement(torch.from_numpy(expected), network(spectrograms)) > CLOSE_DB
 
 
-@pytest.mark.parametrize(("instructions", "quicker"), [("AVX2", True), ("AVX512", False), ("DEFAULT", False)])
+@pytest.mark.parametrize(
+    ("instructions", "in_two_steps", "quicker"),
+    [("AVX2", False, True), ("AVX512", False, False), ("DEFAULT", False, False), ("AVX512", True, True)],
+)
 def test_it_is_the_kind_of_processor_that_decides(
-    monkeypatch: pytest.MonkeyPatch, instructions: str, quicker: bool
+    monkeypatch: pytest.MonkeyPatch, instructions: str, in_two_steps: bool, quicker: bool
 ) -> None:
     """A trial could end either way on one machine, and the last bits of all results with it."""
     monkeypatch.setattr(winograd, "_available", lambda: True)
+    monkeypatch.setattr(winograd, "in_two_steps", lambda: in_two_steps)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
     assert winograd.quicker.__wrapped__() == quicker
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "expected"),
+    [
+        ("AuthenticAMD", 25, True),
+        ("AuthenticAMD", 26, False),
+        ("AuthenticAMD", 2, False),
+        ("GenuineIntel", 25, False),
+    ],
+)
+def test_what_the_system_says_of_the_processor(
+    tmp_path: Path, vendor: str, family: int, expected: bool
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cores = (
+        f"processor\t: {core}\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: 17\nflags\t: sse avx\n"
+        for core in range(2)
+    )
+    cpuinfo.write_text("\n".join(cores))
+    assert winograd.in_two_steps(cpuinfo) == expected
+
+
+@pytest.mark.parametrize("text", [None, "", "\n\n", "Processor : ARMv8\nBogoMIPS : 50.0\n"])
+def test_a_system_that_says_nothing_of_the_processor(tmp_path: Path, text: str | None) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    if text is not None:
+        cpuinfo.write_text(text)
+    assert not winograd.in_two_steps(cpuinfo)
 
 
 def test_a_build_of_torch_without_nnpack_convolves_directly(monkeypatch: pytest.MonkeyPatch) -> None:
