@@ -1,16 +1,22 @@
 """Networks that take waveforms and give waveforms, as the kit calls them."""
 
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from my_submission.models import chunk_bytes
+from my_submission.models.heap import near_need
 from my_submission.models.precision import computing
 from my_submission.schema import Fft, Record, Whole, expecting, problem
 from my_submission.signal.chunking import Geometry
+
+LARGE_CHUNK_BYTES = 512 << 20
+"""With less there is little to spare, and chunks end before it is learnt what they need: the demo's SCNet took a
+third more time, and no less memory."""
 
 
 class Chunks(Record):
@@ -51,8 +57,13 @@ class WaveformModel:
         dtype: torch.dtype,
         needed: Collection[str] | None = None,
         to_the_bit: bool = False,
+        sparing: bool = False,
     ) -> None:
-        """sources: all that the network has. needed: those to give, by default all. to_the_bit: see `computing`."""
+        """sources: all that the network has. needed: those to give, by default all. to_the_bit: see `computing`.
+
+        sparing: whether its tensors are of so many sizes that on the CPU it comes to hold twice the memory that it
+        uses, unless `near_need` keeps it from that; where chunks are large enough for that to matter.
+        """
         self._kept = [place for place, source in enumerate(sources) if needed is None or source in needed]
         self.sources = tuple(sources[place] for place in self._kept)
         self.geometry = geometry
@@ -60,11 +71,13 @@ class WaveformModel:
         self.network = network.to(device).eval()
         self._device, self._dtype = device, dtype
         self._to_the_bit = to_the_bit
+        self._sparing = sparing and device.type == "cpu" and chunk_bytes(self) >= LARGE_CHUNK_BYTES
 
     def __call__(self, chunks: Tensor) -> Tensor:
         """(batch, channels, samples) float32 -> (batch, sources, channels, samples) float32 on the device."""
         lower = self._dtype != torch.float32
         with (
+            near_need() if self._sparing else nullcontext(),
             torch.inference_mode(),
             computing(self._device, self._dtype, self._to_the_bit),
             torch.autocast(self._device.type, self._dtype, enabled=lower),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from my_submission.models import fused
+from my_submission.models.heap import keep_heap
 from my_submission.runtime import precisions
 from my_submission.runtime.cores import keep_to_quota
-from my_submission.runtime.heap import keep_heap
 from my_submission.runtime.trials import TRIAL_CLOCK, Clock, least_seconds, on_one_core
 
 log = logging.getLogger(__name__)

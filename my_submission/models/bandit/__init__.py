@@ -50,7 +50,9 @@ def load(
     values = 2 * parameters.n_bands * (parameters.emb_dim + 2 * parameters.rnn_dim)  # a frame of two channels
     bytes_per_value = _BYTES_PER_VALUE_IN_GROUPS if device.type == "cpu" else _BYTES_PER_VALUE
     bytes_per_sample = bytes_per_value * values // parameters.hop
-    return WaveformModel(network, checkpoint.sources, geometry, bytes_per_sample, device, dtype, needed)
+    return WaveformModel(
+        network, checkpoint.sources, geometry, bytes_per_sample, device, dtype, needed, sparing=True
+    )
 
 
 def piece_of_work(

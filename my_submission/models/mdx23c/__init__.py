@@ -41,7 +41,15 @@ def load(
         _bytes_per_bin(parameters, sources, device, dtype) * parameters.bins[0] // parameters.hop
     )
     return WaveformModel(
-        network, checkpoint.sources, geometry, bytes_per_sample, device, dtype, needed, to_the_bit=True
+        network,
+        checkpoint.sources,
+        geometry,
+        bytes_per_sample,
+        device,
+        dtype,
+        needed,
+        to_the_bit=True,
+        sparing=True,
     )
 
 

@@ -47,7 +47,7 @@ def chunk_model(
     )  # a frame
     bytes_per_value = _BYTES_PER_VALUE_IN_GROUPS if device.type == "cpu" else _BYTES_PER_VALUE
     bytes_per_sample = bytes_per_value * values // parameters.hop
-    return WaveformModel(network, sources, geometry, bytes_per_sample, device, dtype, needed)
+    return WaveformModel(network, sources, geometry, bytes_per_sample, device, dtype, needed, sparing=True)
 
 
 def load(

@@ -1,0 +1,197 @@
+"""Memory of large tensors stays with the process."""
+
+import logging
+import resource
+import subprocess
+import sys
+import threading
+from unittest.mock import MagicMock, Mock
+
+import pytest
+import torch
+from torch import nn
+
+from evaluator.locations import REPOSITORY
+from my_submission.models import heap, waveforms
+from my_submission.models.heap import keep_heap
+from my_submission.models.waveforms import WaveformModel
+from my_submission.signal.chunking import Geometry
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
+
+ARENAS = """
+import ctypes, tempfile
+import numpy as np
+from my_submission.separator import MusicSeparationModel
+
+MusicSeparationModel(preset="mdx-demo").separate_music_file(np.random.default_rng(0).normal(size=(200_000, 2)), 44100)
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+with tempfile.TemporaryFile() as file:
+    stream = ctypes.c_void_p(libc.fdopen(file.fileno(), b"w"))
+    libc.malloc_info(0, stream)
+    libc.fflush(stream)
+    file.seek(0)
+    print(file.read().decode().count("<heap nr"))
+"""
+
+HOLES = """
+import mmap, time
+from pathlib import Path
+import torch
+from torch import nn
+from my_submission.models import heap, waveforms
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+heap.keep_heap()
+before = resident()
+tensors = [torch.ones(1 << 20) for _ in range(100)]  # 4 MiB each
+kept = tensors[::10]
+heap._WATCH._most_used = 40 << 20
+del tensors
+held = resident() - before
+with heap.near_need():
+    deadline = time.monotonic() + 60
+    while resident() - before > held - (300 << 20) and time.monotonic() < deadline:
+        time.sleep(0.01)
+print(held, resident() - before)
+"""
+
+
+def test_large_tensors_come_from_the_heap(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        keep_heap()
+    assert caplog.text == ""
+    rounds, numbers = 24, 12 * 2**20  # above 32 MiB, up to which malloc learns by itself
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        torch.ones(numbers)
+    pages = rounds * numbers * 4 // resource.getpagesize()  # all of them are faults where nothing is kept
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 2
+
+
+class Heap:
+    """What `mallinfo2` and the system would say, and how often it was trimmed."""
+
+    def __init__(self) -> None:
+        self.used, self.free, self.besides, self.trims = 0, 0, 300 << 20, 0
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> heap._Watch:
+        watch = heap._Watch()
+        monkeypatch.setattr(watch, "_libc", self)
+        monkeypatch.setattr(watch, "_used", lambda: self.used)
+        monkeypatch.setattr(watch, "_resident", lambda: self.used + self.free + self.besides)
+        return watch
+
+    def malloc_trim(self, pad: int) -> None:
+        self.free, self.trims = 0, self.trims + 1
+
+
+def test_only_what_was_never_needed_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = Heap()
+    watch, spare = state.watch(monkeypatch), heap.SPARE_BYTES
+    watch.look()  # learns what the process holds besides
+    assert state.trims == 1
+    state.used = 10 * spare
+    watch.look()
+    state.used, state.free = spare, 9 * spare  # freed, and less than was used before: the next tensor's
+    watch.look()
+    assert state.trims == 1
+    state.free = 10 * spare + 1
+    watch.look()
+    assert (state.trims, state.free) == (2, 0)
+    state.used, state.free = 10 * spare, spare  # what is kept may be spare
+    watch.look()
+    assert state.trims == 2
+    state.free = 2 * spare + 1
+    watch.look()
+    assert state.trims == 3
+
+
+def test_what_is_mapped_besides_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a file of weights, once mapped, would have the heap trimmed for ever."""
+    state = Heap()
+    watch = state.watch(monkeypatch)
+    watch.look()
+    state.besides += 1 << 30
+    for _ in range(5):
+        watch.look()
+    assert state.trims == 2
+
+
+def looking() -> int:
+    """How many threads look at the heap."""
+    return sum(thread.name.endswith("(_until)") for thread in threading.enumerate())
+
+
+def test_contexts_share_a_thread_that_ends_with_the_last() -> None:
+    wait_for(lambda: looking() == 0)
+    with heap.near_need():
+        with heap.near_need():
+            assert looking() <= 1
+        assert looking() <= 1
+    wait_for(lambda: looking() == 0)
+    with pytest.raises(ZeroDivisionError), heap.near_need():
+        raise ZeroDivisionError
+    wait_for(lambda: looking() == 0)
+
+
+@pytest.mark.parametrize("missing", ["mallinfo2", "thread", "/proc"])
+def test_where_nothing_can_be_told_nothing_happens(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = heap._Watch()
+    if missing == "mallinfo2":
+        monkeypatch.setattr(watch, "_libc", None)
+    elif missing == "thread":
+        monkeypatch.setattr(
+            threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread"))
+        )
+    else:
+        monkeypatch.setattr(watch, "_resident", Mock(side_effect=FileNotFoundError))
+    watch.enter()
+    if missing == "/proc":
+        wait_for(lambda: looking() == 0)
+    watch.leave()
+
+
+def test_freed_memory_is_given_back() -> None:
+    """In a process of its own: this one may hold anything."""
+    ran = subprocess.run(
+        [sys.executable, "-c", HOLES], cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=True
+    )
+    kept, given_back = map(int, ran.stdout.split())
+    assert kept > 300 << 20
+    assert given_back < kept - (200 << 20)
+
+
+@pytest.mark.slow
+def test_nothing_computes_before_the_heap_is_kept() -> None:
+    """Else there would be more arenas than one, most of which return large blocks."""
+    command = [sys.executable, "-c", ARENAS]
+    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=True)
+    assert ran.stdout == "1\n"
+
+
+@pytest.mark.parametrize(("mebibytes", "spared"), [(511, 0), (512, 2)])
+def test_only_networks_with_large_chunks_are_spared(
+    mebibytes: int, spared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within = MagicMock()
+    monkeypatch.setattr(waveforms, "near_need", lambda: within)
+    geometry = Geometry(1_024, fade_samples=0)
+    for sparing in (True, False):
+        model = WaveformModel(
+            nn.Identity(),
+            ("one",),
+            geometry,
+            mebibytes << 10,
+            torch.device("cpu"),
+            torch.float32,
+            sparing=sparing,
+        )
+        monkeypatch.setattr(model, "network", lambda chunks, kept: chunks[:, None])
+        for _ in range(2 * sparing):
+            model(torch.zeros(1, 2, 1_024))
+    assert within.__enter__.call_count == within.__exit__.call_count == spared
