@@ -72,7 +72,7 @@ class NamesFiles(Protocol):
 
 class PieceOfWork(Protocol):
     """Makes a call that runs a checkpoint's network on noise, over a share of its chunk. Precision "auto" times it to
-    find out what is fastest, unless the network is large. None for one that computes only in float32."""
+    find out what is fastest, unless the file is large. None for a network that computes only in float32."""
 
     def __call__(
         self, checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype

@@ -1,7 +1,7 @@
 """What "auto" has chosen for networks, kept beside the estimates.
 
-On a CPU the choice is a trial, whose outcome on a busy machine may be another one each time. It is part of an
-estimate's key, so a second run, or a second worker, would find nothing of what the first has computed.
+On a CPU the choice for a small network is a trial, whose outcome on a busy machine may be another one each time. It
+is part of an estimate's key, so a second run, or a second worker, would find nothing of what the first has computed.
 """
 
 import json
@@ -12,6 +12,8 @@ from pathlib import Path
 from filelock import FileLock
 
 FILE, LOCK = "precisions.json", "precisions.lock"
+CHOICE_RULE = 2
+"""How choices are made, as part of their keys; another number makes them anew. 2: large networks without a trial."""
 
 
 class KeptPrecisions:

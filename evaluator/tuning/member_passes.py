@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from evaluator.tuning.estimate_cache import EstimateCache, Kept
-from evaluator.tuning.kept_precisions import KeptPrecisions
+from evaluator.tuning.kept_precisions import CHOICE_RULE, KeptPrecisions
 from my_submission.ensemble.costs import Costs, measure_costs
 from my_submission.ensemble.engine import Pieces, compute_pass
 from my_submission.ensemble.plan import Pass
@@ -211,6 +211,7 @@ class Passes:
             **self._identity(name),
             "device": self.device.type,
             "lower": name_of(self._precision.dtype),
+            "rule": CHOICE_RULE,
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 

@@ -97,8 +97,8 @@ def open_model(choice: ModelChoice) -> StreamingModel:
 def identity(model: StreamingModel) -> dict[str, Any]:
     """Everything that determines a model's estimates. It hashes the weights, so call it once per model.
 
-    The precision is the one that was asked for: what "auto" finds by trial may differ from one start to the next, and
-    agrees so closely that a finished file need not be made again.
+    The precision is the one that was asked for: what "auto" finds by trial, for small networks, may differ from one
+    start to the next, and agrees so closely that a finished file need not be made again.
     """
     provenance = model.provenance()
     return {key: provenance[key] for key in ("preset", "weights", "precision_asked", "economies")}

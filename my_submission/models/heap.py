@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import logging
 import mmap
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -43,15 +44,16 @@ def near_need() -> Iterator[None]:
 
     glibc before 2.38 cannot give an aligned block to the next tensor of its size once something small has taken the
     bytes beside it. So some networks come to hold twice what they use. A thread looks how much the process holds;
-    where that is more than it ever used, and SPARE_BYTES, all that is free goes. What is asked for next is newly
-    mapped, which costs such networks 2 to 6 % of their time, for a third of the memory (benchmarks/README.md).
+    where that is SPARE_BYTES more than it ever used, and twice as many more than it uses now, all that is free goes.
+    What is asked for next is newly mapped: benchmarks/README.md has what that costs, and what it saves.
     Contexts of several threads share one such thread. Where glibc (2.33) cannot tell, nothing happens.
     """
-    _WATCH.enter()
+    watch = _watch
+    watch.enter()
     try:
         yield
     finally:
-        _WATCH.leave()
+        watch.leave()
 
 
 class _Counts(ctypes.Structure):
@@ -69,8 +71,8 @@ class _Counts(ctypes.Structure):
 class _Watch:
     """Looks at the heap while anybody is within, and trims it; see `near_need`.
 
-    It learns by itself what the process holds besides the heap, such as files that are mapped: all that is left after
-    the heap has been trimmed.
+    It learns by itself what the process holds besides the heap: the least that was ever left beside what is in use,
+    or what is left after the heap has been trimmed.
     """
 
     def __init__(self) -> None:
@@ -103,19 +105,32 @@ class _Watch:
 
     def look(self) -> None:
         """Trim the heap, if it holds too much."""
-        used, held = self._used(), self._resident() - self._besides
-        self._most_used = max(self._most_used, used)
+        used, resident = self._used(), self._resident()
+        self._besides = min(self._besides, max(0, resident - used))
+        self._most_used, held = max(self._most_used, used), resident - self._besides
         if held > self._most_used + SPARE_BYTES and held > used + 2 * SPARE_BYTES:
             self._libc.malloc_trim(0)
             self._besides = max(0, self._resident() - self._used())
 
     def _used(self) -> int:
-        """Bytes of the heap that are in use."""
-        return int(self._libc.mallinfo2().uordblks)
+        """Bytes of the heap that are in use, and those of blocks so large that they are mapped one by one."""
+        counts = self._libc.mallinfo2()
+        return int(counts.uordblks + counts.hblkhd)
 
     def _resident(self) -> int:
-        """Bytes of memory that the process holds."""
-        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+        """Bytes of memory that the process holds, without files that are mapped."""
+        _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+        return (int(resident) - int(shared)) * mmap.PAGESIZE
 
 
-_WATCH = _Watch()
+_watch = _Watch()
+
+
+def _begin_again() -> None:
+    """In a fork, where the thread that looks is missing, and the lock may be held for ever."""
+    global _watch
+    _watch = _Watch()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)

@@ -88,7 +88,8 @@ def convolve(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 @functools.cache
 def quicker() -> bool:
     """Whether NNPACK is here, and this processor of the kind on which it is faster than oneDNN."""
-    as_avx2 = torch.backends.cpu.get_cpu_capability() == QUICKER_ON or in_two_steps()
+    instructions = torch.backends.cpu.get_cpu_capability()
+    as_avx2 = instructions == QUICKER_ON or (instructions == "AVX512" and in_two_steps())
     return as_avx2 and _available()
 
 

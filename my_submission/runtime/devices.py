@@ -1,4 +1,4 @@
-"""Which device networks run on, and what they compute in: chosen by name, or by trial."""
+"""Which device networks run on, and what they compute in: chosen by name, by size, or by trial."""
 
 import functools
 import logging
@@ -58,20 +58,23 @@ def resolve_device(name: str) -> torch.device:
 class Precision:
     """What the networks on a device compute in.
 
-    dtype: for all of them; with `auto`, for those that agree closely enough and are faster in it: the large ones
-        (`pool.LARGE_BYTES`), and small ones by trial. The others use float32.
+    dtype: for all of them; with `auto`, for those that agree closely enough and are faster in it: those of large
+        files (`pool.LARGE_BYTES`), and others by trial. The rest use float32.
     """
 
     device: torch.device
     dtype: torch.dtype
     auto: bool = False
 
-    def of(self, name: str, kind: str, trial: Trial | None, clock: Clock = TRIAL_CLOCK) -> torch.dtype:
+    def of(
+        self, name: str, kind: str, trial: Trial | None, clock: Clock = TRIAL_CLOCK, timed: bool = True
+    ) -> torch.dtype:
         """The dtype of a network; the same for all networks of a kind within a process.
 
         name: for the log. kind: equal for networks that do the same work.
         trial: loads such a network, to find out which dtype is faster; None for an architecture that was never shown
             to agree closely enough in lower precision.
+        timed: False for a network that is known to be faster in lower precision, if it can compute in it.
         """
         if not self.auto or self.dtype == torch.float32:
             return self.dtype
@@ -81,15 +84,16 @@ class Precision:
             return self.dtype
         key = kind, self.dtype
         if key not in _CHOSEN:
-            ratio = on_one_core(lambda: _times_as_quick(trial, self.dtype, clock))
-            _CHOSEN[key] = self.dtype if ratio >= CLEARLY_QUICKER else torch.float32
-            log.info(
-                "precision auto: %s computes in %s; %s is %.2f x as fast here",
-                name,
-                name_of(_CHOSEN[key]),
-                name_of(self.dtype),
-                ratio,
-            )
+            if timed:
+                ratio = on_one_core(lambda: _times_as_quick(trial, self.dtype, clock))
+                quicker, why = (
+                    ratio >= CLEARLY_QUICKER,
+                    f"{name_of(self.dtype)} is {ratio:.2f} x as fast here",
+                )
+            else:
+                quicker, why = trial(self.dtype) is not None, "it is large"
+            _CHOSEN[key] = self.dtype if quicker else torch.float32
+            log.info("precision auto: %s computes in %s; %s", name, name_of(_CHOSEN[key]), why)
         return _CHOSEN[key]
 
 
@@ -100,7 +104,7 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     """The precision of a name.
 
     "auto" is the fastest that agrees with float32 to 45 dB on this device: on a CPU that is quicker in it, bfloat16
-    for large networks, and for small ones by trial; bfloat16 on GPUs that have it, float16 on older ones; else
+    for large networks, and for others by trial; bfloat16 on GPUs that have it, float16 on older ones; else
     float32. It is logged.
 
     On the CPU it also has the process keep its heap, and compute on no more cores than its quota (`heap.py`,
@@ -114,8 +118,6 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
         precision = Precision(device, _lower_dtype(device), auto=True)
         if precision.dtype == torch.float32:
             log.info("precision auto: float32; nothing lower is faster on this processor")
-        elif device.type == "cpu":
-            log.info("precision auto: %s for large networks; small ones are tried", name_of(precision.dtype))
         return precision
     if name not in PRECISIONS:
         raise ValueError(f"precision: expected one of auto, {', '.join(PRECISIONS)}, found {name!r}")

@@ -1,5 +1,6 @@
 """The loaded models of a preset: each checkpoint opened as a callable on chunks, in the dtype that suits it."""
 
+import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,10 @@ NO_FILE = Path()
 """What the loader of a checkpoint without a file is given."""
 LARGE_BYTES = 32 << 20
 """Networks of such files take most of their time for large products, and where those are quicker in lower precision,
-so are they: every kind of published network from 50 MiB on, 1.6 to 2 times (benchmarks/README.md). A trial of seconds
-found the same, but not always, and two processes of one machine could disagree."""
+so are they: those of 50 MiB and more 1.48 to 2.1 times on Zen 4 (benchmarks/README.md), HTDemucs 1.75 times with AMX.
+A trial of seconds found the same, but not always, and two processes of one machine could disagree."""
+ON_X86 = platform.machine() in ("x86_64", "AMD64")
+"""Nowhere else was that measured."""
 
 
 class ModelPool:
@@ -81,11 +84,9 @@ def dtype_of(checkpoint: Checkpoint, path: Path | None, precision: Precision) ->
     if not architecture.lower_precision or path is None:
         return torch.float32
     size = path.stat().st_size
-    if architecture.piece_of_work is not None and size >= LARGE_BYTES:
-        return precision.dtype
     kind = f"{checkpoint.architecture} of {size >> 20} MiB {checkpoint.parameters!r}"
     trial = None if architecture.piece_of_work is None else partial(_work, checkpoint, path, precision.device)
-    return precision.of(checkpoint.name, kind, trial)
+    return precision.of(checkpoint.name, kind, trial, timed=size < LARGE_BYTES or not ON_X86)
 
 
 def _work(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> Work | None:

@@ -208,7 +208,7 @@ def run(
         start_new_session=True,
         preexec_fn=_limit,
     )
-    children = systems.watch(process)
+    children = systems.Children(process)
     finished: dict[str, int] = {}
     most_seconds = PRODUCT_SECONDS * (IMAGE_FACTOR if "docker" in call else 1)
     if slowly:
@@ -229,7 +229,7 @@ def run(
         path.stem: path.read_text(errors="replace")
         for path in (*victim.out.glob("setup*.log"), *(victim.out / "logs").glob("*.log"))
     }
-    return Ran(process.returncode, printed, seconds, result, logs, finished, children)
+    return Ran(process.returncode, printed, seconds, result, logs, finished, children.seen())
 
 
 def _limit() -> None:

@@ -124,19 +124,26 @@ def adopt_orphans() -> None:
     namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
 
 
-def watch(process: "subprocess.Popen[bytes]") -> set[int]:
-    """The children that a process has had, supervisors among them: a thread adds to it until the process ends."""
-    seen: set[int] = set()
+class Children:
+    """The children that a process has had, supervisors among them: a thread adds to them until the process ends."""
 
-    def look() -> None:
-        while process.poll() is None:
-            for thread in Path("/proc", str(process.pid), "task").glob("*/children"):
-                with contextlib.suppress(OSError):  # the thread has ended
-                    seen.update(map(int, thread.read_text().split()))
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process, self._seen = process, set[int]()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def seen(self) -> set[int]:
+        """All of them, once the process has ended."""
+        self._thread.join()
+        return self._seen
+
+    def _look(self) -> None:
+        while self._process.poll() is None:
+            with contextlib.suppress(OSError):  # a thread of it has ended, or all of it
+                for thread in os.listdir(f"/proc/{self._process.pid}/task"):
+                    known = Path("/proc", str(self._process.pid), "task", thread, "children").read_text()
+                    self._seen.update(map(int, known.split()))
             time.sleep(LOOK_SECONDS)
-
-    threading.Thread(target=look, daemon=True).start()
-    return seen
 
 
 def control_groups(supervisors: set[int]) -> set[str]:

@@ -84,7 +84,7 @@ def test_nothing_is_left_whoever_is_killed_whenever(victim: World, whom: str, wi
     below, kills = systems.descendants(), 0
     while kills < KILLS:
         started, process = time.monotonic(), start(victim, out, without)
-        children = systems.watch(process)
+        children = systems.Children(process)
         killed = kill(process, whom, moments.uniform(0.0, run_seconds))
         code = end(process)
         if not killed and not finished:  # else kills would come too late once the machine is less busy
@@ -94,8 +94,9 @@ def test_nothing_is_left_whoever_is_killed_whenever(victim: World, whom: str, wi
         found = tracks(out)
         assert finished.items() <= found.items(), "a finished track was lost, or changed"
         finished = found
+        left = functools.partial(systems.control_groups, children.seen())
         assert harness.not_gone("process", lambda: systems.described(systems.descendants() - below)) == []
-        assert harness.not_gone("control group", functools.partial(systems.control_groups, children)) == []
+        assert harness.not_gone("control group", left) == []
         # Also those of runs before, if this one was killed before it came to removing them.
         # A lock is the system's, which frees it; the next run takes its file away.
         assert left_in(out) <= {*drafts, LOCK_FILE}, "more than the file that each was about to replace"

@@ -200,31 +200,49 @@ def test_a_piece_of_a_networks_work_is_about_so_much_of_a_chunk(
         assert all(size.isfinite().all() for size in sizes)
 
 
-def test_large_networks_are_not_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_large_networks_are_not_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A trial of them takes seconds, and may find one thing in one process and another in the next."""
     row = read_manifests(MANIFEST).checkpoints["htdemucs"]
     path = tmp_path / row.file
-    tried: list[Path] = []
+    tried: list[torch.dtype] = []
+    ran: list[float] = []
 
     def work(checkpoint: Checkpoint, path: Path, device: torch.device, dtype: torch.dtype) -> devices.Work:
-        tried.append(path)
-        return lambda share: None
+        tried.append(dtype)
+        return lambda share: ran.append(share)
 
     architecture = replace(find_architecture("htdemucs"), piece_of_work=work)
     monkeypatch.setattr(pool, "find_architecture", lambda name: architecture)
     monkeypatch.setattr(pool, "admit", lambda *arguments: None)
+    monkeypatch.setattr(pool, "ON_X86", True)
     with path.open("wb") as file:
         file.truncate(pool.LARGE_BYTES)
     assert pool.dtype_of(row, path, Precision(CPU, LOWER, auto=True)) == LOWER
     assert pool.dtype_of(row, path, Precision(CPU, EXACT, auto=True)) == EXACT
     assert pool.dtype_of(row, path, Precision(CPU, EXACT)) == EXACT
-    assert tried == []
+    assert (tried, ran) == ([LOWER], [])  # whether it can compute so is asked
     with path.open("wb") as file:
         file.truncate(pool.LARGE_BYTES - 1)
     assert pool.dtype_of(row, path, Precision(CPU, EXACT, auto=True)) == EXACT
-    assert tried == []
+    assert tried == [LOWER]
     pool.dtype_of(row, path, Precision(CPU, LOWER, auto=True))
-    assert tried == [path, path]
+    assert tried == [LOWER, EXACT, LOWER]
+
+
+@pytest.mark.parametrize("on_x86", [True, False])
+def test_a_large_network_that_computes_only_in_float32_does(
+    on_x86: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As an ONNX graph that torch cannot run."""
+    row = read_manifests(MANIFEST).checkpoints["htdemucs"]
+    path = tmp_path / row.file
+    architecture = replace(find_architecture("htdemucs"), piece_of_work=lambda *arguments, **named: None)
+    monkeypatch.setattr(pool, "find_architecture", lambda name: architecture)
+    monkeypatch.setattr(pool, "admit", lambda *arguments: None)
+    monkeypatch.setattr(pool, "ON_X86", on_x86)
+    with path.open("wb") as file:
+        file.truncate(pool.LARGE_BYTES)
+    assert pool.dtype_of(row, path, Precision(CPU, LOWER, auto=True)) == EXACT
 
 
 def test_large_networks_that_were_never_shown_to_agree_stay_exact(
