@@ -73,7 +73,8 @@ def test_large_tensors_come_from_the_heap(caplog: pytest.LogCaptureFixture) -> N
     for _ in range(rounds):
         torch.ones(numbers)
     pages = rounds * numbers * 4 // resource.getpagesize()  # all of them are faults where nothing is kept
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 2
+    # Every other one was newly mapped once: something small had taken the bytes beside the block, see `near_need`.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 3 / 4 * pages
 
 
 class Heap:
