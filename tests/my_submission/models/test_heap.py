@@ -3,7 +3,6 @@
 import ctypes
 import logging
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -61,6 +60,18 @@ with heap.near_need():
         time.sleep(0.01)
 print(alive >> 20, (held - reused) >> 20, (held - watch._resident()) >> 20)
 """
+FAULTS = """
+import resource
+import torch
+from my_submission.models.heap import keep_heap
+
+keep_heap()
+rounds, numbers = 24, 12 * 2**20  # above 32 MiB, up to which malloc learns by itself
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(rounds):
+    torch.ones(numbers)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, rounds * numbers * 4 // resource.getpagesize())
+"""
 TELLS = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "mallinfo2")
 
 
@@ -68,13 +79,17 @@ def test_large_tensors_come_from_the_heap(caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.DEBUG):
         keep_heap()
     assert caplog.text == ""
-    rounds, numbers = 24, 12 * 2**20  # above 32 MiB, up to which malloc learns by itself
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(rounds):
-        torch.ones(numbers)
-    pages = rounds * numbers * 4 // resource.getpagesize()  # all of them are faults where nothing is kept
-    # Every other one was newly mapped once: something small had taken the bytes beside the block, see `near_need`.
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 3 / 4 * pages
+    # In a process of its own: what other tests have left between blocks would have some of them newly mapped.
+    ran = subprocess.run(
+        [sys.executable, "-c", FAULTS],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+    )
+    faults, pages = map(int, ran.stdout.split())  # as many where nothing is kept
+    assert faults < pages / 2
 
 
 class Heap:
