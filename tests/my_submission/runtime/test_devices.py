@@ -200,6 +200,19 @@ def test_a_piece_of_a_networks_work_is_about_so_much_of_a_chunk(
         assert all(size.isfinite().all() for size in sizes)
 
 
+def sized(path: Path, size: int) -> None:
+    """Make a file of so many bytes, which takes no room."""
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
+def tries_with(work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this be the piece of work of every network's trial."""
+    architecture = replace(find_architecture("htdemucs"), piece_of_work=work)
+    monkeypatch.setattr(pool, "find_architecture", lambda name: architecture)
+    monkeypatch.setattr(pool, "admit", lambda *arguments: None)
+
+
 def test_large_networks_are_not_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A trial of them takes seconds, and may find one thing in one process and another in the next."""
     row = read_manifests(MANIFEST).checkpoints["htdemucs"]
@@ -211,18 +224,14 @@ def test_large_networks_are_not_timed(monkeypatch: pytest.MonkeyPatch, tmp_path:
         tried.append(dtype)
         return lambda share: ran.append(share)
 
-    architecture = replace(find_architecture("htdemucs"), piece_of_work=work)
-    monkeypatch.setattr(pool, "find_architecture", lambda name: architecture)
-    monkeypatch.setattr(pool, "admit", lambda *arguments: None)
+    tries_with(work, monkeypatch)
     monkeypatch.setattr(pool, "ON_X86", True)
-    with path.open("wb") as file:
-        file.truncate(pool.LARGE_BYTES)
+    sized(path, pool.LARGE_BYTES)
     assert pool.dtype_of(row, path, Precision(CPU, LOWER, auto=True)) == LOWER
     assert pool.dtype_of(row, path, Precision(CPU, EXACT, auto=True)) == EXACT
     assert pool.dtype_of(row, path, Precision(CPU, EXACT)) == EXACT
     assert (tried, ran) == ([LOWER], [])  # whether it can compute so is asked
-    with path.open("wb") as file:
-        file.truncate(pool.LARGE_BYTES - 1)
+    sized(path, pool.LARGE_BYTES - 1)
     assert pool.dtype_of(row, path, Precision(CPU, EXACT, auto=True)) == EXACT
     assert tried == [LOWER]
     pool.dtype_of(row, path, Precision(CPU, LOWER, auto=True))
@@ -236,12 +245,9 @@ def test_a_large_network_that_computes_only_in_float32_does(
     """As an ONNX graph that torch cannot run."""
     row = read_manifests(MANIFEST).checkpoints["htdemucs"]
     path = tmp_path / row.file
-    architecture = replace(find_architecture("htdemucs"), piece_of_work=lambda *arguments, **named: None)
-    monkeypatch.setattr(pool, "find_architecture", lambda name: architecture)
-    monkeypatch.setattr(pool, "admit", lambda *arguments: None)
+    tries_with(lambda *arguments, **named: None, monkeypatch)
     monkeypatch.setattr(pool, "ON_X86", on_x86)
-    with path.open("wb") as file:
-        file.truncate(pool.LARGE_BYTES)
+    sized(path, pool.LARGE_BYTES)
     assert pool.dtype_of(row, path, Precision(CPU, LOWER, auto=True)) == EXACT
 
 
@@ -251,8 +257,7 @@ def test_large_networks_that_were_never_shown_to_agree_stay_exact(
     row = read_manifests(MANIFEST).checkpoints["mdx23c-vocals"]
     assert find_architecture(row.architecture).piece_of_work is None
     path = tmp_path / row.file
-    with path.open("wb") as file:
-        file.truncate(pool.LARGE_BYTES)
+    sized(path, pool.LARGE_BYTES)
     assert pool.dtype_of(row, path, Precision(CPU, LOWER, auto=True)) == EXACT
     assert pool.dtype_of(row, path, Precision(CPU, LOWER)) == LOWER
 
